@@ -1,0 +1,1 @@
+"""Distributed training and exact evaluation of Keras CNNs on Ray."""

@@ -1,0 +1,93 @@
+"""The error tree: what went wrong, in words for the person who can fix it.
+
+    CnnlibError
+    ├── InputError            what was given cannot work; nothing was written        exit code 2
+    │   ├── ConfigError       a flag, field or recipe
+    │   ├── NotFoundError     a URI with nothing behind it
+    │   ├── AccessError       credentials, permissions, a missing bucket
+    │   ├── ConflictError     an output that already holds something else
+    │   ├── DatasetError      a manifest or shard that breaks the dataset contract
+    │   ├── ModelError        a model that cannot be built, loaded, or does not fit the data
+    │   ├── CheckpointError   a checkpoint that is missing or not whole
+    │   ├── ReportError       a report that is missing or ambiguous
+    │   └── ResourceError     more than the cluster can ever have
+    ├── StorageError          storage failed, after its retries                       exit code 1
+    ├── RowCountError         an evaluation scored another number of rows than exist  exit code 1
+    └── TrainingError         workers failed, after Ray's restarts                    exit code 1
+
+Every error takes one message, so that it survives pickling between Ray processes. A message says what is
+wrong, what came, what was expected, and what to do.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+
+class CnnlibError(Exception):
+    """Any error this project raises on purpose."""
+
+
+class InputError(CnnlibError):
+    """What was given cannot work; nothing was started or written."""
+
+
+class ConfigError(InputError):
+    """A flag, field or recipe has a value that cannot work."""
+
+
+class NotFoundError(InputError):
+    """A URI has nothing behind it."""
+
+
+class AccessError(InputError):
+    """Storage refuses: credentials, permissions or a missing bucket."""
+
+
+class ConflictError(InputError):
+    """An output already holds something else."""
+
+
+class DatasetError(InputError):
+    """A manifest or a shard breaks the dataset contract."""
+
+
+class ModelError(InputError):
+    """A model cannot be built, loaded, or does not fit the data."""
+
+
+class CheckpointError(InputError):
+    """A checkpoint is missing or not whole."""
+
+
+class ReportError(InputError):
+    """A report is missing, or its shortened id is ambiguous."""
+
+
+class ResourceError(InputError):
+    """More was asked for than the cluster can ever have."""
+
+
+class StorageError(CnnlibError):
+    """Storage failed, after its retries."""
+
+
+class RowCountError(CnnlibError):
+    """An evaluation scored another number of rows than the manifest states."""
+
+
+class TrainingError(CnnlibError):
+    """Training failed, after Ray's restarts."""
+
+
+def nearest(name: str, known: Iterable[str]) -> str:
+    """Says which known name is closest, as the end of an error message.
+
+    >>> nearest("sed", ["seed", "demo"])
+    "Did you mean 'seed'? Known: demo, seed."
+    """
+    names = sorted(known)
+    close = difflib.get_close_matches(name, names, n=1, cutoff=0.5)
+    hint = f"Did you mean {close[0]!r}? " if close else ""
+    return f"{hint}Known: {', '.join(names)}."

@@ -1,0 +1,31 @@
+"""One event, one line: `train step=200 loss=0.412 images_per_s=8120`, on stderr.
+
+stdout belongs to results (tables, `--json`), so no line of the log ever goes there.
+"""
+
+from __future__ import annotations
+
+import sys
+
+_MAX_FLOAT_DIGITS = 5
+
+
+def log_event(event: str, **fields: object) -> None:
+    """Writes one line `event key=value …` to stderr, flushed.
+
+    >>> format_event("train", step=200, loss=0.41234567)
+    'train step=200 loss=0.41235'
+    """
+    print(format_event(event, **fields), file=sys.stderr, flush=True)  # noqa: T201
+
+
+def format_event(event: str, **fields: object) -> str:
+    """Returns the line `log_event` would write. Values with spaces are quoted."""
+    return " ".join([event, *(f"{key}={_format_value(value)}" for key, value in fields.items())])
+
+
+def _format_value(value: object) -> str:
+    if isinstance(value, float):
+        return f"{value:.{_MAX_FLOAT_DIGITS}g}" if abs(value) < 1000 else f"{value:.0f}"
+    text = str(value)
+    return f'"{text}"' if " " in text or not text else text

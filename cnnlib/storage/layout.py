@@ -1,0 +1,102 @@
+"""Every object name this project reads or writes, as functions of a base URI.
+
+    DATASET/manifest.json, preview.png, <split>/part-00000.parquet
+    RUNS/NAME/run.json, history.parquet, learning-curves.png
+    RUNS/NAME/checkpoints/epoch-0001/{model.keras, state.npz, manifest.json}
+    REPORTS/{overall, per_class, confusion}/<report_id>.parquet
+    REPORTS/predictions/<report_id>/part-00000-000000000000.parquet
+    REPORTS/manifests/<report_id>.json
+"""
+
+from __future__ import annotations
+
+import re
+
+from cnnlib.storage.uri import join_uri
+
+CHECKPOINT_MODEL = "model.keras"
+CHECKPOINT_STATE = "state.npz"
+MANIFEST = "manifest.json"
+REPORT_TABLES = ("overall", "per_class", "confusion")
+
+_EPOCH = re.compile(r"^epoch-(\d{4,})$")
+
+
+def dataset_manifest(dataset_uri: str) -> str:
+    """`DATASET/manifest.json`."""
+    return join_uri(dataset_uri, MANIFEST)
+
+
+def dataset_preview(dataset_uri: str) -> str:
+    """`DATASET/preview.png`."""
+    return join_uri(dataset_uri, "preview.png")
+
+
+def shard_name(split: str, index: int) -> str:
+    """`<split>/part-00000.parquet`, relative to the dataset."""
+    return f"{split}/part-{index:05d}.parquet"
+
+
+def run_uri(runs_uri: str, name: str) -> str:
+    """`RUNS/NAME`."""
+    return join_uri(runs_uri, name)
+
+
+def run_record(run: str) -> str:
+    """`RUNS/NAME/run.json`: what the run was started with."""
+    return join_uri(run, "run.json")
+
+
+def run_history(run: str) -> str:
+    """`RUNS/NAME/history.parquet`: one row per epoch."""
+    return join_uri(run, "history.parquet")
+
+
+def run_learning_curves(run: str) -> str:
+    """`RUNS/NAME/learning-curves.png`."""
+    return join_uri(run, "learning-curves.png")
+
+
+def run_checkpoints(run: str) -> str:
+    """`RUNS/NAME/checkpoints`."""
+    return join_uri(run, "checkpoints")
+
+
+def checkpoint_uri(run: str, epoch: int) -> str:
+    """`RUNS/NAME/checkpoints/epoch-0001`."""
+    return join_uri(run_checkpoints(run), f"epoch-{epoch:04d}")
+
+
+def find_epoch(checkpoint_name: str) -> int | None:
+    """The epoch in a checkpoint folder's name, None where it is not one.
+
+    >>> find_epoch("epoch-0007")
+    7
+    """
+    match = _EPOCH.match(checkpoint_name)
+    return int(match.group(1)) if match else None
+
+
+def report_table(reports_uri: str, table: str, report_id: str) -> str:
+    """`REPORTS/<table>/<report_id>.parquet`."""
+    return join_uri(reports_uri, table, f"{report_id}.parquet")
+
+
+def report_predictions(reports_uri: str, report_id: str) -> str:
+    """`REPORTS/predictions/<report_id>`, a folder of Parquet files."""
+    return join_uri(reports_uri, "predictions", report_id)
+
+
+def predictions_part(shard_index: int, first_id: int) -> str:
+    """`part-<shard>-<first row id>.parquet`: a name that depends on the rows alone, so a retry overwrites itself."""
+    return f"part-{shard_index:05d}-{first_id:012d}.parquet"
+
+
+def report_manifests(reports_uri: str) -> str:
+    """`REPORTS/manifests`."""
+    return join_uri(reports_uri, "manifests")
+
+
+def report_manifest(reports_uri: str, report_id: str) -> str:
+    """`REPORTS/manifests/<report_id>.json`, written last: a report without it does not exist."""
+    return join_uri(report_manifests(reports_uri), f"{report_id}.json")

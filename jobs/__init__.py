@@ -1,0 +1,1 @@
+"""What `ray job submit` and a person at a terminal run: `python -m jobs.<name>`."""
