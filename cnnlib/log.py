@@ -16,7 +16,15 @@ def log_event(event: str, **fields: object) -> None:
     >>> format_event("train", step=200, loss=0.41234567)
     'train step=200 loss=0.41235'
     """
-    print(format_event(event, **fields), file=sys.stderr, flush=True)  # noqa: T201
+    # Not print(): Ray Train replaces it in its workers, and every line would come twice.
+    sys.stderr.write(format_event(event, **fields) + "\n")
+    sys.stderr.flush()
+
+
+def log_text(text: str) -> None:
+    """Writes text of several lines to stderr as it is, flushed."""
+    sys.stderr.write(text.rstrip("\n") + "\n")
+    sys.stderr.flush()
 
 
 def format_event(event: str, **fields: object) -> str:

@@ -1,0 +1,175 @@
+"""What a run is asked to do: frozen, keyword-only values, checked when they are made.
+
+A default lives in its field and nowhere else; `--help` shows the field's docstring. A value for one run is a
+recipe's or a flag's. Nothing here imports more than the standard library.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from cnnlib.errors import ConfigError
+
+OptimizerName = Literal["adam", "adamw", "sgd", "rmsprop"]
+Precision = Literal["float32", "mixed_bfloat16"]
+PixelRange = Literal["0-255", "0-1"]
+Outputs = Literal["auto", "probabilities", "logits"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class OptimizerConfig:
+    """How weights move. The learning rate is the flat flag `--learning-rate`."""
+
+    name: OptimizerName = "adam"
+    """A Keras optimizer, with Keras's defaults for what is not given here."""
+    momentum: float = 0.0
+    """Momentum of sgd and rmsprop."""
+    weight_decay: float = 0.0
+    """Decoupled weight decay per step; 0 is none."""
+
+    def __post_init__(self) -> None:
+        _check_range("optimizer.momentum", self.momentum, 0.0, 1.0)
+        _check_range("optimizer.weight_decay", self.weight_decay, 0.0, 1.0)
+
+
+@dataclass(frozen=True, kw_only=True)
+class LoopConfig:
+    """How the steps are run; none of it changes which rows a step sees."""
+
+    steps_per_call: int = 25
+    """Training steps inside one call of the compiled function: more is faster, and reports come less often."""
+    log_every_steps: int = 200
+    """One line of progress per so many steps, where no live bar is shown."""
+    precision: Precision = "float32"
+    """Keras dtype policy. mixed_bfloat16 pays on GPUs and on CPUs with AVX512-BF16 or AMX."""
+    jit_compile: bool | None = None
+    """Compile the step with XLA. None: on GPUs only, where it pays; on CPUs it halves the speed of convolutions."""
+
+    def __post_init__(self) -> None:
+        _check_at_least("loop.steps_per_call", self.steps_per_call, 1)
+        _check_at_least("loop.log_every_steps", self.log_every_steps, 1)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ClusterConfig:
+    """What the workers ask Ray for."""
+
+    cpus_per_worker: int | None = None
+    """CPU cores and TensorFlow threads of one worker. None: the machine's cores shared out in local mode, 1 on a cluster."""
+    max_failures: int = 2
+    """How often Ray restarts the workers, from the last checkpoint, before the run fails."""
+    wait_for_resources_s: float = 600.0
+    """How long to wait for an autoscaling cluster to grow, in seconds. A cluster that cannot grow fails at once."""
+
+    def __post_init__(self) -> None:
+        if self.cpus_per_worker is not None:
+            _check_at_least("cluster.cpus_per_worker", self.cpus_per_worker, 1)
+        _check_at_least("cluster.max_failures", self.max_failures, 0)
+        _check_range("cluster.wait_for_resources_s", self.wait_for_resources_s, 0.0, math.inf)
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainConfig:
+    """One training run, apart from where its data and results lie."""
+
+    model: str = "seed-cnn"
+    """A registered model (seed-cnn, small-cnn, dnn) or your own package.module:function."""
+    epochs: int = 7
+    """Passes over the training rows."""
+    steps_per_epoch: int | None = None
+    """Steps of one epoch. None: as many whole batches as the rows give."""
+    batch_size: int = 32
+    """Rows of one step over all workers together (the global batch)."""
+    learning_rate: float = 1e-3
+    """Learning rate, constant."""
+    seed: int = 0
+    """Seed of the weights, the row order and every random layer."""
+    workers: int = 1
+    """Ray Train workers, one replica each. The result does not depend on their number, beyond float noise."""
+    gpus_per_worker: int = 0
+    """GPUs of one worker, 0 or 1. A machine with 8 GPUs runs 8 workers."""
+    split: str = "train"
+    """The dataset's split to train on."""
+    validation_fraction: float = 0.0
+    """Share of the training rows held out and scored after every epoch; @best needs it to mean more than training accuracy."""
+    optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
+    loop: LoopConfig = field(default_factory=LoopConfig)
+    cluster: ClusterConfig = field(default_factory=ClusterConfig)
+
+    def __post_init__(self) -> None:
+        _check_at_least("epochs", self.epochs, 1)
+        if self.steps_per_epoch is not None:
+            _check_at_least("steps_per_epoch", self.steps_per_epoch, 1)
+        _check_at_least("batch_size", self.batch_size, 1)
+        _check_at_least("workers", self.workers, 1)
+        _check_at_least("seed", self.seed, 0)
+        if not (math.isfinite(self.learning_rate) and self.learning_rate > 0):
+            raise ConfigError(f"learning_rate must be above 0. Received {self.learning_rate}.")
+        if self.gpus_per_worker not in (0, 1):
+            raise ConfigError(
+                f"gpus_per_worker must be 0 or 1. Received {self.gpus_per_worker}. "
+                "For more GPUs give more workers: --workers 8 --gpus-per-worker 1."
+            )
+        _check_range("validation_fraction", self.validation_fraction, 0.0, 0.5)
+        _check_batch_divides(self.batch_size, self.workers)
+
+
+@dataclass(frozen=True, kw_only=True)
+class EvaluateConfig:
+    """One evaluation, apart from where its inputs and reports lie."""
+
+    split: str = "test"
+    """The dataset's split to score."""
+    pixel_range: PixelRange | None = None
+    """What the model takes: raw 0-255 pixels, or pixels scaled to 0-1. None: 0-255 for this project's checkpoints, 0-1 for a file that plain Keras saved."""
+    outputs: Outputs = "auto"
+    """What the model gives. auto: probabilities if its last layer is a softmax, else logits."""
+    top_k: int = 3
+    """k of the top-k accuracy."""
+    batch_size: int = 500
+    """Rows of one prediction. It changes the speed, not the counts."""
+    actors: int = 1
+    """Predictor actors, each with a TensorFlow of its own."""
+    gpus_per_actor: int = 0
+    """GPUs of one predictor, 0 or 1."""
+    cpus_per_actor: int | None = None
+    """CPU cores and TensorFlow threads of one predictor. None: the machine's cores shared out in local mode, 1 on a cluster."""
+    predictions: bool = False
+    """Store every row's label, prediction and probability too."""
+
+    def __post_init__(self) -> None:
+        _check_at_least("top_k", self.top_k, 1)
+        _check_at_least("batch_size", self.batch_size, 1)
+        _check_at_least("actors", self.actors, 1)
+        if self.cpus_per_actor is not None:
+            _check_at_least("cpus_per_actor", self.cpus_per_actor, 1)
+        if self.gpus_per_actor not in (0, 1):
+            raise ConfigError(f"gpus_per_actor must be 0 or 1. Received {self.gpus_per_actor}.")
+
+
+def to_dict(config: TrainConfig | EvaluateConfig) -> dict[str, Any]:
+    """A config as plain dicts, for JSON."""
+    return dataclasses.asdict(config)
+
+
+def _check_at_least(name: str, value: int, minimum: int) -> None:
+    if value < minimum:
+        raise ConfigError(f"{name} must be at least {minimum}. Received {value}.")
+
+
+def _check_range(name: str, value: float, low: float, high: float) -> None:
+    if not low <= value <= high:
+        raise ConfigError(f"{name} must lie in {low:g}..{high:g}. Received {value}.")
+
+
+def _check_batch_divides(batch_size: int, workers: int) -> None:
+    if batch_size % workers == 0:
+        return
+    below, above = batch_size // workers * workers, (batch_size // workers + 1) * workers
+    tries = " or ".join(str(size) for size in (below, above) if size > 0)
+    raise ConfigError(
+        f"batch_size must divide by workers. Received batch_size={batch_size}, workers={workers}. Try {tries}."
+    )

@@ -1,0 +1,113 @@
+"""A row of a data set, as bytes in Parquet and as NumPy arrays in memory.
+
+On disk: `id` int64, `image` fixed_size_binary[height * width * channels] (uint8, row-major, channels last),
+`label` int32, then the source's metadata columns. The image shape is in the schema's metadata and in the
+manifest. A fixed-size binary is copied whole where Parquet encodes a `fixed_shape_tensor` value by value:
+for 60,000 images of 28x28 that is 0.1 s against 1.7 s to read, 0.2 s against 1.4-3.1 s to write, at the same size.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from cnnlib.errors import DatasetError
+
+ImageShape = tuple[int, int, int]
+
+ID, IMAGE, LABEL = "id", "image", "label"
+_SHAPE_KEY = b"cnnlib.image_shape"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Rows:
+    """Some rows of one split.
+
+    Attributes:
+        ids: int64 [rows], unique in the split.
+        images: uint8 [rows, height, width, channels].
+        labels: int32 [rows].
+    """
+
+    ids: npt.NDArray[np.int64]
+    images: npt.NDArray[np.uint8]
+    labels: npt.NDArray[np.int32]
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+
+def row_schema(image_shape: ImageShape) -> pa.Schema:
+    """The Arrow schema of a shard whose images have this shape (height, width, channels)."""
+    height, width, channels = image_shape
+    return pa.schema(
+        [
+            pa.field(ID, pa.int64(), nullable=False),
+            pa.field(IMAGE, pa.binary(height * width * channels), nullable=False),
+            pa.field(LABEL, pa.int32(), nullable=False),
+        ],
+        metadata={_SHAPE_KEY: json.dumps(list(image_shape)).encode()},
+    )
+
+
+def rows_to_table(rows: Rows) -> pa.Table:
+    """Rows as an Arrow table of `row_schema`, without copying pixels."""
+    shape = rows.images.shape[1:]
+    pixels = pa.py_buffer(np.ascontiguousarray(rows.images))
+    images = pa.Array.from_buffers(pa.binary(int(np.prod(shape))), len(rows), [None, pixels])
+    return pa.table(
+        [pa.array(rows.ids, pa.int64()), images, pa.array(rows.labels, pa.int32())], schema=row_schema(shape)
+    )
+
+
+def table_to_rows(table: pa.Table, image_shape: ImageShape) -> Rows:
+    """An Arrow table of `row_schema` as NumPy arrays; copies pixels only where the table has several chunks."""
+    return Rows(
+        ids=table.column(ID).to_numpy().astype(np.int64, copy=False),
+        images=images_to_numpy(table.column(IMAGE), image_shape),
+        labels=table.column(LABEL).to_numpy().astype(np.int32, copy=False),
+    )
+
+
+def images_to_numpy(column: pa.ChunkedArray, image_shape: ImageShape) -> npt.NDArray[np.uint8]:
+    """The image column as uint8 [rows, height, width, channels]."""
+    size = int(np.prod(image_shape))
+    chunks = [_chunk_to_numpy(chunk, size) for chunk in column.chunks if len(chunk)]
+    flat = chunks[0] if len(chunks) == 1 else np.concatenate([np.empty((0, size), np.uint8), *chunks])
+    return flat.reshape(-1, *image_shape)
+
+
+def encode_shard(rows: Rows) -> bytes:
+    """Rows as one Parquet file."""
+    sink = io.BytesIO()
+    pq.write_table(rows_to_table(rows), sink, compression="zstd", use_dictionary=False)
+    return sink.getvalue()
+
+
+def decode_shard(data: bytes | pa.Buffer, name: str) -> pa.Table:
+    """Parses a shard's bytes into a table of `row_schema`.
+
+    Args:
+        data: the whole Parquet file.
+        name: the shard's name, for the error.
+
+    Raises:
+        DatasetError: the bytes are not a Parquet file with these columns.
+    """
+    try:
+        table = pq.read_table(pa.BufferReader(data))
+        return table.select([ID, IMAGE, LABEL, *(c for c in table.column_names if c not in (ID, IMAGE, LABEL))])
+    except (pa.ArrowInvalid, KeyError, OSError) as err:
+        raise DatasetError(f"{name} is not a shard of a data set: {err}. Expected the columns id, image, label.") from err
+
+
+def _chunk_to_numpy(chunk: Any, size: int) -> npt.NDArray[np.uint8]:
+    pixels = np.frombuffer(chunk.buffers()[1], np.uint8)
+    return pixels[chunk.offset * size : (chunk.offset + len(chunk)) * size].reshape(-1, size)

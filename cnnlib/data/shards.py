@@ -1,0 +1,159 @@
+"""Source in, data set out: Ray Data tasks write the shards in parallel, the manifest comes last."""
+
+from __future__ import annotations
+
+import math
+from typing import Any, NamedTuple
+
+import numpy as np
+import ray
+
+from cnnlib.cluster import find_own_error
+from cnnlib.data.manifest import Manifest, Shard, Split, load_manifest
+from cnnlib.data.record import encode_shard
+from cnnlib.data.sources.source import Source
+from cnnlib.errors import ConflictError, DatasetError
+from cnnlib.storage import files, layout, publish
+from cnnlib.storage.uri import join_uri
+
+_MIN_SHARD_BYTES = 8 * 2**20
+_MAX_SHARD_BYTES = 128 * 2**20
+_TARGET_SHARDS = 16
+
+
+class PreparedDataset(NamedTuple):
+    """A data set and whether this call wrote it (or found it there already)."""
+
+    manifest: Manifest
+    created: bool
+
+
+def write_dataset(source: Source, dataset_uri: str, shard_bytes: int | None = None) -> PreparedDataset:
+    """Writes a source as a data set: shards, then the preview, then the manifest.
+
+    A crash before the manifest leaves shards that nobody reads; the next call writes them again.
+
+    Args:
+        shard_bytes: pixels per shard; None: a sixteenth of the split, within 8..128 MiB.
+
+    Raises:
+        ConflictError: another data set, or something else, is already there.
+    """
+    existing = _find_existing(source, dataset_uri)
+    if existing is not None:
+        return PreparedDataset(existing, created=False)
+    manifest = Manifest(
+        class_names=source.class_names,
+        image_shape=source.image_shape,
+        splits=_write_splits(source, dataset_uri, shard_bytes),
+        source=source.description,
+        source_digest=source.digest,
+    )
+    files.write_bytes(layout.dataset_preview(dataset_uri), _preview(source))
+    if not publish.write_manifest(layout.dataset_manifest(dataset_uri), manifest.to_json()):
+        raise ConflictError(f"Another job wrote a data set to {dataset_uri} in the meantime. Nothing of it was changed.")
+    return PreparedDataset(manifest, created=True)
+
+
+def check_output(source: Source, dataset_uri: str) -> bool:
+    """Checks, before Ray is started, that the data set can be written; True if it is there already.
+
+    Raises:
+        ConflictError: another data set, or something else, is already there.
+        AccessError: the output cannot be written.
+    """
+    if _find_existing(source, dataset_uri) is not None:
+        return True
+    files.check_writable(dataset_uri)
+    return False
+
+
+def _find_existing(source: Source, dataset_uri: str) -> Manifest | None:
+    if files.find_size(layout.dataset_manifest(dataset_uri)) is None:
+        _check_only_ours(dataset_uri, source)
+        return None
+    manifest = load_manifest(dataset_uri)
+    if manifest.source_digest != source.digest:
+        raise ConflictError(
+            f"{dataset_uri} already holds another data set ({manifest.source}). Received {source.description}. "
+            "Choose another --output, or delete that one first."
+        )
+    return manifest
+
+
+def _check_only_ours(dataset_uri: str, source: Source) -> None:
+    expected = tuple(f"{join_uri(dataset_uri, split)}/part-" for split in source.splits)
+    strangers = [
+        each.uri
+        for each in files.list_objects(dataset_uri)
+        if not each.uri.startswith(expected) and each.uri != layout.dataset_preview(dataset_uri)
+    ]
+    if strangers:
+        raise ConflictError(
+            f"{dataset_uri} already holds something else: {strangers[0]}"
+            f"{f' and {len(strangers) - 1} more' if strangers[1:] else ''}. Choose an empty --output."
+        )
+
+
+def _write_splits(source: Source, dataset_uri: str, shard_bytes: int | None) -> dict[str, Split]:
+    """Writes the shards of all splits in one pass, one task per shard."""
+    plan = [item for name in source.splits for item in _plan_split(source, name, shard_bytes)]
+    # Once into the object store, from where the tasks read it without a copy.
+    splits = {name: ray.put(split) for name, split in source.splits.items()}
+
+    def write(item: dict[str, Any]) -> dict[str, Any]:
+        return _write_shard(ray.get(splits[item["split"]]), dataset_uri, item)
+
+    try:
+        written = ray.data.from_items(plan, override_num_blocks=len(plan)).map(write).take_all()
+    except Exception as err:  # Ray wraps whatever a task raises
+        raise find_own_error(err) or err from err
+    return {name: _describe_split(source, name, written) for name in source.splits}
+
+
+def _plan_split(source: Source, name: str, shard_bytes: int | None) -> list[dict[str, Any]]:
+    num_rows = len(source.splits[name])
+    if not num_rows:
+        raise DatasetError(f"The split {name!r} of {source.description} has no rows.")
+    shard_rows = _rows_per_shard(num_rows, math.prod(source.image_shape), shard_bytes)
+    return [
+        {"split": name, "name": layout.shard_name(name, index), "start": start, "stop": min(start + shard_rows, num_rows)}
+        for index, start in enumerate(range(0, num_rows, shard_rows))
+    ]
+
+
+def _describe_split(source: Source, name: str, written: list[dict[str, Any]]) -> Split:
+    shards = [Shard(**each["shard"]) for each in written if each["split"] == name]
+    counts = np.bincount(source.splits[name].labels, minlength=len(source.class_names))
+    return Split(
+        rows=len(source.splits[name]),
+        rows_per_class=tuple(map(int, counts)),
+        shards=tuple(sorted(shards, key=lambda shard: shard.name)),
+    )
+
+
+def _write_shard(split: Any, dataset_uri: str, item: dict[str, Any]) -> dict[str, Any]:
+    data = encode_shard(split.read(item["start"], item["stop"]))
+    files.write_bytes(join_uri(dataset_uri, item["name"]), data)
+    shard = {
+        "name": item["name"],
+        "rows": item["stop"] - item["start"],
+        "bytes": len(data),
+        "sha256": publish.sha256_hex(data),
+    }
+    return {"split": item["split"], "shard": shard}
+
+
+def _rows_per_shard(num_rows: int, row_bytes: int, shard_bytes: int | None) -> int:
+    total = num_rows * row_bytes
+    target = shard_bytes or min(max(total // _TARGET_SHARDS, _MIN_SHARD_BYTES), _MAX_SHARD_BYTES)
+    # Equal shards, rather than full ones and a rest.
+    return math.ceil(num_rows / math.ceil(total / target))
+
+
+def _preview(source: Source) -> bytes:
+    from cnnlib.data.preview import PREVIEW_ROWS, preview_png  # it draws: the tasks can do without
+
+    split = next(iter(source.splits.values()))
+    rows = split.read(0, min(PREVIEW_ROWS, len(split)))
+    return preview_png(rows.images, rows.labels, source.class_names)

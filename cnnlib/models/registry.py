@@ -1,0 +1,140 @@
+"""A model's name -> a Keras model that fits the data set.
+
+A name is either registered here, or `package.module:function`, a function of the user's own:
+`function(image_shape: tuple[int, int, int], num_classes: int) -> keras.Model`. Either way the model takes raw
+pixels, float32 0..255 [batch, height, width, channels], and returns [batch, num_classes] probabilities (its last
+layer is a softmax) or logits (it is not).
+"""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from cnnlib.errors import CnnlibError, ModelError, nearest
+
+if TYPE_CHECKING:
+    import keras
+
+ImageShape = tuple[int, int, int]
+ModelBuilder = Callable[[ImageShape, int], "keras.Model"]
+
+# Names of functions, not functions: the registry is read where TensorFlow must not be loaded.
+_REGISTERED = {
+    "seed-cnn": "cnnlib.models.cnn:build_seed_cnn",
+    "small-cnn": "cnnlib.models.cnn:build_small_cnn",
+    "dnn": "cnnlib.models.dnn:build_dnn",
+}
+
+
+def model_names() -> list[str]:
+    """The registered names, sorted."""
+    return sorted(_REGISTERED)
+
+
+def is_registered(name: str) -> bool:
+    """True for a model of this project, which fits any data set it accepts; a user's own must be tried."""
+    return name in _REGISTERED
+
+
+def check_model_name(name: str) -> None:
+    """Checks the form of a model's name without importing anything.
+
+    Raises:
+        ModelError: it is neither registered nor `package.module:function`.
+    """
+    module, colon, function = name.partition(":")
+    if name in _REGISTERED or (colon and module and function.isidentifier()):
+        return
+    raise ModelError(
+        f"Unknown model {name!r}. {nearest(name, _REGISTERED)} "
+        "Or name a function of your own: package.module:function."
+    )
+
+
+def build_model(name: str, image_shape: ImageShape, num_classes: int) -> keras.Model:
+    """Builds the model and checks that it fits the data.
+
+    Args:
+        name: a registered name or `package.module:function`.
+        image_shape: height, width, channels.
+        num_classes: number of classes.
+
+    Raises:
+        ModelError: the function cannot be imported, fails, or what it returns does not fit the data.
+    """
+    check_model_name(name)
+    builder = _import_builder(_REGISTERED.get(name, name))
+    try:
+        model = builder(image_shape, num_classes)
+    except CnnlibError:
+        raise
+    except Exception as err:  # a user's function can raise anything
+        raise ModelError(
+            f"{name} failed for image_shape={image_shape}, num_classes={num_classes}: {type(err).__name__}: {err}"
+        ) from err
+    check_fits(model, name, image_shape, num_classes)
+    return model
+
+
+def check_fits(model: Any, name: str, image_shape: ImageShape, num_classes: int) -> None:
+    """Checks that a model takes such images and gives one value per class.
+
+    Raises:
+        ModelError: it does not.
+    """
+    import keras
+
+    if not isinstance(model, keras.Model):
+        raise ModelError(
+            f"{name} must return a keras.Model (Keras 3, `import keras`). Received {type(model).__module__}.{type(model).__name__}."
+        )
+    input_shape, output_shape = _one_shape(model, name, "input"), _one_shape(model, name, "output")
+    if len(input_shape) != 4 or any(
+        have not in (None, want) for have, want in zip(input_shape[1:], image_shape, strict=True)
+    ):
+        raise ModelError(
+            f"{name} does not take this data set's images. Received an input of shape {input_shape}, "
+            f"expected (None, {', '.join(map(str, image_shape))})."
+        )
+    if tuple(output_shape[1:]) != (num_classes,):
+        raise ModelError(
+            f"{name} does not fit the number of classes. Received an output of shape {output_shape}, "
+            f"expected (None, {num_classes}): one value per class."
+        )
+
+
+def gives_probabilities(model: keras.Model) -> bool:
+    """True if the model's last layer is a softmax; else its outputs are taken as logits."""
+    import keras
+
+    last = model.layers[-1]
+    if isinstance(last, keras.Sequential | keras.Model):
+        return gives_probabilities(last)
+    if isinstance(last, keras.layers.Softmax):
+        return True
+    return getattr(last, "activation", None) is keras.activations.softmax
+
+
+def _import_builder(path: str) -> ModelBuilder:
+    module_name, _, function_name = path.partition(":")
+    try:
+        module = importlib.import_module(module_name)
+    except ImportError as err:
+        raise ModelError(
+            f"Cannot import {module_name!r} for the model {path!r}: {err}. "
+            "It must be importable where the job starts and on every worker (--working-dir, or installed)."
+        ) from err
+    builder = getattr(module, function_name, None)
+    if not callable(builder):
+        functions = [name for name, value in vars(module).items() if callable(value) and not name.startswith("_")]
+        raise ModelError(f"{module_name} has no function {function_name!r}. {nearest(function_name, functions)}")
+    return builder  # type: ignore[no-any-return]
+
+
+def _one_shape(model: keras.Model, name: str, side: str) -> tuple[int | None, ...]:
+    shape = getattr(model, f"{side}_shape", None)
+    if not isinstance(shape, tuple) or not all(size is None or isinstance(size, int) for size in shape):
+        raise ModelError(f"{name} must have exactly one {side} tensor of known rank. Received {shape}.")
+    return shape

@@ -1,0 +1,157 @@
+"""What a report states, before it is a table: its subject, its score, when and with what it was measured.
+
+Everything in a report's files is a pure function of a `ReportFacts`, and its name one of the subject alone.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import platform
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from importlib import metadata
+from typing import Any
+
+from cnnlib.metrics.confusion import ConfusionCounts, ScoreSums
+from cnnlib.reports.schema import REPORT_VERSION
+from cnnlib.storage import publish
+
+_ID_DIGITS = 16
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReportSubject:
+    """One checkpoint, one split of one dataset, and one way to evaluate.
+
+    Attributes:
+        checkpoint_digest: sha256 of the model file, in hex.
+        dataset_fingerprint: the fingerprint in the dataset's manifest.
+        split: name of the split.
+        evaluation: every setting that changes a number (pixel range, top k, outputs, …), as JSON values. What
+            changes only the speed, such as the number of actors, stays out: it would make a second report.
+        class_names: name of every class, in the order of the labels.
+        checkpoint_uri: where the model file was found.
+        dataset_uri: where the dataset was found.
+        run: name of the training run; None for a model of another origin.
+        model: registered name of the model, or its file's name.
+        checkpoint_step: training steps it had seen; None if unknown.
+        checkpoint_epoch: epochs it had completed; None if unknown.
+    """
+
+    checkpoint_digest: str
+    dataset_fingerprint: str
+    split: str
+    evaluation: Mapping[str, str | int | float | bool | None]
+    class_names: tuple[str, ...]
+    checkpoint_uri: str
+    dataset_uri: str
+    run: str | None = None
+    model: str | None = None
+    checkpoint_step: int | None = None
+    checkpoint_epoch: int | None = None
+
+    def to_document(self) -> dict[str, Any]:
+        """The subject as JSON values."""
+        return dataclasses.asdict(self) | {"class_names": list(self.class_names)}
+
+    @classmethod
+    def from_document(cls, document: Mapping[str, Any]) -> ReportSubject:
+        """The subject out of what `to_document` gave."""
+        return cls(**{**document, "class_names": tuple(document["class_names"])})
+
+
+@dataclass(frozen=True, kw_only=True)
+class Versions:
+    """What computed the numbers; None where a library is not installed."""
+
+    python: str
+    cnnlib: str | None
+    ray: str | None
+    tensorflow: str | None
+    keras: str | None
+    numpy: str | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReportFacts:
+    """A subject's score, and the circumstances of measuring it.
+
+    Attributes:
+        evaluated_at: when the evaluation ended; any time zone, stored as UTC.
+        seconds: wall time of the evaluation.
+    """
+
+    subject: ReportSubject
+    score: ScoreSums
+    evaluated_at: datetime
+    seconds: float
+    versions: Versions
+
+    def __post_init__(self) -> None:
+        if self.evaluated_at.tzinfo is None:
+            raise ValueError(f"evaluated_at needs a time zone. Received {self.evaluated_at.isoformat()}.")
+        named, counted = len(self.subject.class_names), self.score.confusion.num_classes
+        if named != counted:
+            raise ValueError(f"Every class needs a name. Received {named} names, {counted} classes.")
+
+    @property
+    def report_id(self) -> str:
+        """The report's name."""
+        return report_id(self.subject)
+
+    def circumstances(self) -> dict[str, Any]:
+        """Everything but the confusion counts, as JSON values."""
+        return {
+            "subject": self.subject.to_document(),
+            "evaluated_at": self.evaluated_at.astimezone(UTC).isoformat(),
+            "seconds": self.seconds,
+            "versions": dataclasses.asdict(self.versions),
+            "loss_sum": self.score.loss_sum,
+            "top_k": self.score.top_k,
+            "top_k_correct": self.score.top_k_correct,
+        }
+
+    @classmethod
+    def from_circumstances(cls, document: Mapping[str, Any], confusion: ConfusionCounts) -> ReportFacts:
+        """The facts out of what `circumstances` gave and the confusion counts."""
+        return cls(
+            subject=ReportSubject.from_document(document["subject"]),
+            score=ScoreSums(
+                confusion=confusion,
+                loss_sum=document["loss_sum"],
+                top_k=document["top_k"],
+                top_k_correct=document["top_k_correct"],
+            ),
+            evaluated_at=datetime.fromisoformat(document["evaluated_at"]),
+            seconds=document["seconds"],
+            versions=Versions(**document["versions"]),
+        )
+
+
+def report_id(subject: ReportSubject) -> str:
+    """The name of the report of a subject: 16 hex digits, the same wherever and whenever it is evaluated.
+
+    URIs and run names are left out, so that a copied checkpoint or dataset needs no second evaluation.
+    """
+    identity = {
+        "checkpoint_digest": subject.checkpoint_digest,
+        "dataset_fingerprint": subject.dataset_fingerprint,
+        "split": subject.split,
+        "evaluation": dict(subject.evaluation),
+        "report_version": REPORT_VERSION,
+    }
+    return publish.sha256_hex(publish.canonical_json(identity))[:_ID_DIGITS]
+
+
+def installed_versions() -> Versions:
+    """The versions in this environment, read from package metadata: nothing is imported."""
+    libraries = ("cnnlib", "ray", "tensorflow", "keras", "numpy")
+    return Versions(python=platform.python_version(), **{name: _find_version(name) for name in libraries})
+
+
+def _find_version(distribution: str) -> str | None:
+    try:
+        return metadata.version(distribution)
+    except metadata.PackageNotFoundError:
+        return None

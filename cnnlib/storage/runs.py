@@ -1,0 +1,139 @@
+"""Training runs as they lie in storage: which there are, and their checkpoints. Reads JSON only.
+
+A checkpoint is a folder with `model.keras`, `state.npz` and, written last, `manifest.json`. One without a manifest
+does not exist. Training writes them (`training/checkpoint.py`), evaluation reads them.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from cnnlib.errors import CheckpointError, NotFoundError
+from cnnlib.storage import files, layout, publish
+from cnnlib.storage.uri import join_uri, normalize_uri, uri_name
+
+CHECKPOINT_VERSION = 1
+SELECTORS = ("last", "best")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Checkpoint:
+    """A whole checkpoint.
+
+    Attributes:
+        digest: sha256 (hex) of `model.keras`.
+        step: training steps since the run began.
+        score: accuracy on the rows held out where the run has them, else on the epoch's training rows, 0..1.
+        scored_on: `validation_accuracy` or `accuracy`, which of the two `score` is.
+    """
+
+    uri: str
+    run: str
+    model: str
+    epoch: int
+    step: int
+    digest: str
+    score: float
+    scored_on: str
+
+    @property
+    def model_uri(self) -> str:
+        """The Keras file."""
+        return join_uri(self.uri, layout.CHECKPOINT_MODEL)
+
+    @property
+    def state_uri(self) -> str:
+        """The optimizer's and the random layers' state."""
+        return join_uri(self.uri, layout.CHECKPOINT_STATE)
+
+
+def list_runs(runs_uri: str) -> list[str]:
+    """URIs of the runs below a folder, sorted by name."""
+    names = files.list_folders(runs_uri)
+    runs = [layout.run_uri(runs_uri, name) for name in names]
+    return [run for run in runs if files.find_size(layout.run_record(run)) is not None]
+
+
+def list_checkpoints(run: str) -> list[Checkpoint]:
+    """The whole checkpoints of a run, by epoch."""
+    epochs = [layout.find_epoch(name) for name in files.list_folders(layout.run_checkpoints(run))]
+    found = [find_checkpoint(layout.checkpoint_uri(run, epoch)) for epoch in sorted(e for e in epochs if e is not None)]
+    return [checkpoint for checkpoint in found if checkpoint is not None]
+
+
+def find_checkpoint(uri: str) -> Checkpoint | None:
+    """The checkpoint in a folder, None where there is none or only half of one.
+
+    Raises:
+        CheckpointError: another version of this project wrote it.
+    """
+    try:
+        document = publish.read_manifest(join_uri(uri, layout.MANIFEST))
+    except NotFoundError:
+        return None
+    if document.get("checkpoint_version") != CHECKPOINT_VERSION:
+        raise CheckpointError(
+            f"{uri} has checkpoint_version {document.get('checkpoint_version')!r}. This version reads {CHECKPOINT_VERSION}."
+        )
+    try:
+        return Checkpoint(
+            uri=uri,
+            run=document["run"],
+            model=document["model"],
+            epoch=document["epoch"],
+            step=document["step"],
+            digest=document["files"][layout.CHECKPOINT_MODEL]["sha256"],
+            score=document["score"],
+            scored_on=document["scored_on"],
+        )
+    except KeyError as err:
+        raise CheckpointError(f"The manifest of {uri} is not whole: it has no {err}.") from err
+
+
+def resolve_checkpoint(name: str) -> Checkpoint:
+    """Finds `RUNS/NAME`, `RUNS/NAME@last`, `RUNS/NAME@best`, `RUNS/NAME@7` or a checkpoint's own folder.
+
+    Without a selector it is the last one. Best is by held-out accuracy where the run has it, else by training
+    accuracy; among equals the earlier.
+
+    Raises:
+        CheckpointError: there is none such.
+    """
+    base, _, selector = name.rpartition("@")
+    if not base or "/" in selector:
+        base, selector = name, "last"
+    uri = normalize_uri(base)
+    if layout.find_epoch(uri_name(uri)) is not None:
+        return _require_whole(uri)
+    checkpoints = list_checkpoints(uri)
+    if not checkpoints:
+        raise CheckpointError(f"{uri} has no checkpoint. Expected a run (RUNS/NAME), a checkpoint's folder, or a .keras or .h5 file.")
+    if selector == "last":
+        return checkpoints[-1]
+    if selector == "best":
+        return max(checkpoints, key=lambda each: (each.score, -each.epoch))
+    by_epoch = {str(each.epoch): each for each in checkpoints}
+    if selector not in by_epoch:
+        raise CheckpointError(f"{uri} has no checkpoint {selector!r}. Expected {', '.join(SELECTORS)} or one of the epochs {', '.join(by_epoch)}.")
+    return by_epoch[selector]
+
+
+def write_run_record(run: str, record: dict[str, Any]) -> bool:
+    """Writes `run.json` unless the run exists; True if this call did."""
+    return files.create_bytes(layout.run_record(run), publish.canonical_json(record))
+
+
+def find_run_record(run: str) -> dict[str, Any] | None:
+    """What a run was started with, None where there is no such run."""
+    try:
+        return publish.read_manifest(layout.run_record(run))
+    except NotFoundError:
+        return None
+
+
+def _require_whole(uri: str) -> Checkpoint:
+    checkpoint = find_checkpoint(uri)
+    if checkpoint is None:
+        raise CheckpointError(f"{uri} is not a whole checkpoint: it has no {layout.MANIFEST}.")
+    return checkpoint

@@ -1,0 +1,105 @@
+"""Checkpoints: the model as plain Keras opens it, and what the next epoch needs beside it.
+
+`model.keras` holds the model compiled with its loss and accuracy, ready for `evaluate` in plain Keras.
+`state.npz` holds the optimizer's variables and those of the model that are no weights (seeds of random layers).
+Resuming from both continues the run as if it had not stopped.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import keras
+import numpy as np
+
+from cnnlib.errors import CheckpointError
+from cnnlib.storage import files, layout, publish
+from cnnlib.storage.runs import CHECKPOINT_VERSION, Checkpoint
+from cnnlib.storage.uri import uri_name
+
+if TYPE_CHECKING:
+    from cnnlib.reports.history import EpochRecord
+
+
+def save_checkpoint(
+    run: str, model: keras.Model, optimizer: keras.optimizers.Optimizer, record: EpochRecord, facts: dict[str, Any]
+) -> str:
+    """Writes one epoch's checkpoint, files first, manifest last, and returns its URI. Called by the chief alone.
+
+    A crash before the manifest leaves files that nobody reads and the next attempt replaces.
+
+    Args:
+        record: the epoch's figures.
+        facts: more of the manifest: model name, config, data set.
+    """
+    uri = layout.checkpoint_uri(run, record.epoch)
+    with tempfile.TemporaryDirectory() as directory:
+        model_path, state_path = Path(directory, layout.CHECKPOINT_MODEL), Path(directory, layout.CHECKPOINT_STATE)
+        model.save(model_path)
+        np.savez(state_path, **_state(model, optimizer))
+        scored_on = "accuracy" if record.validation_accuracy is None else "validation_accuracy"
+        manifest = {
+            **facts,
+            "checkpoint_version": CHECKPOINT_VERSION,
+            "run": uri_name(run),
+            "epoch": record.epoch,
+            "step": record.step,
+            "scored_on": scored_on,
+            "score": getattr(record, scored_on),
+            "files": {path.name: _describe(path) for path in (model_path, state_path)},
+        }
+        publish.publish_files(uri, {path.name: path for path in (model_path, state_path)}, manifest)
+    return uri
+
+
+def restore_checkpoint(checkpoint: Checkpoint, model: keras.Model, optimizer: keras.optimizers.Optimizer) -> None:
+    """Puts a checkpoint's weights and state into a model and an optimizer that are already built. All workers do.
+
+    Raises:
+        CheckpointError: its files do not match its manifest, or it is of another model.
+    """
+    with tempfile.TemporaryDirectory() as directory:
+        model_path, state_path = Path(directory, layout.CHECKPOINT_MODEL), Path(directory, layout.CHECKPOINT_STATE)
+        files.download(checkpoint.model_uri, model_path)
+        files.download(checkpoint.state_uri, state_path)
+        if publish.sha256_hex(model_path.read_bytes()) != checkpoint.digest:
+            raise CheckpointError(f"{checkpoint.model_uri} does not match its manifest. Delete that checkpoint to continue from the one before.")
+        try:
+            model.load_weights(model_path)
+        except ValueError as err:
+            raise CheckpointError(f"{checkpoint.uri} is of another model: {err}") from err
+        with np.load(state_path) as state:
+            _assign("optimizer", optimizer.variables, state, checkpoint)
+            _assign("seed", _seed_variables(model), state, checkpoint)
+
+
+def _state(model: keras.Model, optimizer: keras.optimizers.Optimizer) -> dict[str, np.ndarray[Any, Any]]:
+    groups = {"optimizer": optimizer.variables, "seed": _seed_variables(model)}
+    return {
+        f"{group}/{index:04d}": keras.ops.convert_to_numpy(variable)
+        for group, variables in groups.items()
+        for index, variable in enumerate(variables)
+    }
+
+
+def _seed_variables(model: keras.Model) -> list[keras.Variable]:
+    weights = {id(weight) for weight in model.weights}
+    metrics = {id(variable) for variable in model.metrics_variables}
+    return [each for each in model.variables if id(each) not in weights and id(each) not in metrics]
+
+
+def _assign(group: str, variables: Sequence[keras.Variable], state: Any, checkpoint: Checkpoint) -> None:
+    names = sorted(name for name in state.files if name.startswith(f"{group}/"))
+    shapes = [tuple(state[name].shape) for name in names]
+    if shapes != [tuple(variable.shape) for variable in variables]:
+        raise CheckpointError(f"{checkpoint.state_uri} is of another {group}: it does not have the variables of this run's.")
+    for name, variable in zip(names, variables, strict=True):
+        variable.assign(state[name])
+
+
+def _describe(path: Path) -> dict[str, Any]:
+    data = path.read_bytes()
+    return {"bytes": len(data), "sha256": publish.sha256_hex(data)}

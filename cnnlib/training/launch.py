@@ -1,0 +1,233 @@
+"""The driver's part of a training run: check everything, then let Ray Train run the workers.
+
+Loads no TensorFlow: the workers do.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+import tempfile
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+import ray
+from ray.train import FailureConfig, RunConfig, ScalingConfig, TrainingFailedError
+
+from cnnlib import cluster
+from cnnlib.config import TrainConfig, to_dict
+from cnnlib.data import ingest
+from cnnlib.data.manifest import Manifest, check_shards, load_manifest
+from cnnlib.data.order import held_out_positions, steps_per_epoch
+from cnnlib.errors import ConfigError, ConflictError, TrainingError
+from cnnlib.log import log_event
+from cnnlib.models.registry import build_model, check_model_name, is_registered
+from cnnlib.storage import files, layout, runs
+from cnnlib.training.strategy import MultiWorkerConfig
+from cnnlib.training.trainer import Trainer
+from cnnlib.training.worker import WorkerTask, load_history, train_worker
+
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
+# What may change when a run is continued: how far and how fast, not what is computed.
+_MAY_CHANGE = {"epochs", "workers", "gpus_per_worker", "cluster", "loop"}
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunPlan:
+    """A run whose config, data and storage have been checked.
+
+    Attributes:
+        steps_per_epoch: steps of every epoch, for every worker.
+        remainder: training rows that an epoch leaves out, other ones each time.
+        done_epochs: epochs of an earlier call that it continues from.
+    """
+
+    config: TrainConfig
+    dataset_uri: str
+    manifest: Manifest
+    run: str
+    steps_per_epoch: int
+    remainder: int
+    done_epochs: int
+
+    @property
+    def finished(self) -> bool:
+        """True if there is nothing left to train."""
+        return self.done_epochs >= self.config.epochs
+
+
+def plan_run(config: TrainConfig, dataset_uri: str, runs_uri: str, name: str) -> RunPlan:
+    """Checks all that can be checked without a worker. Writes nothing but a probe, which it deletes.
+
+    Raises:
+        InputError: the config, the data, the storage, or a run of that name with another config.
+    """
+    check_model_name(config.model)
+    if not _NAME.fullmatch(name):
+        raise ConfigError(f"A run's name is letters, digits, '.', '_' and '-'. Received {name!r}.")
+    manifest = load_manifest(dataset_uri)
+    train_rows = _count_train_rows(config, manifest)
+    steps = _steps(config, train_rows)
+    run = layout.run_uri(runs_uri, name)
+    _check_continues(runs.find_run_record(run), config, manifest, run)
+    checkpoints = runs.list_checkpoints(run)
+    check_shards(dataset_uri, manifest, config.split)
+    files.check_writable(run)
+    return RunPlan(
+        config=config,
+        dataset_uri=dataset_uri,
+        manifest=manifest,
+        run=run,
+        steps_per_epoch=steps,
+        remainder=train_rows - steps * config.batch_size,
+        done_epochs=checkpoints[-1].epoch if checkpoints else 0,
+    )
+
+
+def check_model(plan: RunPlan) -> int:
+    """Builds the model, in this process, without a GPU, and returns its number of parameters.
+
+    Raises:
+        ModelError: it cannot be built or does not fit the data.
+    """
+    import os
+
+    os.environ["CUDA_VISIBLE_DEVICES"] = "-1"
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    model = build_model(plan.config.model, plan.manifest.image_shape, plan.manifest.num_classes)
+    return int(model.count_params())
+
+
+def train(plan: RunPlan, *, live: bool) -> None:
+    """Trains a run to its end, on the cluster at RAY_ADDRESS or on this machine.
+
+    Args:
+        live: a terminal watches: show a progress bar rather than lines.
+
+    Raises:
+        ResourceError: the cluster can never hold the workers.
+        InputError: what a worker found wrong with the model or the data.
+        TrainingError: the workers failed more often than `cluster.max_failures`.
+    """
+    config = plan.config
+    cpus = cluster.share_cores(config.workers, config.cluster.cpus_per_worker)
+    demand = cluster.Demand(what="workers", count=config.workers, cpus=cpus, gpus=config.gpus_per_worker)
+    with cluster.connect(demand, config.cluster.wait_for_resources_s), tempfile.TemporaryDirectory() as scratch:
+        if not is_registered(config.model):
+            _check_model_on_cluster(plan)
+        runs.write_run_record(plan.run, _run_record(plan))
+        log_event(
+            "run",
+            run=plan.run,
+            workers=config.workers,
+            threads_per_worker=cpus,
+            steps_per_epoch=plan.steps_per_epoch,
+            rows_left_out_per_epoch=plan.remainder,
+            continues_from_epoch=plan.done_epochs,
+        )
+        _fit(plan, cpus, live, scratch)
+
+
+def _fit(plan: RunPlan, cpus: int, live: bool, scratch: str) -> None:
+    config = plan.config
+    task = WorkerTask(
+        config=config,
+        dataset_uri=plan.dataset_uri,
+        manifest=plan.manifest,
+        run=plan.run,
+        cpus=cpus,
+        steps_per_epoch=plan.steps_per_epoch,
+        live=live,
+    )
+    # Not TensorflowTrainer: see MultiWorkerConfig.
+    trainer = Trainer(
+        lambda: train_worker(task),
+        backend_config=MultiWorkerConfig(),
+        scaling_config=ScalingConfig(
+            num_workers=config.workers,
+            use_gpu=config.gpus_per_worker > 0,
+            resources_per_worker={"CPU": cpus} | ({"GPU": config.gpus_per_worker} if config.gpus_per_worker else {}),
+        ),
+        datasets={ingest.TRAIN_SHARD: lambda: ingest.build_dataset(plan.dataset_uri, plan.manifest, config.split)},
+        dataset_config=ingest.RowRangeConfig(
+            plan.dataset_uri, plan.manifest, config.split, config.validation_fraction, config.batch_size
+        ),
+        run_config=RunConfig(
+            # Ray's own notes. Checkpoints and history are ours, under RUNS/NAME.
+            storage_path=scratch,
+            name="ray",
+            failure_config=FailureConfig(max_failures=config.cluster.max_failures),
+        ),
+    )
+    try:
+        trainer.fit()
+    except TrainingFailedError as err:
+        own = cluster.find_own_error(err)
+        if own is not None:
+            raise own from err
+        raise TrainingError(f"Training failed: {err}. What is done is kept: the same command continues it.") from err
+
+
+def result(plan: RunPlan) -> dict[str, Any]:
+    """A run's result for `--json`: URIs and the last epoch's figures."""
+    history = load_history(plan.run)
+    checkpoints = runs.list_checkpoints(plan.run)
+    last = dataclasses.asdict(history[-1]) if history else {}
+    return {
+        "run": plan.run,
+        "model": plan.config.model,
+        "epochs": checkpoints[-1].epoch if checkpoints else 0,
+        "checkpoint": checkpoints[-1].uri if checkpoints else None,
+        "checkpoint_digest": checkpoints[-1].digest if checkpoints else None,
+        "history": layout.run_history(plan.run),
+        "learning_curves": layout.run_learning_curves(plan.run),
+        "figures": {key: value.isoformat() if isinstance(value, datetime) else value for key, value in last.items()},
+    }
+
+
+def _count_train_rows(config: TrainConfig, manifest: Manifest) -> int:
+    rows = manifest.split(config.split).rows
+    return rows - len(held_out_positions(rows, config.validation_fraction))
+
+
+def _steps(config: TrainConfig, train_rows: int) -> int:
+    available = steps_per_epoch(train_rows, config.batch_size)
+    if not available:
+        raise ConfigError(f"batch_size={config.batch_size} is more than the {train_rows} training rows. Choose a smaller one.")
+    if config.steps_per_epoch is None:
+        return available
+    if config.steps_per_epoch > available:
+        raise ConfigError(
+            f"steps_per_epoch={config.steps_per_epoch} is more than the data gives: {train_rows} training rows are "
+            f"{available} batches of {config.batch_size}. Give more epochs instead."
+        )
+    return config.steps_per_epoch
+
+
+def _check_continues(record: dict[str, Any] | None, config: TrainConfig, manifest: Manifest, run: str) -> None:
+    if record is None:
+        return
+    then, now = record["config"], to_dict(config)
+    changed = [f"{key}: {then.get(key)} then, {now[key]} now" for key in now if key not in _MAY_CHANGE and then.get(key) != now[key]]
+    if record["dataset_fingerprint"] != manifest.fingerprint:
+        changed.append("the data set is another")
+    if changed:
+        raise ConflictError(f"The run {run} exists with another config ({'; '.join(changed)}). Choose another --name, or give the same flags to continue it.")
+
+
+def _run_record(plan: RunPlan) -> dict[str, Any]:
+    return {
+        "config": to_dict(plan.config),
+        "dataset_uri": plan.dataset_uri,
+        "dataset_fingerprint": plan.manifest.fingerprint,
+        "started_at": datetime.now(UTC).isoformat(),
+    }
+
+
+def _check_model_on_cluster(plan: RunPlan) -> None:
+    task = ray.remote(num_cpus=1, num_gpus=0, max_retries=0)(check_model)
+    try:
+        ray.get(task.remote(plan))
+    except ray.exceptions.RayError as err:
+        raise cluster.find_own_error(err) or TrainingError(f"The model could not be tried: {err}") from err

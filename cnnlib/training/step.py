@@ -1,0 +1,142 @@
+"""What one step computes: the gradient of the loss over the global batch, and one update of the weights.
+
+The only place that knows the loss. It decides nothing about when: see loop.py.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+import tensorflow as tf
+
+if TYPE_CHECKING:
+    import keras
+
+TrainCall = Callable[[tf.Tensor, tf.Tensor], tf.Tensor]
+
+
+def build_train_call(
+    *,
+    model: keras.Model,
+    optimizer: keras.optimizers.Optimizer,
+    strategy: tf.distribute.Strategy,
+    batch_size: int,
+    image_shape: tuple[int, int, int],
+    from_logits: bool,
+    jit_compile: bool,
+) -> TrainCall:
+    """Builds the compiled function that runs many training steps in one call.
+
+    It takes a macro-batch, images uint8 [steps, worker batch, height, width, channels] and labels int32
+    [steps, worker batch], and returns float64 [2]: the loss summed over all rows of all replicas, and how many
+    of them were predicted right, each with the weights its step began with.
+
+    Every worker must call it with the same number of steps, or the last all-reduce waits for ever.
+
+    Args:
+        batch_size: the global batch: each replica's loss is summed, then divided by it, because the optimizer
+            sums the gradients of the replicas.
+        jit_compile: compile the gradient with XLA; the all-reduce and the update stay outside.
+    """
+    worker_batch = batch_size // strategy.num_replicas_in_sync
+    row_losses = _row_losses(from_logits)
+
+    @tf.function(jit_compile=jit_compile, autograph=False)  # type: ignore[untyped-decorator]
+    def compute_gradients(images: tf.Tensor, labels: tf.Tensor) -> tuple[list[tf.Tensor], tf.Tensor, tf.Tensor]:
+        with tf.GradientTape() as tape:
+            outputs = model(tf.cast(images, tf.float32), training=True)
+            losses = row_losses(labels, outputs)
+            loss = tf.reduce_sum(losses) / batch_size
+            if model.losses:  # regularisation: the same in every replica, so each gives its share
+                loss += tf.add_n(model.losses) / strategy.num_replicas_in_sync
+        gradients = tape.gradient(loss, model.trainable_variables)
+        return gradients, tf.reduce_sum(losses), count_correct(labels, outputs)
+
+    def replica_step(images: tf.Tensor, labels: tf.Tensor) -> tf.Tensor:
+        gradients, loss_sum, correct = compute_gradients(images, labels)
+        optimizer.apply_gradients(zip(gradients, model.trainable_variables, strict=True))
+        return tf.stack([tf.cast(loss_sum, tf.float64), tf.cast(correct, tf.float64)])
+
+    images_spec = tf.TensorSpec([None, worker_batch, *image_shape], tf.uint8)
+    labels_spec = tf.TensorSpec([None, worker_batch], tf.int32)
+
+    @tf.function(input_signature=[images_spec, labels_spec])  # type: ignore[untyped-decorator]
+    def train_call(images: tf.Tensor, labels: tf.Tensor) -> tf.Tensor:
+        sums = tf.zeros([2], tf.float64)
+        for step in tf.range(tf.shape(labels)[0]):
+            sums += strategy.run(replica_step, args=(images[step], labels[step]))
+        return _sum_over_replicas(strategy, sums)
+
+    return train_call  # type: ignore[no-any-return]
+
+
+def build_score_call(
+    *,
+    model: keras.Model,
+    strategy: tf.distribute.Strategy,
+    rows: int,
+    image_shape: tuple[int, int, int],
+    from_logits: bool,
+) -> Callable[[tf.Tensor, tf.Tensor, tf.Tensor], tf.Tensor]:
+    """Builds the compiled function that scores one batch of a worker's held-out rows.
+
+    It takes images uint8 [rows, height, width, channels], labels int32 [rows] and a mask float32 [rows], 1 for a
+    row that counts, and returns float64 [2]: loss sum and correct rows, of this worker alone.
+    """
+    row_losses = _row_losses(from_logits)
+
+    def score(images: tf.Tensor, labels: tf.Tensor, mask: tf.Tensor) -> tf.Tensor:
+        outputs = model(tf.cast(images, tf.float32), training=False)
+        loss_sum = tf.reduce_sum(row_losses(labels, outputs) * mask)
+        hits = tf.cast(_is_correct(labels, outputs), tf.float32) * mask
+        return tf.stack([tf.cast(loss_sum, tf.float64), tf.cast(tf.reduce_sum(hits), tf.float64)])
+
+    specs = [
+        tf.TensorSpec([rows, *image_shape], tf.uint8),
+        tf.TensorSpec([rows], tf.int32),
+        tf.TensorSpec([rows], tf.float32),
+    ]
+
+    @tf.function(input_signature=specs)  # type: ignore[untyped-decorator]
+    def score_call(images: tf.Tensor, labels: tf.Tensor, mask: tf.Tensor) -> tf.Tensor:
+        return strategy.run(score, args=(images, labels, mask))
+
+    return score_call  # type: ignore[no-any-return]
+
+
+def build_sum_call(strategy: tf.distribute.Strategy, size: int) -> Callable[[tf.Tensor], tf.Tensor]:
+    """Builds the compiled function that adds up a float64 [size] of every worker; all must call it."""
+
+    @tf.function(input_signature=[tf.TensorSpec([size], tf.float64)])  # type: ignore[untyped-decorator]
+    def sum_call(values: tf.Tensor) -> tf.Tensor:
+        return _sum_over_replicas(strategy, values)
+
+    return sum_call  # type: ignore[no-any-return]
+
+
+def count_correct(labels: tf.Tensor, outputs: tf.Tensor) -> tf.Tensor:
+    """Rows whose largest output is their label's, int32 []."""
+    return tf.reduce_sum(tf.cast(_is_correct(labels, outputs), tf.int32))
+
+
+def _is_correct(labels: tf.Tensor, outputs: tf.Tensor) -> tf.Tensor:
+    return tf.equal(tf.argmax(outputs, axis=-1, output_type=tf.int32), labels)
+
+
+def _row_losses(from_logits: bool) -> Callable[[tf.Tensor, tf.Tensor], tf.Tensor]:
+    import keras
+
+    def row_losses(labels: tf.Tensor, outputs: tf.Tensor) -> tf.Tensor:
+        outputs = tf.cast(outputs, tf.float32)
+        return keras.losses.sparse_categorical_crossentropy(labels, outputs, from_logits=from_logits)
+
+    return row_losses
+
+
+def _sum_over_replicas(strategy: tf.distribute.Strategy, values: tf.Tensor) -> Any:
+    def all_reduce(local: tf.Tensor) -> tf.Tensor:
+        # The identity gives the value the replica's device, which the all-reduce goes by.
+        return tf.distribute.get_replica_context().all_reduce(tf.distribute.ReduceOp.SUM, tf.identity(local))
+
+    return strategy.run(all_reduce, args=(values,))

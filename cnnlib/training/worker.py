@@ -1,0 +1,290 @@
+"""The story of one training worker, in the order of its life. Every worker runs it; the chief also writes."""
+
+from __future__ import annotations
+
+import threading
+from concurrent.futures import Future
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+import ray.train
+
+from cnnlib.config import TrainConfig, to_dict
+from cnnlib.data import ingest
+from cnnlib.data.manifest import Manifest
+from cnnlib.data.order import epoch_order, split_rows, worker_lanes
+from cnnlib.data.record import Rows
+from cnnlib.errors import ModelError, NotFoundError
+from cnnlib.log import log_event, log_text
+from cnnlib.reports.history import EpochRecord, decode_history, encode_history
+from cnnlib.reports.plots import learning_curves_png
+from cnnlib.storage import files, layout, runs
+from cnnlib.training import strategy as strategies
+
+if TYPE_CHECKING:
+    import keras
+    import tensorflow as tf
+
+_SCORE_ROWS = 500
+
+
+@dataclass(frozen=True, kw_only=True)
+class WorkerTask:
+    """All a worker is told.
+
+    Attributes:
+        cpus: threads of this worker.
+        steps_per_epoch: the same for every worker, or the last all-reduce would wait for ever.
+        live: a terminal watches.
+    """
+
+    config: TrainConfig
+    dataset_uri: str
+    manifest: Manifest
+    run: str
+    cpus: int
+    steps_per_epoch: int
+    live: bool
+
+
+def train_worker(task: WorkerTask) -> None:
+    """Trains this worker's part of the run, from its last checkpoint to its last epoch."""
+    context = ray.train.get_context()
+    rank, workers = context.get_world_rank(), context.get_world_size()
+    reading = _read_in_background(task)  # rows arrive while TensorFlow is imported
+    strategies.set_up_tensorflow(task.cpus)
+    strategy = strategies.build_strategy()
+    trainee = _build_trainee(task, strategy)
+    if rank == 0:
+        _describe_model(task.config.model, trainee.model)
+    history = _resume(task, trainee)
+    share = _Share.deal(task, reading.result(), rank, workers)
+    progress = _build_progress(task, done_epochs=len(history)) if rank == 0 else _silent()
+
+    for epoch in range(len(history) + 1, task.config.epochs + 1):
+        record = _train_epoch(task, trainee, share, strategy, epoch, history, progress)
+        history.append(record)
+        if rank == 0:
+            # History before checkpoint: a crash between them leaves a history row that the resumed run drops.
+            _write_history(task.run, history)
+            _save(task, trainee, record)
+            log_event("epoch", **_figures(record))
+        ray.train.report(_figures(record))  # a barrier: no worker runs ahead of a checkpoint
+    progress.close()
+
+
+class _Trainee(NamedTuple):
+    model: keras.Model
+    optimizer: keras.optimizers.Optimizer
+    train_call: Any
+    score_call: Any
+    sum_call: Any
+
+
+class _Share(NamedTuple):
+    """A worker's rows, and where its training and held-out rows stand among them."""
+
+    rows: Rows
+    train: npt.NDArray[np.int64]
+    validation: npt.NDArray[np.int64]
+    lanes: range
+    all_train_rows: int
+
+    @classmethod
+    def deal(cls, task: WorkerTask, rows: Rows, rank: int, workers: int) -> _Share:
+        config = task.config
+        num_rows = task.manifest.split(config.split).rows
+        deals = split_rows(num_rows, config.validation_fraction, config.batch_size, workers)
+        own = deals[rank]
+        return cls(
+            rows=rows,
+            train=own.train - own.start,
+            validation=own.validation - own.start,
+            lanes=worker_lanes(config.batch_size, workers, rank),
+            all_train_rows=sum(len(deal.train) for deal in deals),
+        )
+
+    def order(self, config: TrainConfig, epoch: int, steps: int) -> npt.NDArray[np.int64]:
+        """Indexes into `rows` for each step of an epoch, int64 [steps, worker batch]."""
+        order = epoch_order(self.all_train_rows, config.batch_size, self.lanes, config.seed, epoch)[:steps]
+        first_own = self.lanes.start * self.all_train_rows // config.batch_size
+        return self.train[order - first_own]
+
+
+def _read_in_background(task: WorkerTask) -> Future[Rows]:
+    iterator = ray.train.get_dataset_shard(ingest.TRAIN_SHARD)
+    future: Future[Rows] = Future()
+
+    def read() -> None:
+        try:
+            future.set_result(ingest.read_all(iterator, task.manifest.image_shape))
+        except BaseException as err:  # raised where the rows are asked for
+            future.set_exception(err)
+
+    threading.Thread(target=read, name="read-rows", daemon=True).start()
+    return future
+
+
+def _build_trainee(task: WorkerTask, strategy: tf.distribute.Strategy) -> _Trainee:
+    import keras
+    import tensorflow as tf
+
+    from cnnlib.models.registry import build_model, gives_probabilities
+    from cnnlib.training import step
+    from cnnlib.training.optimizer import build_optimizer
+
+    config, shape = task.config, task.manifest.image_shape
+    keras.utils.set_random_seed(config.seed)
+    keras.config.set_dtype_policy(config.loop.precision)
+    with strategy.scope():
+        model = build_model(config.model, shape, task.manifest.num_classes)
+        if not model.trainable_variables:
+            raise ModelError(f"{config.model} has nothing to train: no trainable weights.")
+        optimizer = build_optimizer(config.optimizer, config.learning_rate)
+        optimizer.build(model.trainable_variables)
+    from_logits = not gives_probabilities(model)
+    on_gpu = bool(tf.config.list_logical_devices("GPU"))
+    common: dict[str, Any] = {"model": model, "strategy": strategy, "image_shape": shape, "from_logits": from_logits}
+    # For whoever opens the checkpoint in plain Keras: an optimizer of the same kind, unused here.
+    model.compile(
+        optimizer=type(optimizer).from_config(optimizer.get_config()),
+        loss=keras.losses.SparseCategoricalCrossentropy(from_logits=from_logits),
+        metrics=["accuracy"],
+    )
+    return _Trainee(
+        model=model,
+        optimizer=optimizer,
+        train_call=step.build_train_call(
+            **common,
+            optimizer=optimizer,
+            batch_size=config.batch_size,
+            jit_compile=on_gpu if config.loop.jit_compile is None else config.loop.jit_compile,
+        ),
+        score_call=step.build_score_call(**common, rows=_SCORE_ROWS),
+        sum_call=step.build_sum_call(strategy, size=3),
+    )
+
+
+def _describe_model(name: str, model: keras.Model) -> None:
+    model.summary(print_fn=lambda text, **_: log_text(text))
+    log_event("model", name=name, parameters=model.count_params())
+
+
+def _resume(task: WorkerTask, trainee: _Trainee) -> list[EpochRecord]:
+    """Continues from the last checkpoint, if there is one; returns the history up to it."""
+    checkpoints = runs.list_checkpoints(task.run)
+    if not checkpoints:
+        return []
+    from cnnlib.training.checkpoint import restore_checkpoint
+
+    last = checkpoints[-1]
+    restore_checkpoint(last, trainee.model, trainee.optimizer)
+    log_event("resume", checkpoint=last.uri, epoch=last.epoch, step=last.step)
+    return [record for record in load_history(task.run) if record.epoch <= last.epoch]
+
+
+def load_history(run: str) -> list[EpochRecord]:
+    """The run's history, empty before its first epoch ended."""
+    try:
+        return decode_history(files.read_bytes(layout.run_history(run)))
+    except NotFoundError:
+        return []
+
+
+def _build_progress(task: WorkerTask, done_epochs: int) -> Any:
+    from cnnlib.training.progress import LiveBar, LogLines
+
+    epochs, steps = task.config.epochs, task.steps_per_epoch
+    if task.live:
+        return LiveBar(epochs * steps, done_epochs * steps, epochs)
+    return LogLines(task.config.loop.log_every_steps, epochs)
+
+
+def _silent() -> Any:
+    from cnnlib.training.progress import Silent
+
+    return Silent()
+
+
+def _train_epoch(
+    task: WorkerTask,
+    trainee: _Trainee,
+    share: _Share,
+    strategy: tf.distribute.Strategy,
+    epoch: int,
+    history: list[EpochRecord],
+    progress: Any,
+) -> EpochRecord:
+    import keras
+
+    from cnnlib.data.batches import iter_macro_batches
+    from cnnlib.training.loop import run_epoch, score_rows
+
+    config = task.config
+    order = share.order(config, epoch, task.steps_per_epoch)
+    device = strategies.replica_device(strategy)
+    batches = iter_macro_batches(share.rows, order, config.loop.steps_per_call, device)
+    done_steps = history[-1].step if history else 0
+    figures = run_epoch(
+        trainee.train_call,
+        batches,
+        batch_size=config.batch_size,
+        epoch=epoch,
+        first_step=done_steps,
+        progress=progress,
+    )
+    strategies.average_moving_statistics(strategy, trainee.model)
+    scores = score_rows(trainee.score_call, share.rows, share.validation, _SCORE_ROWS)
+    loss_sum, correct, scored = trainee.sum_call(scores).numpy() if config.validation_fraction else (0.0, 0.0, 0.0)
+    return EpochRecord(
+        epoch=epoch,
+        step=done_steps + figures.steps,
+        loss=figures.loss,
+        accuracy=figures.accuracy,
+        validation_loss=float(loss_sum / scored) if scored else None,
+        validation_accuracy=float(correct / scored) if scored else None,
+        learning_rate=float(keras.ops.convert_to_numpy(trainee.optimizer.learning_rate)),
+        images_per_s=figures.images_per_s,
+        data_wait=figures.data_wait,
+        seconds=figures.seconds,
+        time=datetime.now(UTC),
+        rows=figures.rows,
+    )
+
+
+def _write_history(run: str, history: list[EpochRecord]) -> None:
+    files.write_bytes(layout.run_history(run), encode_history(history))
+    files.write_bytes(layout.run_learning_curves(run), learning_curves_png(history))
+
+
+def _save(task: WorkerTask, trainee: _Trainee, record: EpochRecord) -> None:
+    from cnnlib.training.checkpoint import save_checkpoint
+
+    facts = {
+        "model": task.config.model,
+        "config": to_dict(task.config),
+        "seed": task.config.seed,
+        "dataset_uri": task.dataset_uri,
+        "dataset_fingerprint": task.manifest.fingerprint,
+        "class_names": list(task.manifest.class_names),
+        "image_shape": list(task.manifest.image_shape),
+        "pixel_range": "0-255",
+    }
+    save_checkpoint(task.run, trainee.model, trainee.optimizer, record, facts)
+
+
+def _figures(record: EpochRecord) -> dict[str, Any]:
+    figures: dict[str, Any] = {
+        "epoch": record.epoch,
+        "step": record.step,
+        "loss": record.loss,
+        "accuracy": record.accuracy,
+        "images_per_s": record.images_per_s,
+        "data_wait": record.data_wait,
+    }
+    if record.validation_accuracy is not None:
+        figures |= {"validation_loss": record.validation_loss, "validation_accuracy": record.validation_accuracy}
+    return figures

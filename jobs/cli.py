@@ -1,0 +1,141 @@
+"""What every job shares: argv in, an exit code out; results on stdout, everything else on stderr.
+
+0    done
+1    failed: storage, workers, or a fault of this project (then with a traceback)
+2    the input cannot work: one line `error: …`, nothing started or written
+130  interrupted (Ctrl-C)
+"""
+
+from __future__ import annotations
+
+import json as json_text
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import redirect_stdout
+from datetime import datetime
+from typing import Any, NoReturn, TypeVar
+
+import tyro
+from rich.console import Console, RenderableType
+
+from cnnlib import local_ray
+from cnnlib.errors import CnnlibError, InputError
+from cnnlib.recipes import RECIPES, Recipe, find_recipe
+
+EXIT_DONE = 0
+EXIT_FAILED = 1
+EXIT_BAD_INPUT = 2
+EXIT_INTERRUPTED = 130
+
+ArgsT = TypeVar("ArgsT")
+
+
+def parse_args(
+    cls: type[ArgsT],
+    argv: Sequence[str] | None,
+    *,
+    prog: str,
+    description: str | None,
+    default: ArgsT | None = None,
+) -> ArgsT:
+    """Builds a dataclass out of command line flags; `--help` shows its fields' docstrings and defaults.
+
+    Ends the process with exit code 2 and a message for a flag that is unknown (with the nearest), of the
+    wrong type, or refused by the dataclass itself.
+
+    Args:
+        cls: the dataclass.
+        argv: the flags; None for those of this process.
+        prog: the command as a person types it, such as `python -m jobs.report`.
+        description: what the command does, for `--help`.
+        default: values for the flags that are not given; None for the dataclass's own defaults.
+    """
+    try:
+        return tyro.cli(
+            cls,
+            args=argv,
+            prog=prog,
+            description=description,
+            default=tyro.MISSING_NONPROP if default is None else default,
+            # A switch is `--json`, without a `--no-json` beside it.
+            config=(tyro.conf.FlagCreatePairsOff,),
+        )
+    except InputError as err:
+        _complain(err)
+        raise SystemExit(EXIT_BAD_INPUT) from err
+
+
+def pick_recipe(
+    argv: Sequence[str] | None, prog: str, description: str | None
+) -> tuple[str, Recipe, list[str]]:
+    """Takes the recipe's name off the front of the command line; the rest are flags.
+
+    Ends the process with the list of recipes: with exit code 0 when asked for help, 2 for an unknown recipe.
+    """
+    words = list(sys.argv[1:] if argv is None else argv)
+    recipes = "\n".join(f"  {name:10}{recipe.summary}" for name, recipe in RECIPES.items())
+    usage = f"usage: {prog} RECIPE [flags]\n\n{description}\nRecipes ({prog} RECIPE --help shows its flags):\n{recipes}"
+    if not words or words[0] in ("-h", "--help"):
+        print(usage, file=sys.stdout if words else sys.stderr)
+        raise SystemExit(EXIT_DONE if words else EXIT_BAD_INPUT)
+    try:
+        return words[0], find_recipe(words[0]), words[1:]
+    except InputError as err:
+        _complain(err)
+        raise SystemExit(EXIT_BAD_INPUT) from err
+
+
+def run_job(main: Callable[[], Mapping[str, Any] | None], *, json: bool) -> int:
+    """Runs a job and returns its exit code.
+
+    Args:
+        main: does the job and returns its result as JSON values (times are allowed); None is an empty result.
+        json: print the result as one JSON object on one line, and nothing else, to stdout. What `show`, a
+            library or a worker prints there meanwhile goes to stderr.
+    """
+    local_ray.set_environment()
+    stdout = sys.stdout
+    try:
+        with redirect_stdout(sys.stderr if json else stdout):
+            result = main() or {}
+    except InputError as err:
+        _complain(err)
+        return EXIT_BAD_INPUT
+    except CnnlibError as err:
+        _complain(err)
+        return EXIT_FAILED
+    except KeyboardInterrupt:
+        _complain("interrupted")
+        return EXIT_INTERRUPTED
+    if json:
+        print(json_text.dumps(result, default=_encode, allow_nan=False), file=stdout, flush=True)
+    return EXIT_DONE
+
+
+def exit_with(code: int) -> NoReturn:
+    """Ends the process that a job is; the last line of its file.
+
+    What prints after this, such as the thread in which Ray forwards its workers' output, prints to stderr, so
+    that the result stays the last line of stdout.
+    """
+    sys.stdout = sys.stderr
+    sys.exit(code)
+
+
+def show(*renderables: RenderableType) -> None:
+    """Prints tables to stdout, each followed by an empty line; without colours where it is no terminal."""
+    console = Console(highlight=False)
+    for renderable in renderables:
+        console.print(renderable)
+        console.print()
+
+
+def _complain(problem: Exception | str) -> None:
+    # One line, whatever a library put into the message.
+    print("error:", " ".join(str(problem).split()), file=sys.stderr, flush=True)
+
+
+def _encode(value: object) -> str:
+    if isinstance(value, datetime):
+        return value.isoformat()
+    raise TypeError(f"A result must be JSON values. Received {type(value).__name__}: {value!r}.")

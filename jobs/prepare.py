@@ -1,0 +1,101 @@
+"""Turns a source of images into a data set: Parquet shards and a manifest.
+
+python -m jobs.prepare fashion-mnist --output URI    finds or fetches Fashion-MNIST
+python -m jobs.prepare idx DIR --output URI          any IDX data set (MNIST and its relatives)
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Annotated, Any
+
+from tyro.conf import Positional, arg, subcommand
+
+from cnnlib.data.sources.source import Source
+from cnnlib.log import log_event
+from cnnlib.storage import layout
+from cnnlib.storage.uri import normalize_uri
+from jobs.cli import parse_args, run_job
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Output:
+    output: str
+    """Where the data set goes: a path or s3://bucket/prefix. Empty, or this very data set."""
+    shard_mib: int | None = None
+    """MiB of pixels per shard. None: a sixteenth of the split, within 8..128."""
+    json: bool = False
+    """Print the result as one JSON object on the last line of stdout."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class FashionMnist(_Output):
+    """Fashion-MNIST: 60,000 train and 10,000 test images of 28x28x1, 10 classes."""
+
+    source: str | None = None
+    """A folder with the four files. None: Debian's package, Keras's cache, a download, in that order."""
+
+    def load(self) -> Source:
+        """Finds and reads the files."""
+        from cnnlib.data.sources.fashion_mnist import load_fashion_mnist
+
+        return load_fashion_mnist(normalize_uri(self.source) if self.source else None)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Idx(_Output):
+    """Any folder of train- and t10k- IDX files, gzipped or not."""
+
+    directory: Annotated[Positional[str], arg(metavar="DIR")]
+    """The folder: a path or s3://bucket/prefix."""
+    class_names: tuple[str, ...] = ()
+    """Names of the classes, in order of label. None given: their numbers."""
+
+    def load(self) -> Source:
+        """Reads the files."""
+        from cnnlib.data.sources.idx import load_idx
+
+        return load_idx(normalize_uri(self.directory), self.class_names or None)
+
+
+Args = Annotated[FashionMnist, subcommand("fashion-mnist")] | Annotated[Idx, subcommand("idx")]
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Parses the command line, prepares the data set, and returns the exit code."""
+    args: FashionMnist | Idx = parse_args(Args, argv, prog="python -m jobs.prepare", description=__doc__)
+    return run_job(lambda: _prepare(args), json=args.json)
+
+
+def _prepare(args: FashionMnist | Idx) -> dict[str, Any]:
+    from cnnlib import cluster
+    from cnnlib.data import shards
+
+    output = normalize_uri(args.output)
+    source = args.load()
+    if not shards.check_output(source, output):
+        with cluster.connect(cluster.Demand(what="writers", count=1, cpus=1, gpus=0)):
+            shards.write_dataset(source, output, args.shard_mib and args.shard_mib * 2**20)
+    return _describe(output)
+
+
+def _describe(output: str) -> dict[str, Any]:
+    from cnnlib.data.manifest import load_manifest
+
+    manifest = load_manifest(output)
+    splits = {name: split.rows for name, split in manifest.splits.items()}
+    log_event("dataset", uri=output, fingerprint=manifest.fingerprint[:16], **splits)
+    return {
+        "dataset": output,
+        "fingerprint": manifest.fingerprint,
+        "image_shape": list(manifest.image_shape),
+        "classes": list(manifest.class_names),
+        "rows": splits,
+        "preview": layout.dataset_preview(output),
+    }
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,59 @@
+"""Shows reports: the newest, one with its classes, or two side by side. Loads neither TensorFlow nor Ray."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Annotated, Any
+
+from tyro.conf import Positional, arg
+
+from cnnlib.errors import ConfigError
+from cnnlib.reports.compare import compare_classes
+from cnnlib.reports.read import list_reports, read_report, resolve
+from cnnlib.reports.tables import render_comparison, render_list, render_report
+from jobs.cli import exit_with, parse_args, run_job, show
+
+
+@dataclass(frozen=True, kw_only=True)
+class Args:
+    """Where the reports lie and which to show."""
+
+    reports: Annotated[Positional[str], arg(metavar="REPORTS_URI")]
+    """The folder that jobs.evaluate wrote to: a path or s3://bucket/prefix."""
+    ids: Annotated[Positional[tuple[str, ...]], arg(metavar="[ID [ID]]", help_behavior_hint="")] = ()
+    """One shows that report, two compare them, none lists the newest. An id may be shortened while unique;
+    latest and previous are names."""
+    limit: int = 20
+    """How many reports to list."""
+    json: bool = False
+    """Print the result as one JSON object on the last line of stdout."""
+
+    def __post_init__(self) -> None:
+        if len(self.ids) > 2 or self.limit < 1:
+            raise ConfigError(f"Expected 0 to 2 ids, --limit from 1. Received {len(self.ids)}, {self.limit}.")
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Parses the command line, shows what it asks for, and returns the exit code."""
+    args = parse_args(Args, argv, prog="python -m jobs.report", description=__doc__)
+    return run_job(lambda: _show_reports(args), json=args.json)
+
+
+def _show_reports(args: Args) -> dict[str, Any]:
+    reports = [read_report(args.reports, resolve(args.reports, name)) for name in args.ids]
+    if not reports:
+        records = list_reports(args.reports)[: args.limit]
+        show(render_list(records))
+        return {"reports": [record.to_row() for record in records]}
+    if len(reports) == 1:
+        show(render_report(reports[0]))
+        return {"report": reports[0].record.to_row(), "classes": reports[0].classes}
+    a, b = reports
+    show(render_comparison(a, b))
+    classes = [difference.to_row() for difference in compare_classes(a.classes, b.classes)]
+    return {"a": a.record.to_row(), "b": b.record.to_row(), "classes": classes}
+
+
+if __name__ == "__main__":
+    exit_with(main())

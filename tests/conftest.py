@@ -1,0 +1,49 @@
+"""A clean environment for every test, and a real S3 server for those that ask for one."""
+
+from __future__ import annotations
+
+import os
+import secrets
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from cnnlib.storage import files
+from infra.local_s3 import LocalS3Server, run_local_s3
+
+_BUCKET = "tests"
+
+
+@pytest.fixture(autouse=True)
+def clean_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Hides the developer's own AWS settings, and forgets the client built from an earlier test's."""
+    for name in [name for name in os.environ if name.startswith("AWS_")]:
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("AWS_CONFIG_FILE", str(tmp_path / "no-aws-config"))
+    monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", str(tmp_path / "no-aws-credentials"))
+    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+    files._s3_client.cache_clear()
+
+
+@pytest.fixture(scope="session")
+def s3_server() -> Iterator[LocalS3Server]:
+    """A real S3 server, started for the first test that needs it."""
+    with run_local_s3(buckets=[_BUCKET]) as server:
+        yield server
+
+
+@pytest.fixture
+def s3_uri(s3_server: LocalS3Server, monkeypatch: pytest.MonkeyPatch) -> str:
+    """A prefix of this test's own on the S3 server, to which the environment leads."""
+    for name, value in s3_server.environment().items():
+        monkeypatch.setenv(name, value)
+    return f"s3://{_BUCKET}/{secrets.token_hex(4)}"
+
+
+@pytest.fixture(params=["local", "s3"])
+def base_uri(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """A place that does not exist yet, once on the local disk and once on S3."""
+    if request.param == "local":
+        return str(tmp_path / "storage")
+    return str(request.getfixturevalue("s3_uri"))

@@ -1,0 +1,152 @@
+"""Exit codes and streams that every job shares."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+from rich.table import Table
+
+from cnnlib.errors import CnnlibError, ConfigError, NotFoundError, StorageError, TrainingError
+from jobs.cli import parse_args, run_job, show
+
+REPOSITORY = Path(__file__).parents[3]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Args:
+    """Flags of a test."""
+
+    batch_size: int = 32
+    """Rows of one step."""
+
+    def __post_init__(self) -> None:
+        if self.batch_size < 1:
+            raise ConfigError(f"batch_size must be at least 1. Received {self.batch_size}.")
+
+
+def fail(error: BaseException) -> None:
+    raise error
+
+
+def parse(*argv: str, default: Args | None = None) -> Args:
+    return parse_args(Args, argv, prog="python -m jobs.test", description="A test.", default=default)
+
+
+@pytest.mark.parametrize(
+    ("error", "code"),
+    [
+        (ConfigError("bad"), 2),
+        (NotFoundError("bad"), 2),
+        (StorageError("bad"), 1),
+        (TrainingError("bad"), 1),
+        (CnnlibError("bad"), 1),
+    ],
+)
+@pytest.mark.parametrize("as_json", [True, False])
+def test_expected_error_is_one_line_and_an_exit_code(
+    error: CnnlibError, code: int, as_json: bool, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run_job(lambda: fail(error), json=as_json) == code
+    captured = capsys.readouterr()
+    assert (captured.out, captured.err) == ("", "error: bad\n")
+
+
+def test_error_of_several_lines_is_told_in_one(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run_job(lambda: fail(ConfigError("bad:\n  line two")), json=False) == 2
+    assert capsys.readouterr().err == "error: bad: line two\n"
+
+
+def test_interrupted_job_exits_130(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run_job(lambda: fail(KeyboardInterrupt()), json=False) == 130
+    assert capsys.readouterr().err == "error: interrupted\n"
+
+
+def test_fault_of_this_project_keeps_its_traceback() -> None:
+    with pytest.raises(ZeroDivisionError):
+        run_job(lambda: fail(ZeroDivisionError()), json=False)
+
+
+def test_json_is_one_object_and_everything_else_goes_to_stderr(capsys: pytest.CaptureFixture[str]) -> None:
+    def job() -> dict[str, object]:
+        print("a library talks")  # noqa: T201
+        show("a table")
+        return {"accuracy": 0.1, "at": datetime(2026, 11, 22, tzinfo=UTC), "none": None, "name": "ü\n"}
+
+    assert run_job(job, json=True) == 0
+    captured = capsys.readouterr()
+    assert captured.out.count("\n") == 1
+    assert json.loads(captured.out) == {
+        "accuracy": 0.1,
+        "at": "2026-11-22T00:00:00+00:00",
+        "none": None,
+        "name": "ü\n",
+    }
+    assert captured.err.split("\n") == ["a library talks", "a table", "", ""]
+
+
+def test_what_prints_after_the_job_does_not_reach_stdout() -> None:
+    program = """
+import atexit
+from jobs.cli import exit_with, run_job
+atexit.register(print, "a library says goodbye")
+exit_with(run_job(lambda: {"rows": 3}, json=True))
+"""
+    command = [sys.executable, "-c", program]
+    ran = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, check=True)
+    assert (ran.stdout, ran.stderr) == ('{"rows": 3}\n', "a library says goodbye\n")
+
+
+def test_job_without_a_result_prints_an_empty_object(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run_job(lambda: None, json=True) == 0
+    assert capsys.readouterr().out == "{}\n"
+
+
+def test_without_json_the_result_is_not_printed(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run_job(lambda: {"accuracy": 0.1}, json=False) == 0
+    assert capsys.readouterr().out == ""
+
+
+@pytest.mark.parametrize("value", [float("nan"), object()])
+def test_result_that_is_not_json_is_a_fault(value: object) -> None:
+    with pytest.raises((ValueError, TypeError)):
+        run_job(lambda: {"value": value}, json=True)
+
+
+def test_tables_are_plain_where_stdout_is_no_terminal(capsys: pytest.CaptureFixture[str]) -> None:
+    table = Table("name")
+    table.add_row("[bold]x[/bold]", style="red")
+    show(table)
+    assert "\x1b" not in capsys.readouterr().out
+
+
+def test_flags_fill_the_dataclass() -> None:
+    assert parse("--batch-size", "8") == Args(batch_size=8)
+    assert parse() == Args()
+    assert parse(default=Args(batch_size=5)) == Args(batch_size=5)
+
+
+def test_unknown_flag_exits_two_and_names_the_nearest(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as stopped:
+        parse("--batchsize", "8")
+    assert stopped.value.code == 2
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert "--batch-size" in captured.err
+
+
+@pytest.mark.parametrize(
+    ("value", "message"), [("many", "invalid"), ("0", "error: batch_size must be at least 1")]
+)
+def test_bad_value_exits_two(value: str, message: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as stopped:
+        parse("--batch-size", value)
+    assert stopped.value.code == 2
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert message in captured.err

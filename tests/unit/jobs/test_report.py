@@ -1,0 +1,202 @@
+"""`python -m jobs.report`: what it prints, how it exits, and what it must not load."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from cnnlib.metrics.confusion import ConfusionCounts, ScoreSums
+from cnnlib.reports.facts import ReportSubject, installed_versions
+from cnnlib.reports.write import write_report
+from jobs import report
+
+REPOSITORY = Path(__file__).parents[3]
+
+
+@pytest.fixture
+def reports(tmp_path: Path) -> list[str]:
+    """The ids of two reports in tmp_path, oldest first: of the epochs 1 and 2 of a run."""
+    return [write(tmp_path, epoch) for epoch in (1, 2)]
+
+
+def write(folder: Path, epoch: int) -> str:
+    subject = ReportSubject(
+        checkpoint_digest=f"digest {epoch}",
+        dataset_fingerprint="fingerprint",
+        split="test",
+        evaluation={"top_k": 1},
+        class_names=("Coat", "Bag"),
+        checkpoint_uri=f"/runs/demo/checkpoints/epoch-{epoch:04d}",
+        dataset_uri="/data/fashion-mnist",
+        run="demo",
+        model="small-cnn",
+        checkpoint_epoch=epoch,
+    )
+    score = ScoreSums(
+        confusion=ConfusionCounts.from_labels([0] * 10 + [1] * 10, [0] * (9 - epoch) + [1] * (11 + epoch), 2),
+        loss_sum=5.0,
+        top_k=1,
+        top_k_correct=19 - epoch,
+    )
+    written = write_report(
+        str(folder),
+        subject,
+        score,
+        evaluated_at=datetime(2026, 11, 22, 6, epoch, tzinfo=UTC),
+        seconds=1.0,
+        versions=installed_versions(),
+    )
+    return written.report_id
+
+
+def run(capsys: pytest.CaptureFixture[str], *argv: object) -> tuple[int, str, str]:
+    code = report.main([str(arg) for arg in argv])
+    captured = capsys.readouterr()
+    return code, captured.out, captured.err
+
+
+def run_json(capsys: pytest.CaptureFixture[str], *argv: object) -> Any:
+    code, out, _ = run(capsys, *argv, "--json")
+    assert code == 0
+    assert out.count("\n") == 1
+    return json.loads(out)
+
+
+def test_without_an_id_the_newest_reports_are_listed(
+    tmp_path: Path, reports: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    code, out, err = run(capsys, tmp_path)
+    lines = [line for line in out.splitlines() if "demo@" in line]
+    assert (code, err) == (0, "")
+    assert [line.split()[0] for line in lines] == [reports[1][:8], reports[0][:8]]
+
+
+def test_limit_cuts_the_list(tmp_path: Path, reports: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    listed = run_json(capsys, tmp_path, "--limit", 1)["reports"]
+    assert [row["report_id"] for row in listed] == reports[1:]
+
+
+@pytest.mark.parametrize("name", ["latest", "id", "short id"])
+def test_one_id_shows_that_report(
+    tmp_path: Path, reports: list[str], capsys: pytest.CaptureFixture[str], name: str
+) -> None:
+    names = {"latest": "latest", "id": reports[1], "short id": reports[1][:6]}
+    code, out, err = run(capsys, tmp_path, names[name])
+    assert (code, err) == (0, "")
+    assert f"report {reports[1]}" in out
+    assert [line.split()[:4] for line in out.splitlines()[4:6]] == [
+        ["Coat", "10", "7", "70.0"],
+        ["Bag", "10", "10", "100.0"],
+    ]
+
+
+def test_two_ids_are_compared_in_their_order(
+    tmp_path: Path, reports: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    result = run_json(capsys, tmp_path, "previous", "latest")
+    assert (result["a"]["report_id"], result["b"]["report_id"]) == tuple(reports)
+    assert result["classes"][0] == {
+        "class_name": "Coat",
+        "accuracy_a": 0.8,
+        "accuracy_b": 0.7,
+        "points": pytest.approx(-10.0),
+        "intervals_overlap": True,
+    }
+    code, out, _ = run(capsys, tmp_path, "previous", "latest")
+    assert code == 0
+    assert out.index(f"A {reports[0]}") < out.index(f"B {reports[1]}")
+
+
+def test_json_of_one_report_has_the_columns_of_its_tables(
+    tmp_path: Path, reports: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    result = run_json(capsys, tmp_path, reports[0])
+    assert (result["report"]["report_id"], result["report"]["correct"]) == (reports[0], 18)
+    assert result["report"]["evaluated_at"] == "2026-11-22T06:01:00+00:00"
+    assert [(row["class_name"], row["support"], row["correct"]) for row in result["classes"]] == [
+        ("Coat", 10, 8),
+        ("Bag", 10, 10),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("argv", "message"),
+    [
+        (["nope"], "No report 'nope'"),
+        ([""], "No report ''"),
+        (["a", "b", "c"], "Expected 0 to 2 ids"),
+        (["--limit", "0"], "--limit from 1"),
+    ],
+    ids=str,
+)
+def test_bad_input_is_one_line_and_exit_code_two(
+    tmp_path: Path,
+    reports: list[str],
+    capsys: pytest.CaptureFixture[str],
+    argv: list[str],
+    message: str,
+) -> None:
+    try:
+        code = report.main([str(tmp_path), *argv])
+    except SystemExit as stopped:
+        code = stopped.code  # type: ignore[assignment]
+    captured = capsys.readouterr()
+    assert (code, captured.out) == (2, "")
+    assert captured.err.startswith("error: ")
+    assert captured.err.count("\n") == 1
+    assert message in captured.err
+
+
+def test_ambiguous_id_names_the_candidates(
+    tmp_path: Path, reports: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    for report_id in ("0123aaaaaaaaaaaa", "0123bbbbbbbbbbbb"):
+        (tmp_path / "manifests" / f"{report_id}.json").write_text("{}")
+    code, _, err = run(capsys, tmp_path, "0123")
+    assert code == 2
+    assert "short for 2 reports: 0123aaaaaaaaaaaa, 0123bbbbbbbbbbbb" in err
+
+
+def test_folder_without_reports_exits_two(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    code, out, err = run(capsys, tmp_path / "missing")
+    assert (code, out) == (2, "")
+    assert err.startswith("error: No reports in")
+
+
+def test_command_line_is_as_promised(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as stopped:
+        report.main(["--help"])
+    assert stopped.value.code == 0
+    usage = " ".join(capsys.readouterr().out.split("\n\n")[0].split())
+    assert usage == "usage: python -m jobs.report [-h] REPORTS_URI [ID [ID]] [--limit INT] [--json]"
+
+
+def test_command_runs_without_tensorflow_and_ray(tmp_path: Path, reports: list[str]) -> None:
+    program = (
+        "import sys; from jobs.report import main; code = main(sys.argv[1:]);"
+        "heavy = {'tensorflow', 'keras', 'ray', 'matplotlib'} & set(sys.modules);"
+        "print(heavy, file=sys.stderr); sys.exit(code)"
+    )
+    ran = subprocess.run(
+        [sys.executable, "-c", program, str(tmp_path), "latest"],
+        cwd=REPOSITORY,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (ran.returncode, ran.stderr) == (0, "set()\n")
+    assert reports[1] in ran.stdout
+
+
+def test_process_exits_with_the_code_and_without_a_traceback(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "jobs.report", str(tmp_path), "latest", "--json"]
+    ran = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, check=False)
+    assert (ran.returncode, ran.stdout) == (2, "")
+    assert ran.stderr.startswith("error: No reports in")
+    assert ran.stderr.count("\n") == 1

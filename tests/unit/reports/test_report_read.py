@@ -1,0 +1,147 @@
+"""Finding reports by what people call them, and believing manifests only."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from cnnlib.errors import ReportError
+from cnnlib.metrics.per_class import proportion
+from cnnlib.reports.facts import ReportFacts
+from cnnlib.reports.read import find_manifest, list_reports, read_report, read_table, resolve
+from cnnlib.reports.schema import table_schema
+
+
+@pytest.fixture
+def three(make_facts: Any, write: Any) -> list[str]:
+    """The ids of three reports, oldest first."""
+    return [write(make_facts(checkpoint_digest=f"d{index}", minute=index)).report_id for index in (1, 2, 3)]
+
+
+def publish_as(folder: Path, report_id: str, **changes: Any) -> None:
+    """Writes a manifest of some name, so that a test can choose its digits."""
+    path = folder / "manifests" / f"{report_id}.json"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps({"report_id": report_id, **changes}))
+
+
+def test_reports_are_listed_newest_first(tmp_path: Path, three: list[str]) -> None:
+    assert [record.report_id for record in list_reports(str(tmp_path))] == three[::-1]
+
+
+def test_record_says_what_the_manifest_says(tmp_path: Path, make_facts: Any, write: Any) -> None:
+    facts: ReportFacts = make_facts()
+    write(facts)
+    [record] = list_reports(str(tmp_path))
+    assert (record.report_id, record.subject) == (facts.report_id, facts.subject)
+    assert (record.evaluated_at, record.seconds) == (facts.evaluated_at, facts.seconds)
+    assert (record.rows, record.correct, record.accuracy) == (21, 17, proportion(17, 21))
+    assert (record.loss, record.top_k, record.top_k_accuracy) == (0.5, 2, 20 / 21)
+    assert {name: table.rows for name, table in record.tables.items()} == {
+        "overall": 1,
+        "per_class": 3,
+        "confusion": 9,
+    }
+
+
+def test_record_as_a_row_agrees_with_the_table_overall(tmp_path: Path, make_facts: Any, write: Any) -> None:
+    written = write(make_facts())
+    [stored] = read_table(str(tmp_path), "overall", [written.report_id]).to_pylist()
+    [record] = list_reports(str(tmp_path))
+    row = record.to_row()
+    assert row == {name: stored[name] for name in row}
+    assert set(stored) - set(row) == {"images_per_s", *(name for name in stored if name.endswith("_version"))}
+
+
+def test_report_without_a_manifest_does_not_exist(tmp_path: Path, three: list[str]) -> None:
+    (tmp_path / "manifests" / f"{three[2]}.json").unlink()
+    assert [record.report_id for record in list_reports(str(tmp_path))] == [three[1], three[0]]
+    assert find_manifest(str(tmp_path), three[2]) is None
+    assert resolve(str(tmp_path), "latest") == three[1]
+    with pytest.raises(ReportError, match="No report"):
+        read_report(str(tmp_path), three[2])
+    with pytest.raises(ReportError, match="No report"):
+        read_table(str(tmp_path), "per_class", [three[2]])
+
+
+def test_latest_and_previous_are_names(tmp_path: Path, three: list[str]) -> None:
+    assert resolve(str(tmp_path), "latest") == three[2]
+    assert resolve(str(tmp_path), "previous") == three[1]
+
+
+def test_only_report_has_no_previous_one(tmp_path: Path, make_facts: Any, write: Any) -> None:
+    write(make_facts())
+    with pytest.raises(ReportError, match=r"No previous report in .* it holds 1"):
+        resolve(str(tmp_path), "previous")
+
+
+def test_id_may_be_shortened_while_it_is_unique(tmp_path: Path) -> None:
+    for report_id in ("abc0000000000000", "abd0000000000000", "f000000000000000"):
+        publish_as(tmp_path, report_id)
+    assert resolve(str(tmp_path), "f") == "f000000000000000"
+    assert resolve(str(tmp_path), "abc") == "abc0000000000000"
+    assert resolve(str(tmp_path), "abd0000000000000") == "abd0000000000000"
+
+
+def test_short_id_of_several_reports_names_the_candidates(tmp_path: Path) -> None:
+    for index in range(7):
+        publish_as(tmp_path, f"ab{index}")
+    with pytest.raises(
+        ReportError, match=r"'ab' is short for 7 reports: ab0, ab1, ab2, ab3, ab4, …\. Give more"
+    ):
+        resolve(str(tmp_path), "ab")
+
+
+def test_unknown_id_names_the_nearest(tmp_path: Path) -> None:
+    publish_as(tmp_path, "abc0")
+    publish_as(tmp_path, "fff0")
+    with pytest.raises(ReportError, match=r"No report 'abd0' in .* Did you mean 'abc0'\? Known: abc0, fff0"):
+        resolve(str(tmp_path), "abd0")
+
+
+def test_unknown_id_among_many_says_how_many_there_are(tmp_path: Path) -> None:
+    for index in range(6):
+        publish_as(tmp_path, f"ab{index}")
+    with pytest.raises(ReportError, match="It holds 6 others"):
+        resolve(str(tmp_path), "f")
+
+
+@pytest.mark.parametrize("name", ["latest", "previous", "abc", ""])
+def test_folder_without_reports_says_so(tmp_path: Path, name: str) -> None:
+    with pytest.raises(ReportError, match=r"No reports? .*(evaluate|holds none)"):
+        resolve(str(tmp_path), name)
+
+
+def test_tables_of_several_reports_are_read_as_one_in_the_order_asked_for(
+    tmp_path: Path, three: list[str]
+) -> None:
+    table = read_table(str(tmp_path), "per_class", [three[2], three[0]])
+    assert table.schema.equals(table_schema("per_class"))
+    assert table["report_id"].to_pylist() == [three[2]] * 3 + [three[0]] * 3
+
+
+def test_report_has_its_classes_in_order(tmp_path: Path, three: list[str]) -> None:
+    report = read_report(str(tmp_path), three[0])
+    assert [row["class_name"] for row in report.classes] == ["Coat", "Bag", "Ankle boot"]
+
+
+def test_table_that_was_tampered_with_is_refused(tmp_path: Path, three: list[str]) -> None:
+    source, target = (tmp_path / "per_class" / f"{report_id}.parquet" for report_id in three[:2])
+    target.write_bytes(source.read_bytes())
+    with pytest.raises(ReportError, match="is not what its manifest says"):
+        read_report(str(tmp_path), three[1])
+
+
+def test_report_of_a_newer_version_is_refused(tmp_path: Path) -> None:
+    publish_as(tmp_path, "abc", report_version=99)
+    with pytest.raises(ReportError, match=r"version 99.* Update cnnlib"):
+        list_reports(str(tmp_path))
+
+
+def test_json_that_is_no_report_is_refused(tmp_path: Path) -> None:
+    publish_as(tmp_path, "abc", rows=3)
+    with pytest.raises(ReportError, match="Not the manifest of a report; it holds report_id, rows"):
+        list_reports(str(tmp_path))

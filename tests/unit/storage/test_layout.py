@@ -1,0 +1,55 @@
+"""Object names are a promise: data written by one version must be found by the next."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from cnnlib.storage import layout
+from cnnlib.storage.uri import uri_name
+
+
+def test_dataset_names_are_as_promised() -> None:
+    assert layout.dataset_manifest("s3://b/fashion") == "s3://b/fashion/manifest.json"
+    assert layout.dataset_preview("s3://b/fashion") == "s3://b/fashion/preview.png"
+    assert layout.shard_name("train", 7) == "train/part-00007.parquet"
+
+
+def test_run_names_are_as_promised() -> None:
+    run = layout.run_uri("/runs", "seed")
+    assert run == "/runs/seed"
+    assert layout.run_record(run) == "/runs/seed/run.json"
+    assert layout.run_history(run) == "/runs/seed/history.parquet"
+    assert layout.run_learning_curves(run) == "/runs/seed/learning-curves.png"
+    assert layout.run_checkpoints(run) == "/runs/seed/checkpoints"
+    assert layout.checkpoint_uri(run, 1) == "/runs/seed/checkpoints/epoch-0001"
+    assert (layout.CHECKPOINT_MODEL, layout.CHECKPOINT_STATE, layout.MANIFEST) == (
+        "model.keras",
+        "state.npz",
+        "manifest.json",
+    )
+
+
+def test_report_names_are_as_promised() -> None:
+    assert layout.REPORT_TABLES == ("overall", "per_class", "confusion")
+    assert layout.report_table("/r", "overall", "ab12") == "/r/overall/ab12.parquet"
+    assert layout.report_predictions("/r", "ab12") == "/r/predictions/ab12"
+    assert layout.predictions_part(3, 40_000) == "part-00003-000000040000.parquet"
+    assert layout.report_manifests("/r") == "/r/manifests"
+    assert layout.report_manifest("/r", "ab12") == "/r/manifests/ab12.json"
+
+
+@given(epoch=st.integers(0, 10**6))
+def test_epoch_is_found_again_in_the_name_of_its_checkpoint(epoch: int) -> None:
+    assert layout.find_epoch(uri_name(layout.checkpoint_uri("/runs/seed", epoch))) == epoch
+
+
+@pytest.mark.parametrize("name", ["epoch-1", "epoch-0001.tmp", "xepoch-0001", "latest", ""])
+def test_name_that_no_checkpoint_has_holds_no_epoch(name: str) -> None:
+    assert layout.find_epoch(name) is None
+
+
+@given(index=st.integers(0, 99_998))
+def test_shard_names_sort_in_the_order_of_their_index(index: int) -> None:
+    assert layout.shard_name("train", index) < layout.shard_name("train", index + 1)
