@@ -122,7 +122,8 @@ def _check_demand(demand: Demand, wait_s: float) -> None:
         if limits is None or not _within(demand, limits):
             raise ResourceError(
                 f"The cluster can never give {demand}, with one CPU left to read the data. It has {_describe_nodes()}"
-                f"{'' if limits is None else f', and may grow to {limits}'}. Ask for fewer or smaller ones, or add machines."
+                f"{'' if limits is None else f', and may grow to {limits}'}. "
+                "Ask for fewer or smaller ones, or add machines."
             )
         if time.monotonic() >= deadline:
             # Ray's autoscaler acts on requests, not on this check: let the job ask.
@@ -150,5 +151,8 @@ def _within(demand: Demand, limits: dict[str, int]) -> bool:
 
 def _describe_nodes() -> str:
     nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
-    described = [f"{node.get('CPU', 0):g} CPU" + (f" and {node['GPU']:g} GPU" if node.get("GPU") else "") for node in nodes]
+    described = [
+        f"{node.get('CPU', 0):g} CPU" + (f" and {node['GPU']:g} GPU" if node.get("GPU") else "")
+        for node in nodes
+    ]
     return f"{len(nodes)} machine{'s' if len(nodes) != 1 else ''} ({', '.join(described)})"

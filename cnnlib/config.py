@@ -58,7 +58,7 @@ class ClusterConfig:
     """What the workers ask Ray for."""
 
     cpus_per_worker: int | None = None
-    """CPU cores and TensorFlow threads of one worker. None: the machine's cores shared out in local mode, 1 on a cluster."""
+    """CPU cores and TensorFlow threads of a worker. None: the machine's cores shared out locally, 1 on a cluster."""
     max_failures: int = 2
     """How often Ray restarts the workers, from the last checkpoint, before the run fails."""
     wait_for_resources_s: float = 600.0
@@ -88,13 +88,13 @@ class TrainConfig:
     seed: int = 0
     """Seed of the weights, the row order and every random layer."""
     workers: int = 1
-    """Ray Train workers, one replica each. The result does not depend on their number, beyond float noise."""
+    """Ray Train workers, one replica each. Which rows a step sees does not depend on their number."""
     gpus_per_worker: int = 0
     """GPUs of one worker, 0 or 1. A machine with 8 GPUs runs 8 workers."""
     split: str = "train"
     """The dataset's split to train on."""
     validation_fraction: float = 0.0
-    """Share of the training rows held out and scored after every epoch; @best needs it to mean more than training accuracy."""
+    """Share of the training rows held out and scored after every epoch; @best goes by it where it is above 0."""
     optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
     loop: LoopConfig = field(default_factory=LoopConfig)
     cluster: ClusterConfig = field(default_factory=ClusterConfig)
@@ -124,7 +124,7 @@ class EvaluateConfig:
     split: str = "test"
     """The dataset's split to score."""
     pixel_range: PixelRange | None = None
-    """What the model takes: raw 0-255 pixels, or pixels scaled to 0-1. None: 0-255 for this project's checkpoints, 0-1 for a file that plain Keras saved."""
+    """What the model takes: raw pixels or scaled ones. None: 0-255 for our checkpoints, 0-1 for a model file."""
     outputs: Outputs = "auto"
     """What the model gives. auto: probabilities if its last layer is a softmax, else logits."""
     top_k: int = 3
@@ -136,7 +136,7 @@ class EvaluateConfig:
     gpus_per_actor: int = 0
     """GPUs of one predictor, 0 or 1."""
     cpus_per_actor: int | None = None
-    """CPU cores and TensorFlow threads of one predictor. None: the machine's cores shared out in local mode, 1 on a cluster."""
+    """CPU cores and TensorFlow threads of a predictor. None: the machine's cores shared out locally, 1 on a cluster."""
     predictions: bool = False
     """Store every row's label, prediction and probability too."""
 

@@ -13,7 +13,8 @@ import sys
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import redirect_stdout
 from datetime import datetime
-from typing import Any, NoReturn, TypeVar
+from types import UnionType
+from typing import Any, NoReturn, TypeVar, cast
 
 import tyro
 from rich.console import Console, RenderableType
@@ -31,7 +32,7 @@ ArgsT = TypeVar("ArgsT")
 
 
 def parse_args(
-    cls: type[ArgsT],
+    cls: type[ArgsT] | UnionType,
     argv: Sequence[str] | None,
     *,
     prog: str,
@@ -44,7 +45,7 @@ def parse_args(
     wrong type, or refused by the dataclass itself.
 
     Args:
-        cls: the dataclass.
+        cls: the dataclass, or a union of several as subcommands.
         argv: the flags; None for those of this process.
         prog: the command as a person types it, such as `python -m jobs.report`.
         description: what the command does, for `--help`.
@@ -52,7 +53,8 @@ def parse_args(
     """
     try:
         return tyro.cli(
-            cls,
+            # tyro takes unions too; its types do not say so.
+            cast("type[ArgsT]", cls),
             args=argv,
             prog=prog,
             description=description,

@@ -6,7 +6,6 @@ python -m jobs.prepare idx DIR --output URI          any IDX data set (MNIST and
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any
@@ -17,7 +16,7 @@ from cnnlib.data.sources.source import Source
 from cnnlib.log import log_event
 from cnnlib.storage import layout
 from cnnlib.storage.uri import normalize_uri
-from jobs.cli import parse_args, run_job
+from jobs.cli import exit_with, parse_args, run_job
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -25,7 +24,7 @@ class _Output:
     output: str
     """Where the data set goes: a path or s3://bucket/prefix. Empty, or this very data set."""
     shard_mib: int | None = None
-    """MiB of pixels per shard. None: a sixteenth of the split, within 8..128."""
+    """MiB of pixels per shard. None: a sixteenth of the split, within 4..128."""
     json: bool = False
     """Print the result as one JSON object on the last line of stdout."""
 
@@ -98,4 +97,4 @@ def _describe(output: str) -> dict[str, Any]:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    exit_with(main())

@@ -16,7 +16,7 @@ from cnnlib.config import TrainConfig
 from cnnlib.log import log_event
 from cnnlib.recipes import Recipe
 from cnnlib.storage.uri import normalize_uri
-from jobs.cli import parse_args, pick_recipe, run_job
+from jobs.cli import exit_with, parse_args, pick_recipe, run_job
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -76,4 +76,4 @@ def _train(args: Args) -> dict[str, Any]:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    exit_with(main())

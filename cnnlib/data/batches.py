@@ -39,7 +39,9 @@ class MacroBatch:
     waited_s: float
 
 
-def iter_macro_batches(rows: Rows, order: npt.NDArray[np.int64], steps_per_call: int, device: str) -> Iterator[MacroBatch]:
+def iter_macro_batches(
+    rows: Rows, order: npt.NDArray[np.int64], steps_per_call: int, device: str
+) -> Iterator[MacroBatch]:
     """Yields the macro-batches of one epoch.
 
     Args:

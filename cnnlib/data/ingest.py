@@ -25,7 +25,7 @@ SHARD_INDEX = "shard_index"
 TRAIN_SHARD = "train"
 
 
-class ShardDatasource(Datasource):
+class ShardDatasource(Datasource):  # type: ignore[misc]
     """The rows [start, stop) of a split, one read task per shard, in manifest order."""
 
     def __init__(self, dataset_uri: str, manifest: Manifest, split: str, start: int, stop: int) -> None:
@@ -50,7 +50,9 @@ class ShardDatasource(Datasource):
         )
 
 
-def build_dataset(dataset_uri: str, manifest: Manifest, split: str, start: int = 0, stop: int | None = None) -> Dataset:
+def build_dataset(
+    dataset_uri: str, manifest: Manifest, split: str, start: int = 0, stop: int | None = None
+) -> Dataset:
     """A Ray Dataset of the rows [start, stop) of a split, in order, with their shard's index as a column."""
     stop = manifest.split(split).rows if stop is None else stop
     _quiet(DataContext.get_current())
@@ -60,7 +62,9 @@ def build_dataset(dataset_uri: str, manifest: Manifest, split: str, start: int =
 class RowRangeConfig(DataConfig):  # type: ignore[misc]
     """Gives each Ray Train worker the contiguous rows that its lanes of the global batch own."""
 
-    def __init__(self, dataset_uri: str, manifest: Manifest, split: str, validation_fraction: float, batch_size: int) -> None:
+    def __init__(
+        self, dataset_uri: str, manifest: Manifest, split: str, validation_fraction: float, batch_size: int
+    ) -> None:
         super().__init__()
         self._dataset_uri = dataset_uri
         self._manifest = manifest
@@ -69,14 +73,23 @@ class RowRangeConfig(DataConfig):  # type: ignore[misc]
         self._batch_size = batch_size
 
     def configure(
-        self, datasets: dict[str, Dataset], world_size: int, worker_handles: Any, worker_node_ids: Any, **_: object
+        self,
+        datasets: dict[str, Dataset],
+        world_size: int,
+        worker_handles: Any,
+        worker_node_ids: Any,
+        **_: object,
     ) -> list[dict[str, DataIterator]]:
         """One iterator per worker, by rank; each worker reads its own."""
         del datasets, worker_handles, worker_node_ids
         num_rows = self._manifest.split(self._split).rows
         ranges = split_rows(num_rows, self._validation_fraction, self._batch_size, world_size)
         return [
-            {TRAIN_SHARD: build_dataset(self._dataset_uri, self._manifest, self._split, rows.start, rows.stop).iterator()}
+            {
+                TRAIN_SHARD: build_dataset(
+                    self._dataset_uri, self._manifest, self._split, rows.start, rows.stop
+                ).iterator()
+            }
             for rows in ranges
         ]
 

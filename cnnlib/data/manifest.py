@@ -156,12 +156,15 @@ def read_shard(dataset_uri: str, shard: Shard) -> bytes:
     try:
         data = files.read_bytes(join_uri(dataset_uri, shard.name))
     except NotFoundError as err:
-        raise DatasetError(f"{dataset_uri}: the shard {shard.name} is in the manifest but not in storage.") from err
+        raise DatasetError(
+            f"{dataset_uri}: the shard {shard.name} is in the manifest but not in storage."
+        ) from err
     digest = publish.sha256_hex(data)
     if digest != shard.sha256:
         raise DatasetError(
             f"{dataset_uri}: the bytes of {shard.name} do not match the manifest. Received {len(data)} bytes with "
-            f"sha256 {digest[:12]}…, expected {shard.bytes} bytes with {shard.sha256[:12]}…. Prepare the data set again."
+            f"sha256 {digest[:12]}…, expected {shard.bytes} bytes with {shard.sha256[:12]}…. "
+            "Prepare the data set again."
         )
     return data
 
@@ -205,7 +208,9 @@ def _parse(document: Mapping[str, Any], dataset_uri: str) -> Manifest:
             source_digest=document["source_digest"],
         )
     except (KeyError, TypeError, ValueError) as err:
-        raise DatasetError(f"The manifest of {dataset_uri} is not whole: {type(err).__name__}: {err}.") from err
+        raise DatasetError(
+            f"The manifest of {dataset_uri} is not whole: {type(err).__name__}: {err}."
+        ) from err
 
 
 def _parse_split(split: Mapping[str, Any]) -> Split:

@@ -103,9 +103,13 @@ def decode_shard(data: bytes | pa.Buffer, name: str) -> pa.Table:
     """
     try:
         table = pq.read_table(pa.BufferReader(data))
-        return table.select([ID, IMAGE, LABEL, *(c for c in table.column_names if c not in (ID, IMAGE, LABEL))])
+        return table.select(
+            [ID, IMAGE, LABEL, *(c for c in table.column_names if c not in (ID, IMAGE, LABEL))]
+        )
     except (pa.ArrowInvalid, KeyError, OSError) as err:
-        raise DatasetError(f"{name} is not a shard of a data set: {err}. Expected the columns id, image, label.") from err
+        raise DatasetError(
+            f"{name} is not a shard of a data set: {err}. Expected the columns id, image, label."
+        ) from err
 
 
 def _chunk_to_numpy(chunk: Any, size: int) -> npt.NDArray[np.uint8]:

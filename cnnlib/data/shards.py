@@ -16,7 +16,7 @@ from cnnlib.errors import ConflictError, DatasetError
 from cnnlib.storage import files, layout, publish
 from cnnlib.storage.uri import join_uri
 
-_MIN_SHARD_BYTES = 8 * 2**20
+_MIN_SHARD_BYTES = 4 * 2**20
 _MAX_SHARD_BYTES = 128 * 2**20
 _TARGET_SHARDS = 16
 
@@ -34,7 +34,7 @@ def write_dataset(source: Source, dataset_uri: str, shard_bytes: int | None = No
     A crash before the manifest leaves shards that nobody reads; the next call writes them again.
 
     Args:
-        shard_bytes: pixels per shard; None: a sixteenth of the split, within 8..128 MiB.
+        shard_bytes: pixels per shard; None: a sixteenth of the split, within 4..128 MiB.
 
     Raises:
         ConflictError: another data set, or something else, is already there.
@@ -51,7 +51,9 @@ def write_dataset(source: Source, dataset_uri: str, shard_bytes: int | None = No
     )
     files.write_bytes(layout.dataset_preview(dataset_uri), _preview(source))
     if not publish.write_manifest(layout.dataset_manifest(dataset_uri), manifest.to_json()):
-        raise ConflictError(f"Another job wrote a data set to {dataset_uri} in the meantime. Nothing of it was changed.")
+        raise ConflictError(
+            f"Another job wrote a data set to {dataset_uri} in the meantime. Nothing of it was changed."
+        )
     return PreparedDataset(manifest, created=True)
 
 
@@ -117,7 +119,12 @@ def _plan_split(source: Source, name: str, shard_bytes: int | None) -> list[dict
         raise DatasetError(f"The split {name!r} of {source.description} has no rows.")
     shard_rows = _rows_per_shard(num_rows, math.prod(source.image_shape), shard_bytes)
     return [
-        {"split": name, "name": layout.shard_name(name, index), "start": start, "stop": min(start + shard_rows, num_rows)}
+        {
+            "split": name,
+            "name": layout.shard_name(name, index),
+            "start": start,
+            "stop": min(start + shard_rows, num_rows),
+        }
         for index, start in enumerate(range(0, num_rows, shard_rows))
     ]
 

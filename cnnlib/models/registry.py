@@ -88,7 +88,8 @@ def check_fits(model: Any, name: str, image_shape: ImageShape, num_classes: int)
 
     if not isinstance(model, keras.Model):
         raise ModelError(
-            f"{name} must return a keras.Model (Keras 3, `import keras`). Received {type(model).__module__}.{type(model).__name__}."
+            f"{name} must return a keras.Model (Keras 3, `import keras`). "
+            f"Received {type(model).__module__}.{type(model).__name__}."
         )
     input_shape, output_shape = _one_shape(model, name, "input"), _one_shape(model, name, "output")
     if len(input_shape) != 4 or any(
@@ -128,8 +129,12 @@ def _import_builder(path: str) -> ModelBuilder:
         ) from err
     builder = getattr(module, function_name, None)
     if not callable(builder):
-        functions = [name for name, value in vars(module).items() if callable(value) and not name.startswith("_")]
-        raise ModelError(f"{module_name} has no function {function_name!r}. {nearest(function_name, functions)}")
+        functions = [
+            name for name, value in vars(module).items() if callable(value) and not name.startswith("_")
+        ]
+        raise ModelError(
+            f"{module_name} has no function {function_name!r}. {nearest(function_name, functions)}"
+        )
     return builder  # type: ignore[no-any-return]
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -12,7 +13,7 @@ import pyarrow.parquet as pq
 from numpy.typing import ArrayLike
 
 from cnnlib.metrics.confusion import ConfusionCounts
-from cnnlib.metrics.per_class import Proportion, per_class_rows, proportion
+from cnnlib.metrics.per_class import ClassScore, Proportion, per_class_rows, proportion
 from cnnlib.reports.facts import ReportFacts
 from cnnlib.reports.schema import table_schema
 from cnnlib.storage import publish
@@ -45,24 +46,7 @@ def overall_table(facts: ReportFacts) -> pa.Table:
 def per_class_table(facts: ReportFacts) -> pa.Table:
     """The table `per_class`: one row per class, classes without rows included."""
     keys, names = _keys(facts), facts.subject.class_names
-    rows = [
-        {
-            **keys,
-            "class_index": score.class_index,
-            "class_name": names[score.class_index],
-            "support": score.support,
-            "correct": score.correct,
-            "predicted": score.predicted,
-            **_accuracy(score.accuracy),
-            "precision": score.precision,
-            "f1": score.f1,
-            "most_confused_with": None
-            if score.most_confused_with is None
-            else names[score.most_confused_with],
-            "most_confused_count": score.most_confused_count,
-        }
-        for score in per_class_rows(facts.score.confusion)
-    ]
+    rows = [keys | _class_columns(score, names) for score in per_class_rows(facts.score.confusion)]
     return pa.Table.from_pylist(rows, schema=table_schema("per_class"))
 
 
@@ -123,23 +107,28 @@ def parquet_bytes(table: pa.Table) -> bytes:
 
 def parquet_table(data: bytes) -> pa.Table:
     """The table out of Parquet bytes."""
-    return pq.read_table(pa.BufferReader(data))
+    # Not pq.read_table: it loads pyarrow.dataset and with it pandas, a second of start-up for a small table.
+    return pq.ParquetFile(pa.BufferReader(data)).read()
 
 
 def _keys(facts: ReportFacts) -> dict[str, Any]:
-    subject = facts.subject
+    subject = facts.subject.to_columns()
+    return {"report_id": facts.report_id, "evaluated_at": facts.evaluated_at, **subject}
+
+
+def _class_columns(score: ClassScore, names: Sequence[str]) -> dict[str, Any]:
+    confused_with = score.most_confused_with
     return {
-        "report_id": facts.report_id,
-        "evaluated_at": facts.evaluated_at,
-        "run": subject.run,
-        "model": subject.model,
-        "checkpoint_uri": subject.checkpoint_uri,
-        "checkpoint_step": subject.checkpoint_step,
-        "checkpoint_epoch": subject.checkpoint_epoch,
-        "checkpoint_digest": subject.checkpoint_digest,
-        "dataset_uri": subject.dataset_uri,
-        "dataset_fingerprint": subject.dataset_fingerprint,
-        "split": subject.split,
+        "class_index": score.class_index,
+        "class_name": names[score.class_index],
+        "support": score.support,
+        "correct": score.correct,
+        "predicted": score.predicted,
+        **_accuracy(score.accuracy),
+        "precision": score.precision,
+        "f1": score.f1,
+        "most_confused_with": None if confused_with is None else names[confused_with],
+        "most_confused_count": score.most_confused_count,
     }
 
 

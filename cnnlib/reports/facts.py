@@ -51,6 +51,20 @@ class ReportSubject:
     checkpoint_step: int | None = None
     checkpoint_epoch: int | None = None
 
+    def to_columns(self) -> dict[str, str | int | None]:
+        """What every row of `overall` and `per_class` says about the subject, as column -> value."""
+        return {
+            "run": self.run,
+            "model": self.model,
+            "checkpoint_uri": self.checkpoint_uri,
+            "checkpoint_step": self.checkpoint_step,
+            "checkpoint_epoch": self.checkpoint_epoch,
+            "checkpoint_digest": self.checkpoint_digest,
+            "dataset_uri": self.dataset_uri,
+            "dataset_fingerprint": self.dataset_fingerprint,
+            "split": self.split,
+        }
+
     def to_document(self) -> dict[str, Any]:
         """The subject as JSON values."""
         return dataclasses.asdict(self) | {"class_names": list(self.class_names)}

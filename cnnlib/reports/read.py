@@ -57,19 +57,10 @@ class ReportRecord:
 
     def to_row(self) -> dict[str, Any]:
         """The record as flat columns, named as in the table `overall`."""
-        subject = self.subject
         return {
             "report_id": self.report_id,
             "evaluated_at": self.evaluated_at,
-            "run": subject.run,
-            "model": subject.model,
-            "checkpoint_uri": subject.checkpoint_uri,
-            "checkpoint_step": subject.checkpoint_step,
-            "checkpoint_epoch": subject.checkpoint_epoch,
-            "checkpoint_digest": subject.checkpoint_digest,
-            "dataset_uri": subject.dataset_uri,
-            "dataset_fingerprint": subject.dataset_fingerprint,
-            "split": subject.split,
+            **self.subject.to_columns(),
             "rows": self.rows,
             "correct": self.correct,
             "accuracy": self.accuracy.share,

@@ -12,7 +12,7 @@ whoever writes it, and is written with put-if-absent as well. A crash leaves
     confusion, overall, per_class         the same; for readers of the folder per_class/ these rows are final
     … and manifests/<report_id>.json      a report
 
-and no object is ever overwritten.
+and none of these objects is ever overwritten.
 """
 
 from __future__ import annotations

@@ -1,11 +1,11 @@
 """Every object name this project reads or writes, as functions of a base URI.
 
-    DATASET/manifest.json, preview.png, <split>/part-00000.parquet
-    RUNS/NAME/run.json, history.parquet, learning-curves.png
-    RUNS/NAME/checkpoints/epoch-0001/{model.keras, state.npz, manifest.json}
-    REPORTS/{overall, per_class, confusion}/<report_id>.parquet
-    REPORTS/predictions/<report_id>/part-00000-000000000000.parquet
-    REPORTS/manifests/<report_id>.json
+DATASET/manifest.json, preview.png, <split>/part-00000.parquet
+RUNS/NAME/run.json, history.parquet, learning-curves.png
+RUNS/NAME/checkpoints/epoch-0001/{model.keras, state.npz, manifest.json}
+REPORTS/{overall, per_class, confusion}/<report_id>.parquet
+REPORTS/predictions/<report_id>/part-00000-000000000000.parquet
+REPORTS/manifests/<report_id>.json
 """
 
 from __future__ import annotations

@@ -58,7 +58,10 @@ def list_runs(runs_uri: str) -> list[str]:
 def list_checkpoints(run: str) -> list[Checkpoint]:
     """The whole checkpoints of a run, by epoch."""
     epochs = [layout.find_epoch(name) for name in files.list_folders(layout.run_checkpoints(run))]
-    found = [find_checkpoint(layout.checkpoint_uri(run, epoch)) for epoch in sorted(e for e in epochs if e is not None)]
+    found = [
+        find_checkpoint(layout.checkpoint_uri(run, epoch))
+        for epoch in sorted(e for e in epochs if e is not None)
+    ]
     return [checkpoint for checkpoint in found if checkpoint is not None]
 
 
@@ -74,7 +77,8 @@ def find_checkpoint(uri: str) -> Checkpoint | None:
         return None
     if document.get("checkpoint_version") != CHECKPOINT_VERSION:
         raise CheckpointError(
-            f"{uri} has checkpoint_version {document.get('checkpoint_version')!r}. This version reads {CHECKPOINT_VERSION}."
+            f"{uri} has checkpoint_version {document.get('checkpoint_version')!r}. "
+            f"This version reads {CHECKPOINT_VERSION}."
         )
     try:
         return Checkpoint(
@@ -108,14 +112,19 @@ def resolve_checkpoint(name: str) -> Checkpoint:
         return _require_whole(uri)
     checkpoints = list_checkpoints(uri)
     if not checkpoints:
-        raise CheckpointError(f"{uri} has no checkpoint. Expected a run (RUNS/NAME), a checkpoint's folder, or a .keras or .h5 file.")
+        raise CheckpointError(
+            f"{uri} has no checkpoint. Expected a run (RUNS/NAME), a checkpoint's folder, or a .keras or .h5 file."
+        )
     if selector == "last":
         return checkpoints[-1]
     if selector == "best":
         return max(checkpoints, key=lambda each: (each.score, -each.epoch))
     by_epoch = {str(each.epoch): each for each in checkpoints}
     if selector not in by_epoch:
-        raise CheckpointError(f"{uri} has no checkpoint {selector!r}. Expected {', '.join(SELECTORS)} or one of the epochs {', '.join(by_epoch)}.")
+        raise CheckpointError(
+            f"{uri} has no checkpoint {selector!r}. "
+            f"Expected {', '.join(SELECTORS)} or one of the epochs {', '.join(by_epoch)}."
+        )
     return by_epoch[selector]
 
 

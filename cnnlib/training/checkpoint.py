@@ -25,7 +25,11 @@ if TYPE_CHECKING:
 
 
 def save_checkpoint(
-    run: str, model: keras.Model, optimizer: keras.optimizers.Optimizer, record: EpochRecord, facts: dict[str, Any]
+    run: str,
+    model: keras.Model,
+    optimizer: keras.optimizers.Optimizer,
+    record: EpochRecord,
+    facts: dict[str, Any],
 ) -> str:
     """Writes one epoch's checkpoint, files first, manifest last, and returns its URI. Called by the chief alone.
 
@@ -37,9 +41,12 @@ def save_checkpoint(
     """
     uri = layout.checkpoint_uri(run, record.epoch)
     with tempfile.TemporaryDirectory() as directory:
-        model_path, state_path = Path(directory, layout.CHECKPOINT_MODEL), Path(directory, layout.CHECKPOINT_STATE)
+        model_path, state_path = (
+            Path(directory, layout.CHECKPOINT_MODEL),
+            Path(directory, layout.CHECKPOINT_STATE),
+        )
         model.save(model_path)
-        np.savez(state_path, **_state(model, optimizer))
+        np.savez(state_path, allow_pickle=False, **_state(model, optimizer))
         scored_on = "accuracy" if record.validation_accuracy is None else "validation_accuracy"
         manifest = {
             **facts,
@@ -55,18 +62,26 @@ def save_checkpoint(
     return uri
 
 
-def restore_checkpoint(checkpoint: Checkpoint, model: keras.Model, optimizer: keras.optimizers.Optimizer) -> None:
+def restore_checkpoint(
+    checkpoint: Checkpoint, model: keras.Model, optimizer: keras.optimizers.Optimizer
+) -> None:
     """Puts a checkpoint's weights and state into a model and an optimizer that are already built. All workers do.
 
     Raises:
         CheckpointError: its files do not match its manifest, or it is of another model.
     """
     with tempfile.TemporaryDirectory() as directory:
-        model_path, state_path = Path(directory, layout.CHECKPOINT_MODEL), Path(directory, layout.CHECKPOINT_STATE)
+        model_path, state_path = (
+            Path(directory, layout.CHECKPOINT_MODEL),
+            Path(directory, layout.CHECKPOINT_STATE),
+        )
         files.download(checkpoint.model_uri, model_path)
         files.download(checkpoint.state_uri, state_path)
         if publish.sha256_hex(model_path.read_bytes()) != checkpoint.digest:
-            raise CheckpointError(f"{checkpoint.model_uri} does not match its manifest. Delete that checkpoint to continue from the one before.")
+            raise CheckpointError(
+                f"{checkpoint.model_uri} does not match its manifest. "
+                "Delete that checkpoint to continue from the one before."
+            )
         try:
             model.load_weights(model_path)
         except ValueError as err:
@@ -95,7 +110,9 @@ def _assign(group: str, variables: Sequence[keras.Variable], state: Any, checkpo
     names = sorted(name for name in state.files if name.startswith(f"{group}/"))
     shapes = [tuple(state[name].shape) for name in names]
     if shapes != [tuple(variable.shape) for variable in variables]:
-        raise CheckpointError(f"{checkpoint.state_uri} is of another {group}: it does not have the variables of this run's.")
+        raise CheckpointError(
+            f"{checkpoint.state_uri} is of another {group}: it does not have the variables of this run's."
+        )
     for name, variable in zip(names, variables, strict=True):
         variable.assign(state[name])
 

@@ -23,6 +23,7 @@ from cnnlib.data.order import held_out_positions, steps_per_epoch
 from cnnlib.errors import ConfigError, ConflictError, TrainingError
 from cnnlib.log import log_event
 from cnnlib.models.registry import build_model, check_model_name, is_registered
+from cnnlib.models.runtime import hide_gpus, load_tensorflow
 from cnnlib.storage import files, layout, runs
 from cnnlib.training.strategy import MultiWorkerConfig
 from cnnlib.training.trainer import Trainer
@@ -91,10 +92,8 @@ def check_model(plan: RunPlan) -> int:
     Raises:
         ModelError: it cannot be built or does not fit the data.
     """
-    import os
-
-    os.environ["CUDA_VISIBLE_DEVICES"] = "-1"
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    hide_gpus()
+    load_tensorflow(num_threads=1)
     model = build_model(plan.config.model, plan.manifest.image_shape, plan.manifest.num_classes)
     return int(model.count_params())
 
@@ -113,7 +112,10 @@ def train(plan: RunPlan, *, live: bool) -> None:
     config = plan.config
     cpus = cluster.share_cores(config.workers, config.cluster.cpus_per_worker)
     demand = cluster.Demand(what="workers", count=config.workers, cpus=cpus, gpus=config.gpus_per_worker)
-    with cluster.connect(demand, config.cluster.wait_for_resources_s), tempfile.TemporaryDirectory() as scratch:
+    with (
+        cluster.connect(demand, config.cluster.wait_for_resources_s),
+        tempfile.TemporaryDirectory() as scratch,
+    ):
         if not is_registered(config.model):
             _check_model_on_cluster(plan)
         runs.write_run_record(plan.run, _run_record(plan))
@@ -147,9 +149,12 @@ def _fit(plan: RunPlan, cpus: int, live: bool, scratch: str) -> None:
         scaling_config=ScalingConfig(
             num_workers=config.workers,
             use_gpu=config.gpus_per_worker > 0,
-            resources_per_worker={"CPU": cpus} | ({"GPU": config.gpus_per_worker} if config.gpus_per_worker else {}),
+            resources_per_worker={"CPU": cpus}
+            | ({"GPU": config.gpus_per_worker} if config.gpus_per_worker else {}),
         ),
-        datasets={ingest.TRAIN_SHARD: lambda: ingest.build_dataset(plan.dataset_uri, plan.manifest, config.split)},
+        datasets={
+            ingest.TRAIN_SHARD: lambda: ingest.build_dataset(plan.dataset_uri, plan.manifest, config.split)
+        },
         dataset_config=ingest.RowRangeConfig(
             plan.dataset_uri, plan.manifest, config.split, config.validation_fraction, config.batch_size
         ),
@@ -166,7 +171,9 @@ def _fit(plan: RunPlan, cpus: int, live: bool, scratch: str) -> None:
         own = cluster.find_own_error(err)
         if own is not None:
             raise own from err
-        raise TrainingError(f"Training failed: {err}. What is done is kept: the same command continues it.") from err
+        raise TrainingError(
+            f"Training failed: {err}. What is done is kept: the same command continues it."
+        ) from err
 
 
 def result(plan: RunPlan) -> dict[str, Any]:
@@ -182,7 +189,9 @@ def result(plan: RunPlan) -> dict[str, Any]:
         "checkpoint_digest": checkpoints[-1].digest if checkpoints else None,
         "history": layout.run_history(plan.run),
         "learning_curves": layout.run_learning_curves(plan.run),
-        "figures": {key: value.isoformat() if isinstance(value, datetime) else value for key, value in last.items()},
+        "figures": {
+            key: value.isoformat() if isinstance(value, datetime) else value for key, value in last.items()
+        },
     }
 
 
@@ -194,7 +203,9 @@ def _count_train_rows(config: TrainConfig, manifest: Manifest) -> int:
 def _steps(config: TrainConfig, train_rows: int) -> int:
     available = steps_per_epoch(train_rows, config.batch_size)
     if not available:
-        raise ConfigError(f"batch_size={config.batch_size} is more than the {train_rows} training rows. Choose a smaller one.")
+        raise ConfigError(
+            f"batch_size={config.batch_size} is more than the {train_rows} training rows. Choose a smaller one."
+        )
     if config.steps_per_epoch is None:
         return available
     if config.steps_per_epoch > available:
@@ -205,15 +216,24 @@ def _steps(config: TrainConfig, train_rows: int) -> int:
     return config.steps_per_epoch
 
 
-def _check_continues(record: dict[str, Any] | None, config: TrainConfig, manifest: Manifest, run: str) -> None:
+def _check_continues(
+    record: dict[str, Any] | None, config: TrainConfig, manifest: Manifest, run: str
+) -> None:
     if record is None:
         return
     then, now = record["config"], to_dict(config)
-    changed = [f"{key}: {then.get(key)} then, {now[key]} now" for key in now if key not in _MAY_CHANGE and then.get(key) != now[key]]
+    changed = [
+        f"{key}: {then.get(key)} then, {now[key]} now"
+        for key in now
+        if key not in _MAY_CHANGE and then.get(key) != now[key]
+    ]
     if record["dataset_fingerprint"] != manifest.fingerprint:
         changed.append("the data set is another")
     if changed:
-        raise ConflictError(f"The run {run} exists with another config ({'; '.join(changed)}). Choose another --name, or give the same flags to continue it.")
+        raise ConflictError(
+            f"The run {run} exists with another config ({'; '.join(changed)}). "
+            "Choose another --name, or give the same flags to continue it."
+        )
 
 
 def _run_record(plan: RunPlan) -> dict[str, Any]:

@@ -29,7 +29,13 @@ class EpochFigures:
 
 
 def run_epoch(
-    train_call: TrainCall, batches: Iterable[MacroBatch], *, batch_size: int, epoch: int, first_step: int, progress: Progress
+    train_call: TrainCall,
+    batches: Iterable[MacroBatch],
+    *,
+    batch_size: int,
+    epoch: int,
+    first_step: int,
+    progress: Progress,
 ) -> EpochFigures:
     """Trains on one epoch's macro-batches.
 
@@ -79,7 +85,9 @@ def run_epoch(
     )
 
 
-def score_rows(score_call: Any, rows: Rows, indexes: npt.NDArray[np.int64], batch_rows: int) -> npt.NDArray[np.float64]:
+def score_rows(
+    score_call: Any, rows: Rows, indexes: npt.NDArray[np.int64], batch_rows: int
+) -> npt.NDArray[np.float64]:
     """Scores some of a worker's rows: float64 [3], loss sum, correct rows, rows.
 
     The last batch is filled up with rows that do not count, so that its shape is that of the others.

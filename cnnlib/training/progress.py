@@ -40,7 +40,9 @@ class Throughput:
 class Progress(Protocol):
     """Told of every call's end."""
 
-    def update(self, *, epoch: int, steps: int, step: int, loss: float, accuracy: float, throughput: Throughput) -> None:
+    def update(
+        self, *, epoch: int, steps: int, step: int, loss: float, accuracy: float, throughput: Throughput
+    ) -> None:
         """Steps more are done; `step` in all; loss and accuracy are the epoch's so far."""
 
     def close(self) -> None:
@@ -65,7 +67,9 @@ class LogLines:
         self._epochs = epochs
         self._next = every
 
-    def update(self, *, epoch: int, steps: int, step: int, loss: float, accuracy: float, throughput: Throughput) -> None:
+    def update(
+        self, *, epoch: int, steps: int, step: int, loss: float, accuracy: float, throughput: Throughput
+    ) -> None:
         """Writes a line when `every` steps have passed since the last."""
         del steps
         if step < self._next:
@@ -95,7 +99,9 @@ class LiveBar:
         self._bar = tqdm_ray.tqdm(total=total_steps, unit="step", desc="training")
         self._bar.update(done_steps)
 
-    def update(self, *, epoch: int, steps: int, step: int, loss: float, accuracy: float, throughput: Throughput) -> None:
+    def update(
+        self, *, epoch: int, steps: int, step: int, loss: float, accuracy: float, throughput: Throughput
+    ) -> None:
         """Moves the bar."""
         del step
         self._bar.set_description(

@@ -43,7 +43,9 @@ def build_train_call(
     row_losses = _row_losses(from_logits)
 
     @tf.function(jit_compile=jit_compile, autograph=False)  # type: ignore[untyped-decorator]
-    def compute_gradients(images: tf.Tensor, labels: tf.Tensor) -> tuple[list[tf.Tensor], tf.Tensor, tf.Tensor]:
+    def compute_gradients(
+        images: tf.Tensor, labels: tf.Tensor
+    ) -> tuple[list[tf.Tensor], tf.Tensor, tf.Tensor]:
         with tf.GradientTape() as tape:
             outputs = model(tf.cast(images, tf.float32), training=True)
             losses = row_losses(labels, outputs)

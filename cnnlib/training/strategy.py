@@ -1,4 +1,4 @@
-"""How the workers find each other, how many threads each gets, and the strategy they run under.
+"""How the workers find each other, and the strategy they run under.
 
 Always `MultiWorkerMirroredStrategy`, with one worker too, so that there is one code path.
 """
@@ -37,26 +37,18 @@ class _MultiWorkerBackend(Backend):  # type: ignore[misc]
     def on_start(self, worker_group: Any, backend_config: BackendConfig) -> None:
         del backend_config
         addresses = worker_group.execute(_free_address)
-        ray.get([worker_group.execute_single_async(rank, _set_tf_config, addresses, rank) for rank in range(len(addresses))])
-
-
-def set_up_tensorflow(num_threads: int) -> None:
-    """Loads TensorFlow, quietly, with so many threads and no more. Call it before anything else touches TensorFlow."""
-    # 3: without a GPU, TensorFlow reports as errors that it found none.
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2" if os.environ.get("CUDA_VISIBLE_DEVICES") else "3")
-    import tensorflow as tf
-
-    tf.get_logger().setLevel("WARNING")
-    tf.config.threading.set_intra_op_parallelism_threads(num_threads)
-    tf.config.threading.set_inter_op_parallelism_threads(num_threads)
+        ray.get(
+            [
+                worker_group.execute_single_async(rank, _set_tf_config, addresses, rank)
+                for rank in range(len(addresses))
+            ]
+        )
 
 
 def build_strategy() -> tf.distribute.MultiWorkerMirroredStrategy:
     """The strategy over all workers of TF_CONFIG; returns when all of them are there."""
     import tensorflow as tf
 
-    for gpu in tf.config.list_physical_devices("GPU"):
-        tf.config.experimental.set_memory_growth(gpu, True)
     return tf.distribute.MultiWorkerMirroredStrategy()
 
 

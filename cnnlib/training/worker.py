@@ -19,6 +19,7 @@ from cnnlib.data.order import epoch_order, split_rows, worker_lanes
 from cnnlib.data.record import Rows
 from cnnlib.errors import ModelError, NotFoundError
 from cnnlib.log import log_event, log_text
+from cnnlib.models.runtime import load_tensorflow
 from cnnlib.reports.history import EpochRecord, decode_history, encode_history
 from cnnlib.reports.plots import learning_curves_png
 from cnnlib.storage import files, layout, runs
@@ -55,7 +56,7 @@ def train_worker(task: WorkerTask) -> None:
     context = ray.train.get_context()
     rank, workers = context.get_world_rank(), context.get_world_size()
     reading = _read_in_background(task)  # rows arrive while TensorFlow is imported
-    strategies.set_up_tensorflow(task.cpus)
+    load_tensorflow(task.cpus)
     strategy = strategies.build_strategy()
     trainee = _build_trainee(task, strategy)
     if rank == 0:
@@ -147,7 +148,12 @@ def _build_trainee(task: WorkerTask, strategy: tf.distribute.Strategy) -> _Train
         optimizer.build(model.trainable_variables)
     from_logits = not gives_probabilities(model)
     on_gpu = bool(tf.config.list_logical_devices("GPU"))
-    common: dict[str, Any] = {"model": model, "strategy": strategy, "image_shape": shape, "from_logits": from_logits}
+    common: dict[str, Any] = {
+        "model": model,
+        "strategy": strategy,
+        "image_shape": shape,
+        "from_logits": from_logits,
+    }
     # For whoever opens the checkpoint in plain Keras: an optimizer of the same kind, unused here.
     model.compile(
         optimizer=type(optimizer).from_config(optimizer.get_config()),
@@ -238,7 +244,9 @@ def _train_epoch(
     )
     strategies.average_moving_statistics(strategy, trainee.model)
     scores = score_rows(trainee.score_call, share.rows, share.validation, _SCORE_ROWS)
-    loss_sum, correct, scored = trainee.sum_call(scores).numpy() if config.validation_fraction else (0.0, 0.0, 0.0)
+    loss_sum, correct, scored = (
+        trainee.sum_call(scores).numpy() if config.validation_fraction else (0.0, 0.0, 0.0)
+    )
     return EpochRecord(
         epoch=epoch,
         step=done_steps + figures.steps,
@@ -286,5 +294,8 @@ def _figures(record: EpochRecord) -> dict[str, Any]:
         "data_wait": record.data_wait,
     }
     if record.validation_accuracy is not None:
-        figures |= {"validation_loss": record.validation_loss, "validation_accuracy": record.validation_accuracy}
+        figures |= {
+            "validation_loss": record.validation_loss,
+            "validation_accuracy": record.validation_accuracy,
+        }
     return figures

@@ -115,7 +115,14 @@ def _unpack_debian_package() -> str:
         work = Path(directory)
         (work / "lists" / "partial").mkdir(parents=True)
         # apt's own download user may not enter a private folder.
-        options = ["-o", f"Dir::State::Lists={work}/lists", "-o", f"Dir::Cache={work}", "-o", "APT::Sandbox::User="]
+        options = [
+            "-o",
+            f"Dir::State::Lists={work}/lists",
+            "-o",
+            f"Dir::Cache={work}",
+            "-o",
+            "APT::Sandbox::User=",
+        ]
         for command in (["update", "-qq"], ["download", "-qq", DEBIAN_PACKAGE]):
             _run(["apt-get", *options, *command], work)
         package = next(work.glob("*.deb"), None)
@@ -129,7 +136,9 @@ def _unpack_debian_package() -> str:
 
 
 def _run(command: list[str], directory: Path) -> None:
-    done = subprocess.run(command, cwd=directory, capture_output=True, text=True, timeout=_APT_TIMEOUT_S, check=False)
+    done = subprocess.run(
+        command, cwd=directory, capture_output=True, text=True, timeout=_APT_TIMEOUT_S, check=False
+    )
     if done.returncode:
         raise NotFoundError(f"`{command[0]}` failed: {done.stderr.strip() or f'exit code {done.returncode}'}")
 

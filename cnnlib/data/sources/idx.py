@@ -30,7 +30,11 @@ _GZIP_MAGIC = b"\x1f\x8b"
 
 def file_names() -> list[str]:
     """The four files of an IDX data set, without `.gz`."""
-    return [f"{prefix}-{kind}" for prefix in SPLIT_PREFIXES.values() for kind in ("images-idx3-ubyte", "labels-idx1-ubyte")]
+    return [
+        f"{prefix}-{kind}"
+        for prefix in SPLIT_PREFIXES.values()
+        for kind in ("images-idx3-ubyte", "labels-idx1-ubyte")
+    ]
 
 
 def load_idx(directory_uri: str, class_names: Sequence[str] | None = None) -> Source:
@@ -48,18 +52,24 @@ def load_idx(directory_uri: str, class_names: Sequence[str] | None = None) -> So
     return parse_source(contents.__getitem__, class_names, f"IDX files of {directory_uri}")
 
 
-def parse_source(content: Callable[[str], bytes], class_names: Sequence[str] | None, description: str) -> Source:
+def parse_source(
+    content: Callable[[str], bytes], class_names: Sequence[str] | None, description: str
+) -> Source:
     """Builds a source from the four files' uncompressed contents."""
     splits = {split: _parse_split(content, prefix) for split, prefix in SPLIT_PREFIXES.items()}
     num_classes = 1 + max(int(split.labels.max(initial=0)) for split in splits.values())
     names = tuple(class_names or (str(index) for index in range(num_classes)))
     if len(names) < num_classes:
-        raise DatasetError(f"The labels go up to {num_classes - 1}, but there are {len(names)} class names: {', '.join(names)}.")
+        raise DatasetError(
+            f"The labels go up to {num_classes - 1}, but there are {len(names)} class names: {', '.join(names)}."
+        )
     shapes = {split.images.shape[1:] for split in splits.values()}
     if len(shapes) != 1:
         raise DatasetError(f"The splits have images of different shapes: {sorted(shapes)}.")
     height, width, channels = shapes.pop()
-    return Source(class_names=names, image_shape=(height, width, channels), splits=splits, description=description)
+    return Source(
+        class_names=names, image_shape=(height, width, channels), splits=splits, description=description
+    )
 
 
 def read_file(directory_uri: str, name: str) -> bytes:
@@ -74,7 +84,9 @@ def read_file(directory_uri: str, name: str) -> bytes:
             return decompress(files.read_bytes(join_uri(directory_uri, candidate)), candidate)
         except NotFoundError:
             continue
-    raise NotFoundError(f"{directory_uri} has neither {name}.gz nor {name}. Expected the four files of an IDX data set.")
+    raise NotFoundError(
+        f"{directory_uri} has neither {name}.gz nor {name}. Expected the four files of an IDX data set."
+    )
 
 
 def decompress(data: bytes, name: str) -> bytes:
@@ -101,14 +113,19 @@ def parse_idx(data: bytes, name: str) -> npt.NDArray[np.uint8]:
     [7, 9]
     """
     if len(data) < 4 or data[:2] != b"\0\0" or data[2] != _UNSIGNED_BYTE:
-        raise DatasetError(f"{name} is not an IDX file of unsigned bytes. Received {data[:4].hex(' ') or 'nothing'}, expected 00 00 08 ….")
+        raise DatasetError(
+            f"{name} is not an IDX file of unsigned bytes. "
+            f"Received {data[:4].hex(' ') or 'nothing'}, expected 00 00 08 …."
+        )
     num_dims = data[3]
     header = 4 + 4 * num_dims
     if len(data) < header:
         raise DatasetError(f"{name} ends inside its header: {len(data)} bytes, expected {header}.")
     shape = struct.unpack(f">{num_dims}I", data[4:header])
     if len(data) - header != math.prod(shape):
-        raise DatasetError(f"{name} states the shape {shape}, {math.prod(shape)} bytes, but holds {len(data) - header}.")
+        raise DatasetError(
+            f"{name} states the shape {shape}, {math.prod(shape)} bytes, but holds {len(data) - header}."
+        )
     return np.frombuffer(data, np.uint8, offset=header).reshape(shape)
 
 
@@ -119,5 +136,8 @@ def _parse_split(content: Callable[[str], bytes], prefix: str) -> SourceSplit:
     if images.ndim == 3:
         images = images[..., np.newaxis]
     if images.ndim != 4 or labels.ndim != 1 or len(images) != len(labels):
-        raise DatasetError(f"{images_name} has the shape {images.shape}, {labels_name} {labels.shape}. Expected (n, height, width[, channels]) and (n,).")
+        raise DatasetError(
+            f"{images_name} has the shape {images.shape}, {labels_name} {labels.shape}. "
+            "Expected (n, height, width[, channels]) and (n,)."
+        )
     return SourceSplit(images=images, labels=labels.astype(np.int32))

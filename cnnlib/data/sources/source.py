@@ -47,10 +47,10 @@ class Source:
 
     @cached_property
     def digest(self) -> str:
-        """sha256 (hex) over classes, shapes, pixels and labels: the same rows have the same digest, whatever file held them."""
+        """sha256 (hex) over classes, shapes, pixels and labels: of the rows, whatever file held them."""
         digest = hashlib.sha256(repr((self.class_names, self.image_shape)).encode())
         for name, split in self.splits.items():
             digest.update(f"{name} {split.images.shape}".encode())
-            digest.update(np.ascontiguousarray(split.images))
-            digest.update(np.ascontiguousarray(split.labels))
+            digest.update(np.ascontiguousarray(split.images).data)
+            digest.update(np.ascontiguousarray(split.labels).data)
         return digest.hexdigest()

@@ -1,0 +1,195 @@
+"""The actor that scores rows: loads TensorFlow and the models once, then turns blocks of rows into sums."""
+
+from __future__ import annotations
+
+import math
+import tempfile
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from cnnlib.config import EvaluateConfig
+from cnnlib.data.ingest import SHARD_INDEX
+from cnnlib.data.record import ImageShape, Rows, table_to_rows
+from cnnlib.errors import CheckpointError, InputError, ModelError
+from cnnlib.evaluation.target import Target
+from cnnlib.metrics.confusion import ScoreSums
+from cnnlib.models.runtime import load_tensorflow
+from cnnlib.reports.write import write_predictions
+from cnnlib.storage import files, publish
+from cnnlib.storage.uri import uri_name
+
+if TYPE_CHECKING:
+    import keras
+    import pyarrow as pa
+
+TARGET, STARTED, ENDED = "target", "started", "ended"
+
+Images = npt.NDArray[np.uint8]
+Probabilities = npt.NDArray[np.float32]
+Predict = Callable[[Images], Probabilities]
+
+
+@dataclass(frozen=True, kw_only=True)
+class PredictorTask:
+    """All a predictor is told.
+
+    Attributes:
+        report_ids: of each target, under which its predictions are stored; None: they are not.
+        cpus: threads of this actor.
+    """
+
+    targets: tuple[Target, ...]
+    config: EvaluateConfig
+    image_shape: ImageShape
+    num_classes: int
+    cpus: int
+    reports_uri: str
+    report_ids: tuple[str, ...] | None
+
+
+class Predictor:
+    """Scores every row with every target: one pass over the data for all of them."""
+
+    def __init__(self, task: PredictorTask) -> None:
+        self._task = task
+        self._predicts: list[Predict] = []
+        self._error: InputError | None = None
+        load_tensorflow(task.cpus)
+        try:
+            self._predicts = [_load_predict(target, task) for target in task.targets]
+        except InputError as err:
+            # Raised by the first block: a constructor's error reaches the driver as a dead actor, without its cause.
+            self._error = err
+
+    def __call__(self, table: pa.Table) -> dict[str, npt.NDArray[Any]]:
+        """Scores the rows of one shard, or of a part of it.
+
+        Returns:
+            One row per target: its index, the columns of `ScoreSums.to_columns`, and when this began and ended,
+            in seconds since 1970.
+        """
+        if self._error is not None:
+            raise self._error
+        started = time.time()
+        rows = table_to_rows(table, self._task.image_shape)
+        scores = [
+            self._score(index, rows, int(table.column(SHARD_INDEX)[0].as_py()))
+            for index in range(len(self._predicts))
+        ]
+        merged = {name: np.concatenate([score[name] for score in scores]) for name in scores[0]}
+        times = {STARTED: np.full(len(scores), started), ENDED: np.full(len(scores), time.time())}
+        return {TARGET: np.arange(len(scores)), **times, **merged}
+
+    def _score(self, index: int, rows: Rows, shard_index: int) -> dict[str, npt.NDArray[Any]]:
+        task = self._task
+        probabilities = self._predicts[index](rows.images)
+        if not np.isfinite(probabilities).all():
+            raise ModelError(
+                f"{task.targets[index].uri} gives values that are not finite: its training diverged."
+            )
+        if task.report_ids is not None:
+            predictions = probabilities.argmax(axis=1)
+            write_predictions(
+                task.reports_uri,
+                task.report_ids[index],
+                shard_index=shard_index,
+                ids=rows.ids,
+                labels=rows.labels,
+                predictions=predictions.astype(np.int32),
+                probabilities=probabilities[np.arange(len(rows)), predictions],
+            )
+        top_k = min(task.config.top_k, task.num_classes)
+        return ScoreSums.from_probabilities(rows.labels, probabilities, top_k=top_k).to_columns()
+
+
+def _load_predict(target: Target, task: PredictorTask) -> Predict:
+    """A function from images uint8 [rows, height, width, channels] to probabilities float32 [rows, classes]."""
+    from cnnlib.models.registry import gives_probabilities
+
+    model = _load_model(target)
+    input_shape = _fit_input(model, target, task.image_shape)
+    _check_output(model, target, task.num_classes)
+    outputs = task.config.outputs
+    logits = not gives_probabilities(model) if outputs == "auto" else outputs == "logits"
+    scale = 255.0 if target.pixel_range == "0-1" else 1.0
+    return _compile(model, input_shape, task.image_shape, task.config.batch_size, scale, logits)
+
+
+def _load_model(target: Target) -> keras.Model:
+    import keras
+
+    with tempfile.TemporaryDirectory() as directory:
+        path = Path(directory, uri_name(target.model_uri))
+        files.download(target.model_uri, path)
+        if publish.sha256_hex(path.read_bytes()) != target.digest:
+            raise CheckpointError(f"{target.model_uri} does not match its manifest: its bytes have changed.")
+        try:
+            return keras.models.load_model(path, compile=False)
+        except Exception as err:  # Keras raises whatever the file makes it meet
+            reason = (str(err).splitlines() or [""])[0]
+            raise ModelError(f"Keras cannot open {target.model_uri}: {type(err).__name__}: {reason}") from err
+
+
+def _fit_input(model: keras.Model, target: Target, image_shape: ImageShape) -> tuple[int, ...]:
+    """The shape one image is given to the model in: as it is, without its single channel, or flat."""
+    wanted = model.input_shape
+    if isinstance(wanted, tuple):
+        height, width, channels = image_shape
+        without_channel = [(height, width)] if channels == 1 else []
+        for shape in (image_shape, *without_channel, (math.prod(image_shape),)):
+            fits = len(wanted) == len(shape) + 1 and all(
+                have in (None, want) for have, want in zip(wanted[1:], shape, strict=True)
+            )
+            if fits:
+                return shape
+    raise ModelError(
+        f"{target.uri} does not take this data set's images. Received a model with input {wanted}, "
+        f"expected (None, {', '.join(map(str, image_shape))})."
+    )
+
+
+def _check_output(model: keras.Model, target: Target, num_classes: int) -> None:
+    output = model.output_shape
+    if not isinstance(output, tuple) or tuple(output[1:]) != (num_classes,):
+        raise ModelError(
+            f"{target.uri} does not fit the number of classes. Received a model with output {output}, "
+            f"expected (None, {num_classes}): one value per class."
+        )
+
+
+def _compile(
+    model: keras.Model,
+    input_shape: tuple[int, ...],
+    image_shape: ImageShape,
+    batch_size: int,
+    scale: float,
+    logits: bool,
+) -> Predict:
+    import tensorflow as tf
+
+    spec = tf.TensorSpec([batch_size, *image_shape], tf.uint8)
+
+    @tf.function(input_signature=[spec], autograph=False)  # type: ignore[untyped-decorator]
+    def predict_batch(images: tf.Tensor) -> tf.Tensor:
+        pixels = tf.reshape(tf.cast(images, tf.float32) / scale, [batch_size, *input_shape])
+        outputs = tf.cast(model(pixels, training=False), tf.float32)
+        return tf.nn.softmax(outputs) if logits else outputs
+
+    def predict(images: Images) -> Probabilities:
+        results = []
+        for first in range(0, len(images), batch_size):
+            part = images[first : first + batch_size]
+            # One shape for every call, so that TensorFlow compiles once: the last part is filled up with zeros.
+            filled = (
+                np.pad(part, [(0, batch_size - len(part)), *[(0, 0)] * 3]) if len(part) < batch_size else part
+            )
+            results.append(predict_batch(tf.constant(filled)).numpy()[: len(part)])
+        return np.concatenate(results)
+
+    return predict

@@ -1,0 +1,188 @@
+"""The driver's part of an evaluation: find what is asked for, stream the split through predictors, write reports.
+
+Loads no TensorFlow: the predictors do.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+import numpy as np
+from ray.data import ActorPoolStrategy
+
+from cnnlib import cluster
+from cnnlib.config import EvaluateConfig
+from cnnlib.data.ingest import build_dataset
+from cnnlib.data.manifest import Manifest, check_shards, load_manifest
+from cnnlib.errors import ConfigError, DatasetError, RowCountError
+from cnnlib.evaluation.predictor import ENDED, STARTED, TARGET, Predictor, PredictorTask
+from cnnlib.evaluation.target import Target, find_all_targets, find_target
+from cnnlib.log import log_event
+from cnnlib.metrics.confusion import ScoreSums
+from cnnlib.reports.facts import installed_versions
+from cnnlib.reports.read import find_manifest
+from cnnlib.reports.write import WrittenReport, write_report
+from cnnlib.storage import files
+
+_TARGETS_PER_PASS = 8  # models that an actor holds at a time
+
+
+@dataclass(frozen=True, kw_only=True)
+class EvaluationPlan:
+    """An evaluation whose data, models' files and storage have been checked.
+
+    Attributes:
+        targets: all that were asked for.
+        missing: those of them to score; the others have their report already.
+    """
+
+    config: EvaluateConfig
+    dataset_uri: str
+    manifest: Manifest
+    reports_uri: str
+    targets: tuple[Target, ...]
+    missing: tuple[Target, ...]
+
+    def report_id(self, target: Target) -> str:
+        """The name of a target's report."""
+        return target.report_id(self.config, self.dataset_uri, self.manifest)
+
+
+def plan_evaluation(
+    config: EvaluateConfig,
+    dataset_uri: str,
+    reports_uri: str,
+    *,
+    checkpoints: Sequence[str] = (),
+    pending_runs_uri: str | None = None,
+) -> EvaluationPlan:
+    """Checks all that can be checked without a model.
+
+    Args:
+        checkpoints: RUNS/NAME[@epoch|@best|@last], checkpoint folders or model files.
+        pending_runs_uri: instead of them, every checkpoint of every run below this folder.
+
+    Raises:
+        InputError: the data, a checkpoint, or the storage.
+    """
+    if bool(checkpoints) == bool(pending_runs_uri):
+        raise ConfigError(
+            "Expected either --checkpoint or --pending. Received " + ("both." if checkpoints else "neither.")
+        )
+    manifest = load_manifest(dataset_uri)
+    check_shards(dataset_uri, manifest, config.split)
+    if pending_runs_uri:
+        targets = find_all_targets(pending_runs_uri, config.pixel_range)
+    else:
+        targets = [find_target(name, config.pixel_range) for name in checkpoints]
+    files.check_writable(reports_uri)
+    by_report = {target.report_id(config, dataset_uri, manifest): target for target in targets}
+    missing = [
+        target
+        for report_id, target in by_report.items()
+        if (config.predictions and not pending_runs_uri) or find_manifest(reports_uri, report_id) is None
+    ]
+    return EvaluationPlan(
+        config=config,
+        dataset_uri=dataset_uri,
+        manifest=manifest,
+        reports_uri=reports_uri,
+        targets=tuple(by_report.values()),
+        missing=tuple(missing),
+    )
+
+
+def evaluate(plan: EvaluationPlan) -> list[WrittenReport]:
+    """Scores what has no report yet, on the cluster at RAY_ADDRESS or on this machine, and writes the reports.
+
+    A crash leaves the reports written so far; the same call goes on with the others.
+
+    Raises:
+        ResourceError: the cluster can never hold the predictors.
+        ModelError: a model file that Keras cannot open or that does not fit the data.
+        RowCountError: another number of rows was scored than the manifest states. No report is written.
+    """
+    if not plan.missing:
+        return []
+    config = plan.config
+    cpus = cluster.share_cores(config.actors, config.cpus_per_actor)
+    demand = cluster.Demand(what="predictors", count=config.actors, cpus=cpus, gpus=config.gpus_per_actor)
+    written = []
+    with cluster.connect(demand):
+        for first in range(0, len(plan.missing), _TARGETS_PER_PASS):
+            written += _evaluate_together(plan, plan.missing[first : first + _TARGETS_PER_PASS], cpus)
+    return written
+
+
+def _evaluate_together(plan: EvaluationPlan, targets: tuple[Target, ...], cpus: int) -> list[WrittenReport]:
+    results = _score(plan, targets, cpus)
+    versions = installed_versions()
+    written = []
+    for index, target in enumerate(targets):
+        own = [row for row in results if row[TARGET] == index]
+        score = ScoreSums.from_columns({name: np.stack([row[name] for row in own]) for name in own[0]})
+        _check_row_count(score, plan, target)
+        # Every target shares the pass over the data, so each is given its part of the time.
+        seconds = (max(row[ENDED] for row in own) - min(row[STARTED] for row in own)) / len(targets)
+        report = write_report(
+            plan.reports_uri,
+            target.subject(plan.config, plan.dataset_uri, plan.manifest),
+            score,
+            evaluated_at=datetime.now(UTC),
+            seconds=float(seconds),
+            versions=versions,
+        )
+        log_event(
+            "report",
+            report_id=report.report_id,
+            checkpoint=target.uri,
+            rows=score.rows,
+            correct=score.confusion.correct,
+            seconds=float(seconds),
+        )
+        written.append(report)
+    return written
+
+
+def _score(plan: EvaluationPlan, targets: tuple[Target, ...], cpus: int) -> list[dict[str, Any]]:
+    """Scores of every shard with every target; see `Predictor.__call__` for the columns."""
+    config = plan.config
+    task = PredictorTask(
+        targets=targets,
+        config=config,
+        image_shape=plan.manifest.image_shape,
+        num_classes=plan.manifest.num_classes,
+        cpus=cpus,
+        reports_uri=plan.reports_uri,
+        report_ids=tuple(map(plan.report_id, targets)) if config.predictions else None,
+    )
+    dataset = build_dataset(plan.dataset_uri, plan.manifest, config.split).map_batches(
+        Predictor,
+        fn_constructor_args=(task,),
+        batch_size=None,  # a whole shard at a time; the predictor cuts it into its own batches
+        batch_format="pyarrow",
+        compute=ActorPoolStrategy(size=config.actors),
+        num_cpus=cpus,
+        num_gpus=config.gpus_per_actor,
+    )
+    try:
+        return list(dataset.iter_rows())
+    except Exception as err:  # Ray wraps whatever an actor raises
+        raise cluster.find_own_error(err) or err from err
+
+
+def _check_row_count(score: ScoreSums, plan: EvaluationPlan, target: Target) -> None:
+    expected = plan.manifest.split(plan.config.split)
+    support = tuple(map(int, score.confusion.counts.sum(axis=1)))
+    if score.rows != expected.rows:
+        raise RowCountError(
+            f"{target.uri}: {score.rows} rows were scored, the manifest states {expected.rows}. No report was written."
+        )
+    if support != expected.rows_per_class:
+        raise DatasetError(
+            f"{plan.dataset_uri}: the labels in its shards are not those its manifest counts: "
+            f"{support} against {expected.rows_per_class}."
+        )

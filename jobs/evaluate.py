@@ -1,0 +1,64 @@
+"""Scores checkpoints on a split and writes one report for each: per class, overall, confusion.
+
+python -m jobs.evaluate --checkpoint RUNS/NAME[@epoch|@best|@last] --data URI --reports URI
+python -m jobs.evaluate --checkpoint some.keras --data URI --reports URI
+python -m jobs.evaluate --pending RUNS --data URI --reports URI      every checkpoint without a report; nothing twice
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Annotated, Any
+
+from tyro.conf import arg
+
+from cnnlib.config import EvaluateConfig
+from cnnlib.log import log_event
+from cnnlib.reports.read import read_report
+from cnnlib.reports.tables import render_report
+from cnnlib.storage.uri import normalize_uri
+from jobs.cli import exit_with, parse_args, run_job, show
+
+
+@dataclass(frozen=True, kw_only=True)
+class Args:
+    """What is scored, on what, and where the reports go."""
+
+    checkpoint: tuple[str, ...] = ()
+    """A run's checkpoint (RUNS/NAME, @last unless @best or @7 is added), its folder, or a .keras or .h5 file."""
+    pending: str | None = None
+    """Instead: a folder of runs. Every checkpoint below it that has no report on this data yet."""
+    data: str
+    """The data set, as jobs.prepare wrote it: a path or s3://bucket/prefix."""
+    reports: str = "reports"
+    """Where reports lie: a path or s3://bucket/prefix."""
+    json: bool = False
+    """Print the result as one JSON object on the last line of stdout."""
+    config: Annotated[EvaluateConfig, arg(name="")] = field(default_factory=EvaluateConfig)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Parses the command line, evaluates, and returns the exit code."""
+    args = parse_args(Args, argv, prog="python -m jobs.evaluate", description=__doc__)
+    return run_job(lambda: _evaluate(args), json=args.json)
+
+
+def _evaluate(args: Args) -> dict[str, Any]:
+    from cnnlib.evaluation import run
+
+    pending = normalize_uri(args.pending) if args.pending else None
+    data, reports_uri = normalize_uri(args.data), normalize_uri(args.reports)
+    plan = run.plan_evaluation(
+        args.config, data, reports_uri, checkpoints=args.checkpoint, pending_runs_uri=pending
+    )
+    log_event("evaluate", checkpoints=len(plan.targets), to_score=len(plan.missing), data=plan.dataset_uri)
+    new = {report.report_id for report in run.evaluate(plan)}
+    reports = [read_report(reports_uri, plan.report_id(target)) for target in plan.targets]
+    show(*(render_report(report) for report in reports if pending is None or report.record.report_id in new))
+    rows = [{**report.record.to_row(), "new": report.record.report_id in new} for report in reports]
+    return {"reports_uri": reports_uri, "reports": rows}
+
+
+if __name__ == "__main__":
+    exit_with(main())
