@@ -75,7 +75,8 @@ def find_own_error(err: BaseException) -> CnnlibError | None:
         seen.add(id(current))
         if isinstance(current, CnnlibError) and type(current).__module__ == CnnlibError.__module__:
             return current
-        inner = [current.__cause__, current.__context__, getattr(current, "cause", None)]
+        inner = [current.__cause__, current.__context__]
+        inner += [getattr(current, name, None) for name in ("cause", "controller_failure")]
         inner += list(getattr(current, "worker_failures", {}).values())
         pending += [each for each in inner if isinstance(each, BaseException)]
     return None

@@ -207,7 +207,7 @@ def _parse(document: Mapping[str, Any], dataset_uri: str) -> Manifest:
             source=document["source"],
             source_digest=document["source_digest"],
         )
-    except (KeyError, TypeError, ValueError) as err:
+    except (AttributeError, KeyError, TypeError, ValueError) as err:
         raise DatasetError(
             f"The manifest of {dataset_uri} is not whole: {type(err).__name__}: {err}."
         ) from err

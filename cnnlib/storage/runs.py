@@ -91,8 +91,8 @@ def find_checkpoint(uri: str) -> Checkpoint | None:
             score=document["score"],
             scored_on=document["scored_on"],
         )
-    except KeyError as err:
-        raise CheckpointError(f"The manifest of {uri} is not whole: it has no {err}.") from err
+    except (KeyError, TypeError) as err:
+        raise CheckpointError(f"The manifest of {uri} is not whole: {type(err).__name__}: {err}.") from err
 
 
 def resolve_checkpoint(name: str) -> Checkpoint:

@@ -1,0 +1,59 @@
+"""Runs a job on a cluster and exits as that job does: for schedulers.
+
+python -m jobs.submit --address http://HEAD:8265 [flags] -- python -m jobs.evaluate --pending RUNS [flags]
+
+The job's log goes to stderr. An interruption leaves the job running; the same --submission-id attaches to it.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from cnnlib.submission import Submission, find_environment, prefer_address, run_submission
+from jobs.cli import EXIT_DONE, EXIT_FAILED, exit_with, parse_args, run_job
+
+
+@dataclass(frozen=True, kw_only=True)
+class Args:
+    """Where a command runs, and how long. The command follows after `--`."""
+
+    address: str
+    """The cluster's dashboard, http://HEAD:8265. Its token comes from RAY_AUTH_MODE and RAY_AUTH_TOKEN."""
+    submission_id: str | None = None
+    """Runs once on this cluster: given again, it attaches to that job. None: a new job each time."""
+    working_dir: str | None = None
+    """A folder to upload and run in; .gitignore and .rayignore apply. None: what the cluster has installed."""
+    timeout_s: float | None = None
+    """Stop the job after so many seconds and exit 1. None: wait as long as it runs."""
+    env: tuple[str, ...] = ()
+    """The job's variables: NAME=VALUE, or NAME for its value here. Whoever opens the dashboard can read them."""
+    json: bool = False
+    """Print the result as one JSON object on the last line of stdout."""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Parses the command line, runs the job, and returns its exit code."""
+    words = list(sys.argv[1:] if argv is None else argv)
+    end = words.index("--") if "--" in words else len(words)
+    args = parse_args(Args, words[:end], prog="python -m jobs.submit", description=__doc__)
+    prefer_address(args.address)
+    job_code = EXIT_FAILED
+
+    def submit() -> dict[str, Any]:
+        nonlocal job_code
+        options = {name: getattr(args, name) for name in ("address", "submission_id", "working_dir")}
+        submission = Submission(**options, command=tuple(words[end + 1 :]), env=find_environment(args.env))
+        outcome = run_submission(submission, args.timeout_s)
+        job_code = outcome.exit_code
+        return dataclasses.asdict(outcome)
+
+    code = run_job(submit, json=args.json)
+    return job_code if code == EXIT_DONE else code
+
+
+if __name__ == "__main__":
+    exit_with(main())

@@ -1,0 +1,167 @@
+"""One Ray cluster and one small data set for all tests: starting either takes longer than most tests."""
+
+from __future__ import annotations
+
+import json
+import os
+import secrets
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from infra.local_s3 import LocalS3Server
+from tests.fashion import write_tiny_idx
+
+_START_TIMEOUT_S = 120
+_CPUS = 6  # more than there are cores: workers, readers and predictors take turns
+
+
+@dataclass(frozen=True, kw_only=True)
+class Cluster:
+    """A running head.
+
+    Attributes:
+        address: for RAY_ADDRESS of a driver, host:port.
+        dashboard_url: for job submission.
+        environment: what a client needs beside the address.
+    """
+
+    address: str
+    dashboard_url: str
+    environment: dict[str, str]
+
+
+@pytest.fixture(scope="session")
+def cluster(tmp_path_factory: pytest.TempPathFactory, s3_server: LocalS3Server) -> Iterator[Cluster]:
+    """A real head of its own, with token authentication, whose workers can reach the S3 server."""
+    home = tmp_path_factory.mktemp("home")
+    gcs_port, dashboard_port = _free_port(), _free_port()
+    address = f"127.0.0.1:{gcs_port}"
+    own = {
+        "HOME": str(home),
+        "RAY_AUTH_MODE": "token",
+        "RAY_AUTH_TOKEN": secrets.token_hex(32),
+        "RAY_USAGE_STATS_ENABLED": "0",
+        "PYTHONPATH": os.getcwd(),
+    }
+    ports = [
+        "--port",
+        str(gcs_port),
+        "--dashboard-host",
+        "127.0.0.1",
+        "--dashboard-port",
+        str(dashboard_port),
+    ]
+    command = [
+        str(Path(sys.executable).parent / "ray"),
+        "start",
+        "--head",
+        "--block",
+        "--disable-usage-stats",
+    ]
+    process = subprocess.Popen(
+        [*command, "--node-ip-address", "127.0.0.1", "--num-cpus", str(_CPUS), *ports],
+        env={**_without_aws(), **own, **s3_server.environment()},
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+    )
+    try:
+        _wait_until_ready(process, dashboard_port)
+        client = {name: own[name] for name in ("RAY_AUTH_MODE", "RAY_AUTH_TOKEN", "HOME")}
+        yield Cluster(address=address, dashboard_url=f"http://127.0.0.1:{dashboard_port}", environment=client)
+    finally:
+        # By its own handle: `ray stop` would stop every cluster of this machine.
+        os.killpg(process.pid, signal.SIGTERM)
+        try:
+            process.wait(timeout=20)
+        except subprocess.TimeoutExpired:
+            os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
+
+
+@dataclass(frozen=True, kw_only=True)
+class JobResult:
+    """What a job left: its exit code, its last line of stdout as JSON, and all it wrote to stderr."""
+
+    code: int
+    result: dict[str, Any]
+    stdout: str
+    stderr: str
+
+
+RunJob = Callable[..., JobResult]
+
+
+def run_job(
+    job: str, arguments: Sequence[str], environment: dict[str, str], timeout_s: float = 300
+) -> JobResult:
+    """Runs `python -m jobs.<job>` as a user does, in a process of its own, with --json."""
+    done = subprocess.run(
+        [sys.executable, "-m", f"jobs.{job}", *map(str, arguments), "--json"],
+        env={**_without_aws(), **environment},
+        capture_output=True,
+        text=True,
+        timeout=timeout_s,
+    )
+    last = (done.stdout.strip().splitlines() or ["{}"])[-1]
+    result = json.loads(last) if done.returncode == 0 else {}
+    return JobResult(code=done.returncode, result=result, stdout=done.stdout, stderr=done.stderr)
+
+
+@pytest.fixture(scope="session")
+def on_cluster(cluster: Cluster, s3_server: LocalS3Server) -> RunJob:
+    """Runs a job as a driver of the shared cluster; fails the test if the job fails."""
+    environment = {"RAY_ADDRESS": cluster.address, **cluster.environment, **s3_server.environment()}
+
+    def run(job: str, *arguments: Any, expect: int = 0) -> JobResult:
+        done = run_job(job, arguments, environment)
+        assert done.code == expect, done.stderr[-6000:]
+        return done
+
+    return run
+
+
+@pytest.fixture(scope="session")
+def tiny_idx(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Four IDX files of 610 train and 120 test rows of the real Fashion-MNIST."""
+    return write_tiny_idx(tmp_path_factory.mktemp("idx"))
+
+
+@pytest.fixture(scope="session")
+def tiny_dataset(tmp_path_factory: pytest.TempPathFactory, tiny_idx: Path, on_cluster: RunJob) -> str:
+    """Them as a data set on the local disk, in several shards."""
+    output = tmp_path_factory.mktemp("dataset") / "tiny"
+    on_cluster("prepare", "idx", tiny_idx, "--output", output)
+    return str(output)
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def _without_aws() -> dict[str, str]:
+    kept = {name: value for name, value in os.environ.items() if not name.startswith("AWS_")}
+    return kept | {"AWS_EC2_METADATA_DISABLED": "true"}
+
+
+def _wait_until_ready(process: subprocess.Popen[bytes], port: int) -> None:
+    deadline = time.monotonic() + _START_TIMEOUT_S
+    while time.monotonic() < deadline:
+        if process.poll() is not None:
+            raise RuntimeError(f"ray start ended with exit code {process.returncode}")
+        with socket.socket() as probe:
+            if probe.connect_ex(("127.0.0.1", port)) == 0:
+                return
+        time.sleep(0.5)
+    raise TimeoutError(f"no Ray head within {_START_TIMEOUT_S} s")

@@ -1,0 +1,63 @@
+"""Without a cluster: a job starts a Ray of its own; more workers than cores share them; a dead worker costs an epoch."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from cnnlib.reports.history import decode_history
+from cnnlib.storage import files, layout, runs
+from tests.fashion import TEST_ROWS, TRAIN_ROWS
+from tests.integration.conftest import run_job
+from tests.models import DIE_WHEN
+
+WORKERS, BATCH = 3, 24
+STEPS = TRAIN_ROWS // BATCH
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("home")
+
+
+def test_a_run_whose_worker_dies_continues_from_its_checkpoint(
+    tiny_idx: Path, home: Path, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    base = tmp_path_factory.mktemp("local")
+    data, runs_uri, reports = base / "data", base / "runs", base / "reports"
+    environment = {"HOME": str(home)}
+    prepared = run_job("prepare", ["idx", tiny_idx, "--output", data, "--shard-mib", 1], environment)
+    assert prepared.result["rows"] == {"train": TRAIN_ROWS, "test": TEST_ROWS}, prepared.stderr
+
+    first = Path(layout.checkpoint_uri(layout.run_uri(str(runs_uri), "mortal"), 1)) / layout.MANIFEST
+    command = [
+        "dnn",
+        "--data",
+        data,
+        "--runs",
+        runs_uri,
+        "--name",
+        "mortal",
+        "--model",
+        "tests.models:build_mortal",
+    ]
+    train = [*command, "--workers", WORKERS, "--batch-size", BATCH, "--epochs", 2, "--loop.steps-per-call", 5]
+    trained = run_job("train", train, environment | {DIE_WHEN: str(first)})
+    assert trained.code == 0, trained.stderr[-6000:]
+    assert "they share them and take turns" in trained.stderr
+    assert "died" in {path.name for path in first.parent.iterdir()}, "no worker died, so nothing was tested"
+    assert "resume" in trained.stderr
+    assert [each.epoch for each in runs.list_checkpoints(trained.result["run"])] == [1, 2]
+    assert [each.rows for each in decode_history(files.read_bytes(trained.result["history"]))] == [
+        STEPS * BATCH
+    ] * 2
+
+    evaluated = run_job(
+        "evaluate",
+        ["--checkpoint", f"{runs_uri}/mortal@best", "--data", data, "--reports", reports],
+        environment,
+    )
+    assert evaluated.code == 0, evaluated.stderr[-6000:]
+    assert [row["rows"] for row in evaluated.result["reports"]] == [TEST_ROWS]
+    assert not (home / ".ray").exists(), "a token file was left in HOME"

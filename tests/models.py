@@ -1,0 +1,47 @@
+"""Models of a user's own, as `--model tests.models:<function>` names them."""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from pathlib import Path
+
+import keras
+
+DIE_WHEN = "TESTS_DIE_WHEN"  # a file; once it is there, a worker dies, once
+
+
+def build_linear(image_shape: tuple[int, int, int], num_classes: int) -> keras.Model:
+    """One dense layer that gives logits."""
+    return keras.Sequential(
+        [
+            keras.Input(image_shape),
+            keras.layers.Rescaling(1 / 255),
+            keras.layers.Flatten(),
+            keras.layers.Dropout(0.1),
+            keras.layers.Dense(num_classes),
+        ]
+    )
+
+
+def build_mortal(image_shape: tuple[int, int, int], num_classes: int) -> keras.Model:
+    """The same, in a process that dies as soon as the file DIE_WHEN names is there; the next process lives."""
+    threading.Thread(target=_die_once, args=(Path(os.environ[DIE_WHEN]),), daemon=True).start()
+    return build_linear(image_shape, num_classes)
+
+
+def build_eleven_classes(image_shape: tuple[int, int, int], num_classes: int) -> keras.Model:
+    """A model that does not fit."""
+    return build_linear(image_shape, num_classes + 1)
+
+
+def _die_once(signal_file: Path) -> None:
+    mark = signal_file.with_name("died")
+    while not signal_file.exists():
+        time.sleep(0.01)
+    try:
+        mark.touch(exist_ok=False)
+    except FileExistsError:
+        return
+    os._exit(1)

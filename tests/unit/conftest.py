@@ -1,0 +1,42 @@
+"""What unit tests share: an environment left as it was found, and TensorFlow, set up once as a worker does."""
+
+from __future__ import annotations
+
+import os
+import socket
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+import pytest
+
+if TYPE_CHECKING:
+    import tensorflow as tf
+
+THREADS = 1  # as many as launch.check_model asks for: TensorFlow refuses another number later
+
+
+@pytest.fixture(autouse=True)
+def environment_is_left_as_it_was() -> Iterator[None]:
+    """A job that runs in this process sets variables for Ray; the next test must not meet them."""
+    before = dict(os.environ)
+    yield
+    for name in os.environ.keys() - before.keys():
+        del os.environ[name]
+    os.environ |= before
+
+
+@pytest.fixture(scope="session")
+def strategy() -> tf.distribute.MultiWorkerMirroredStrategy:
+    """The strategy of a run with one worker. Every test that computes needs it: it must be TensorFlow's first act."""
+    from cnnlib.models.runtime import load_tensorflow
+    from cnnlib.training import strategy as strategies
+
+    load_tensorflow(THREADS)
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        address = f"127.0.0.1:{probe.getsockname()[1]}"
+    strategies._set_tf_config([address], 0)
+    try:
+        return strategies.build_strategy()
+    finally:
+        del os.environ["TF_CONFIG"]
