@@ -35,5 +35,5 @@ def format_event(event: str, **fields: object) -> str:
 def _format_value(value: object) -> str:
     if isinstance(value, float):
         return f"{value:.{_MAX_FLOAT_DIGITS}g}" if abs(value) < 1000 else f"{value:.0f}"
-    text = str(value)
+    text = " ".join(str(value).splitlines())  # one event, one line, whatever the value holds
     return f'"{text}"' if " " in text or not text else text

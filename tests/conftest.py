@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import secrets
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -13,6 +14,11 @@ from cnnlib.storage import files
 from infra.local_s3 import LocalS3Server, run_local_s3
 
 _BUCKET = "tests"
+
+
+def pytest_configure() -> None:
+    """Ends in order when terminated, so that servers which tests started are stopped too."""
+    signal.signal(signal.SIGTERM, lambda *_: pytest.exit("terminated", returncode=143))
 
 
 @pytest.fixture(autouse=True)

@@ -54,4 +54,4 @@ def _draw(cell: Axes, image: NDArray[np.uint8], name: str) -> None:
     cell.imshow(image[..., 0] if grey else image, cmap="gray" if grey else None, vmin=0, vmax=255)
     shown = name if len(name) <= _MAX_NAME else name[: _MAX_NAME - 1] + "…"
     # A name may hold a dollar sign, which begins a formula elsewhere.
-    cell.set_title(shown, y=-0.05, va="top", fontsize=8, color="#333333", parse_math=False)
+    cell.set_title(shown, y=-0.04, pad=0, va="top", fontsize=8, color="#333333", parse_math=False)

@@ -122,9 +122,9 @@ def _import_builder(path: str) -> ModelBuilder:
     module_name, _, function_name = path.partition(":")
     try:
         module = importlib.import_module(module_name)
-    except ImportError as err:
+    except Exception as err:  # a user's module can raise anything
         raise ModelError(
-            f"Cannot import {module_name!r} for the model {path!r}: {err}. "
+            f"Cannot import {module_name!r} for the model {path!r}: {type(err).__name__}: {err}. "
             "It must be importable where the job starts and on every worker (--working-dir, or installed)."
         ) from err
     builder = getattr(module, function_name, None)

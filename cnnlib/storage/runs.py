@@ -23,6 +23,7 @@ class Checkpoint:
 
     Attributes:
         digest: sha256 (hex) of `model.keras`.
+        state_digest: sha256 (hex) of `state.npz`.
         step: training steps since the run began.
         score: accuracy on the rows held out where the run has them, else on the epoch's training rows, 0..1.
         scored_on: `validation_accuracy` or `accuracy`, which of the two `score` is.
@@ -34,6 +35,7 @@ class Checkpoint:
     epoch: int
     step: int
     digest: str
+    state_digest: str
     score: float
     scored_on: str
 
@@ -88,6 +90,7 @@ def find_checkpoint(uri: str) -> Checkpoint | None:
             epoch=document["epoch"],
             step=document["step"],
             digest=document["files"][layout.CHECKPOINT_MODEL]["sha256"],
+            state_digest=document["files"][layout.CHECKPOINT_STATE]["sha256"],
             score=document["score"],
             scored_on=document["scored_on"],
         )

@@ -77,11 +77,14 @@ def restore_checkpoint(
         )
         files.download(checkpoint.model_uri, model_path)
         files.download(checkpoint.state_uri, state_path)
-        if publish.sha256_hex(model_path.read_bytes()) != checkpoint.digest:
-            raise CheckpointError(
-                f"{checkpoint.model_uri} does not match its manifest. "
-                "Delete that checkpoint to continue from the one before."
-            )
+        for uri, path, digest in (
+            (checkpoint.model_uri, model_path, checkpoint.digest),
+            (checkpoint.state_uri, state_path, checkpoint.state_digest),
+        ):
+            if publish.sha256_hex(path.read_bytes()) != digest:
+                raise CheckpointError(
+                    f"{uri} does not match its manifest. Delete that checkpoint to continue from the one before."
+                )
         try:
             model.load_weights(model_path)
         except ValueError as err:

@@ -163,12 +163,12 @@ def test_pandas_duckdb_and_pyarrow_read_the_per_class_folder_as_one_table(
     assert len(pd.read_parquet(path, filesystem=filesystem)) == rows
     assert pads.dataset(local).to_table().schema.equals(table_schema("per_class"))
     assert pads.dataset(path, filesystem=filesystem).to_table().num_rows == rows
-    assert duckdb.sql(query.format(f"{local}/*.parquet")).fetchone() == expected
+    assert duckdb.sql(query.format(f"{local}/*.parquet")).fetchall() == [expected]
     with duckdb.connect() as connection:
         wrapped = ArrowFSWrapper(filesystem)
         wrapped.protocol = "bucket"
         connection.register_filesystem(wrapped)
-        assert connection.sql(query.format(f"bucket://{path}/*.parquet")).fetchone() == expected
+        assert connection.sql(query.format(f"bucket://{path}/*.parquet")).fetchall() == [expected]
 
 
 def test_the_report_job_shows_the_list_one_report_and_two(story: Story) -> None:
@@ -195,13 +195,13 @@ def test_a_checkpoint_opens_in_plain_keras_where_the_project_cannot_be_imported(
 
 
 def test_a_model_that_plain_keras_saved_gets_the_count_that_plain_keras_gets(
-    tiny_idx: Path, tiny_dataset: str, tmp_path: Path, on_cluster: RunJob
+    story: Story, tiny_idx: Path, tmp_path: Path, on_cluster: RunJob
 ) -> None:
     plain = _plain_keras("train", tiny_idx, tmp_path)
     reports = tmp_path / "reports"
     models = [tmp_path / "plain.keras", tmp_path / "plain.h5"]
     done = on_cluster(
-        "evaluate", "--checkpoint", *models, "--data", tiny_dataset, "--reports", reports, "--predictions"
+        "evaluate", "--checkpoint", *models, "--data", story.data, "--reports", reports, "--predictions"
     )
     assert [row["model"] for row in done.result["reports"]] == ["plain.keras", "plain.h5"]
     for row in done.result["reports"]:
@@ -213,9 +213,9 @@ def test_a_model_that_plain_keras_saved_gets_the_count_that_plain_keras_gets(
 
 
 def test_more_than_the_cluster_can_ever_have_is_refused_at_once(
-    tiny_dataset: str, tmp_path: Path, on_cluster: RunJob
+    story: Story, tmp_path: Path, on_cluster: RunJob
 ) -> None:
-    command = ["seed", "--data", tiny_dataset, "--runs", tmp_path / "runs", "--name", "big"]
+    command = ["seed", "--data", story.data, "--runs", tmp_path / "runs", "--name", "big"]
     gpus = on_cluster("train", *command, "--gpus-per-worker", 1, expect=2)
     assert "can never give 1 workers of 1 CPU and 1 GPU each" in gpus.stderr
     cpus = on_cluster(
@@ -223,7 +223,7 @@ def test_more_than_the_cluster_can_ever_have_is_refused_at_once(
         "--checkpoint",
         _any_file(tmp_path),
         "--data",
-        tiny_dataset,
+        story.data,
         "--reports",
         tmp_path / "reports",
         "--actors",
@@ -235,9 +235,9 @@ def test_more_than_the_cluster_can_ever_have_is_refused_at_once(
 
 
 def test_a_model_of_the_users_own_that_does_not_fit_is_refused_before_training(
-    tiny_dataset: str, tmp_path: Path, on_cluster: RunJob
+    story: Story, tmp_path: Path, on_cluster: RunJob
 ) -> None:
-    command = ["--data", tiny_dataset, "--runs", tmp_path / "runs", "--name", "eleven"]
+    command = ["--data", story.data, "--runs", tmp_path / "runs", "--name", "eleven"]
     done = on_cluster("train", "seed", *command, "--model", "tests.models:build_eleven_classes", expect=2)
     assert "expected (None, 10)" in done.stderr
     assert "Traceback" not in done.stderr

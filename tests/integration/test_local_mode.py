@@ -1,4 +1,4 @@
-"""Without a cluster: a job starts a Ray of its own; more workers than cores share them; a dead worker costs an epoch."""
+"""Without a cluster: a job starts a Ray of its own, workers share cores, and a dead worker costs an epoch."""
 
 from __future__ import annotations
 

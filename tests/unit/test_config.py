@@ -1,0 +1,151 @@
+"""Configs refuse what cannot work, in words, when they are made."""
+
+from __future__ import annotations
+
+import ast
+import dataclasses
+import inspect
+import json
+import math
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from cnnlib import config
+from cnnlib.config import (
+    ClusterConfig,
+    EvaluateConfig,
+    LoopConfig,
+    OptimizerConfig,
+    TrainConfig,
+    to_dict,
+)
+from cnnlib.errors import ConfigError
+
+CONFIGS = [TrainConfig, EvaluateConfig, OptimizerConfig, LoopConfig, ClusterConfig]
+
+
+@pytest.mark.parametrize("cls", CONFIGS)
+def test_defaults_are_a_config_that_works(cls: type) -> None:
+    assert dataclasses.is_dataclass(cls())
+
+
+@pytest.mark.parametrize(
+    ("cls", "values", "message"),
+    [
+        (TrainConfig, {"epochs": 0}, "epochs must be at least 1. Received 0."),
+        (TrainConfig, {"steps_per_epoch": 0}, "steps_per_epoch must be at least 1. Received 0."),
+        (TrainConfig, {"batch_size": 0}, "batch_size must be at least 1. Received 0."),
+        (TrainConfig, {"workers": 0}, "workers must be at least 1. Received 0."),
+        (TrainConfig, {"seed": -1}, "seed must be at least 0. Received -1."),
+        (TrainConfig, {"learning_rate": 0.0}, "learning_rate must be above 0. Received 0.0."),
+        (TrainConfig, {"learning_rate": -1e-3}, "learning_rate must be above 0. Received -0.001."),
+        (TrainConfig, {"learning_rate": math.nan}, "learning_rate must be above 0. Received nan."),
+        (TrainConfig, {"learning_rate": math.inf}, "learning_rate must be above 0. Received inf."),
+        (TrainConfig, {"gpus_per_worker": 2}, "gpus_per_worker must be 0 or 1. Received 2."),
+        (TrainConfig, {"validation_fraction": 0.6}, "validation_fraction must lie in 0..0.5. Received 0.6."),
+        (TrainConfig, {"validation_fraction": -0.1}, "validation_fraction must lie in 0..0.5. Received -0.1."),
+        (TrainConfig, {"validation_fraction": math.nan}, "validation_fraction must lie in 0..0.5."),
+        (OptimizerConfig, {"momentum": 1.5}, "optimizer.momentum must lie in 0..1. Received 1.5."),
+        (OptimizerConfig, {"weight_decay": -1.0}, "optimizer.weight_decay must lie in 0..1. Received -1.0."),
+        (LoopConfig, {"steps_per_call": 0}, "loop.steps_per_call must be at least 1. Received 0."),
+        (LoopConfig, {"log_every_steps": 0}, "loop.log_every_steps must be at least 1. Received 0."),
+        (ClusterConfig, {"cpus_per_worker": 0}, "cluster.cpus_per_worker must be at least 1. Received 0."),
+        (ClusterConfig, {"max_failures": -1}, "cluster.max_failures must be at least 0. Received -1."),
+        (ClusterConfig, {"wait_for_resources_s": -1.0}, "cluster.wait_for_resources_s must lie in 0..inf."),
+        (EvaluateConfig, {"top_k": 0}, "top_k must be at least 1. Received 0."),
+        (EvaluateConfig, {"batch_size": 0}, "batch_size must be at least 1. Received 0."),
+        (EvaluateConfig, {"actors": 0}, "actors must be at least 1. Received 0."),
+        (EvaluateConfig, {"cpus_per_actor": 0}, "cpus_per_actor must be at least 1. Received 0."),
+        (EvaluateConfig, {"gpus_per_actor": 2}, "gpus_per_actor must be 0 or 1. Received 2."),
+    ],
+)
+def test_value_that_cannot_work_is_refused_by_name(cls: type, values: dict[str, Any], message: str) -> None:
+    with pytest.raises(ConfigError) as raised:
+        cls(**values)
+    assert str(raised.value).startswith(message)
+
+
+@pytest.mark.parametrize(
+    ("batch_size", "workers", "tries"),
+    [(100, 3, "Try 99 or 102."), (2, 3, "Try 3."), (33, 2, "Try 32 or 34.")],
+)
+def test_batch_that_workers_cannot_share_names_the_nearest_that_they_can(
+    batch_size: int, workers: int, tries: str
+) -> None:
+    with pytest.raises(ConfigError) as raised:
+        TrainConfig(batch_size=batch_size, workers=workers)
+    assert str(raised.value) == (
+        f"batch_size must divide by workers. Received batch_size={batch_size}, workers={workers}. {tries}"
+    )
+
+
+@given(batch_size=st.integers(1, 500), workers=st.integers(1, 32))
+def test_every_batch_that_is_accepted_or_proposed_divides(batch_size: int, workers: int) -> None:
+    try:
+        TrainConfig(batch_size=batch_size, workers=workers)
+        proposed = [batch_size]
+    except ConfigError as err:
+        proposed = [int(word) for word in str(err).split("Try ")[1].rstrip(".").split(" or ")]
+        assert batch_size not in proposed
+    assert proposed
+    assert all(size > 0 and size % workers == 0 for size in proposed)
+
+
+def test_advice_for_several_gpus_is_several_workers() -> None:
+    with pytest.raises(ConfigError, match="--workers 8 --gpus-per-worker 1"):
+        TrainConfig(gpus_per_worker=8)
+
+
+@pytest.mark.parametrize("values", [{"validation_fraction": 0.5}, {"batch_size": 1}, {"steps_per_epoch": 1}])
+def test_values_at_a_limit_are_accepted(values: dict[str, Any]) -> None:
+    assert dataclasses.asdict(TrainConfig(**values)).items() >= values.items()
+
+
+@pytest.mark.parametrize("cls", CONFIGS)
+def test_configs_are_immutable_and_take_keywords_only(cls: type) -> None:
+    name = dataclasses.fields(cls)[0].name
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        setattr(cls(), name, None)
+    with pytest.raises(TypeError):
+        cls("seed-cnn")
+
+
+def test_config_survives_json() -> None:
+    train = TrainConfig(model="dnn", optimizer=OptimizerConfig(name="sgd", momentum=0.9))
+    document = json.loads(json.dumps(to_dict(train)))
+    assert document["optimizer"] == {"name": "sgd", "momentum": 0.9, "weight_decay": 0.0}
+    rebuilt = TrainConfig(
+        **{
+            **document,
+            "optimizer": OptimizerConfig(**document["optimizer"]),
+            "loop": LoopConfig(**document["loop"]),
+            "cluster": ClusterConfig(**document["cluster"]),
+        }
+    )
+    assert rebuilt == train
+    assert EvaluateConfig(**json.loads(json.dumps(to_dict(EvaluateConfig(top_k=5))))) == EvaluateConfig(top_k=5)
+
+
+@pytest.mark.parametrize("cls", CONFIGS)
+def test_every_setting_explains_itself_in_help(cls: type) -> None:
+    (body,) = (node.body for node in ast.parse(inspect.getsource(cls)).body if isinstance(node, ast.ClassDef))
+    explained = [
+        field.target.id
+        for field, text in zip(body, body[1:], strict=False)
+        if isinstance(field, ast.AnnAssign) and isinstance(field.target, ast.Name) and isinstance(text, ast.Expr)
+    ]
+    groups = {"optimizer", "loop", "cluster"} if cls is TrainConfig else set()
+    assert set(explained) == {field.name for field in dataclasses.fields(cls)} - groups
+
+
+def test_module_needs_nothing_but_the_standard_library() -> None:
+    imported = {
+        alias.name if isinstance(node, ast.Import) else str(node.module)
+        for node in ast.walk(ast.parse(inspect.getsource(config)))
+        if isinstance(node, ast.Import | ast.ImportFrom)
+        for alias in node.names
+    }
+    assert imported == {"__future__", "cnnlib.errors", "dataclasses", "math", "typing"}

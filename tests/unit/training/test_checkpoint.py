@@ -1,0 +1,193 @@
+"""A checkpoint gives back, bit for bit, what went in, opens in plain Keras, and is refused when it is not whole."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+import pytest
+
+from cnnlib.config import TrainConfig
+from cnnlib.data.manifest import Manifest, Split
+from cnnlib.errors import CheckpointError
+from cnnlib.reports.history import EpochRecord
+from cnnlib.storage import runs
+from cnnlib.training.checkpoint import _seed_variables, restore_checkpoint, save_checkpoint
+from cnnlib.training.worker import WorkerTask, _build_trainee, _Trainee
+from tests.unit.training.conftest import Batches
+
+BATCH, SHAPE, CLASSES = 6, (8, 8, 1), 3
+# With dropout, whose seed is state beside the weights, and logits.
+LINEAR = "tests.models:build_linear"
+
+pytestmark = pytest.mark.usefixtures("strategy")
+
+
+def build(strategy: Any, *, model: str = LINEAR, seed: int = 0, classes: int = CLASSES) -> _Trainee:
+    """What a worker of such a run trains."""
+    split = Split(rows=BATCH, rows_per_class=(BATCH,), shards=())
+    manifest = Manifest(
+        class_names=tuple("abcdefgh"[:classes]),
+        image_shape=SHAPE,
+        splits={"train": split},
+        source="",
+        source_digest="",
+    )
+    config = TrainConfig(model=model, seed=seed, batch_size=BATCH, learning_rate=0.01)
+    task = WorkerTask(
+        config=config, dataset_uri="", manifest=manifest, run="", cpus=1, steps_per_epoch=1, live=False
+    )
+    return _build_trainee(task, strategy)
+
+
+def record(epoch: int, validation_accuracy: float | None = None) -> EpochRecord:
+    return EpochRecord(
+        epoch=epoch,
+        step=epoch * 10,
+        loss=0.5,
+        accuracy=0.75,
+        validation_loss=None,
+        validation_accuracy=validation_accuracy,
+        learning_rate=0.01,
+        images_per_s=1.0,
+        data_wait=0.0,
+        seconds=1.0,
+        time=datetime(2026, 11, 22, tzinfo=UTC),
+        rows=60,
+    )
+
+
+def save(run: Path, trainee: _Trainee, epoch: int = 1, **figures: float) -> runs.Checkpoint:
+    uri = save_checkpoint(
+        str(run), trainee.model, trainee.optimizer, record(epoch, **figures), {"model": LINEAR, "seed": 0}
+    )
+    checkpoint = runs.find_checkpoint(uri)
+    assert checkpoint is not None
+    return checkpoint
+
+
+def state(trainee: _Trainee) -> dict[str, list[np.ndarray]]:
+    groups = {
+        "weights": trainee.model.weights,
+        "optimizer": trainee.optimizer.variables,
+        "seeds": _seed_variables(trainee.model),
+    }
+    return {name: [np.asarray(variable.numpy()) for variable in group] for name, group in groups.items()}
+
+
+def assert_same(one: dict[str, list[np.ndarray]], other: dict[str, list[np.ndarray]]) -> None:
+    for name, arrays in one.items():
+        assert len(arrays) == len(other[name])
+        for have, want in zip(arrays, other[name], strict=True):
+            assert have.dtype == want.dtype
+            np.testing.assert_array_equal(have, want, err_msg=name)
+
+
+def train(trainee: _Trainee, batches: Batches) -> np.ndarray:
+    return np.asarray(trainee.train_call(*batches).numpy())
+
+
+def test_restored_state_is_the_saved_one_bit_for_bit(strategy: Any, tmp_path: Path, make_batches: Any) -> None:
+    trained, fresh = build(strategy), build(strategy, seed=1)
+    train(trained, make_batches(4, BATCH))
+    saved = state(trained)
+    assert {name: len(arrays) for name, arrays in saved.items()} == {"weights": 2, "optimizer": 6, "seeds": 1}
+    checkpoint = save(tmp_path, trained)
+    assert_same(state(trained), saved)
+    restore_checkpoint(checkpoint, fresh.model, fresh.optimizer)
+    assert_same(state(fresh), saved)
+
+
+def test_training_goes_on_as_if_it_had_not_stopped(strategy: Any, tmp_path: Path, make_batches: Any) -> None:
+    batches = make_batches(3, BATCH)
+    unbroken, resumed = build(strategy), build(strategy, seed=1)
+    train(unbroken, batches)
+    checkpoint = save(tmp_path, unbroken)
+    restore_checkpoint(checkpoint, resumed.model, resumed.optimizer)
+    np.testing.assert_array_equal(train(unbroken, batches), train(resumed, batches))
+    assert_same(state(unbroken), state(resumed))
+
+
+def test_moving_statistics_are_restored_too(strategy: Any, tmp_path: Path, make_batches: Any) -> None:
+    trained, fresh = build(strategy, model="small-cnn"), build(strategy, model="small-cnn", seed=1)
+    train(trained, make_batches(2, BATCH))
+    checkpoint = save(tmp_path, trained)
+    restore_checkpoint(checkpoint, fresh.model, fresh.optimizer)
+    assert_same(state(fresh), state(trained))
+    assert any("moving_mean" in weight.path for weight in fresh.model.non_trainable_weights)
+
+
+def test_manifest_says_what_the_checkpoint_is(strategy: Any, tmp_path: Path) -> None:
+    run, trainee = tmp_path / "seed", build(strategy)
+    by_training, by_validation = save(run, trainee, 1), save(run, trainee, 2, validation_accuracy=0.625)
+    assert (by_training.run, by_training.model, by_training.epoch, by_training.step) == ("seed", LINEAR, 1, 10)
+    assert (by_training.score, by_training.scored_on) == (0.75, "accuracy")
+    assert (by_validation.score, by_validation.scored_on) == (0.625, "validation_accuracy")
+    assert runs.list_checkpoints(str(run)) == [by_training, by_validation]
+    names = sorted(path.name for path in Path(by_training.uri).iterdir())
+    assert names == ["manifest.json", "model.keras", "state.npz"]
+
+
+def test_model_file_opens_compiled_in_plain_keras_and_evaluates(
+    strategy: Any, tmp_path: Path, make_batches: Any
+) -> None:
+    trained = build(strategy)
+    train(trained, make_batches(2, BATCH))
+    path = tmp_path / "copied.keras"
+    path.write_bytes(Path(save(tmp_path / "run", trained).model_uri).read_bytes())
+    model = keras.models.load_model(path)
+    (images,), (labels,) = make_batches(1, 20)
+    loss, accuracy = model.evaluate(images.astype(np.float32), labels, verbose=0)
+    outputs = trained.model.predict(images.astype(np.float32), verbose=0)
+    losses = keras.losses.sparse_categorical_crossentropy(labels, outputs, from_logits=True)
+    assert round(accuracy * 20) == (outputs.argmax(axis=1) == labels).sum()
+    assert loss == pytest.approx(float(np.mean(losses)), rel=1e-5)
+    assert type(model.optimizer) is keras.optimizers.Adam
+    assert float(model.optimizer.learning_rate.numpy()) == pytest.approx(0.01)
+
+
+@pytest.mark.parametrize("name", ["model.keras", "state.npz"])
+@pytest.mark.parametrize("damage", [lambda data: data[:-1], lambda data: b"x" + data[1:], lambda data: b""])
+def test_damaged_file_is_refused_and_nothing_is_restored(
+    strategy: Any, tmp_path: Path, name: str, damage: Any
+) -> None:
+    checkpoint, fresh = save(tmp_path, build(strategy)), build(strategy, seed=1)
+    path = Path(checkpoint.uri, name)
+    path.write_bytes(damage(path.read_bytes()))
+    before = state(fresh)
+    with pytest.raises(CheckpointError, match=f"epoch-0001/{name} does not match its manifest") as raised:
+        restore_checkpoint(checkpoint, fresh.model, fresh.optimizer)
+    assert "Delete that checkpoint to continue from the one before." in str(raised.value)
+    assert_same(state(fresh), before)
+
+
+@pytest.mark.parametrize(
+    "other", [{"model": "dnn"}, {"model": "seed-cnn"}, {"classes": 4}], ids=["dnn", "seed-cnn", "4 classes"]
+)
+def test_checkpoint_of_another_model_is_refused(strategy: Any, tmp_path: Path, other: dict[str, Any]) -> None:
+    checkpoint, trainee = save(tmp_path, build(strategy)), build(strategy, **other)
+    with pytest.raises(CheckpointError, match="epoch-0001 is of another model"):
+        restore_checkpoint(checkpoint, trainee.model, trainee.optimizer)
+
+
+def test_state_of_another_optimizer_is_refused(strategy: Any, tmp_path: Path) -> None:
+    checkpoint, trainee = save(tmp_path, build(strategy)), build(strategy)
+    sgd = keras.optimizers.SGD(0.01)
+    with strategy.scope():
+        sgd.build(trainee.model.trainable_variables)
+    with pytest.raises(CheckpointError, match="is of another optimizer"):
+        restore_checkpoint(checkpoint, trainee.model, sgd)
+
+
+def test_attempt_that_died_before_its_manifest_is_replaced(strategy: Any, tmp_path: Path) -> None:
+    folder = tmp_path / "checkpoints" / "epoch-0001"
+    folder.mkdir(parents=True)
+    for name in ("model.keras", "state.npz"):
+        (folder / name).write_bytes(b"half")
+    assert runs.list_checkpoints(str(tmp_path)) == []
+    trained, fresh = build(strategy), build(strategy, seed=1)
+    restore_checkpoint(save(tmp_path, trained), fresh.model, fresh.optimizer)
+    assert_same(state(fresh), state(trained))

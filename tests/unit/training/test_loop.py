@@ -1,0 +1,151 @@
+"""When what happens in an epoch: with a call that computes nothing, so that only the order is left."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+
+from cnnlib.data.batches import MacroBatch
+from cnnlib.data.record import Rows
+from cnnlib.training.loop import run_epoch, score_rows
+
+BATCH = 10
+
+
+class Story:
+    """Notes what the loop does. Call number k returns the sums (k, 10 * k), once they are read."""
+
+    def __init__(self) -> None:
+        self.events: list[str] = []
+        self.updates: list[dict[str, Any]] = []
+        self._calls = 0
+
+    def batches(self, steps: list[int], waited_s: float = 0.0) -> Iterator[MacroBatch]:
+        for number, count in enumerate(steps, 1):
+            self.events.append(f"batch {number}")
+            yield MacroBatch(images=f"images {number}", labels=number, steps=count, waited_s=waited_s)
+
+    def train_call(self, images: Any, labels: Any) -> Any:
+        self._calls += 1
+        number = self._calls
+        assert (images, labels) == (f"images {number}", number)
+        self.events.append(f"call {number}")
+
+        def read() -> np.ndarray:
+            self.events.append(f"read {number}")
+            return np.array([number, 10.0 * number])
+
+        return SimpleNamespace(numpy=read)
+
+    def update(self, **figures: Any) -> None:
+        self.events.append("update")
+        self.updates.append(figures)
+
+    def close(self) -> None:
+        raise AssertionError("the run is not over after an epoch")
+
+
+def run(story: Story, steps: list[int], first_step: int = 0, **options: Any) -> Any:
+    return run_epoch(
+        story.train_call,
+        story.batches(steps, **options),
+        batch_size=BATCH,
+        epoch=2,
+        first_step=first_step,
+        progress=story,
+    )
+
+
+def test_figures_are_read_one_call_behind() -> None:
+    story = Story()
+    run(story, [5, 5, 5])
+    assert story.events == [
+        "batch 1", "call 1",
+        "batch 2", "call 2", "read 1", "update",
+        "batch 3", "call 3", "read 2", "update",
+        "read 3", "update",
+    ]  # fmt: skip
+
+
+def test_figures_of_the_epoch_are_over_all_its_rows() -> None:
+    figures = run(Story(), [5, 5, 2])
+    assert (figures.steps, figures.rows) == (12, 120)
+    assert figures.loss == pytest.approx((1 + 2 + 3) / 120)
+    assert figures.accuracy == pytest.approx((10 + 20 + 30) / 120)
+    assert figures.seconds > 0
+    assert figures.images_per_s > 0
+
+
+def test_progress_is_told_of_the_epoch_so_far() -> None:
+    story = Story()
+    run(story, [5, 5, 2], first_step=12)
+    told = [
+        (each["epoch"], each["steps"], each["step"], each["loss"], each["accuracy"]) for each in story.updates
+    ]
+    assert told == [
+        (2, 5, 17, pytest.approx(1 / 50), pytest.approx(10 / 50)),
+        (2, 5, 22, pytest.approx(3 / 100), pytest.approx(30 / 100)),
+        (2, 2, 24, pytest.approx(6 / 120), pytest.approx(60 / 120)),
+    ]
+
+
+def test_single_call_is_read_too() -> None:
+    story = Story()
+    assert run(story, [3]).steps == 3
+    assert story.events == ["batch 1", "call 1", "read 1", "update"]
+
+
+def test_time_spent_waiting_for_data_is_counted() -> None:
+    figures = run(Story(), [1, 1], waited_s=0.5)
+    assert figures.data_wait == pytest.approx(1.0 / figures.seconds, rel=0.5)
+    assert run(Story(), [1, 1]).data_wait == 0
+
+
+def test_error_of_the_data_stops_the_epoch() -> None:
+    def broken() -> Iterator[MacroBatch]:
+        yield MacroBatch(images="images 1", labels=1, steps=1, waited_s=0.0)
+        raise OSError("disk gone")
+
+    story = Story()
+    with pytest.raises(OSError, match="disk gone"):
+        run_epoch(story.train_call, broken(), batch_size=BATCH, epoch=1, first_step=0, progress=story)
+
+
+def score(indexes: list[int], batch_rows: int) -> tuple[np.ndarray, list[list[int]]]:
+    """Scores rows 0..99 whose label is their id; returns the sums and the ids that each call counted."""
+    rows = Rows(
+        ids=np.arange(100),
+        images=np.arange(100, dtype=np.uint8).reshape(100, 1, 1, 1),
+        labels=np.arange(100, dtype=np.int32),
+    )
+    counted: list[list[int]] = []
+
+    def score_call(images: np.ndarray, labels: np.ndarray, mask: np.ndarray) -> Any:
+        assert images.shape == (batch_rows, 1, 1, 1)
+        assert (labels.shape, mask.shape, mask.dtype) == ((batch_rows,), (batch_rows,), np.float32)
+        assert images.ravel().tolist() == labels.tolist()
+        counted.append(labels[mask == 1].tolist())
+        return SimpleNamespace(numpy=lambda: np.array([(labels * mask).sum(), mask.sum()]))
+
+    return score_rows(score_call, rows, np.array(indexes, np.int64), batch_rows), counted
+
+
+@pytest.mark.parametrize(
+    ("indexes", "batch_rows", "calls"),
+    [
+        ([3, 1, 4, 15, 9, 2, 6], 3, [[3, 1, 4], [15, 9, 2], [6]]),
+        ([3, 1, 4], 3, [[3, 1, 4]]),
+        ([7], 5, [[7]]),
+        ([], 5, []),
+    ],
+)
+def test_every_row_is_scored_once_in_batches_of_one_shape(
+    indexes: list[int], batch_rows: int, calls: list[list[int]]
+) -> None:
+    sums, counted = score(indexes, batch_rows)
+    assert counted == calls
+    assert sums.tolist() == [sum(indexes), len(indexes), len(indexes)]

@@ -1,0 +1,198 @@
+"""One step of ours is one step of plain Keras. Under the strategy, with one worker, as in a real run."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from cnnlib.training import strategy as strategies
+from cnnlib.training.step import build_score_call, build_sum_call, build_train_call, count_correct
+from tests.unit.training.conftest import IMAGE_SHAPE, Batches
+
+MakeModel = Callable[..., keras.Model]
+MakeBatches = Callable[[int, int], Batches]
+
+BATCH = 6
+
+
+def build(
+    strategy: Any, model: keras.Model, optimizer: keras.optimizers.Optimizer, *, from_logits: bool = False
+) -> Any:
+    """The compiled call of a run, its optimizer built as a worker builds it."""
+    with strategy.scope():
+        optimizer.build(model.trainable_variables)
+    return build_train_call(
+        model=model,
+        optimizer=optimizer,
+        strategy=strategy,
+        batch_size=BATCH,
+        image_shape=IMAGE_SHAPE,
+        from_logits=from_logits,
+        jit_compile=False,
+    )
+
+
+def plain_copy(model: keras.Model) -> keras.Model:
+    """The same model outside of any strategy."""
+    copy = keras.models.clone_model(model)
+    copy.set_weights(model.get_weights())
+    return copy
+
+
+def plain_step(
+    model: keras.Model, optimizer: keras.optimizers.Optimizer, images: np.ndarray, labels: np.ndarray, logits: bool
+) -> float:
+    """What a tutorial writes: the mean loss of a batch, its gradient, one update. Returns the loss."""
+    with tf.GradientTape() as tape:
+        outputs = model(images.astype(np.float32), training=True)
+        loss = keras.losses.SparseCategoricalCrossentropy(from_logits=logits)(labels, outputs)
+        if model.losses:
+            loss += sum(model.losses)
+    optimizer.apply_gradients(
+        zip(tape.gradient(loss, model.trainable_variables), model.trainable_variables, strict=True)
+    )
+    return float(loss)
+
+
+def assert_same_weights(model: keras.Model, other: keras.Model, tolerance: float = 0.0) -> None:
+    for have, want in zip(model.get_weights(), other.get_weights(), strict=True):
+        np.testing.assert_allclose(have, want, rtol=0, atol=tolerance)
+
+
+def test_strategy_of_one_worker_has_one_replica(strategy: Any) -> None:
+    assert strategy.num_replicas_in_sync == 1
+    assert type(strategy).__name__ == "CollectiveAllReduceStrategy"
+    assert "device:CPU:0" in strategies.replica_device(strategy)
+
+
+@pytest.mark.parametrize("logits", [False, True])
+def test_sums_of_a_call_are_those_of_plain_keras(
+    strategy: Any, make_model: MakeModel, make_batches: MakeBatches, logits: bool
+) -> None:
+    model = make_model(logits=logits)
+    images, labels = make_batches(4, BATCH)
+    # A learning rate too small to move a weight: every step sees the same model.
+    sums = build(strategy, model, keras.optimizers.SGD(1e-30), from_logits=logits)(images, labels).numpy()
+    outputs = model.predict(images.reshape(-1, *IMAGE_SHAPE), verbose=0)
+    losses = keras.losses.sparse_categorical_crossentropy(labels.ravel(), outputs, from_logits=logits)
+    assert sums.dtype == np.float64
+    assert sums[0] == pytest.approx(float(np.sum(losses)), rel=1e-5)
+    assert sums[1] == (outputs.argmax(axis=1) == labels.ravel()).sum()
+
+
+@pytest.mark.parametrize("logits", [False, True])
+@pytest.mark.parametrize("l2", [0.0, 0.1])
+def test_one_step_is_one_step_of_plain_keras(
+    strategy: Any, make_model: MakeModel, make_batches: MakeBatches, logits: bool, l2: float
+) -> None:
+    model = make_model(logits=logits, l2=l2)
+    plain, before = plain_copy(model), model.get_weights()
+    images, labels = make_batches(1, BATCH)
+    sums = build(strategy, model, keras.optimizers.Adam(0.01), from_logits=logits)(images, labels).numpy()
+    loss = plain_step(plain, keras.optimizers.Adam(0.01), images[0], labels[0], logits)
+    assert all((old != new).any() for old, new in zip(before, model.get_weights(), strict=True))
+    # Adam divides the gradient by its size: float32 noise of 1e-7 in one becomes some 1e-6 in the other.
+    assert_same_weights(model, plain, 1e-5)
+    regularisation = l2 * float((before[0] ** 2).sum())
+    assert sums[0] / BATCH + regularisation == pytest.approx(loss, rel=1e-5)
+
+
+def test_many_steps_in_one_call_are_as_many_calls_of_one_step(
+    strategy: Any, make_model: MakeModel, make_batches: MakeBatches
+) -> None:
+    images, labels = make_batches(5, BATCH)
+    at_once, one_by_one = make_model(), make_model()
+    assert_same_weights(at_once, one_by_one)
+    optimizers = [keras.optimizers.Adam(0.01) for _ in range(2)]
+    sums = build(strategy, at_once, optimizers[0])(images, labels).numpy()
+    call = build(strategy, one_by_one, optimizers[1])
+    parts = [call(images[step : step + 1], labels[step : step + 1]).numpy() for step in range(5)]
+    np.testing.assert_array_equal(sums, sum(parts))
+    assert_same_weights(at_once, one_by_one)
+    assert [int(optimizer.iterations.numpy()) for optimizer in optimizers] == [5, 5]
+
+
+def test_call_without_steps_changes_nothing(
+    strategy: Any, make_model: MakeModel, make_batches: MakeBatches
+) -> None:
+    model = make_model()
+    before = plain_copy(model)
+    sums = build(strategy, model, keras.optimizers.Adam(0.01))(*make_batches(0, BATCH)).numpy()
+    assert sums.tolist() == [0.0, 0.0]
+    assert_same_weights(model, before)
+
+
+def test_call_is_compiled_once_for_any_number_of_steps(
+    strategy: Any, make_model: MakeModel, make_batches: MakeBatches
+) -> None:
+    call = build(strategy, make_model(), keras.optimizers.SGD(0.01))
+    for steps in (1, 3, 2):
+        call(*make_batches(steps, BATCH))
+    assert call.experimental_get_tracing_count() == 1
+
+
+def test_batch_of_another_size_is_refused(
+    strategy: Any, make_model: MakeModel, make_batches: MakeBatches
+) -> None:
+    call = build(strategy, make_model(), keras.optimizers.SGD(0.01))
+    with pytest.raises((TypeError, ValueError)):
+        call(*make_batches(1, BATCH + 1))
+
+
+@pytest.mark.parametrize("logits", [False, True])
+def test_filled_rows_do_not_count_in_a_score(
+    strategy: Any, make_model: MakeModel, make_batches: MakeBatches, logits: bool
+) -> None:
+    model = make_model(logits=logits)
+    score_call = build_score_call(
+        model=model, strategy=strategy, rows=8, image_shape=IMAGE_SHAPE, from_logits=logits
+    )
+    (images,), (labels,) = make_batches(1, 8)
+    outputs = model.predict(images, verbose=0)
+    losses = np.asarray(keras.losses.sparse_categorical_crossentropy(labels, outputs, from_logits=logits))
+    hits = outputs.argmax(axis=1) == labels
+    for counted in (8, 5, 0):
+        mask = (np.arange(8) < counted).astype(np.float32)
+        loss_sum, correct = score_call(images, labels, mask).numpy()
+        assert loss_sum == pytest.approx(float(losses[:counted].sum()), rel=1e-5)
+        assert correct == hits[:counted].sum()
+        # What fills the batch up changes nothing.
+        other_images, other_labels = images.copy(), labels.copy()
+        other_images[counted:] = 255 - other_images[counted:]
+        other_labels[counted:] = (other_labels[counted:] + 1) % 3
+        again = score_call(other_images, other_labels, mask).numpy()
+        np.testing.assert_array_equal(again, [loss_sum, correct])
+
+
+def test_scoring_trains_nothing(strategy: Any, make_model: MakeModel, make_batches: MakeBatches) -> None:
+    model = make_model()
+    before = plain_copy(model)
+    score_call = build_score_call(
+        model=model, strategy=strategy, rows=8, image_shape=IMAGE_SHAPE, from_logits=False
+    )
+    (images,), (labels,) = make_batches(1, 8)
+    score_call(images, labels, np.ones(8, np.float32))
+    assert_same_weights(model, before)
+
+
+def test_sum_over_one_worker_is_what_it_gave(strategy: Any) -> None:
+    values = np.array([1.5, 0.0, 2.0**40])
+    np.testing.assert_array_equal(build_sum_call(strategy, size=3)(values).numpy(), values)
+
+
+def test_correct_rows_are_those_whose_largest_output_is_their_label() -> None:
+    outputs = tf.constant([[0.1, 0.9], [0.8, 0.2], [-3.0, -2.0]])
+    assert int(count_correct(tf.constant([1, 1, 1]), outputs)) == 2
+
+
+def test_moving_statistics_of_one_worker_stay_as_they_are(strategy: Any) -> None:
+    with strategy.scope():
+        model = keras.Sequential([keras.Input((4,)), keras.layers.BatchNormalization()])
+    model.layers[-1].moving_mean.assign([1.0, 2.0, 3.0, 4.0])
+    strategies.average_moving_statistics(strategy, model)
+    np.testing.assert_array_equal(model.layers[-1].moving_mean, [1.0, 2.0, 3.0, 4.0])
