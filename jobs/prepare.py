@@ -13,6 +13,7 @@ from typing import Annotated, Any
 from tyro.conf import Positional, arg, subcommand
 
 from cnnlib.data.sources.source import Source
+from cnnlib.errors import ConfigError
 from cnnlib.log import log_event
 from cnnlib.storage import layout
 from cnnlib.storage.uri import normalize_uri
@@ -27,6 +28,10 @@ class _Output:
     """MiB of pixels per shard. None: a sixteenth of the split, within 4..128."""
     json: bool = False
     """Print the result as one JSON object on the last line of stdout."""
+
+    def __post_init__(self) -> None:
+        if self.shard_mib is not None and self.shard_mib < 1:
+            raise ConfigError(f"shard_mib must be at least 1. Received {self.shard_mib}.")
 
 
 @dataclass(frozen=True, kw_only=True)

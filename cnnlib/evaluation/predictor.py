@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 TARGET, STARTED, ENDED = "target", "started", "ended"
+_ROUNDING = 1e-3  # a softmax in low precision may exceed 1 by this much; ScoreSums allows as much
 
 Images = npt.NDArray[np.uint8]
 Probabilities = npt.NDArray[np.float32]
@@ -93,6 +94,12 @@ class Predictor:
             raise ModelError(
                 f"{task.targets[index].uri} gives values that are not finite: its training diverged."
             )
+        low, high = probabilities.min(), probabilities.max()
+        if low < 0 or high > 1 + _ROUNDING:
+            raise ModelError(
+                f"{task.targets[index].uri} gives no probabilities: its outputs lie in {low:.3g}..{high:.3g}. "
+                "Try --outputs logits, or auto."
+            )
         if task.report_ids is not None:
             predictions = probabilities.argmax(axis=1)
             write_predictions(
@@ -138,7 +145,7 @@ def _load_model(target: Target) -> keras.Model:
 
 def _fit_input(model: keras.Model, target: Target, image_shape: ImageShape) -> tuple[int, ...]:
     """The shape one image is given to the model in: as it is, without its single channel, or flat."""
-    wanted = model.input_shape
+    wanted = getattr(model, "input_shape", None)  # an unbuilt Sequential has none
     if isinstance(wanted, tuple):
         height, width, channels = image_shape
         without_channel = [(height, width)] if channels == 1 else []
@@ -155,7 +162,7 @@ def _fit_input(model: keras.Model, target: Target, image_shape: ImageShape) -> t
 
 
 def _check_output(model: keras.Model, target: Target, num_classes: int) -> None:
-    output = model.output_shape
+    output = getattr(model, "output_shape", None)
     if not isinstance(output, tuple) or tuple(output[1:]) != (num_classes,):
         raise ModelError(
             f"{target.uri} does not fit the number of classes. Received a model with output {output}, "

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 from concurrent.futures import Future
 from dataclasses import dataclass
@@ -53,6 +54,9 @@ class WorkerTask:
 
 def train_worker(task: WorkerTask) -> None:
     """Trains this worker's part of the run, from its last checkpoint to its last epoch."""
+    logging.getLogger("ray.train").setLevel(
+        logging.WARNING
+    )  # it would repeat every report, from every worker
     context = ray.train.get_context()
     rank, workers = context.get_world_rank(), context.get_world_size()
     reading = _read_in_background(task)  # rows arrive while TensorFlow is imported

@@ -24,7 +24,7 @@ CLASSES = {
 def test_optimizer_is_keras_own_with_its_defaults(name: OptimizerName) -> None:
     built = build_optimizer(OptimizerConfig(name=name), 0.05)
     assert type(built) is CLASSES[name]
-    assert built.get_config() == CLASSES[name](0.05).get_config()
+    assert built.get_config() == CLASSES[name](0.05, name=built.name).get_config()
     assert float(built.learning_rate.numpy()) == pytest.approx(0.05)
 
 

@@ -20,15 +20,14 @@ MakeBatches = Callable[[int, int], Batches]
 BATCH = 6
 
 
-def build(
-    strategy: Any, model: keras.Model, optimizer: keras.optimizers.Optimizer, *, from_logits: bool = False
-) -> Any:
-    """The compiled call of a run, its optimizer built as a worker builds it."""
+def build(strategy: Any, model: keras.Model, optimizer: str = "adam", *, from_logits: bool = False) -> Any:
+    """The compiled call of a run, its optimizer built as a worker builds it. `still` moves no weight."""
     with strategy.scope():
-        optimizer.build(model.trainable_variables)
+        built = keras.optimizers.Adam(0.01) if optimizer == "adam" else keras.optimizers.SGD(1e-30)
+        built.build(model.trainable_variables)
     return build_train_call(
         model=model,
-        optimizer=optimizer,
+        optimizer=built,
         strategy=strategy,
         batch_size=BATCH,
         image_shape=IMAGE_SHAPE,
@@ -76,8 +75,7 @@ def test_sums_of_a_call_are_those_of_plain_keras(
 ) -> None:
     model = make_model(logits=logits)
     images, labels = make_batches(4, BATCH)
-    # A learning rate too small to move a weight: every step sees the same model.
-    sums = build(strategy, model, keras.optimizers.SGD(1e-30), from_logits=logits)(images, labels).numpy()
+    sums = build(strategy, model, "still", from_logits=logits)(images, labels).numpy()
     outputs = model.predict(images.reshape(-1, *IMAGE_SHAPE), verbose=0)
     losses = keras.losses.sparse_categorical_crossentropy(labels.ravel(), outputs, from_logits=logits)
     assert sums.dtype == np.float64
@@ -93,7 +91,7 @@ def test_one_step_is_one_step_of_plain_keras(
     model = make_model(logits=logits, l2=l2)
     plain, before = plain_copy(model), model.get_weights()
     images, labels = make_batches(1, BATCH)
-    sums = build(strategy, model, keras.optimizers.Adam(0.01), from_logits=logits)(images, labels).numpy()
+    sums = build(strategy, model, from_logits=logits)(images, labels).numpy()
     loss = plain_step(plain, keras.optimizers.Adam(0.01), images[0], labels[0], logits)
     assert all((old != new).any() for old, new in zip(before, model.get_weights(), strict=True))
     # Adam divides the gradient by its size: float32 noise of 1e-7 in one becomes some 1e-6 in the other.
@@ -108,13 +106,12 @@ def test_many_steps_in_one_call_are_as_many_calls_of_one_step(
     images, labels = make_batches(5, BATCH)
     at_once, one_by_one = make_model(), make_model()
     assert_same_weights(at_once, one_by_one)
-    optimizers = [keras.optimizers.Adam(0.01) for _ in range(2)]
-    sums = build(strategy, at_once, optimizers[0])(images, labels).numpy()
-    call = build(strategy, one_by_one, optimizers[1])
+    sums = build(strategy, at_once)(images, labels).numpy()
+    call = build(strategy, one_by_one)
     parts = [call(images[step : step + 1], labels[step : step + 1]).numpy() for step in range(5)]
     np.testing.assert_array_equal(sums, sum(parts))
     assert_same_weights(at_once, one_by_one)
-    assert [int(optimizer.iterations.numpy()) for optimizer in optimizers] == [5, 5]
+    assert any((a != b).any() for a, b in zip(at_once.get_weights(), make_model().get_weights(), strict=True))
 
 
 def test_call_without_steps_changes_nothing(
@@ -122,7 +119,7 @@ def test_call_without_steps_changes_nothing(
 ) -> None:
     model = make_model()
     before = plain_copy(model)
-    sums = build(strategy, model, keras.optimizers.Adam(0.01))(*make_batches(0, BATCH)).numpy()
+    sums = build(strategy, model)(*make_batches(0, BATCH)).numpy()
     assert sums.tolist() == [0.0, 0.0]
     assert_same_weights(model, before)
 
@@ -130,7 +127,7 @@ def test_call_without_steps_changes_nothing(
 def test_call_is_compiled_once_for_any_number_of_steps(
     strategy: Any, make_model: MakeModel, make_batches: MakeBatches
 ) -> None:
-    call = build(strategy, make_model(), keras.optimizers.SGD(0.01))
+    call = build(strategy, make_model())
     for steps in (1, 3, 2):
         call(*make_batches(steps, BATCH))
     assert call.experimental_get_tracing_count() == 1
@@ -139,7 +136,7 @@ def test_call_is_compiled_once_for_any_number_of_steps(
 def test_batch_of_another_size_is_refused(
     strategy: Any, make_model: MakeModel, make_batches: MakeBatches
 ) -> None:
-    call = build(strategy, make_model(), keras.optimizers.SGD(0.01))
+    call = build(strategy, make_model())
     with pytest.raises((TypeError, ValueError)):
         call(*make_batches(1, BATCH + 1))
 

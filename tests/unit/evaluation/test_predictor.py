@@ -1,0 +1,265 @@
+"""A predictor, in this process: the counts of plain Keras, for every model that it takes; a clear no for the others."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pytest
+from keras import layers
+
+from cnnlib.config import EvaluateConfig, PixelRange
+from cnnlib.data.ingest import SHARD_INDEX
+from cnnlib.data.record import Rows, rows_to_table
+from cnnlib.errors import CheckpointError, ModelError
+from cnnlib.evaluation.predictor import ENDED, STARTED, TARGET, Predictor, PredictorTask
+from cnnlib.evaluation.target import Target, find_target
+from cnnlib.metrics.confusion import ScoreSums
+from tests.datasets import make_source
+from tests.unit.conftest import THREADS
+
+pytestmark = pytest.mark.usefixtures("strategy")
+
+SHAPE, CLASSES = (8, 8, 1), 3
+ROWS = make_source(train_rows=300, test_rows=230).splits["test"].read(0, 230)
+SHARD = 4  # the number of the shard that the rows are said to come from
+
+
+def as_table(rows: Rows = ROWS) -> pa.Table:
+    """Rows as Ray Data hands them to a predictor."""
+    return rows_to_table(rows).append_column(SHARD_INDEX, pa.array([SHARD] * len(rows), pa.int32()))
+
+
+def nearest_pattern(
+    input_shape: tuple[int, ...] = SHAPE, *, activation: str | None = "softmax", scale: float = 1.0
+) -> keras.Model:
+    """A model that is right about most rows: the class whose mean image is the nearest, as one dense layer.
+
+    Its largest of x·m - |m|²/2 is the smallest |x - m|². It takes pixels of 0..1 times `scale`.
+    """
+    rows = make_source(train_rows=300, test_rows=230).splits["train"].read(0, 300)
+    pixels = rows.images.reshape(300, -1) / 255.0
+    means = np.stack([pixels[rows.labels == label].mean(axis=0) for label in range(CLASSES)])
+    model = keras.Sequential(
+        [keras.Input(input_shape), layers.Flatten(), layers.Dense(CLASSES, activation=activation)]
+    )
+    model.layers[-1].set_weights([means.T / scale, -(means**2).sum(axis=1) / 2])
+    return model
+
+
+def save(model: keras.Model, directory: Path, name: str = "mine.keras") -> Path:
+    model.save(directory / name)
+    return directory / name
+
+
+def build_task(
+    *targets: Target, reports: str = "", report_ids: tuple[str, ...] | None = None, **config: Any
+) -> PredictorTask:
+    return PredictorTask(
+        targets=targets,
+        config=EvaluateConfig(**{"batch_size": 64, "top_k": 2, **config}),
+        image_shape=SHAPE,
+        num_classes=CLASSES,
+        cpus=THREADS,
+        reports_uri=reports,
+        report_ids=report_ids,
+    )
+
+
+def score(path: Path, pixel_range: PixelRange | None = None, rows: Rows = ROWS, **config: Any) -> ScoreSums:
+    predictor = Predictor(build_task(find_target(str(path), pixel_range), **config))
+    return ScoreSums.from_columns(predictor(as_table(rows)))
+
+
+def plain_keras(path: Path, input_shape: tuple[int, ...] = SHAPE, scale: float = 1.0) -> tuple[float, int]:
+    """Loss and correct rows as a user gets them."""
+    model = keras.models.load_model(path, compile=False)
+    logits = model.layers[-1].activation is not keras.activations.softmax
+    model.compile(
+        loss=keras.losses.SparseCategoricalCrossentropy(from_logits=logits),
+        metrics=["accuracy"],
+        jit_compile=False,
+    )
+    images = ROWS.images.reshape(-1, *input_shape) / 255.0 * scale
+    loss, accuracy = model.evaluate(images, ROWS.labels, verbose=0)
+    return loss, round(accuracy * len(ROWS))
+
+
+def assert_same(sums: ScoreSums, expected: tuple[float, int]) -> None:
+    loss, correct = expected
+    assert sums.rows == len(ROWS) == 230
+    assert sums.confusion.correct == correct
+    assert sums.loss_sum / sums.rows == pytest.approx(loss, rel=1e-5)
+    # Neither everything nor nothing is right, or the counts would say little.
+    assert 130 < correct < 220
+    assert correct < sums.top_k_correct <= 230
+
+
+@pytest.mark.parametrize("name", ["mine.keras", "mine.h5"])
+@pytest.mark.parametrize("input_shape", [(8, 8, 1), (8, 8), (64,)], ids=str)
+def test_counts_are_those_of_plain_keras(tmp_path: Path, name: str, input_shape: tuple[int, ...]) -> None:
+    path = save(nearest_pattern(input_shape), tmp_path, name)
+    assert_same(score(path), plain_keras(path, input_shape))
+
+
+def test_model_that_gives_logits_is_given_a_softmax(tmp_path: Path) -> None:
+    path = save(nearest_pattern(activation=None), tmp_path)
+    expected = plain_keras(path)
+    assert_same(score(path), expected)
+    assert_same(score(path, outputs="logits"), expected)
+
+
+def test_outputs_that_were_declared_are_believed(tmp_path: Path) -> None:
+    path = save(nearest_pattern(), tmp_path)
+    assert_same(score(path, outputs="probabilities"), plain_keras(path))
+    # A softmax of probabilities: the order stays, the loss does not.
+    twice, once = score(path, outputs="logits"), score(path)
+    assert twice.confusion == once.confusion
+    assert twice.loss_sum > once.loss_sum
+
+
+def test_logits_declared_to_be_probabilities_are_refused(tmp_path: Path) -> None:
+    path = save(nearest_pattern(activation=None), tmp_path)
+    with pytest.raises(ModelError, match=r"mine\.keras gives no probabilities.*--outputs logits"):
+        score(path, outputs="probabilities")
+
+
+@pytest.mark.parametrize(("pixel_range", "scale"), [("0-1", 1.0), ("0-255", 255.0)])
+def test_pixel_range_is_what_the_model_takes(tmp_path: Path, pixel_range: PixelRange, scale: float) -> None:
+    path = save(nearest_pattern(scale=scale), tmp_path)
+    assert_same(score(path, pixel_range), plain_keras(path, scale=scale))
+
+
+def test_wrong_pixel_range_gives_other_counts(tmp_path: Path) -> None:
+    path = save(nearest_pattern(), tmp_path)
+    assert score(path, "0-255").confusion != score(path, "0-1").confusion
+
+
+@pytest.mark.parametrize("batch_size", [1, 7, 115, 230, 1000])
+def test_batch_size_changes_no_count(tmp_path: Path, batch_size: int) -> None:
+    path = save(nearest_pattern(), tmp_path)
+    few = Rows(ids=ROWS.ids[:23], images=ROWS.images[:23], labels=ROWS.labels[:23])
+    sums, expected = score(path, rows=few, batch_size=batch_size), score(path, rows=few, batch_size=23)
+    assert sums.confusion == expected.confusion
+    assert sums.top_k_correct == expected.top_k_correct
+    assert sums.loss_sum == pytest.approx(expected.loss_sum, rel=1e-6)
+
+
+def test_parts_of_a_shard_add_up_to_the_whole(tmp_path: Path) -> None:
+    predictor = Predictor(build_task(find_target(str(save(nearest_pattern(), tmp_path)), None)))
+    table = as_table()
+    whole = ScoreSums.from_columns(predictor(table))
+    parts = [ScoreSums.from_columns(predictor(table.slice(first, 100))) for first in (0, 100, 200)]
+    assert sum(part.rows for part in parts) == 230
+    assert ScoreSums.merge_all(parts).confusion == whole.confusion
+
+
+def test_one_pass_scores_every_model_under_its_own_index(tmp_path: Path) -> None:
+    good, flat = save(nearest_pattern(), tmp_path), save(nearest_pattern((64,)), tmp_path, "flat.h5")
+    always_zero = nearest_pattern()
+    always_zero.layers[-1].set_weights([np.zeros((64, CLASSES)), np.array([9.0, 0, 0])])
+    bad = save(always_zero, tmp_path, "bad.keras")
+    targets = [find_target(str(path), None) for path in (good, bad, flat)]
+    columns = Predictor(build_task(*targets))(as_table())
+    assert columns[TARGET].tolist() == [0, 1, 2]
+    assert (columns[STARTED] <= columns[ENDED]).all()
+    by_target = [
+        ScoreSums.from_columns({name: values[[index]] for name, values in columns.items()}) for index in range(3)
+    ]
+    assert [sums.rows for sums in by_target] == [230] * 3
+    assert by_target[0].confusion == by_target[2].confusion
+    assert by_target[1].confusion.correct == (ROWS.labels == 0).sum()
+
+
+def test_predictions_are_stored_row_by_row_and_only_when_asked_for(tmp_path: Path) -> None:
+    path, reports = save(nearest_pattern(), tmp_path), tmp_path / "reports"
+    target = find_target(str(path), None)
+    Predictor(build_task(target, reports=str(reports)))(as_table())
+    assert not reports.exists()
+    columns = Predictor(build_task(target, reports=str(reports), report_ids=("abc",)))(as_table())
+    stored = pd.read_parquet(reports / "predictions" / "abc")
+    assert stored["id"].tolist() == list(range(230))
+    assert stored["label"].tolist() == ROWS.labels.tolist()
+    correct = int((stored["label"] == stored["prediction"]).sum())
+    assert correct == ScoreSums.from_columns(columns).confusion.correct
+    assert stored["probability"].between(1 / CLASSES, 1).all()
+    assert [path.name for path in (reports / "predictions" / "abc").iterdir()] == [
+        f"part-{SHARD:05d}-000000000000.parquet"
+    ]
+
+
+# What is refused. The constructor keeps quiet: its error would reach the driver as a dead actor without a cause.
+
+
+def assert_refused(path: Path, error: type[Exception], message: str) -> None:
+    predictor = Predictor(build_task(find_target(str(path), None)))
+    for _ in range(2):
+        with pytest.raises(error, match=message):
+            predictor(as_table())
+
+
+def _unbuilt() -> keras.Model:
+    return keras.Sequential([layers.Flatten(), layers.Dense(CLASSES)])
+
+
+def _two_inputs() -> keras.Model:
+    inputs = [keras.Input(SHAPE), keras.Input(SHAPE)]
+    return keras.Model(inputs, layers.Dense(CLASSES)(layers.Flatten()(layers.Concatenate()(inputs))))
+
+
+def _two_outputs() -> keras.Model:
+    inputs = keras.Input(SHAPE)
+    flat = layers.Flatten()(inputs)
+    return keras.Model(inputs, [layers.Dense(CLASSES)(flat), layers.Dense(1)(flat)])
+
+
+def _dense(input_shape: tuple[int, ...] = SHAPE, classes: int = CLASSES) -> keras.Model:
+    return keras.Sequential([keras.Input(input_shape), layers.Flatten(), layers.Dense(classes)])
+
+
+@pytest.mark.parametrize(
+    ("build", "message"),
+    [
+        (lambda: _dense(classes=10), r"fit the number of classes\. Received a model with output \(None, 10\), .*\(None, 3\)"),
+        (lambda: _dense(classes=2), "does not fit the number of classes"),
+        (lambda: _dense((8, 8, 3)), "does not take this data set's images"),
+        (lambda: _dense((65,)), r"Received a model with input \(None, 65\), expected \(None, 8, 8, 1\)"),
+        (_two_inputs, "does not take this data set's images"),
+        (_two_outputs, "does not fit the number of classes"),
+        (_unbuilt, "does not take this data set's images. Received a model with input None"),
+    ],
+)
+def test_model_that_does_not_fit_the_data_is_refused_at_the_first_rows(
+    tmp_path: Path, build: Callable[[], keras.Model], message: str
+) -> None:
+    assert_refused(save(build(), tmp_path), ModelError, message)
+
+
+@pytest.mark.parametrize("name", ["mine.keras", "mine.h5"])
+def test_file_that_is_no_model_is_refused_at_the_first_rows(tmp_path: Path, name: str) -> None:
+    (tmp_path / name).write_bytes(b"no model at all")
+    assert_refused(tmp_path / name, ModelError, f"Keras cannot open .*{name}")
+
+
+def test_file_that_changed_since_it_was_found_is_refused(tmp_path: Path) -> None:
+    path = save(nearest_pattern(), tmp_path)
+    target = find_target(str(path), None)
+    path.write_bytes(path.read_bytes() + b"!")
+    with pytest.raises(CheckpointError, match="does not match its manifest: its bytes have changed"):
+        Predictor(build_task(target))(as_table())
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf])
+@pytest.mark.parametrize("activation", ["softmax", None])
+def test_model_whose_training_diverged_is_refused(tmp_path: Path, value: float, activation: str | None) -> None:
+    model = nearest_pattern(activation=activation)
+    kernel, bias = model.layers[-1].get_weights()
+    kernel[3, 1] = value
+    model.layers[-1].set_weights([kernel, bias])
+    assert_refused(save(model, tmp_path), ModelError, "gives values that are not finite: its training diverged")

@@ -1,0 +1,237 @@
+"""Bad input gets one clear message and exit code 2: no traceback, nothing half-written, no cluster started."""
+
+from __future__ import annotations
+
+import gzip
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+import pytest
+
+from cnnlib import cluster
+from cnnlib.config import TrainConfig
+from cnnlib.data.sources.idx import file_names
+from jobs import evaluate, prepare, train
+from tests.checkpoints import write_checkpoint_without_model, write_run_record
+from tests.datasets import make_source, write_dataset_without_ray
+from tests.fashion import encode_idx
+
+
+@pytest.fixture(autouse=True)
+def no_cluster(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is refused here is refused before Ray is started."""
+
+    @contextmanager
+    def connect(*_: Any, **__: Any) -> Iterator[None]:
+        pytest.fail("a cluster was started")
+        yield
+
+    monkeypatch.setattr(cluster, "connect", connect)
+
+
+@pytest.fixture
+def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder with everything that the command lines below name.
+
+    data/ a data set, 50 train and 23 test rows; damaged/ the same with a wrong shard; other/ another one;
+    idx/ four IDX files; few/ the same with too few labels; torn/ with a torn gzip file; full/ somebody's notes;
+    file a file; runs/seed a run of the seed recipe with batch 8 and one epoch done; mine.keras a file.
+    """
+    manifest = write_dataset_without_ray(str(tmp_path / "data"))
+    write_dataset_without_ray(str(tmp_path / "damaged"))
+    shard = tmp_path / "damaged" / "train" / "part-00001.parquet"
+    shard.write_bytes(shard.read_bytes()[:-1])
+    test_shard = tmp_path / "damaged" / "test" / "part-00000.parquet"
+    test_shard.unlink()
+    write_dataset_without_ray(str(tmp_path / "other"), make_source(seed=1))
+    for folder, labels in (("idx", 4), ("few", 3), ("torn", 4)):
+        _write_idx(tmp_path / folder, labels)
+    torn = tmp_path / "torn" / file_names()[0]
+    torn.with_suffix(".gz").write_bytes(gzip.compress(torn.read_bytes())[:-5])
+    torn.unlink()
+    (tmp_path / "full").mkdir()
+    (tmp_path / "full" / "notes.txt").write_text("precious")
+    (tmp_path / "file").write_text("a file")
+    (tmp_path / "mine.keras").write_bytes(b"never opened here")
+    run = str(tmp_path / "runs" / "seed")
+    write_run_record(run, TrainConfig(batch_size=8), manifest.fingerprint)
+    write_checkpoint_without_model(run, 1)
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def _write_idx(folder: Path, labels: int) -> None:
+    folder.mkdir()
+    for name in file_names():
+        array = np.zeros((4, 28, 28) if "images" in name else (labels,), np.uint8)
+        (folder / name).write_bytes(encode_idx(array + labels))
+
+
+def contents(folder: Path) -> dict[str, bytes | None]:
+    return {
+        str(path.relative_to(folder)): path.read_bytes() if path.is_file() else None
+        for path in folder.rglob("*")
+    }
+
+
+def run(job: ModuleType, command: str, capsys: pytest.CaptureFixture[str]) -> tuple[int, str, str]:
+    try:
+        code = job.main(command.split())
+    except SystemExit as stopped:
+        code = stopped.code
+    captured = capsys.readouterr()
+    return code, captured.out, captured.err
+
+
+TRAIN = "seed --data data --runs runs --name new --batch-size 8"
+EVALUATE = "--data data --reports reports"
+
+TRAIN_CASES = [
+    ("sed --data data", "Unknown recipe 'sed'. Did you mean 'seed'? Known: "),
+    (f"{TRAIN} --model smal-cnn", "Unknown model 'smal-cnn'. Did you mean 'small-cnn'?"),
+    (f"{TRAIN} --data nothing", "No data set at {world}/nothing: it has no manifest.json. Make one: "),
+    (f"{TRAIN} --data idx", "No data set at {world}/idx: it has no manifest.json."),
+    (f"{TRAIN} --data file", "A file and a folder are mixed up at {world}/file"),
+    (f"{TRAIN} --data damaged", "the bytes of train/part-00001.parquet do not match the manifest"),
+    (f"{TRAIN} --data gs://bucket/data", "Unknown scheme in 'gs://bucket/data'."),
+    (f"{TRAIN} --data s3://bucket/data", "No usable credentials for s3://bucket/data/manifest.json"),
+    (f"{TRAIN} --runs s3://bucket/runs", "No usable credentials for s3://bucket/runs/new/run.json"),
+    (f"{TRAIN} --runs file", "A file and a folder are mixed up at {world}/file"),
+    (f"{TRAIN} --batch-size 100 --workers 3", "batch_size must divide by workers."),
+    (f"{TRAIN} --batch-size 100 --workers 3", "Try 99 or 102."),
+    (f"{TRAIN} --batch-size 64", "batch_size=64 is more than the 50 training rows."),
+    (f"{TRAIN} --steps-per-epoch 7", "steps_per_epoch=7 is more than the data gives"),
+    (f"{TRAIN} --epochs 0", "epochs must be at least 1. Received 0."),
+    (f"{TRAIN} --learning-rate nan", "learning_rate must be above 0. Received nan."),
+    (f"{TRAIN} --loop.steps-per-call 0", "loop.steps_per_call must be at least 1."),
+    (f"{TRAIN} --split tset", "The data set has no split 'tset'. Did you mean 'test'?"),
+    (f"{TRAIN} --name ../up", "A run's name is letters, digits"),
+    (f"{TRAIN} --name seed --seed 1", "The run {world}/runs/seed exists with another config (seed: 0 then, 1 now)."),
+    (f"{TRAIN} --name seed --data other", "exists with another config (the data set is another)."),
+]
+EVALUATE_CASES = [
+    (EVALUATE, "Expected either --checkpoint or --pending. Received neither."),
+    (f"{EVALUATE} --checkpoint runs/seed --pending runs", "Expected either --checkpoint or --pending. Received both."),
+    (f"{EVALUATE} --checkpoint runs/sed", "{world}/runs/sed has no checkpoint. Expected a run (RUNS/NAME)"),
+    (f"{EVALUATE} --checkpoint runs/seed@7", "has no checkpoint '7'. Expected last, best or one of the epochs 1."),
+    (f"{EVALUATE} --checkpoint runs/seed/checkpoints/epoch-0002", "epoch-0002 is not a whole checkpoint"),
+    (f"{EVALUATE} --checkpoint yours.keras", "There is nothing at {world}/yours.keras."),
+    (f"{EVALUATE} --checkpoint s3://bucket/m.keras", "No usable credentials for s3://bucket/m.keras"),
+    (f"{EVALUATE} --checkpoint mine.keras --data nothing", "No data set at {world}/nothing"),
+    (f"{EVALUATE} --checkpoint mine.keras --data damaged", "test/part-00000.parquet is in the manifest but not in"),
+    (f"{EVALUATE} --checkpoint mine.keras --split tst", "The data set has no split 'tst'. Did you mean 'test'?"),
+    (f"{EVALUATE} --checkpoint mine.keras --reports s3://bucket/r", "No usable credentials for s3://bucket/r/.probe"),
+    (f"{EVALUATE} --checkpoint mine.keras --reports file", "A file and a folder are mixed up at {world}/file"),
+    (f"{EVALUATE} --checkpoint mine.keras --top-k 0", "top_k must be at least 1. Received 0."),
+    (f"{EVALUATE} --pending s3://bucket/runs", "No usable credentials for s3://bucket/runs"),
+]
+PREPARE_CASES = [
+    ("fashion-mnist --output new --source nothing", "{world}/nothing has neither train-images-idx3-ubyte.gz nor"),
+    ("fashion-mnist --output new --source idx", "of {world}/idx is not Fashion-MNIST's."),
+    ("idx nothing --output new", "{world}/nothing has neither train-images-idx3-ubyte.gz nor"),
+    ("idx few --output new", "Expected (n, height, width[, channels]) and (n,)."),
+    ("idx torn --output new", "train-images-idx3-ubyte.gz is a damaged gzip file"),
+    ("idx idx --output new --class-names Coat Bag", "The labels go up to 4, but there are 2 class names: Coat, Bag."),
+    ("idx idx --output full", "{world}/full already holds something else: {world}/full/notes.txt. Choose an empty"),
+    ("idx idx --output data", "{world}/data already holds another data set (made up for a test)."),
+    ("idx idx --output file", "A file and a folder are mixed up at {world}/file"),
+    ("idx idx --output s3://bucket/new", "No usable credentials for s3://bucket/new/manifest.json"),
+    ("idx idx --output ftp://host/new", "Unknown scheme in 'ftp://host/new'."),
+    ("idx idx --output new --shard-mib 0", "shard_mib must be at least 1. Received 0."),
+    ("idx idx --output new --shard-mib -1", "shard_mib must be at least 1. Received -1."),
+]  # fmt: skip
+CASES = [
+    (job, command, message)
+    for job, cases in ((train, TRAIN_CASES), (evaluate, EVALUATE_CASES), (prepare, PREPARE_CASES))
+    for command, message in cases
+]
+
+
+@pytest.mark.parametrize(
+    ("job", "command", "message"), CASES, ids=[f"{job.__name__}-{command}" for job, command, _ in CASES]
+)
+def test_bad_input_is_one_line_and_nothing_is_written(
+    world: Path, capsys: pytest.CaptureFixture[str], job: ModuleType, command: str, message: str
+) -> None:
+    before = contents(world)
+    code, out, err = run(job, command, capsys)
+    assert (code, out) == (2, "")
+    assert err.startswith("error: ")
+    assert err.count("\n") == 1
+    assert message.format(world=world) in err
+    assert contents(world) == before
+
+
+@pytest.mark.parametrize(
+    ("job", "command", "nearest"),
+    [
+        (train, f"{TRAIN} --modle dnn", "--model"),
+        (train, f"{TRAIN} --batchsize 8", "--batch-size"),
+        (train, f"{TRAIN} --loop.step-per-call 2", "--loop.steps-per-call"),
+        (train, f"{TRAIN} --epochs many", "--epochs"),
+        (train, f"{TRAIN} --optimizer.name adma", "{adam,adamw,sgd,rmsprop}"),
+        (train, "seed --runs runs", "--data"),
+        (evaluate, f"{EVALUATE} --checkpont mine.keras", "--checkpoint"),
+        (evaluate, f"{EVALUATE} --pixel-range 0-2", "0-255,0-1"),
+        (evaluate, "--checkpoint mine.keras", "--data"),
+        (prepare, "idx idx --outptu new", "--output"),
+        (prepare, "idx idx", "--output"),
+        (prepare, "idx --output new", "DIR"),
+        (prepare, "fashion-mnits --output new", "fashion-mnist"),
+    ],
+    ids=str,
+)
+def test_unknown_or_missing_flag_names_the_one_that_was_meant(
+    world: Path, capsys: pytest.CaptureFixture[str], job: ModuleType, command: str, nearest: str
+) -> None:
+    before = contents(world)
+    code, out, err = run(job, command, capsys)
+    assert (code, out) == (2, "")
+    assert nearest in err
+    assert "Traceback" not in err
+    assert contents(world) == before
+
+
+def test_json_changes_nothing_of_an_error(world: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    code, out, err = run(train, f"{TRAIN} --data nothing --json", capsys)
+    assert (code, out, err.count("\n")) == (2, "", 1)
+    assert err.startswith("error: No data set at ")
+
+
+def test_training_without_a_recipe_lists_them(world: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    code, out, err = run(train, "", capsys)
+    assert (code, out) == (2, "")
+    assert err.startswith("usage: python -m jobs.train RECIPE [flags]")
+    for recipe in ("seed", "demo", "dnn"):
+        assert f"\n  {recipe} " in err
+
+
+def test_finished_run_needs_no_cluster_and_exits_zero(world: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    before = contents(world)
+    code, _, err = run(train, f"{TRAIN} --name seed --epochs 1", capsys)
+    assert code == 0
+    assert "finished already; nothing to train" in err
+    assert contents(world) == before
+
+
+def test_data_set_that_is_already_there_needs_no_cluster_and_exits_zero(
+    world: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(prepare.Idx, "load", lambda self: make_source())
+    before = contents(world)
+    code, out, _ = run(prepare, "idx idx --output data --json", capsys)
+    assert code == 0
+    assert '"rows": {"test": 23, "train": 50}' in out
+    assert contents(world) == before
+
+
+def test_nothing_pending_needs_no_cluster_and_exits_zero(world: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (world / "no-runs").mkdir()
+    code, out, err = run(evaluate, f"{EVALUATE} --pending no-runs --json", capsys)
+    assert code == 0
+    assert '"reports": []' in out
+    assert "checkpoints=0 to_score=0" in err

@@ -1,0 +1,264 @@
+"""What the launch of a run refuses before anything is started, and what it lets continue."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from cnnlib.config import ClusterConfig, LoopConfig, OptimizerConfig, TrainConfig, to_dict
+from cnnlib.errors import (
+    CheckpointError,
+    CnnlibError,
+    ConfigError,
+    ConflictError,
+    DatasetError,
+    ModelError,
+)
+from cnnlib.storage import runs
+from cnnlib.training import launch
+from cnnlib.training.launch import RunPlan, check_model, plan_run
+from tests.checkpoints import write_checkpoint_without_model, write_run_record
+from tests.datasets import TRAIN_ROWS, make_source, write_dataset_without_ray
+
+CONFIG = TrainConfig(batch_size=8, epochs=2)
+
+
+@pytest.fixture
+def data(tmp_path: Path) -> str:
+    """A data set of 50 train and 23 test rows of 8x8x1 in three classes."""
+    write_dataset_without_ray(str(tmp_path / "data"))
+    return str(tmp_path / "data")
+
+
+def plan(data: str, config: TrainConfig = CONFIG, name: str = "run") -> RunPlan:
+    return plan_run(config, data, str(Path(data).parent / "runs"), name)
+
+
+def names_below(folder: Path) -> list[str]:
+    return sorted(str(path.relative_to(folder)) for path in folder.rglob("*"))
+
+
+def test_plan_knows_the_steps_and_the_remainder(data: str, tmp_path: Path) -> None:
+    planned = plan(data)
+    assert planned.run == str(tmp_path / "runs" / "run")
+    assert (planned.steps_per_epoch, planned.remainder) == (6, 2)
+    assert (planned.done_epochs, planned.finished) == (0, False)
+    assert planned.manifest.split("train").rows == TRAIN_ROWS
+
+
+def test_rows_held_out_are_not_trained_on(data: str) -> None:
+    planned = plan(data, TrainConfig(batch_size=8, validation_fraction=0.2))
+    assert (planned.steps_per_epoch, planned.remainder) == (5, 0)
+
+
+def test_fewer_steps_leave_more_rows_out(data: str) -> None:
+    planned = plan(data, TrainConfig(batch_size=8, steps_per_epoch=4))
+    assert (planned.steps_per_epoch, planned.remainder) == (4, 18)
+
+
+def test_another_split_may_be_trained_on(data: str) -> None:
+    assert plan(data, TrainConfig(batch_size=8, split="test")).steps_per_epoch == 2
+
+
+def test_planning_writes_nothing(data: str, tmp_path: Path) -> None:
+    before = names_below(tmp_path)
+    plan(data)
+    assert names_below(tmp_path) == before
+
+
+@pytest.mark.parametrize(
+    ("config", "error", "message"),
+    [
+        (
+            TrainConfig(batch_size=51),
+            ConfigError,
+            "batch_size=51 is more than the 50 training rows. Choose a smaller one.",
+        ),
+        (
+            TrainConfig(batch_size=32, validation_fraction=0.4),
+            ConfigError,
+            "batch_size=32 is more than the 30 training rows.",
+        ),
+        (
+            TrainConfig(batch_size=8, steps_per_epoch=7),
+            ConfigError,
+            "steps_per_epoch=7 is more than the data gives: 50 training rows are 6 batches of 8. "
+            "Give more epochs instead.",
+        ),
+        (TrainConfig(model="small_cnn"), ModelError, "Unknown model 'small_cnn'. Did you mean 'small-cnn'?"),
+        (TrainConfig(split="training"), DatasetError, "no split 'training'. Did you mean 'train'?"),
+    ],
+)
+def test_config_that_the_data_cannot_serve_is_refused(
+    data: str, config: TrainConfig, error: type[CnnlibError], message: str
+) -> None:
+    with pytest.raises(error) as raised:
+        plan(data, config)
+    assert message in str(raised.value)
+
+
+def test_batch_of_all_rows_and_every_step_are_accepted(data: str) -> None:
+    assert plan(data, TrainConfig(batch_size=50)).steps_per_epoch == 1
+    assert plan(data, TrainConfig(batch_size=8, steps_per_epoch=6)).steps_per_epoch == 6
+
+
+@pytest.mark.parametrize("name", ["", ".hidden", "-flag", "a/b", "../up", "two words", "a@best", "ü", "a\n"])
+def test_name_that_is_no_folders_name_is_refused(data: str, name: str) -> None:
+    with pytest.raises(ConfigError, match="A run's name is letters, digits"):
+        plan(data, name=name)
+
+
+@pytest.mark.parametrize("name", ["seed", "2026-11-22", "A_b.c-1", "7"])
+def test_ordinary_names_are_accepted(data: str, name: str) -> None:
+    assert plan(data, name=name).run.endswith(f"/runs/{name}")
+
+
+def test_missing_data_set_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(DatasetError, match="No data set at"):
+        plan(str(tmp_path / "nothing"))
+
+
+def test_damaged_shard_is_found_before_anything_starts(data: str) -> None:
+    path = Path(data, "train", "part-00002.parquet")
+    path.write_bytes(path.read_bytes()[:-1])
+    with pytest.raises(DatasetError, match=r"train/part-00002\.parquet do not match the manifest"):
+        plan(data)
+
+
+def start_run(data: str, config: TrainConfig = CONFIG, epochs_done: int = 1) -> str:
+    """Leaves what a run of this config leaves after some epochs."""
+    planned = plan(data, config)
+    write_run_record(planned.run, config, planned.manifest.fingerprint)
+    for epoch in range(1, epochs_done + 1):
+        write_checkpoint_without_model(planned.run, epoch)
+    return planned.run
+
+
+def test_run_continues_from_its_last_checkpoint(data: str) -> None:
+    start_run(data, epochs_done=1)
+    assert (plan(data).done_epochs, plan(data).finished) == (1, False)
+
+
+@pytest.mark.parametrize("epochs_done", [2, 3])
+def test_run_with_all_its_epochs_is_finished(data: str, epochs_done: int) -> None:
+    start_run(data, epochs_done=epochs_done)
+    assert (plan(data).done_epochs, plan(data).finished) == (epochs_done, True)
+
+
+def test_run_that_never_saved_begins_again(data: str) -> None:
+    start_run(data, epochs_done=0)
+    assert (plan(data).done_epochs, plan(data).finished) == (0, False)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"epochs": 9},
+        {"workers": 2},
+        {"gpus_per_worker": 1},
+        {"loop": LoopConfig(steps_per_call=3, log_every_steps=1)},
+        {"cluster": ClusterConfig(max_failures=0)},
+    ],
+    ids=str,
+)
+def test_how_far_and_how_fast_may_change(data: str, changes: dict[str, Any]) -> None:
+    start_run(data)
+    assert plan(data, dataclasses.replace(CONFIG, **changes)).done_epochs == 1
+
+
+@pytest.mark.parametrize(
+    ("changes", "told"),
+    [
+        ({"model": "dnn"}, "model: seed-cnn then, dnn now"),
+        ({"batch_size": 4}, "batch_size: 8 then, 4 now"),
+        ({"learning_rate": 0.5}, "learning_rate: 0.001 then, 0.5 now"),
+        ({"seed": 1}, "seed: 0 then, 1 now"),
+        ({"steps_per_epoch": 3}, "steps_per_epoch: None then, 3 now"),
+        ({"validation_fraction": 0.1}, "validation_fraction: 0.0 then, 0.1 now"),
+        ({"split": "test"}, "split: train then, test now"),
+        ({"optimizer": OptimizerConfig(name="sgd")}, "'name': 'sgd'"),
+        ({"seed": 1, "model": "dnn"}, "model: seed-cnn then, dnn now; seed: 0 then, 1 now"),
+    ],
+    ids=str,
+)
+def test_what_is_computed_may_not_change(data: str, changes: dict[str, Any], told: str) -> None:
+    start_run(data)
+    with pytest.raises(ConflictError) as raised:
+        plan(data, dataclasses.replace(CONFIG, **changes))
+    assert told in str(raised.value)
+    assert "Choose another --name, or give the same flags to continue it." in str(raised.value)
+
+
+def test_every_setting_is_known_to_change_the_result_or_not_to() -> None:
+    free = {"epochs", "workers", "gpus_per_worker", "cluster", "loop"}
+    bound = {
+        "model", "batch_size", "learning_rate", "seed", "steps_per_epoch", "validation_fraction", "split",
+        "optimizer",
+    }  # fmt: skip
+    assert launch._MAY_CHANGE == free
+    assert set(to_dict(CONFIG)) == free | bound
+
+
+def test_another_data_set_may_not_continue_a_run(data: str, tmp_path: Path) -> None:
+    start_run(data)
+    other = str(tmp_path / "other")
+    write_dataset_without_ray(other, make_source(seed=1))
+    with pytest.raises(ConflictError, match=r"another config \(the data set is another\)"):
+        plan(other)
+
+
+def test_copy_of_the_data_set_elsewhere_may(data: str, tmp_path: Path) -> None:
+    start_run(data)
+    copy = str(tmp_path / "copy")
+    write_dataset_without_ray(copy)
+    assert plan(copy).done_epochs == 1
+
+
+def test_result_of_a_run_names_what_it_left(data: str) -> None:
+    run = start_run(data, epochs_done=2)
+    told = launch.result(plan(data))
+    last = runs.list_checkpoints(run)[-1]
+    assert told == {
+        "run": run,
+        "model": "seed-cnn",
+        "epochs": 2,
+        "checkpoint": last.uri,
+        "checkpoint_digest": last.digest,
+        "history": f"{run}/history.parquet",
+        "learning_curves": f"{run}/learning-curves.png",
+        "figures": {},
+    }
+
+
+def test_result_of_a_run_that_left_nothing_says_so(data: str) -> None:
+    told = launch.result(plan(data))
+    assert (told["epochs"], told["checkpoint"], told["checkpoint_digest"]) == (0, None, None)
+
+
+def test_unreadable_checkpoint_stops_the_plan(data: str) -> None:
+    run = start_run(data)
+    write_checkpoint_without_model(run, 2, checkpoint_version=99)
+    with pytest.raises(CheckpointError, match="has checkpoint_version 99"):
+        plan(data)
+
+
+# What --dry-run does beside planning: it builds the model, here, without a GPU.
+
+
+@pytest.mark.usefixtures("strategy")
+@pytest.mark.parametrize(("model", "parameters"), [("seed-cnn", 37_995), ("tests.models:build_linear", 195)])
+def test_model_is_tried_for_this_data(data: str, model: str, parameters: int) -> None:
+    planned = plan(data, dataclasses.replace(CONFIG, model=model))
+    assert check_model(planned) == parameters
+    assert os.environ["CUDA_VISIBLE_DEVICES"] == "-1"
+
+
+@pytest.mark.usefixtures("strategy")
+def test_model_that_does_not_fit_the_data_is_refused(data: str) -> None:
+    planned = plan(data, dataclasses.replace(CONFIG, model="tests.models:build_eleven_classes"))
+    with pytest.raises(ModelError, match=r"does not fit the number of classes.*\(None, 4\), expected \(None, 3\)"):
+        check_model(planned)
