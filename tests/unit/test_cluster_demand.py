@@ -21,7 +21,9 @@ def demand(count: int, cpus: int = 1, gpus: int = 0) -> Demand:
     return Demand(what="workers", count=count, cpus=cpus, gpus=gpus)
 
 
-def set_nodes(monkeypatch: pytest.MonkeyPatch, *nodes: dict[str, float], limits: dict[str, int] | None = None) -> None:
+def set_nodes(
+    monkeypatch: pytest.MonkeyPatch, *nodes: dict[str, float], limits: dict[str, int] | None = None
+) -> None:
     """A cluster of these machines; `alive: 0` is one that died."""
     listed = [{"Alive": node.pop("alive", 1) == 1, "Resources": node} for node in map(dict, nodes)]
     monkeypatch.setattr(ray, "nodes", lambda: listed)
@@ -97,10 +99,10 @@ def test_errors_that_point_at_each_other_end_the_search() -> None:
 
 
 def test_class_that_ray_derived_from_ours_is_not_taken_for_ours() -> None:
-    class Derived(CnnlibError):
+    class DerivedError(CnnlibError):
         pass
 
-    assert find_own_error(Derived("made elsewhere")) is None
+    assert find_own_error(DerivedError("made elsewhere")) is None
 
 
 # Whether a demand fits. One CPU must stay free, for the tasks that read.
@@ -153,7 +155,9 @@ def test_demand_that_never_fits_fails_at_once_and_says_what_there_is(monkeypatch
 def test_demand_beyond_what_the_cluster_may_grow_to_fails_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     set_nodes(monkeypatch, {"CPU": 1}, limits={"CPU": 8, "GPU": 0})
     for wanted in (demand(4, cpus=2), demand(1, gpus=1)):
-        with pytest.raises(ResourceError, match=r"1 machine \(1 CPU\), and may grow to \{'CPU': 8, 'GPU': 0\}"):
+        with pytest.raises(
+            ResourceError, match=r"1 machine \(1 CPU\), and may grow to \{'CPU': 8, 'GPU': 0\}"
+        ):
             cluster._check_demand(wanted, wait_s=600)
 
 
@@ -176,7 +180,10 @@ def test_cluster_that_does_not_grow_in_time_is_asked_by_the_job_itself(
     monkeypatch.setattr(cluster.time, "monotonic", lambda: next(clock))
     monkeypatch.setattr(cluster.time, "sleep", lambda _: None)
     cluster._check_demand(demand(2), wait_s=20)
-    assert 'asking the autoscaler for 2 workers of 1 CPU each" has="1 machine (1 CPU)"' in capsys.readouterr().err
+    assert (
+        'asking the autoscaler for 2 workers of 1 CPU each" has="1 machine (1 CPU)"'
+        in capsys.readouterr().err
+    )
 
 
 # Which cluster.
@@ -203,7 +210,9 @@ def test_local_cluster_has_a_cpu_for_readers_and_ends_with_the_job(
     assert ray_calls[0]["num_cpus"] == 5
     assert ray_calls[0]["include_dashboard"] is False
     assert ray_calls[1:] == [{}]
-    assert 'note="4 workers of 1 CPU each on 2 cores: they share them and take turns"' in capsys.readouterr().err
+    assert (
+        'note="4 workers of 1 CPU each on 2 cores: they share them and take turns"' in capsys.readouterr().err
+    )
 
 
 def test_local_cluster_ends_when_the_job_fails(

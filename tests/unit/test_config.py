@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import dataclasses
 import inspect
+import itertools
 import json
 import math
 from typing import Any
@@ -46,7 +47,11 @@ def test_defaults_are_a_config_that_works(cls: type) -> None:
         (TrainConfig, {"learning_rate": math.inf}, "learning_rate must be above 0. Received inf."),
         (TrainConfig, {"gpus_per_worker": 2}, "gpus_per_worker must be 0 or 1. Received 2."),
         (TrainConfig, {"validation_fraction": 0.6}, "validation_fraction must lie in 0..0.5. Received 0.6."),
-        (TrainConfig, {"validation_fraction": -0.1}, "validation_fraction must lie in 0..0.5. Received -0.1."),
+        (
+            TrainConfig,
+            {"validation_fraction": -0.1},
+            "validation_fraction must lie in 0..0.5. Received -0.1.",
+        ),
         (TrainConfig, {"validation_fraction": math.nan}, "validation_fraction must lie in 0..0.5."),
         (OptimizerConfig, {"momentum": 1.5}, "optimizer.momentum must lie in 0..1. Received 1.5."),
         (OptimizerConfig, {"weight_decay": -1.0}, "optimizer.weight_decay must lie in 0..1. Received -1.0."),
@@ -126,7 +131,9 @@ def test_config_survives_json() -> None:
         }
     )
     assert rebuilt == train
-    assert EvaluateConfig(**json.loads(json.dumps(to_dict(EvaluateConfig(top_k=5))))) == EvaluateConfig(top_k=5)
+    assert EvaluateConfig(**json.loads(json.dumps(to_dict(EvaluateConfig(top_k=5))))) == EvaluateConfig(
+        top_k=5
+    )
 
 
 @pytest.mark.parametrize("cls", CONFIGS)
@@ -134,8 +141,10 @@ def test_every_setting_explains_itself_in_help(cls: type) -> None:
     (body,) = (node.body for node in ast.parse(inspect.getsource(cls)).body if isinstance(node, ast.ClassDef))
     explained = [
         field.target.id
-        for field, text in zip(body, body[1:], strict=False)
-        if isinstance(field, ast.AnnAssign) and isinstance(field.target, ast.Name) and isinstance(text, ast.Expr)
+        for field, text in itertools.pairwise(body)
+        if isinstance(field, ast.AnnAssign)
+        and isinstance(field.target, ast.Name)
+        and isinstance(text, ast.Expr)
     ]
     groups = {"optimizer", "loop", "cluster"} if cls is TrainConfig else set()
     assert set(explained) == {field.name for field in dataclasses.fields(cls)} - groups

@@ -53,7 +53,11 @@ def test_exit_code_is_the_one_in_the_drawing(cls: type[CnnlibError]) -> None:
         raise cls("bad")
 
     tree = drawn()
-    said = {name: int(found[1]) for name, (_, text) in tree.items() if (found := re.search(r"exit code (\d)", text))}
+    said = {
+        name: int(found[1])
+        for name, (_, text) in tree.items()
+        if (found := re.search(r"exit code (\d)", text))
+    }
     assert said == {"InputError": 2, "StorageError": 1, "RowCountError": 1, "TrainingError": 1}
     name: str | None = cls.__name__
     while name is not None and name not in said:

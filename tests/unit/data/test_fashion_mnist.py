@@ -82,7 +82,7 @@ def test_given_folder_is_the_only_place_looked_at(tmp_path: Path, files: dict[st
 def test_file_with_another_digest_is_refused_by_name(tmp_path: Path, files: dict[str, bytes]) -> None:
     files["t10k-labels-idx1-ubyte"] = files["t10k-labels-idx1-ubyte"][:-1] + b"\x07"
     folder = put(tmp_path / "given", files)
-    with pytest.raises(DatasetError, match="^t10k-labels-idx1-ubyte of .* is not Fashion-MNIST's") as raised:
+    with pytest.raises(DatasetError, match=r"^t10k-labels-idx1-ubyte of .* is not Fashion-MNIST's") as raised:
         load_fashion_mnist(str(folder))
     assert fashion_mnist.SHA256["t10k-labels-idx1-ubyte"] in str(raised.value)
     assert sha256_hex(files["t10k-labels-idx1-ubyte"]) in str(raised.value)
@@ -90,9 +90,14 @@ def test_file_with_another_digest_is_refused_by_name(tmp_path: Path, files: dict
 
 
 def test_places_are_looked_at_in_the_order_that_was_promised(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, files: dict[str, bytes], capsys: pytest.CaptureFixture[str]
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    files: dict[str, bytes],
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
-    folders = [put(tmp_path / name, files) for name in ("debian", "keras/datasets/fashion-mnist", "web", "deb")]
+    folders = [
+        put(tmp_path / name, files) for name in ("debian", "keras/datasets/fashion-mnist", "web", "deb")
+    ]
     asked: list[str] = []
 
     def place(name: str, folder: Path) -> Callable[[], str]:
@@ -157,7 +162,9 @@ def test_download_with_wrong_bytes_is_not_kept(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, files: dict[str, bytes]
 ) -> None:
     _serve(monkeypatch, {f"{name}.gz": gzip.compress(data + b"!") for name, data in files.items()})
-    with pytest.raises(NotFoundError, match="Keras's download: train-images-idx3-ubyte of .* is not Fashion-"):
+    with pytest.raises(
+        NotFoundError, match=r"Keras's download: train-images-idx3-ubyte of .* is not Fashion-"
+    ):
         load_fashion_mnist()
     assert not (tmp_path / "keras").exists()
 

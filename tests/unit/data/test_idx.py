@@ -129,7 +129,12 @@ def _with_wrong_checksum(data: bytes) -> bytes:
 
 @pytest.mark.parametrize(
     "damage",
-    [lambda data: data[:-1], lambda data: data[:3], _with_wrong_checksum, lambda data: data[:10] + b"\xff" * 20],
+    [
+        lambda data: data[:-1],
+        lambda data: data[:3],
+        _with_wrong_checksum,
+        lambda data: data[:10] + b"\xff" * 20,
+    ],
     ids=["cut off", "header cut off", "wrong checksum", "no deflate stream"],
 )
 def test_damaged_gzip_file_is_refused_by_name(tmp_path: Path, damage: object) -> None:
@@ -170,7 +175,9 @@ def test_gzipped_file_is_taken_before_a_plain_one(tmp_path: Path) -> None:
     ],
     ids=["fewer labels", "labels in columns", "more images", "flat images", "5-D", "one number", "one label"],
 )
-def test_images_and_labels_that_do_not_match_are_refused(tmp_path: Path, changes: dict[str, np.ndarray]) -> None:
+def test_images_and_labels_that_do_not_match_are_refused(
+    tmp_path: Path, changes: dict[str, np.ndarray]
+) -> None:
     with pytest.raises(DatasetError, match=rf"{TRAIN_IMAGES} has the shape .*, {TRAIN_LABELS} ") as raised:
         load_idx(write(tmp_path, contents(**changes)))
     assert "Expected (n, height, width[, channels]) and (n,)." in str(raised.value)

@@ -75,7 +75,10 @@ def test_fingerprint_depends_on_everything_else(tmp_path: Path) -> None:
         dataclasses.replace(manifest, splits={"train": train}),
         dataclasses.replace(
             manifest,
-            splits={**manifest.splits, "train": dataclasses.replace(train, shards=(shard, *train.shards[1:]))},
+            splits={
+                **manifest.splits,
+                "train": dataclasses.replace(train, shards=(shard, *train.shards[1:])),
+            },
         ),
     ]
     assert len({each.fingerprint for each in [manifest, *others]}) == 6
@@ -125,7 +128,9 @@ def test_unknown_format_version_is_refused(dataset: Path) -> None:
         "an unknown entry",
     ],
 )  # fmt: skip
-def test_manifest_that_is_not_whole_is_refused(dataset: Path, change: Callable[[dict[str, Any]], None]) -> None:
+def test_manifest_that_is_not_whole_is_refused(
+    dataset: Path, change: Callable[[dict[str, Any]], None]
+) -> None:
     edit(dataset, change)
     with pytest.raises(DatasetError, match="is not whole"):
         load_manifest(str(dataset))
@@ -152,7 +157,9 @@ def test_shards_that_match_pass(dataset: Path) -> None:
 def test_missing_shard_is_found_before_anything_starts(dataset: Path) -> None:
     manifest = load_manifest(str(dataset))
     (dataset / "train" / "part-00003.parquet").unlink()
-    with pytest.raises(DatasetError, match=r"train/part-00003\.parquet is in the manifest but not in storage"):
+    with pytest.raises(
+        DatasetError, match=r"train/part-00003\.parquet is in the manifest but not in storage"
+    ):
         check_shards(str(dataset), manifest, "train")
     check_shards(str(dataset), manifest, "test")
 
@@ -166,7 +173,9 @@ def _flip_last_byte(path: Path) -> None:
 def test_shard_with_one_wrong_bit_is_refused(dataset: Path) -> None:
     manifest = load_manifest(str(dataset))
     _flip_last_byte(dataset / "train" / "part-00001.parquet")
-    with pytest.raises(DatasetError, match=r"the bytes of train/part-00001\.parquet do not match the manifest"):
+    with pytest.raises(
+        DatasetError, match=r"the bytes of train/part-00001\.parquet do not match the manifest"
+    ):
         check_shards(str(dataset), manifest, "train")
     with pytest.raises(DatasetError, match="do not match the manifest"):
         read_shard(str(dataset), manifest.split("train").shards[1])
@@ -190,9 +199,7 @@ def test_big_split_has_only_its_sizes_checked_before_the_start(
         check_shards(str(dataset), manifest, "train")
 
 
-@given(
-    sizes=st.lists(st.integers(0, 7), max_size=8), start=st.integers(0, 60), stop=st.integers(0, 60)
-)
+@given(sizes=st.lists(st.integers(0, 7), max_size=8), start=st.integers(0, 60), stop=st.integers(0, 60))
 def test_slices_of_shards_hold_exactly_the_rows_asked_for(sizes: list[int], start: int, stop: int) -> None:
     shards = [Shard(name=f"{index}", rows=rows, bytes=0, sha256="") for index, rows in enumerate(sizes)]
     positions = [(index, row) for index, rows in enumerate(sizes) for row in range(rows)]

@@ -52,7 +52,9 @@ def test_planned_shards_cover_every_row_once_in_order(num_rows: int, shard_bytes
     plan = _plan_split(source, "train", shard_bytes)
     rows = [row for item in plan for row in range(item["start"], item["stop"])]
     assert rows == list(range(num_rows))
-    assert [item["name"] for item in plan] == [f"train/part-{index:05d}.parquet" for index in range(len(plan))]
+    assert [item["name"] for item in plan] == [
+        f"train/part-{index:05d}.parquet" for index in range(len(plan))
+    ]
 
 
 def test_split_without_rows_is_refused() -> None:
@@ -99,7 +101,9 @@ def test_shards_and_preview_of_a_dead_attempt_are_no_conflict(tmp_path: Path) ->
         (["a", "b", "c"], r"something else: .*/a and 2 more\."),
     ],
 )
-def test_output_that_holds_something_else_is_a_conflict(tmp_path: Path, names: list[str], message: str) -> None:
+def test_output_that_holds_something_else_is_a_conflict(
+    tmp_path: Path, names: list[str], message: str
+) -> None:
     for name in names:
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).write_text("precious")

@@ -84,7 +84,7 @@ def plain_keras(path: Path, input_shape: tuple[int, ...] = SHAPE, scale: float =
     model.compile(
         loss=keras.losses.SparseCategoricalCrossentropy(from_logits=logits),
         metrics=["accuracy"],
-        jit_compile=False,
+        run_eagerly=True,  # nothing to compile: it is quicker for so few rows
     )
     images = ROWS.images.reshape(-1, *input_shape) / 255.0 * scale
     loss, accuracy = model.evaluate(images, ROWS.labels, verbose=0)
@@ -141,7 +141,7 @@ def test_wrong_pixel_range_gives_other_counts(tmp_path: Path) -> None:
     assert score(path, "0-255").confusion != score(path, "0-1").confusion
 
 
-@pytest.mark.parametrize("batch_size", [1, 7, 115, 230, 1000])
+@pytest.mark.parametrize("batch_size", [1, 7, 1000])
 def test_batch_size_changes_no_count(tmp_path: Path, batch_size: int) -> None:
     path = save(nearest_pattern(), tmp_path)
     few = Rows(ids=ROWS.ids[:23], images=ROWS.images[:23], labels=ROWS.labels[:23])
@@ -170,7 +170,8 @@ def test_one_pass_scores_every_model_under_its_own_index(tmp_path: Path) -> None
     assert columns[TARGET].tolist() == [0, 1, 2]
     assert (columns[STARTED] <= columns[ENDED]).all()
     by_target = [
-        ScoreSums.from_columns({name: values[[index]] for name, values in columns.items()}) for index in range(3)
+        ScoreSums.from_columns({name: values[[index]] for name, values in columns.items()})
+        for index in range(3)
     ]
     assert [sums.rows for sums in by_target] == [230] * 3
     assert by_target[0].confusion == by_target[2].confusion
@@ -226,7 +227,10 @@ def _dense(input_shape: tuple[int, ...] = SHAPE, classes: int = CLASSES) -> kera
 @pytest.mark.parametrize(
     ("build", "message"),
     [
-        (lambda: _dense(classes=10), r"fit the number of classes\. Received a model with output \(None, 10\), .*\(None, 3\)"),
+        (
+            lambda: _dense(classes=10),
+            r"fit the number of classes\. Received a model with output \(None, 10\), .*\(None, 3\)",
+        ),
         (lambda: _dense(classes=2), "does not fit the number of classes"),
         (lambda: _dense((8, 8, 3)), "does not take this data set's images"),
         (lambda: _dense((65,)), r"Received a model with input \(None, 65\), expected \(None, 8, 8, 1\)"),
@@ -257,9 +261,13 @@ def test_file_that_changed_since_it_was_found_is_refused(tmp_path: Path) -> None
 
 @pytest.mark.parametrize("value", [math.nan, math.inf])
 @pytest.mark.parametrize("activation", ["softmax", None])
-def test_model_whose_training_diverged_is_refused(tmp_path: Path, value: float, activation: str | None) -> None:
+def test_model_whose_training_diverged_is_refused(
+    tmp_path: Path, value: float, activation: str | None
+) -> None:
     model = nearest_pattern(activation=activation)
     kernel, bias = model.layers[-1].get_weights()
     kernel[3, 1] = value
     model.layers[-1].set_weights([kernel, bias])
-    assert_refused(save(model, tmp_path), ModelError, "gives values that are not finite: its training diverged")
+    assert_refused(
+        save(model, tmp_path), ModelError, "gives values that are not finite: its training diverged"
+    )

@@ -100,7 +100,9 @@ def test_report_is_named_by_what_changes_its_numbers(run: str, manifest: Manifes
     assert len({name, *others}) == 7
 
 
-def test_report_is_not_named_by_what_changes_only_the_speed_or_the_place(run: str, manifest: Manifest) -> None:
+def test_report_is_not_named_by_what_changes_only_the_speed_or_the_place(
+    run: str, manifest: Manifest
+) -> None:
     target = find_target(run, None)
     names = {
         target.report_id(EvaluateConfig(), "/data", manifest),

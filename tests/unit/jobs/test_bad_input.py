@@ -110,22 +110,43 @@ TRAIN_CASES = [
     (f"{TRAIN} --loop.steps-per-call 0", "loop.steps_per_call must be at least 1."),
     (f"{TRAIN} --split tset", "The data set has no split 'tset'. Did you mean 'test'?"),
     (f"{TRAIN} --name ../up", "A run's name is letters, digits"),
-    (f"{TRAIN} --name seed --seed 1", "The run {world}/runs/seed exists with another config (seed: 0 then, 1 now)."),
+    (
+        f"{TRAIN} --name seed --seed 1",
+        "The run {world}/runs/seed exists with another config (seed: 0 then, 1 now).",
+    ),
     (f"{TRAIN} --name seed --data other", "exists with another config (the data set is another)."),
 ]
 EVALUATE_CASES = [
     (EVALUATE, "Expected either --checkpoint or --pending. Received neither."),
-    (f"{EVALUATE} --checkpoint runs/seed --pending runs", "Expected either --checkpoint or --pending. Received both."),
+    (
+        f"{EVALUATE} --checkpoint runs/seed --pending runs",
+        "Expected either --checkpoint or --pending. Received both.",
+    ),
     (f"{EVALUATE} --checkpoint runs/sed", "{world}/runs/sed has no checkpoint. Expected a run (RUNS/NAME)"),
-    (f"{EVALUATE} --checkpoint runs/seed@7", "has no checkpoint '7'. Expected last, best or one of the epochs 1."),
+    (
+        f"{EVALUATE} --checkpoint runs/seed@7",
+        "has no checkpoint '7'. Expected last, best or one of the epochs 1.",
+    ),
     (f"{EVALUATE} --checkpoint runs/seed/checkpoints/epoch-0002", "epoch-0002 is not a whole checkpoint"),
     (f"{EVALUATE} --checkpoint yours.keras", "There is nothing at {world}/yours.keras."),
     (f"{EVALUATE} --checkpoint s3://bucket/m.keras", "No usable credentials for s3://bucket/m.keras"),
     (f"{EVALUATE} --checkpoint mine.keras --data nothing", "No data set at {world}/nothing"),
-    (f"{EVALUATE} --checkpoint mine.keras --data damaged", "test/part-00000.parquet is in the manifest but not in"),
-    (f"{EVALUATE} --checkpoint mine.keras --split tst", "The data set has no split 'tst'. Did you mean 'test'?"),
-    (f"{EVALUATE} --checkpoint mine.keras --reports s3://bucket/r", "No usable credentials for s3://bucket/r/.probe"),
-    (f"{EVALUATE} --checkpoint mine.keras --reports file", "A file and a folder are mixed up at {world}/file"),
+    (
+        f"{EVALUATE} --checkpoint mine.keras --data damaged",
+        "test/part-00000.parquet is in the manifest but not in",
+    ),
+    (
+        f"{EVALUATE} --checkpoint mine.keras --split tst",
+        "The data set has no split 'tst'. Did you mean 'test'?",
+    ),
+    (
+        f"{EVALUATE} --checkpoint mine.keras --reports s3://bucket/r",
+        "No usable credentials for s3://bucket/r:",
+    ),
+    (
+        f"{EVALUATE} --checkpoint mine.keras --reports file",
+        "A file and a folder are mixed up at {world}/file",
+    ),
     (f"{EVALUATE} --checkpoint mine.keras --top-k 0", "top_k must be at least 1. Received 0."),
     (f"{EVALUATE} --pending s3://bucket/runs", "No usable credentials for s3://bucket/runs"),
 ]
@@ -173,17 +194,17 @@ def test_bad_input_is_one_line_and_nothing_is_written(
         (train, f"{TRAIN} --batchsize 8", "--batch-size"),
         (train, f"{TRAIN} --loop.step-per-call 2", "--loop.steps-per-call"),
         (train, f"{TRAIN} --epochs many", "--epochs"),
-        (train, f"{TRAIN} --optimizer.name adma", "{adam,adamw,sgd,rmsprop}"),
+        (train, f"{TRAIN} --optimizer.name adma", "'adam'"),
         (train, "seed --runs runs", "--data"),
         (evaluate, f"{EVALUATE} --checkpont mine.keras", "--checkpoint"),
-        (evaluate, f"{EVALUATE} --pixel-range 0-2", "0-255,0-1"),
+        (evaluate, f"{EVALUATE} --pixel-range 0-2", "'0-255'"),
         (evaluate, "--checkpoint mine.keras", "--data"),
         (prepare, "idx idx --outptu new", "--output"),
         (prepare, "idx idx", "--output"),
         (prepare, "idx --output new", "DIR"),
         (prepare, "fashion-mnits --output new", "fashion-mnist"),
     ],
-    ids=str,
+    ids=lambda value: value if isinstance(value, str) else value.__name__,
 )
 def test_unknown_or_missing_flag_names_the_one_that_was_meant(
     world: Path, capsys: pytest.CaptureFixture[str], job: ModuleType, command: str, nearest: str
@@ -210,7 +231,9 @@ def test_training_without_a_recipe_lists_them(world: Path, capsys: pytest.Captur
         assert f"\n  {recipe} " in err
 
 
-def test_finished_run_needs_no_cluster_and_exits_zero(world: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_finished_run_needs_no_cluster_and_exits_zero(
+    world: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     before = contents(world)
     code, _, err = run(train, f"{TRAIN} --name seed --epochs 1", capsys)
     assert code == 0
@@ -229,7 +252,9 @@ def test_data_set_that_is_already_there_needs_no_cluster_and_exits_zero(
     assert contents(world) == before
 
 
-def test_nothing_pending_needs_no_cluster_and_exits_zero(world: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_nothing_pending_needs_no_cluster_and_exits_zero(
+    world: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     (world / "no-runs").mkdir()
     code, out, err = run(evaluate, f"{EVALUATE} --pending no-runs --json", capsys)
     assert code == 0

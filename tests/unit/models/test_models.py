@@ -166,7 +166,11 @@ def user_module(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, text: str) -> s
 @pytest.mark.parametrize(
     ("text", "function", "message"),
     [
-        ("def build_net(shape, classes): ...", "build_nit", "no function 'build_nit'. Did you mean 'build_net'?"),
+        (
+            "def build_net(shape, classes): ...",
+            "build_nit",
+            "no function 'build_nit'. Did you mean 'build_net'?",
+        ),
         ("build = 3", "build", "has no function 'build'."),
         (
             "def build(shape, classes): raise ValueError('too small')",
@@ -174,7 +178,11 @@ def user_module(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, text: str) -> s
             "failed for image_shape=(28, 28, 1), num_classes=10: ValueError: too small",
         ),
         ("def build(shape): ...", "build", "TypeError: build() takes 1 positional argument but 2 were given"),
-        ("def build(shape, classes): return None", "build", "must return a keras.Model (Keras 3, `import keras`)"),
+        (
+            "def build(shape, classes): return None",
+            "build",
+            "must return a keras.Model (Keras 3, `import keras`)",
+        ),
         ("def build(shape, classes): return None", "build", "Received builtins.NoneType."),
         ("import no_such_package_anywhere", "build", "No module named 'no_such_package_anywhere'"),
         ("def build(:", "build", "Cannot import 'model_of_a_user'"),
@@ -190,14 +198,18 @@ def test_function_of_the_users_own_that_fails_is_told_in_one_message(
     assert message in str(raised.value)
 
 
-def test_error_of_ours_in_a_users_function_is_passed_on(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    text = "from cnnlib.errors import DatasetError\ndef build(shape, classes): raise DatasetError('not for me')"
-    with pytest.raises(DatasetError, match="^not for me$"):
+def test_error_of_ours_in_a_users_function_is_passed_on(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    text = (
+        "from cnnlib.errors import DatasetError\ndef build(shape, classes): raise DatasetError('not for me')"
+    )
+    with pytest.raises(DatasetError, match=r"^not for me$"):
         build_model(f"{user_module(monkeypatch, tmp_path, text)}:build", SHAPE, CLASSES)
 
 
 def test_module_that_is_nowhere_says_where_it_must_be() -> None:
-    with pytest.raises(ModelError, match="Cannot import 'no_such.module'") as raised:
+    with pytest.raises(ModelError, match=r"Cannot import 'no_such.module'") as raised:
         build_model("no_such.module:build", SHAPE, CLASSES)
     assert "importable where the job starts and on every worker" in str(raised.value)
 
@@ -228,8 +240,14 @@ def _per_pixel() -> keras.Model:
 @pytest.mark.parametrize(
     ("build", "message"),
     [
-        (lambda: build_linear(SHAPE, 11), "Received an output of shape (None, 11), expected (None, 10): one value"),
-        (lambda: build_linear((32, 32, 3), 10), "an input of shape (None, 32, 32, 3), expected (None, 28, 28, 1)"),
+        (
+            lambda: build_linear(SHAPE, 11),
+            "Received an output of shape (None, 11), expected (None, 10): one value",
+        ),
+        (
+            lambda: build_linear((32, 32, 3), 10),
+            "an input of shape (None, 32, 32, 3), expected (None, 28, 28, 1)",
+        ),
         (_flat, "an input of shape (None, 784), expected (None, 28, 28, 1)"),
         (_two_inputs, "mine must have exactly one input tensor of known rank"),
         (_two_outputs, "mine must have exactly one output tensor of known rank"),
@@ -246,7 +264,12 @@ def test_model_that_does_not_fit_is_refused(build: Any, message: str) -> None:
 
 def test_model_for_images_of_any_size_fits() -> None:
     model = keras.Sequential(
-        [keras.Input((None, None, 1)), layers.Conv2D(4, 3), layers.GlobalAveragePooling2D(), layers.Dense(CLASSES)]
+        [
+            keras.Input((None, None, 1)),
+            layers.Conv2D(4, 3),
+            layers.GlobalAveragePooling2D(),
+            layers.Dense(CLASSES),
+        ]
     )
     check_fits(model, "mine", SHAPE, CLASSES)
 

@@ -73,7 +73,9 @@ def test_half_a_checkpoint_is_never_found(run: str) -> None:
     assert [each.epoch for each in list_checkpoints(run)] == [1, 2, 3]
     assert find_checkpoint(str(half)) is None
     assert resolve_checkpoint(run).epoch == 3
-    with pytest.raises(CheckpointError, match=r"epoch-0004 is not a whole checkpoint: it has no manifest\.json"):
+    with pytest.raises(
+        CheckpointError, match=r"epoch-0004 is not a whole checkpoint: it has no manifest\.json"
+    ):
         resolve_checkpoint(str(half))
     with pytest.raises(CheckpointError, match="has no checkpoint '4'"):
         resolve_checkpoint(f"{run}@4")
@@ -129,7 +131,9 @@ def test_run_without_checkpoints_is_refused(tmp_path: Path, name: str) -> None:
 
 def test_checkpoint_of_another_version_is_refused(run: str) -> None:
     uri = write_checkpoint_without_model(run, 4, checkpoint_version=2)
-    with pytest.raises(CheckpointError, match=r"epoch-0004 has checkpoint_version 2\. This version reads 1\."):
+    with pytest.raises(
+        CheckpointError, match=r"epoch-0004 has checkpoint_version 2\. This version reads 1\."
+    ):
         find_checkpoint(uri)
 
 

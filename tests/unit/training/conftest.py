@@ -25,7 +25,9 @@ def make_model(strategy: Any) -> Callable[..., keras.Model]:
                 [
                     keras.Input(IMAGE_SHAPE),
                     keras.layers.Rescaling(1 / 255),
-                    keras.layers.Conv2D(4, 3, activation="relu", kernel_regularizer=keras.regularizers.L2(l2)),
+                    keras.layers.Conv2D(
+                        4, 3, activation="relu", kernel_regularizer=keras.regularizers.L2(l2)
+                    ),
                     keras.layers.Flatten(),
                     keras.layers.Dense(CLASSES, activation=None if logits else "softmax"),
                 ]

@@ -199,7 +199,7 @@ def test_every_setting_is_known_to_change_the_result_or_not_to() -> None:
         "model", "batch_size", "learning_rate", "seed", "steps_per_epoch", "validation_fraction", "split",
         "optimizer",
     }  # fmt: skip
-    assert launch._MAY_CHANGE == free
+    assert free == launch._MAY_CHANGE
     assert set(to_dict(CONFIG)) == free | bound
 
 
@@ -260,5 +260,7 @@ def test_model_is_tried_for_this_data(data: str, model: str, parameters: int) ->
 @pytest.mark.usefixtures("strategy")
 def test_model_that_does_not_fit_the_data_is_refused(data: str) -> None:
     planned = plan(data, dataclasses.replace(CONFIG, model="tests.models:build_eleven_classes"))
-    with pytest.raises(ModelError, match=r"does not fit the number of classes.*\(None, 4\), expected \(None, 3\)"):
+    with pytest.raises(
+        ModelError, match=r"does not fit the number of classes.*\(None, 4\), expected \(None, 3\)"
+    ):
         check_model(planned)

@@ -41,14 +41,14 @@ def test_throughput_of_no_time_is_no_division_by_zero(clock: SimpleNamespace) ->
     assert (nothing.seconds, nothing.images_per_s, nothing.data_wait) == (0.0, 0.0, 0.0)
 
 
-def lines(every: int, calls: list[int], throughput: Throughput, capsys: pytest.CaptureFixture[str]) -> list[str]:
+def lines(
+    every: int, calls: list[int], throughput: Throughput, capsys: pytest.CaptureFixture[str]
+) -> list[str]:
     """What is logged when the calls of a run end at these steps."""
     log = LogLines(every, epochs=3)
     before = 0
     for step in calls:
-        log.update(
-            epoch=2, steps=step - before, step=step, loss=0.5, accuracy=0.8125, throughput=throughput
-        )
+        log.update(epoch=2, steps=step - before, step=step, loss=0.5, accuracy=0.8125, throughput=throughput)
         before = step
     log.close()
     captured = capsys.readouterr()
@@ -76,7 +76,11 @@ def test_line_has_everything_that_was_promised(
     ],
 )
 def test_a_line_comes_when_so_many_steps_have_passed(
-    every: int, calls: list[int], logged: list[int], throughput: Throughput, capsys: pytest.CaptureFixture[str]
+    every: int,
+    calls: list[int],
+    logged: list[int],
+    throughput: Throughput,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     written = lines(every, calls, throughput, capsys)
     assert [int(line.split("step=")[1].split()[0]) for line in written] == logged
@@ -98,7 +102,9 @@ class FakeBar:
         self.closed = True
 
 
-def test_live_bar_moves_through_the_whole_run(monkeypatch: pytest.MonkeyPatch, throughput: Throughput) -> None:
+def test_live_bar_moves_through_the_whole_run(
+    monkeypatch: pytest.MonkeyPatch, throughput: Throughput
+) -> None:
     bars: list[FakeBar] = []
     monkeypatch.setattr(tqdm_ray, "tqdm", lambda **options: bars.append(FakeBar(**options)) or bars[-1])
     live = LiveBar(total_steps=30, done_steps=10, epochs=3)

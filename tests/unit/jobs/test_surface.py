@@ -1,0 +1,193 @@
+"""What scripts rely on: flags, exit codes, object names. Whatever changes here is told in CHANGELOG."""
+
+from __future__ import annotations
+
+import importlib
+import re
+from pathlib import Path
+
+import pytest
+
+from cnnlib.storage import layout
+from jobs import cli
+
+JOBS = Path(__file__).parents[3] / "jobs"
+
+PREPARE_FLAGS = ["--output", "--shard-mib", "--json"]
+FLAGS = {
+    "prepare fashion-mnist": [*PREPARE_FLAGS, "--source"],
+    "prepare idx": [*PREPARE_FLAGS, "--class-names"],
+    "train seed": [
+        "--data",
+        "--runs",
+        "--name",
+        "--dry-run",
+        "--json",
+        "--model",
+        "--epochs",
+        "--steps-per-epoch",
+        "--batch-size",
+        "--learning-rate",
+        "--seed",
+        "--workers",
+        "--gpus-per-worker",
+        "--split",
+        "--validation-fraction",
+        "--optimizer.name",
+        "--optimizer.momentum",
+        "--optimizer.weight-decay",
+        "--loop.steps-per-call",
+        "--loop.log-every-steps",
+        "--loop.precision",
+        "--loop.jit-compile",
+        "--cluster.cpus-per-worker",
+        "--cluster.max-failures",
+        "--cluster.wait-for-resources-s",
+    ],
+    "evaluate": [
+        "--checkpoint",
+        "--pending",
+        "--data",
+        "--reports",
+        "--json",
+        "--split",
+        "--pixel-range",
+        "--outputs",
+        "--top-k",
+        "--batch-size",
+        "--actors",
+        "--gpus-per-actor",
+        "--cpus-per-actor",
+        "--predictions",
+    ],
+    "report": ["--limit", "--json"],
+    "submit": ["--address", "--submission-id", "--working-dir", "--timeout-s", "--env", "--json"],
+    "bench": ["--pairs", "--json"],
+}
+REQUIRED = {
+    "prepare fashion-mnist": {"--output"},
+    "prepare idx": {"--output"},
+    "train seed": {"--data"},
+    "evaluate": {"--data"},
+    "submit": {"--address"},
+}
+CHOICES = {
+    "train seed": {
+        "--optimizer.name": "adam,adamw,sgd,rmsprop",
+        "--loop.precision": "float32,mixed_bfloat16",
+        "--loop.jit-compile": "None,True,False",
+    },
+    "evaluate": {"--pixel-range": "None,0-255,0-1", "--outputs": "auto,probabilities,logits"},
+}
+
+
+def help_text(command: str, capsys: pytest.CaptureFixture[str]) -> str:
+    job, *words = command.split()
+    with pytest.raises(SystemExit) as stopped:
+        importlib.import_module(f"jobs.{job}").main([*words, "--help"])
+    assert stopped.value.code == 0
+    captured = capsys.readouterr()
+    assert captured.err == ""
+    return captured.out
+
+
+def entries(text: str) -> dict[str, str]:
+    """What help says of every flag: `--flag` to all up to the next one."""
+    text = re.sub("[╭│╰─╮╯]", " ", text)
+    parts = re.split(r"^ *(?:-h, )?(--[a-z][\w.-]*)", text, flags=re.MULTILINE)
+    found = dict(zip(parts[1::2], parts[2::2], strict=True))
+    assert found.pop("--help").strip()
+    return found
+
+
+def test_jobs_are_those_that_were_promised() -> None:
+    jobs = {path.stem for path in JOBS.glob("*.py") if "def main(" in path.read_text()}
+    assert jobs == {command.split()[0] for command in FLAGS}
+
+
+@pytest.mark.parametrize("command", FLAGS)
+def test_flags_of_a_job_are_those_that_were_promised(
+    command: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert list(entries(help_text(command, capsys))) == FLAGS[command]
+
+
+@pytest.mark.parametrize("command", FLAGS)
+def test_every_flag_is_required_or_tells_its_default(
+    command: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    told = {flag: " ".join(text.split()) for flag, text in entries(help_text(command, capsys)).items()}
+    required = {flag for flag, text in told.items() if "(required)" in text}
+    assert required == REQUIRED.get(command, set())
+    assert {flag for flag in set(told) - required if "(default:" not in told[flag]} == set()
+
+
+@pytest.mark.parametrize("command", CHOICES)
+def test_flags_with_choices_list_them(command: str, capsys: pytest.CaptureFixture[str]) -> None:
+    told = entries(help_text(command, capsys))
+    for flag, choices in CHOICES[command].items():
+        assert told[flag].lstrip().startswith(f"{{{choices}}}")
+
+
+@pytest.mark.parametrize("recipe", ["seed", "demo", "dnn"])
+def test_every_recipe_has_the_same_flags_with_its_own_defaults(
+    recipe: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    told = entries(help_text(f"train {recipe}", capsys))
+    assert list(told) == FLAGS["train seed"]
+    assert f"(default: {recipe})" in told["--name"]
+
+
+def test_help_of_training_lists_the_recipes(capsys: pytest.CaptureFixture[str]) -> None:
+    text = help_text("train", capsys)
+    assert re.findall(r"^ {2}(\w+) {2,}\S", text, re.MULTILINE)[:3] == ["seed", "demo", "dnn"]
+
+
+def test_exit_codes_are_those_that_were_promised() -> None:
+    codes = {name: value for name, value in vars(cli).items() if name.startswith("EXIT_")}
+    assert codes == {"EXIT_DONE": 0, "EXIT_FAILED": 1, "EXIT_BAD_INPUT": 2, "EXIT_INTERRUPTED": 130}
+    for code in codes.values():
+        assert re.search(rf"^{code} ", cli.__doc__ or "", re.MULTILINE)
+
+
+def test_objects_have_the_names_that_were_promised() -> None:
+    run, checkpoint = layout.run_uri("s3://b/runs", "seed"), layout.checkpoint_uri("s3://b/runs/seed", 7)
+    names = [
+        layout.dataset_manifest("/data"),
+        layout.dataset_preview("/data"),
+        f"/data/{layout.shard_name('train', 3)}",
+        run,
+        layout.run_record(run),
+        layout.run_history(run),
+        layout.run_learning_curves(run),
+        layout.run_checkpoints(run),
+        checkpoint,
+        *(
+            f"{checkpoint}/{name}"
+            for name in (layout.CHECKPOINT_MODEL, layout.CHECKPOINT_STATE, layout.MANIFEST)
+        ),
+        *(layout.report_table("/reports", table, "0a1b") for table in layout.REPORT_TABLES),
+        layout.report_manifests("/reports"),
+        layout.report_manifest("/reports", "0a1b"),
+        f"{layout.report_predictions('/reports', '0a1b')}/{layout.predictions_part(3, 12)}",
+    ]
+    assert names == [
+        "/data/manifest.json",
+        "/data/preview.png",
+        "/data/train/part-00003.parquet",
+        "s3://b/runs/seed",
+        "s3://b/runs/seed/run.json",
+        "s3://b/runs/seed/history.parquet",
+        "s3://b/runs/seed/learning-curves.png",
+        "s3://b/runs/seed/checkpoints",
+        "s3://b/runs/seed/checkpoints/epoch-0007",
+        "s3://b/runs/seed/checkpoints/epoch-0007/model.keras",
+        "s3://b/runs/seed/checkpoints/epoch-0007/state.npz",
+        "s3://b/runs/seed/checkpoints/epoch-0007/manifest.json",
+        "/reports/overall/0a1b.parquet",
+        "/reports/per_class/0a1b.parquet",
+        "/reports/confusion/0a1b.parquet",
+        "/reports/manifests",
+        "/reports/manifests/0a1b.json",
+        "/reports/predictions/0a1b/part-00003-000000000012.parquet",
+    ]
