@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 import ray
+from ray.autoscaler.sdk import request_resources
 
 from cnnlib.errors import CnnlibError, ResourceError
 from cnnlib.local_ray import ADDRESS_VARIABLE, in_local_mode
@@ -54,10 +55,10 @@ def connect(demand: Demand, wait_s: float = 0.0) -> Iterator[None]:
 
     Args:
         demand: what the job will ask for; checked before anything is started.
-        wait_s: how long to wait for an autoscaling cluster to grow, in seconds.
+        wait_s: how long to wait for the cluster to grow to the demand, in seconds; 0: not at all.
 
     Raises:
-        ResourceError: the cluster can never hold the demand, or there is no cluster at the address.
+        ResourceError: the cluster cannot hold the demand, or there is no cluster at the address.
     """
     with _local_cluster(demand) if in_local_mode() else _given_cluster():
         _check_demand(demand, wait_s)
@@ -117,20 +118,31 @@ def _given_cluster() -> Iterator[None]:
 
 
 def _check_demand(demand: Demand, wait_s: float) -> None:
+    if _fits(demand):
+        return
+    if wait_s and _grows_to(demand, wait_s):
+        return
+    raise ResourceError(
+        f"The cluster cannot give {demand}, with one CPU left to read the data. It has {_describe_nodes()}"
+        f"{f' after {wait_s:g} s' if wait_s else ''}. Ask for fewer or smaller ones, add machines, or, where "
+        "the cluster grows by itself, give it the time to: --cluster.wait-for-resources-s (jobs.evaluate: --wait-for-resources-s)."
+    )
+
+
+def _grows_to(demand: Demand, wait_s: float) -> bool:
+    """Asks the cluster's autoscaler for the demand, if it has one, and waits; True once it is there."""
+    bundle = {"CPU": demand.cpus} | ({"GPU": demand.gpus} if demand.gpus else {})
+    log_event("cluster", note=f"waiting for {demand}", has=_describe_nodes(), at_most_s=wait_s)
+    request_resources(bundles=[*[bundle] * demand.count, {"CPU": _READER_CPUS}])
     deadline = time.monotonic() + wait_s
-    while not _fits(demand):
-        limits = ray._private.state.state.get_max_resources_from_cluster_config()
-        if limits is None or not _within(demand, limits):
-            raise ResourceError(
-                f"The cluster can never give {demand}, with one CPU left to read the data. It has {_describe_nodes()}"
-                f"{'' if limits is None else f', and may grow to {limits}'}. "
-                "Ask for fewer or smaller ones, or add machines."
-            )
-        if time.monotonic() >= deadline:
-            # Ray's autoscaler acts on requests, not on this check: let the job ask.
-            log_event("cluster", note=f"asking the autoscaler for {demand}", has=_describe_nodes())
-            return
-        time.sleep(_POLL_S)
+    try:
+        while time.monotonic() < deadline:
+            if _fits(demand):
+                return True
+            time.sleep(_POLL_S)
+        return _fits(demand)
+    finally:
+        request_resources(bundles=[])  # the job's own demand holds the machines from here on
 
 
 def _fits(demand: Demand) -> bool:
@@ -143,11 +155,6 @@ def _fits(demand: Demand) -> bool:
 def _bundles_on(node: dict[str, float], demand: Demand) -> int:
     by_cpu = node.get("CPU", 0) // demand.cpus
     return int(min(by_cpu, node.get("GPU", 0) // demand.gpus) if demand.gpus else by_cpu)
-
-
-def _within(demand: Demand, limits: dict[str, int]) -> bool:
-    enough_cpus = limits.get("CPU", 0) > demand.count * demand.cpus
-    return enough_cpus and limits.get("GPU", 0) >= demand.count * demand.gpus
 
 
 def _describe_nodes() -> str:

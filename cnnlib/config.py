@@ -61,8 +61,8 @@ class ClusterConfig:
     """CPU cores and TensorFlow threads of a worker. None: the machine's cores shared out locally, 1 on a cluster."""
     max_failures: int = 2
     """How often Ray restarts the workers, from the last checkpoint, before the run fails."""
-    wait_for_resources_s: float = 600.0
-    """How long to wait for an autoscaling cluster to grow, in seconds. A cluster that cannot grow fails at once."""
+    wait_for_resources_s: float = 0.0
+    """How long to wait for a cluster that grows by itself, in seconds. 0: one that is too small is an error at once."""
 
     def __post_init__(self) -> None:
         if self.cpus_per_worker is not None:
@@ -137,6 +137,8 @@ class EvaluateConfig:
     """GPUs of one predictor, 0 or 1."""
     cpus_per_actor: int | None = None
     """CPU cores and TensorFlow threads of a predictor. None: the machine's cores shared out locally, 1 on a cluster."""
+    wait_for_resources_s: float = 0.0
+    """How long to wait for a cluster that grows by itself, in seconds. 0: one that is too small is an error at once."""
     predictions: bool = False
     """Store every row's label, prediction and probability too."""
 
@@ -146,6 +148,7 @@ class EvaluateConfig:
         _check_at_least("actors", self.actors, 1)
         if self.cpus_per_actor is not None:
             _check_at_least("cpus_per_actor", self.cpus_per_actor, 1)
+        _check_range("wait_for_resources_s", self.wait_for_resources_s, 0.0, math.inf)
         if self.gpus_per_actor not in (0, 1):
             raise ConfigError(f"gpus_per_actor must be 0 or 1. Received {self.gpus_per_actor}.")
 

@@ -111,7 +111,7 @@ def evaluate(plan: EvaluationPlan) -> list[WrittenReport]:
     cpus = cluster.share_cores(config.actors, config.cpus_per_actor)
     demand = cluster.Demand(what="predictors", count=config.actors, cpus=cpus, gpus=config.gpus_per_actor)
     written = []
-    with cluster.connect(demand):
+    with cluster.connect(demand, config.wait_for_resources_s):
         for first in range(0, len(plan.missing), _TARGETS_PER_PASS):
             written += _evaluate_together(plan, plan.missing[first : first + _TARGETS_PER_PASS], cpus)
     return written

@@ -11,6 +11,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,7 @@ from infra.local_s3 import LocalS3Server
 from tests.fashion import write_tiny_idx
 
 _START_TIMEOUT_S = 120
+_START_ATTEMPTS = 4
 _CPUS = 6  # more than there are cores: workers, readers and predictors take turns
 
 
@@ -43,8 +45,6 @@ class Cluster:
 def cluster(tmp_path_factory: pytest.TempPathFactory, s3_server: LocalS3Server) -> Iterator[Cluster]:
     """A real head of its own, with token authentication, whose workers can reach the S3 server."""
     home = tmp_path_factory.mktemp("home")
-    gcs_port, dashboard_port = _free_port(), _free_port()
-    address = f"127.0.0.1:{gcs_port}"
     own = {
         "HOME": str(home),
         "RAY_AUTH_MODE": "token",
@@ -52,40 +52,14 @@ def cluster(tmp_path_factory: pytest.TempPathFactory, s3_server: LocalS3Server) 
         "RAY_USAGE_STATS_ENABLED": "0",
         "PYTHONPATH": os.getcwd(),
     }
-    ports = [
-        "--port",
-        str(gcs_port),
-        "--dashboard-host",
-        "127.0.0.1",
-        "--dashboard-port",
-        str(dashboard_port),
-    ]
-    command = [
-        str(Path(sys.executable).parent / "ray"),
-        "start",
-        "--head",
-        "--block",
-        "--disable-usage-stats",
-    ]
-    process = subprocess.Popen(
-        [*command, "--node-ip-address", "127.0.0.1", "--num-cpus", str(_CPUS), *ports],
-        env={**_without_aws(), **own, **s3_server.environment()},
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-        start_new_session=True,
-    )
+    environment = {**_without_aws(), **own, **s3_server.environment()}
+    process, gcs_port, dashboard_port = _start_head(home / "head.log", environment)
     try:
-        _wait_until_ready(process, dashboard_port)
         client = {name: own[name] for name in ("RAY_AUTH_MODE", "RAY_AUTH_TOKEN", "HOME")}
-        yield Cluster(address=address, dashboard_url=f"http://127.0.0.1:{dashboard_port}", environment=client)
+        address, dashboard_url = f"127.0.0.1:{gcs_port}", f"http://127.0.0.1:{dashboard_port}"
+        yield Cluster(address=address, dashboard_url=dashboard_url, environment=client)
     finally:
-        # By its own handle: `ray stop` would stop every cluster of this machine.
-        os.killpg(process.pid, signal.SIGTERM)
-        try:
-            process.wait(timeout=20)
-        except subprocess.TimeoutExpired:
-            os.killpg(process.pid, signal.SIGKILL)
-            process.wait()
+        _stop_head(process)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -155,13 +129,43 @@ def _without_aws() -> dict[str, str]:
     return kept | {"AWS_EC2_METADATA_DISABLED": "true"}
 
 
-def _wait_until_ready(process: subprocess.Popen[bytes], port: int) -> None:
-    deadline = time.monotonic() + _START_TIMEOUT_S
-    while time.monotonic() < deadline:
-        if process.poll() is not None:
-            raise RuntimeError(f"ray start ended with exit code {process.returncode}")
-        with socket.socket() as probe:
-            if probe.connect_ex(("127.0.0.1", port)) == 0:
-                return
-        time.sleep(0.5)
-    raise TimeoutError(f"no Ray head within {_START_TIMEOUT_S} s")
+def _start_head(log: Path, environment: dict[str, str]) -> tuple[subprocess.Popen[bytes], int, int]:
+    """Starts a head; returns it with its GCS's and its dashboard's port."""
+    for _ in range(_START_ATTEMPTS):
+        gcs_port, dashboard_port, agent_port = _free_port(), _free_port(), _free_port()
+        ports = {
+            "port": gcs_port,
+            "dashboard-port": dashboard_port,
+            # It takes submitted jobs. Its usual port may be another Ray's of this machine.
+            "dashboard-agent-listen-port": agent_port,
+        }
+        flags = ["--head", "--block", "--disable-usage-stats", f"--num-cpus={_CPUS}"]
+        flags += ["--node-ip-address=127.0.0.1", "--dashboard-host=127.0.0.1"]
+        flags += [f"--{name}={port}" for name, port in ports.items()]
+        with log.open("wb") as output:
+            process = subprocess.Popen(
+                [str(Path(sys.executable).parent / "ray"), "start", *flags],
+                env=environment,
+                stdout=output,
+                stderr=output,
+                start_new_session=True,
+            )
+        deadline = time.monotonic() + _START_TIMEOUT_S
+        # An open port proves nothing: Ray gives up when an agent has not come within 15 s, as on a busy machine.
+        while process.poll() is None and time.monotonic() < deadline:
+            if b"Ray runtime started" in log.read_bytes():
+                return process, gcs_port, dashboard_port
+            time.sleep(0.5)
+        _stop_head(process)
+    raise RuntimeError(
+        f"No Ray head after {_START_ATTEMPTS} attempts: {log.read_text(errors='replace')[-2000:]}"
+    )
+
+
+def _stop_head(process: subprocess.Popen[bytes]) -> None:
+    # By its own handle: `ray stop` would stop every cluster of this machine.
+    for number in (signal.SIGTERM, signal.SIGKILL):
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, number)
+        with suppress(subprocess.TimeoutExpired):
+            process.wait(timeout=5)

@@ -58,6 +58,7 @@ FLAGS = {
         "--actors",
         "--gpus-per-actor",
         "--cpus-per-actor",
+        "--wait-for-resources-s",
         "--predictions",
     ],
     "report": ["--limit", "--json"],
