@@ -122,10 +122,11 @@ def _check_demand(demand: Demand, wait_s: float) -> None:
         return
     if wait_s and _grows_to(demand, wait_s):
         return
+    waited = f" after {wait_s:g} s" if wait_s else ""
     raise ResourceError(
-        f"The cluster cannot give {demand}, with one CPU left to read the data. It has {_describe_nodes()}"
-        f"{f' after {wait_s:g} s' if wait_s else ''}. Ask for fewer or smaller ones, add machines, or, where "
-        "the cluster grows by itself, give it the time to: --cluster.wait-for-resources-s (jobs.evaluate: --wait-for-resources-s)."
+        f"The cluster cannot give {demand}, with one CPU left to read the data. It has {_describe_nodes()}{waited}. "
+        "Ask for fewer or smaller ones, add machines, or, where the cluster grows by itself, give it the time to: "
+        "--cluster.wait-for-resources-s (jobs.evaluate: --wait-for-resources-s)."
     )
 
 
