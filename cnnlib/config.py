@@ -14,6 +14,7 @@ from typing import Any, Literal
 from cnnlib.errors import ConfigError
 
 OptimizerName = Literal["adam", "adamw", "sgd", "rmsprop"]
+Schedule = Literal["constant", "cosine"]
 Precision = Literal["float32", "mixed_bfloat16"]
 PixelRange = Literal["0-255", "0-1"]
 Outputs = Literal["auto", "probabilities", "logits"]
@@ -25,6 +26,8 @@ class OptimizerConfig:
 
     name: OptimizerName = "adam"
     """A Keras optimizer, with Keras's defaults for what is not given here."""
+    schedule: Schedule = "constant"
+    """How the learning rate goes on: cosine falls to 0 over the run (Loshchilov and Hutter 2017, without restarts)."""
     momentum: float = 0.0
     """Momentum of sgd and rmsprop."""
     weight_decay: float = 0.0
@@ -84,7 +87,7 @@ class TrainConfig:
     batch_size: int = 32
     """Rows of one step over all workers together (the global batch)."""
     learning_rate: float = 1e-3
-    """Learning rate, constant."""
+    """Learning rate, at first or throughout: see --optimizer.schedule."""
     seed: int = 0
     """Seed of the weights, the row order and every random layer."""
     workers: int = 1

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from cnnlib.config import TrainConfig
+from cnnlib.config import OptimizerConfig, TrainConfig
 from cnnlib.errors import ConfigError, nearest
 
 
@@ -30,8 +30,9 @@ RECIPES: dict[str, Recipe] = {
             epochs=2,
             steps_per_epoch=468,
             batch_size=64,
-            learning_rate=2e-3,
+            learning_rate=4e-3,
             workers=2,
+            optimizer=OptimizerConfig(schedule="cosine"),
         ),
     ),
     "dnn": Recipe(

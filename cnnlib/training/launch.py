@@ -222,10 +222,12 @@ def _check_continues(
     if record is None:
         return
     then, now = record["config"], to_dict(config)
+    # A schedule over the whole run is another one where the run is longer.
+    may_change = _MAY_CHANGE - ({"epochs"} if config.optimizer.schedule != "constant" else set())
     changed = [
         f"{key}: {then.get(key)} then, {now[key]} now"
         for key in now
-        if key not in _MAY_CHANGE and then.get(key) != now[key]
+        if key not in may_change and then.get(key) != now[key]
     ]
     if record["dataset_fingerprint"] != manifest.fingerprint:
         changed.append("the data set is another")

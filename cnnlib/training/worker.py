@@ -54,9 +54,8 @@ class WorkerTask:
 
 def train_worker(task: WorkerTask) -> None:
     """Trains this worker's part of the run, from its last checkpoint to its last epoch."""
-    logging.getLogger("ray.train").setLevel(
-        logging.WARNING
-    )  # it would repeat every report, from every worker
+    # It would repeat every report, from every worker.
+    logging.getLogger("ray.train.v2._internal.execution.context").setLevel(logging.WARNING)
     context = ray.train.get_context()
     rank, workers = context.get_world_rank(), context.get_world_size()
     reading = _read_in_background(task)  # rows arrive while TensorFlow is imported
@@ -148,7 +147,9 @@ def _build_trainee(task: WorkerTask, strategy: tf.distribute.Strategy) -> _Train
         model = build_model(config.model, shape, task.manifest.num_classes)
         if not model.trainable_variables:
             raise ModelError(f"{config.model} has nothing to train: no trainable weights.")
-        optimizer = build_optimizer(config.optimizer, config.learning_rate)
+        optimizer = build_optimizer(
+            config.optimizer, config.learning_rate, total_steps=config.epochs * task.steps_per_epoch
+        )
         optimizer.build(model.trainable_variables)
     from_logits = not gives_probabilities(model)
     on_gpu = bool(tf.config.list_logical_devices("GPU"))

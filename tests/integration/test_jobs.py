@@ -46,6 +46,10 @@ class BucketForDuckdb(ArrowFSWrapper):
 
     protocol = "bucket"
 
+    @classmethod
+    def _strip_protocol(cls, path: str) -> str:
+        return path.removeprefix("bucket://")
+
 
 @dataclass(frozen=True, kw_only=True)
 class Story:

@@ -34,6 +34,7 @@ FLAGS = {
         "--split",
         "--validation-fraction",
         "--optimizer.name",
+        "--optimizer.schedule",
         "--optimizer.momentum",
         "--optimizer.weight-decay",
         "--loop.steps-per-call",
@@ -75,6 +76,7 @@ REQUIRED = {
 CHOICES = {
     "train seed": {
         "--optimizer.name": "adam,adamw,sgd,rmsprop",
+        "--optimizer.schedule": "constant,cosine",
         "--loop.precision": "float32,mixed_bfloat16",
         "--loop.jit-compile": "None,True,False",
     },
