@@ -30,7 +30,7 @@ RECIPES: dict[str, Recipe] = {
             epochs=2,
             steps_per_epoch=468,
             batch_size=64,
-            learning_rate=4e-3,
+            learning_rate=2e-3,
             workers=2,
             optimizer=OptimizerConfig(schedule="cosine"),
         ),

@@ -87,7 +87,7 @@ def plain_keras(path: Path, input_shape: tuple[int, ...] = SHAPE, scale: float =
         run_eagerly=True,  # nothing to compile: it is quicker for so few rows
     )
     images = ROWS.images.reshape(-1, *input_shape) / 255.0 * scale
-    loss, accuracy = model.evaluate(images, ROWS.labels, verbose=0)
+    loss, accuracy = model.evaluate(images, ROWS.labels, batch_size=len(ROWS), verbose=0)
     return loss, round(accuracy * len(ROWS))
 
 

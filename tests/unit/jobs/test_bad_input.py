@@ -41,13 +41,13 @@ def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     idx/ four IDX files; few/ the same with too few labels; torn/ with a torn gzip file; full/ somebody's notes;
     file a file; runs/seed a run of the seed recipe with batch 8 and one epoch done; mine.keras a file.
     """
-    manifest = write_dataset_without_ray(str(tmp_path / "data"))
-    write_dataset_without_ray(str(tmp_path / "damaged"))
+    manifest = write_dataset_without_ray(str(tmp_path / "data"), shard_rows=25)
+    write_dataset_without_ray(str(tmp_path / "damaged"), shard_rows=25)
     shard = tmp_path / "damaged" / "train" / "part-00001.parquet"
     shard.write_bytes(shard.read_bytes()[:-1])
     test_shard = tmp_path / "damaged" / "test" / "part-00000.parquet"
     test_shard.unlink()
-    write_dataset_without_ray(str(tmp_path / "other"), make_source(seed=1))
+    write_dataset_without_ray(str(tmp_path / "other"), make_source(seed=1), shard_rows=25)
     for folder, labels in (("idx", 4), ("few", 3), ("torn", 4)):
         _write_idx(tmp_path / folder, labels)
     torn = tmp_path / "torn" / file_names()[0]
