@@ -87,7 +87,7 @@ class TrainConfig:
     batch_size: int = 32
     """Rows of one step over all workers together (the global batch)."""
     learning_rate: float = 1e-3
-    """Learning rate, at first or throughout: see --optimizer.schedule."""
+    """Learning rate: throughout, or where the schedule of the optimizer begins."""
     seed: int = 0
     """Seed of the weights, the row order and every random layer."""
     workers: int = 1

@@ -121,7 +121,12 @@ def test_configs_are_immutable_and_take_keywords_only(cls: type) -> None:
 def test_config_survives_json() -> None:
     train = TrainConfig(model="dnn", optimizer=OptimizerConfig(name="sgd", momentum=0.9))
     document = json.loads(json.dumps(to_dict(train)))
-    assert document["optimizer"] == {"name": "sgd", "momentum": 0.9, "weight_decay": 0.0}
+    assert document["optimizer"] == {
+        "name": "sgd",
+        "schedule": "constant",
+        "momentum": 0.9,
+        "weight_decay": 0.0,
+    }
     rebuilt = TrainConfig(
         **{
             **document,

@@ -97,7 +97,7 @@ def help_text(command: str, capsys: pytest.CaptureFixture[str]) -> str:
 def entries(text: str) -> dict[str, str]:
     """What help says of every flag: `--flag` to all up to the next one."""
     text = re.sub("[╭│╰─╮╯]", " ", text)
-    parts = re.split(r"^ *(?:-h, )?(--[a-z][\w.-]*)", text, flags=re.MULTILINE)
+    parts = re.split(r"^ {1,3}(?:-h, )?(--[a-z][\w.-]*)", text, flags=re.MULTILINE)
     found = dict(zip(parts[1::2], parts[2::2], strict=True))
     assert found.pop("--help").strip()
     return found

@@ -193,6 +193,14 @@ def test_what_is_computed_may_not_change(data: str, changes: dict[str, Any], tol
     assert "Choose another --name, or give the same flags to continue it." in str(raised.value)
 
 
+def test_length_of_a_run_may_not_change_where_its_schedule_goes_by_it(data: str) -> None:
+    cosine = dataclasses.replace(CONFIG, optimizer=OptimizerConfig(schedule="cosine"))
+    start_run(data, cosine)
+    assert plan(data, dataclasses.replace(cosine, workers=2)).done_epochs == 1
+    with pytest.raises(ConflictError, match="epochs: 2 then, 3 now"):
+        plan(data, dataclasses.replace(cosine, epochs=3))
+
+
 def test_every_setting_is_known_to_change_the_result_or_not_to() -> None:
     free = {"epochs", "workers", "gpus_per_worker", "cluster", "loop"}
     bound = {
