@@ -35,6 +35,10 @@ class OptimizerConfig:
 
     def __post_init__(self) -> None:
         _check_range("optimizer.momentum", self.momentum, 0.0, 1.0)
+        if self.momentum and self.name in ("adam", "adamw"):
+            raise ConfigError(
+                f"optimizer.momentum is for sgd and rmsprop. Received {self.momentum} with {self.name}."
+            )
         _check_range("optimizer.weight_decay", self.weight_decay, 0.0, 1.0)
 
 

@@ -77,8 +77,16 @@ def table_to_rows(table: pa.Table, image_shape: ImageShape) -> Rows:
 
 
 def images_to_numpy(column: pa.ChunkedArray, image_shape: ImageShape) -> npt.NDArray[np.uint8]:
-    """The image column as uint8 [rows, height, width, channels]."""
+    """The image column as uint8 [rows, height, width, channels].
+
+    Raises:
+        DatasetError: its images have another number of bytes.
+    """
     size = int(np.prod(image_shape))
+    if column.type != pa.binary(size):
+        raise DatasetError(
+            f"A shard's images are {column.type}. Expected {size} bytes each, the shape {image_shape}."
+        )
     chunks = [_chunk_to_numpy(chunk, size) for chunk in column.chunks if len(chunk)]
     flat = chunks[0] if len(chunks) == 1 else np.concatenate([np.empty((0, size), np.uint8), *chunks])
     return flat.reshape(-1, *image_shape)

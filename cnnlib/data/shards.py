@@ -163,4 +163,6 @@ def _preview(source: Source) -> bytes:
 
     split = next(iter(source.splits.values()))
     rows = split.read(0, min(PREVIEW_ROWS, len(split)))
-    return preview_png(rows.images, rows.labels, source.class_names)
+    # A picture is grey or RGB: of two channels the first, of four or more the first three.
+    channels = 3 if source.image_shape[2] >= 3 else 1
+    return preview_png(rows.images[..., :channels], rows.labels, source.class_names)

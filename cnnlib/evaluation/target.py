@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from cnnlib.config import EvaluateConfig, PixelRange
 from cnnlib.data.manifest import Manifest
+from cnnlib.errors import NotFoundError
 from cnnlib.reports.facts import ReportSubject, report_id
 from cnnlib.storage import files, publish
 from cnnlib.storage.runs import Checkpoint, list_checkpoints, list_runs, resolve_checkpoint
@@ -77,8 +78,15 @@ def find_target(name: str, pixel_range: PixelRange | None) -> Target:
 
 
 def find_all_targets(runs_uri: str, pixel_range: PixelRange | None) -> list[Target]:
-    """Every whole checkpoint of every run below a folder, by run and epoch."""
-    checkpoints = [checkpoint for run in list_runs(runs_uri) for checkpoint in list_checkpoints(run)]
+    """Every whole checkpoint of every run below a folder, by run and epoch.
+
+    Raises:
+        NotFoundError: there is no run below it: a schedule with a typo would be silent for ever.
+    """
+    runs = list_runs(runs_uri)
+    if not runs:
+        raise NotFoundError(f"{runs_uri} holds no run. Expected the --runs folder of jobs.train.")
+    checkpoints = [checkpoint for run in runs for checkpoint in list_checkpoints(run)]
     return [_from_checkpoint(checkpoint, pixel_range) for checkpoint in checkpoints]
 
 

@@ -65,8 +65,10 @@ def plan_run(config: TrainConfig, dataset_uri: str, runs_uri: str, name: str) ->
         InputError: the config, the data, the storage, or a run of that name with another config.
     """
     check_model_name(config.model)
-    if not _NAME.fullmatch(name):
-        raise ConfigError(f"A run's name is letters, digits, '.', '_' and '-'. Received {name!r}.")
+    if not _NAME.fullmatch(name) or layout.find_epoch(name) is not None:
+        raise ConfigError(
+            f"A run's name is letters, digits, '.', '_' and '-', and not a checkpoint's. Received {name!r}."
+        )
     manifest = load_manifest(dataset_uri)
     train_rows = _count_train_rows(config, manifest)
     steps = _steps(config, train_rows)

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from cnnlib.data.shards import _plan_split, _rows_per_shard, check_output
 from cnnlib.data.sources.source import Source, SourceSplit
-from cnnlib.errors import AccessError, ConflictError, DatasetError, InputError
+from cnnlib.errors import ConflictError, DatasetError, InputError
 from tests.datasets import make_source, write_dataset_without_ray
 
 MIB = 2**20
@@ -116,8 +116,3 @@ def test_output_below_a_file_is_refused(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(InputError, match="A file and a folder are mixed up"):
         check_output(make_source(), str(tmp_path / "file" / "dataset"))
-
-
-def test_output_on_s3_without_credentials_is_refused() -> None:
-    with pytest.raises(AccessError, match=r"No usable credentials for s3://bucket/dataset/manifest\.json"):
-        check_output(make_source(), "s3://bucket/dataset")

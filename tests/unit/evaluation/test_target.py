@@ -82,7 +82,8 @@ def test_all_whole_checkpoints_of_all_runs_are_found_in_order(run: str) -> None:
     write_checkpoint_without_model(str(runs / "no-record"), 1)
     found = [(target.run, target.epoch) for target in find_all_targets(str(runs), None)]
     assert found == [("dnn", 1), ("seed", 1), ("seed", 2)]
-    assert find_all_targets(str(runs / "nowhere"), None) == []
+    with pytest.raises(NotFoundError, match="nowhere holds no run"):
+        find_all_targets(str(runs / "nowhere"), None)
 
 
 def test_report_is_named_by_what_changes_its_numbers(run: str, manifest: Manifest, tmp_path: Path) -> None:

@@ -110,6 +110,11 @@ TRAIN_CASES = [
     (f"{TRAIN} --loop.steps-per-call 0", "loop.steps_per_call must be at least 1."),
     (f"{TRAIN} --split tset", "The data set has no split 'tset'. Did you mean 'test'?"),
     (f"{TRAIN} --name ../up", "A run's name is letters, digits"),
+    (f"{TRAIN} --name epoch-0001", "and not a checkpoint's. Received 'epoch-0001'."),
+    (
+        f"{TRAIN} --optimizer.momentum 0.5",
+        "optimizer.momentum is for sgd and rmsprop. Received 0.5 with adam.",
+    ),
     (
         f"{TRAIN} --name seed --seed 1",
         "The run {world}/runs/seed exists with another config (seed: 0 then, 1 now).",
@@ -118,6 +123,7 @@ TRAIN_CASES = [
 ]
 EVALUATE_CASES = [
     (EVALUATE, "Expected either --checkpoint or --pending. Received neither."),
+    (f"{EVALUATE} --pending nowhere", "nowhere holds no run."),
     (
         f"{EVALUATE} --checkpoint runs/seed --pending runs",
         "Expected either --checkpoint or --pending. Received both.",
@@ -129,7 +135,6 @@ EVALUATE_CASES = [
     ),
     (f"{EVALUATE} --checkpoint runs/seed/checkpoints/epoch-0002", "epoch-0002 is not a whole checkpoint"),
     (f"{EVALUATE} --checkpoint yours.keras", "There is nothing at {world}/yours.keras."),
-    (f"{EVALUATE} --checkpoint s3://bucket/m.keras", "No usable credentials for s3://bucket/m.keras"),
     (f"{EVALUATE} --checkpoint mine.keras --data nothing", "No data set at {world}/nothing"),
     (
         f"{EVALUATE} --checkpoint mine.keras --data damaged",
@@ -148,7 +153,6 @@ EVALUATE_CASES = [
         "A file and a folder are mixed up at {world}/file",
     ),
     (f"{EVALUATE} --checkpoint mine.keras --top-k 0", "top_k must be at least 1. Received 0."),
-    (f"{EVALUATE} --pending s3://bucket/runs", "No usable credentials for s3://bucket/runs"),
 ]
 PREPARE_CASES = [
     ("fashion-mnist --output new --source nothing", "{world}/nothing has neither train-images-idx3-ubyte.gz nor"),
@@ -255,8 +259,10 @@ def test_data_set_that_is_already_there_needs_no_cluster_and_exits_zero(
 def test_nothing_pending_needs_no_cluster_and_exits_zero(
     world: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    (world / "no-runs").mkdir()
-    code, out, err = run(evaluate, f"{EVALUATE} --pending no-runs --json", capsys)
+    write_run_record(
+        str(world / "started" / "first"), TrainConfig(), "0" * 64
+    )  # a run before its first checkpoint
+    code, out, err = run(evaluate, f"{EVALUATE} --pending started --json", capsys)
     assert code == 0
     assert '"reports": []' in out
     assert "checkpoints=0 to_score=0" in err
