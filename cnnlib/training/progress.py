@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import time
 from typing import Any, Protocol
 
@@ -109,7 +110,9 @@ class LiveBar:
             f"{throughput.images_per_s:,.0f} images/s, {throughput.data_wait:.0%} waiting for data"
         )
         self._bar.update(steps)
+        sys.stdout.flush()  # Ray reads the bar from there, and a worker's stdout is buffered
 
     def close(self) -> None:
         """Takes the bar off the terminal."""
         self._bar.close()
+        sys.stdout.flush()

@@ -206,12 +206,11 @@ def load_history(run: str) -> list[EpochRecord]:
 
 
 def _build_progress(task: WorkerTask, done_epochs: int) -> Any:
-    from cnnlib.training.progress import LiveBar, LogLines
+    from cnnlib.training.progress import LogLines
 
-    epochs, steps = task.config.epochs, task.steps_per_epoch
-    if task.live:
-        return LiveBar(epochs * steps, done_epochs * steps, epochs)
-    return LogLines(task.config.loop.log_every_steps, epochs)
+    # Lines on a terminal too: Ray did not carry LiveBar from the worker to the driver's terminal when tried.
+    del done_epochs
+    return LogLines(task.config.loop.log_every_steps, task.config.epochs)
 
 
 def _silent() -> Any:
