@@ -66,7 +66,7 @@ def train_worker(task: WorkerTask) -> None:
         _describe_model(task.config.model, trainee.model)
     history = _resume(task, trainee)
     share = _Share.deal(task, reading.result(), rank, workers)
-    progress = _build_progress(task, done_epochs=len(history)) if rank == 0 else _silent()
+    progress = _build_progress(task) if rank == 0 else _silent()
 
     for epoch in range(len(history) + 1, task.config.epochs + 1):
         record = _train_epoch(task, trainee, share, strategy, epoch, history, progress)
@@ -205,11 +205,10 @@ def load_history(run: str) -> list[EpochRecord]:
         return []
 
 
-def _build_progress(task: WorkerTask, done_epochs: int) -> Any:
+def _build_progress(task: WorkerTask) -> Any:
     from cnnlib.training.progress import LogLines
 
     # Lines on a terminal too: Ray did not carry LiveBar from the worker to the driver's terminal when tried.
-    del done_epochs
     return LogLines(task.config.loop.log_every_steps, task.config.epochs)
 
 
