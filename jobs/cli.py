@@ -9,6 +9,7 @@
 from __future__ import annotations
 
 import json as json_text
+import os
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import redirect_stdout
@@ -130,6 +131,11 @@ def show(*renderables: RenderableType) -> None:
     for renderable in renderables:
         console.print(renderable)
         console.print()
+
+
+def has_terminal() -> bool:
+    """True where a person watches stderr: a terminal that says how wide it is, or nothing can be drawn on it."""
+    return sys.stderr.isatty() and os.get_terminal_size(sys.stderr.fileno()).columns > 0
 
 
 def _complain(problem: Exception | str) -> None:

@@ -5,7 +5,6 @@ The same command again continues the run from its last checkpoint; a finished ru
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any
@@ -16,7 +15,7 @@ from cnnlib.config import TrainConfig
 from cnnlib.log import log_event
 from cnnlib.recipes import Recipe
 from cnnlib.storage.uri import normalize_uri
-from jobs.cli import exit_with, parse_args, pick_recipe, run_job
+from jobs.cli import exit_with, has_terminal, parse_args, pick_recipe, run_job
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -71,7 +70,7 @@ def _train(args: Args) -> dict[str, Any]:
     if plan.finished:
         log_event("run", note="finished already; nothing to train", run=plan.run, epochs=plan.done_epochs)
         return {"status": "finished before", **launch.result(plan)}
-    launch.train(plan, live=sys.stderr.isatty())
+    launch.train(plan, live=has_terminal())
     return {"status": "finished", **launch.result(plan)}
 
 

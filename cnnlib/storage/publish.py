@@ -81,22 +81,6 @@ def publish_files(folder_uri: str, files: Mapping[str, Path], manifest: Mapping[
     return write_manifest(manifest_uri, manifest)
 
 
-def publish_bytes(objects: Mapping[str, bytes], manifest_uri: str, manifest: Mapping[str, Any]) -> bool:
-    """Creates objects (URI to bytes), then their manifest; whatever exists is adopted as it is.
-
-    For names that determine their content. A crash between two lines leaves objects without a manifest; the
-    next attempt's would be the same, so it keeps them, and an object that a reader has seen never changes.
-
-    Returns:
-        True if this call wrote the manifest, False if one was there: the result to use is the stored one.
-    """
-    if find_size(manifest_uri) is not None:
-        return False
-    for uri, data in objects.items():
-        create_bytes(uri, data)
-    return create_bytes(manifest_uri, canonical_json(manifest))
-
-
 def canonical_json(document: Mapping[str, Any]) -> bytes:
     r"""Returns the one JSON text of a document: keys sorted, two spaces, UTF-8, a newline at the end.
 

@@ -57,7 +57,6 @@ def run_epoch(
         rows = steps * batch_size
         progress.update(
             epoch=epoch,
-            steps=call_steps,
             step=first_step + steps,
             loss=float(sums[0]) / rows,
             accuracy=float(sums[1]) / rows,

@@ -41,10 +41,8 @@ class Throughput:
 class Progress(Protocol):
     """Told of every call's end."""
 
-    def update(
-        self, *, epoch: int, steps: int, step: int, loss: float, accuracy: float, throughput: Throughput
-    ) -> None:
-        """Steps more are done; `step` in all; loss and accuracy are the epoch's so far."""
+    def update(self, *, epoch: int, step: int, loss: float, accuracy: float, throughput: Throughput) -> None:
+        """`step` steps of the run are done; loss and accuracy are the epoch's so far."""
 
     def close(self) -> None:
         """The run is over."""
@@ -68,11 +66,8 @@ class LogLines:
         self._epochs = epochs
         self._next = every
 
-    def update(
-        self, *, epoch: int, steps: int, step: int, loss: float, accuracy: float, throughput: Throughput
-    ) -> None:
+    def update(self, *, epoch: int, step: int, loss: float, accuracy: float, throughput: Throughput) -> None:
         """Writes a line when `every` steps have passed since the last."""
-        del steps
         if step < self._next:
             return
         self._next = (step // self._every + 1) * self._every
@@ -91,25 +86,21 @@ class LogLines:
 
 
 class LiveBar:
-    """A progress bar on the driver's terminal: Ray carries it there from the worker."""
+    """A progress bar on the driver's terminal: Ray carries it there from the worker's stdout."""
 
-    def __init__(self, total_steps: int, done_steps: int, epochs: int) -> None:
+    def __init__(self, total_steps: int, epochs: int) -> None:
         from ray.experimental import tqdm_ray
 
         self._epochs = epochs
         self._bar = tqdm_ray.tqdm(total=total_steps, unit="step", desc="training")
-        self._bar.update(done_steps)
 
-    def update(
-        self, *, epoch: int, steps: int, step: int, loss: float, accuracy: float, throughput: Throughput
-    ) -> None:
-        """Moves the bar."""
-        del step
+    def update(self, *, epoch: int, step: int, loss: float, accuracy: float, throughput: Throughput) -> None:
+        """Moves the bar to `step`."""
+        self._bar.n = step  # before the text: one message carries both, and a second within 1 s is dropped
         self._bar.set_description(
             f"epoch {epoch}/{self._epochs} loss {loss:.3f} accuracy {accuracy:.3f} "
             f"{throughput.images_per_s:,.0f} images/s, {throughput.data_wait:.0%} waiting for data"
         )
-        self._bar.update(steps)
         sys.stdout.flush()  # Ray reads the bar from there, and a worker's stdout is buffered
 
     def close(self) -> None:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 import ray.train
+from ray.train.v2._internal.execution.context import logger as report_logger
 
 from cnnlib.config import TrainConfig, to_dict
 from cnnlib.data import ingest
@@ -54,8 +55,7 @@ class WorkerTask:
 
 def train_worker(task: WorkerTask) -> None:
     """Trains this worker's part of the run, from its last checkpoint to its last epoch."""
-    # It would repeat every report, from every worker.
-    logging.getLogger("ray.train.v2._internal.execution.context").setLevel(logging.WARNING)
+    report_logger.setLevel(logging.WARNING)  # it would repeat every report, from every worker
     context = ray.train.get_context()
     rank, workers = context.get_world_rank(), context.get_world_size()
     reading = _read_in_background(task)  # rows arrive while TensorFlow is imported
@@ -206,9 +206,10 @@ def load_history(run: str) -> list[EpochRecord]:
 
 
 def _build_progress(task: WorkerTask) -> Any:
-    from cnnlib.training.progress import LogLines
+    from cnnlib.training.progress import LiveBar, LogLines
 
-    # Lines on a terminal too: Ray did not carry LiveBar from the worker to the driver's terminal when tried.
+    if task.live:
+        return LiveBar(task.config.epochs * task.steps_per_epoch, task.config.epochs)
     return LogLines(task.config.loop.log_every_steps, task.config.epochs)
 
 

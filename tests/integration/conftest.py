@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 import os
+import pty
 import secrets
 import signal
 import socket
 import subprocess
 import sys
+import termios
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
@@ -79,16 +81,38 @@ def run_job(
     job: str, arguments: Sequence[str], environment: dict[str, str], timeout_s: float = 300
 ) -> JobResult:
     """Runs `python -m jobs.<job>` as a user does, in a process of its own, with --json."""
-    done = subprocess.run(
-        [sys.executable, "-m", f"jobs.{job}", *map(str, arguments), "--json"],
-        env={**_without_aws(), **environment},
-        capture_output=True,
-        text=True,
-        timeout=timeout_s,
-    )
-    last = (done.stdout.strip().splitlines() or ["{}"])[-1]
-    result = json.loads(last) if done.returncode == 0 else {}
-    return JobResult(code=done.returncode, result=result, stdout=done.stdout, stderr=done.stderr)
+    done = subprocess.run(**_command(job, arguments, environment), capture_output=True, timeout=timeout_s)
+    return _job_result(done.returncode, done.stdout.decode(), done.stderr.decode())
+
+
+def run_job_on_terminal(job: str, arguments: Sequence[str], environment: dict[str, str]) -> JobResult:
+    """The same with a terminal of 160 columns as stderr."""
+    ours, theirs = pty.openpty()
+    termios.tcsetwinsize(theirs, (40, 160))
+    with subprocess.Popen(
+        **_command(job, arguments, environment), stdout=subprocess.PIPE, stderr=theirs
+    ) as process:
+        os.close(theirs)
+        written = b""
+        with suppress(OSError):  # the end of a terminal is an error, when all who have it open are gone
+            while part := os.read(ours, 65536):
+                written += part
+        assert process.stdout is not None
+        stdout = process.stdout.read().decode()
+    os.close(ours)
+    return _job_result(process.returncode, stdout, written.decode())
+
+
+def _command(job: str, arguments: Sequence[str], environment: dict[str, str]) -> dict[str, Any]:
+    return {
+        "args": [sys.executable, "-m", f"jobs.{job}", *map(str, arguments), "--json"],
+        "env": {**_without_aws(), **environment},
+    }
+
+
+def _job_result(code: int, stdout: str, stderr: str) -> JobResult:
+    last = (stdout.strip().splitlines() or ["{}"])[-1]
+    return JobResult(code=code, result=json.loads(last) if code == 0 else {}, stdout=stdout, stderr=stderr)
 
 
 @pytest.fixture(scope="session")

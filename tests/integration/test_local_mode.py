@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
@@ -9,7 +10,7 @@ import pytest
 from cnnlib.reports.history import decode_history
 from cnnlib.storage import files, layout, runs
 from tests.fashion import TEST_ROWS, TRAIN_ROWS
-from tests.integration.conftest import run_job
+from tests.integration.conftest import run_job, run_job_on_terminal
 from tests.models import DIE_WHEN
 
 WORKERS, BATCH = 3, 24
@@ -43,11 +44,13 @@ def test_a_run_whose_worker_dies_continues_from_its_checkpoint(
         "tests.models:build_mortal",
     ]
     train = [*command, "--workers", WORKERS, "--batch-size", BATCH, "--epochs", 2, "--loop.steps-per-call", 5]
-    trained = run_job("train", train, environment | {DIE_WHEN: str(first)})
+    trained = run_job_on_terminal("train", train, environment | {DIE_WHEN: str(first)})
     assert trained.code == 0, trained.stderr[-6000:]
     assert "they share them and take turns" in trained.stderr
     assert "died" in {path.name for path in first.parent.iterdir()}, "no worker died, so nothing was tested"
     assert "resume" in trained.stderr
+    assert re.search(r"epoch 2/2 loss [^|]*images/s[^|]*100%\|█+\|", trained.stderr), "no progress bar"
+    assert "Reporting training result" not in trained.stderr, "Ray repeats every report"
     assert [each.epoch for each in runs.list_checkpoints(trained.result["run"])] == [1, 2]
     assert [each.rows for each in decode_history(files.read_bytes(trained.result["history"]))] == [
         STEPS * BATCH

@@ -426,52 +426,6 @@ def test_published_files_are_never_touched_again(base_uri: str, tmp_path: Path) 
     assert files.read_bytes(join_uri(base_uri, "model.keras")) == b"published"
 
 
-@pytest.mark.parametrize("num_done", [0, 1, 2])
-def test_crash_between_objects_shows_no_result_and_the_next_attempt_completes_it(
-    tmp_path: Path, num_done: int, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    objects = {str(tmp_path / "overall"): b"1", str(tmp_path / "per_class"): b"2"}
-    manifest_uri = str(tmp_path / "manifest.json")
-    done: list[str] = []
-
-    def create_then_crash(uri: str, data: bytes) -> bool:
-        if len(done) == num_done:
-            raise KeyboardInterrupt
-        done.append(uri)
-        return files.create_bytes(uri, data)
-
-    with monkeypatch.context() as crash:
-        crash.setattr(publish, "create_bytes", create_then_crash)
-        with pytest.raises(KeyboardInterrupt):
-            publish.publish_bytes(objects, manifest_uri, _MANIFEST)
-    assert done == list(objects)[:num_done]
-    assert files.find_size(manifest_uri) is None
-
-    assert publish.publish_bytes(objects, manifest_uri, _MANIFEST) is True
-    assert {uri: files.read_bytes(uri) for uri in objects} == objects
-
-
-def test_second_publisher_adopts_what_the_first_published(base_uri: str) -> None:
-    uri, manifest_uri = join_uri(base_uri, "overall"), join_uri(base_uri, "manifest.json")
-    assert publish.publish_bytes({uri: b"first"}, manifest_uri, {"writer": 1}) is True
-    assert publish.publish_bytes({uri: b"second"}, manifest_uri, {"writer": 2}) is False
-    assert files.read_bytes(uri) == b"first"
-    assert publish.read_manifest(manifest_uri) == {"writer": 1}
-
-
-def test_exactly_one_of_many_publishers_publishes(base_uri: str) -> None:
-    uri, manifest_uri = join_uri(base_uri, "overall"), join_uri(base_uri, "manifest.json")
-    with ThreadPoolExecutor(4) as pool:
-        published = list(
-            pool.map(
-                lambda writer: publish.publish_bytes({uri: b"same"}, manifest_uri, {"writer": writer}),
-                range(4),
-            )
-        )
-    assert published.count(True) == 1
-    assert publish.read_manifest(manifest_uri) == {"writer": published.index(True)}
-
-
 _JSON = st.recursive(
     st.none()
     | st.booleans()

@@ -22,6 +22,7 @@ from cnnlib.evaluation.predictor import ENDED, STARTED, TARGET, Predictor, Predi
 from cnnlib.evaluation.target import Target, find_target
 from cnnlib.metrics.confusion import ScoreSums
 from tests.datasets import make_source
+from tests.models import build_two_inputs, build_two_outputs
 from tests.unit.conftest import THREADS
 
 pytestmark = pytest.mark.usefixtures("strategy")
@@ -212,17 +213,6 @@ def _unbuilt() -> keras.Model:
     return keras.Sequential([layers.Flatten(), layers.Dense(CLASSES)])
 
 
-def _two_inputs() -> keras.Model:
-    inputs = [keras.Input(SHAPE), keras.Input(SHAPE)]
-    return keras.Model(inputs, layers.Dense(CLASSES)(layers.Flatten()(layers.Concatenate()(inputs))))
-
-
-def _two_outputs() -> keras.Model:
-    inputs = keras.Input(SHAPE)
-    flat = layers.Flatten()(inputs)
-    return keras.Model(inputs, [layers.Dense(CLASSES)(flat), layers.Dense(1)(flat)])
-
-
 def _dense(input_shape: tuple[int, ...] = SHAPE, classes: int = CLASSES) -> keras.Model:
     return keras.Sequential([keras.Input(input_shape), layers.Flatten(), layers.Dense(classes)])
 
@@ -237,8 +227,8 @@ def _dense(input_shape: tuple[int, ...] = SHAPE, classes: int = CLASSES) -> kera
         (lambda: _dense(classes=2), "does not fit the number of classes"),
         (lambda: _dense((8, 8, 3)), "does not take this data set's images"),
         (lambda: _dense((65,)), r"Received a model with input \(None, 65\), expected \(None, 8, 8, 1\)"),
-        (_two_inputs, "does not take this data set's images"),
-        (_two_outputs, "does not fit the number of classes"),
+        (lambda: build_two_inputs(SHAPE, CLASSES), "does not take this data set's images"),
+        (lambda: build_two_outputs(SHAPE, CLASSES), "does not fit the number of classes"),
         (_unbuilt, "does not take this data set's images. Received a model with input None"),
     ],
 )

@@ -20,7 +20,7 @@ from cnnlib.models.registry import (
     is_registered,
     model_names,
 )
-from tests.models import build_linear
+from tests.models import build_linear, build_two_inputs, build_two_outputs
 
 pytestmark = pytest.mark.usefixtures("strategy")
 
@@ -214,17 +214,6 @@ def test_module_that_is_nowhere_says_where_it_must_be() -> None:
     assert "importable where the job starts and on every worker" in str(raised.value)
 
 
-def _two_inputs() -> keras.Model:
-    inputs = [keras.Input(SHAPE), keras.Input(SHAPE)]
-    return keras.Model(inputs, layers.Dense(CLASSES)(layers.Flatten()(layers.Concatenate()(inputs))))
-
-
-def _two_outputs() -> keras.Model:
-    inputs = keras.Input(SHAPE)
-    flat = layers.Flatten()(inputs)
-    return keras.Model(inputs, [layers.Dense(CLASSES)(flat), layers.Dense(1)(flat)])
-
-
 def _flat() -> keras.Model:
     return keras.Sequential([keras.Input((784,)), layers.Dense(CLASSES)])
 
@@ -249,8 +238,8 @@ def _per_pixel() -> keras.Model:
             "an input of shape (None, 32, 32, 3), expected (None, 28, 28, 1)",
         ),
         (_flat, "an input of shape (None, 784), expected (None, 28, 28, 1)"),
-        (_two_inputs, "mine must have exactly one input tensor of known rank"),
-        (_two_outputs, "mine must have exactly one output tensor of known rank"),
+        (lambda: build_two_inputs(SHAPE, CLASSES), "mine must have exactly one input tensor of known rank"),
+        (lambda: build_two_outputs(SHAPE, CLASSES), "mine must have exactly one output tensor of known rank"),
         (_unbuilt, "mine must have exactly one input tensor of known rank. Received None."),
         (_per_pixel, "an output of shape (None, 28, 28, 10), expected (None, 10)"),
     ],
