@@ -65,6 +65,17 @@ def connect(demand: Demand, wait_s: float = 0.0) -> Iterator[None]:
         yield
 
 
+def memory_per_worker(demand: Demand) -> int:
+    """Bytes of memory for each of the processes where most of them share one machine; call it while connected."""
+    nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
+    shares = [
+        node.get("memory", 0) / min(demand.count, _bundles_on(node, demand))
+        for node in nodes
+        if _bundles_on(node, demand)
+    ]
+    return int(min(shares, default=0))
+
+
 def find_own_error(err: BaseException) -> CnnlibError | None:
     """The error of ours inside one that Ray wrapped on its way from a worker, if there is one."""
     seen: set[int] = set()

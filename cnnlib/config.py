@@ -18,6 +18,7 @@ Schedule = Literal["constant", "cosine"]
 Precision = Literal["float32", "mixed_bfloat16"]
 PixelRange = Literal["0-255", "0-1"]
 Outputs = Literal["auto", "probabilities", "logits"]
+CacheMode = Literal["auto", "memory", "none"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -102,6 +103,9 @@ class TrainConfig:
     """The dataset's split to train on."""
     validation_fraction: float = 0.0
     """Share of the training rows held out and scored after every epoch; @best goes by it where it is above 0."""
+    cache: CacheMode = "auto"
+    """Where a worker's rows are: read once into memory, or (none) streamed every epoch. auto: memory if they take
+    at most half of it. Streamed rows come in another order."""
     optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
     loop: LoopConfig = field(default_factory=LoopConfig)
     cluster: ClusterConfig = field(default_factory=ClusterConfig)

@@ -25,7 +25,7 @@ class _Output:
     output: str
     """Where the data set goes: a path or s3://bucket/prefix. Empty, or this very data set."""
     shard_mib: int | None = None
-    """MiB of pixels per shard. None: a sixteenth of the split, within 4..128."""
+    """MiB of pixels per shard. None: a sixteenth of the split, within 4..16."""
     json: bool = False
     """Print the result as one JSON object on the last line of stdout."""
 

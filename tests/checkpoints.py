@@ -39,6 +39,7 @@ def write_run_record(run: str, config: TrainConfig, dataset_fingerprint: str) ->
     """Writes `run.json` as the launch of a run does."""
     record = {
         "config": to_dict(config),
+        "cache": "memory",
         "dataset_uri": "/data",
         "dataset_fingerprint": dataset_fingerprint,
         "started_at": "2026-11-22T06:00:00+00:00",

@@ -28,6 +28,7 @@ def main(batch_size: int, steps: int, threads: int) -> float:
     import keras
 
     from cnnlib.data.batches import iter_macro_batches
+    from cnnlib.data.memory import gather
     from cnnlib.models.cnn import build_seed_cnn
     from cnnlib.training.loop import run_epoch
     from cnnlib.training.progress import Silent
@@ -53,7 +54,7 @@ def main(batch_size: int, steps: int, threads: int) -> float:
     order = np.arange(batch_size * steps).reshape(steps, batch_size)
 
     def epoch(some: np.ndarray[tuple[int, int], np.dtype[np.int64]]) -> float:
-        batches = iter_macro_batches(rows, some, _STEPS_PER_CALL, device)
+        batches = iter_macro_batches(gather(rows, some, _STEPS_PER_CALL), device)
         figures = run_epoch(
             train_call, batches, batch_size=batch_size, epoch=1, first_step=0, progress=Silent()
         )

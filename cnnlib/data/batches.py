@@ -1,7 +1,7 @@
-"""Rows in memory in, device-ready macro-batches out: the only file that knows both NumPy rows and tensors.
+"""Macro-batches in host memory in, on the device out: the only file that knows both NumPy rows and tensors.
 
 A macro-batch is what one call of the compiled training function consumes: several steps' batches, stacked. While
-one is computed the next is gathered and copied, in a thread.
+one is computed the next is put together and copied, in a thread.
 """
 
 from __future__ import annotations
@@ -9,15 +9,14 @@ from __future__ import annotations
 import queue
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
+from contextlib import closing
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
-import numpy as np
-import numpy.typing as npt
 import tensorflow as tf
 
-from cnnlib.data.record import Rows
+from cnnlib.data.feed import HostBatch
 
 _PREFETCH = 2
 
@@ -39,43 +38,49 @@ class MacroBatch:
     waited_s: float
 
 
-def iter_macro_batches(
-    rows: Rows, order: npt.NDArray[np.int64], steps_per_call: int, device: str
-) -> Iterator[MacroBatch]:
-    """Yields the macro-batches of one epoch.
+def iter_macro_batches(batches: Generator[HostBatch], device: str) -> Iterator[MacroBatch]:
+    """Yields macro-batches on a device, in order; the batches are drawn in a thread, some ahead.
 
     Args:
-        rows: the worker's training rows.
-        order: indexes into `rows`, int64 [steps, worker batch].
-        steps_per_call: steps of a macro-batch; the last may have fewer.
+        batches: an epoch's. Whatever it raises is raised here.
         device: where the tensors go, as `/device:GPU:0`.
     """
-    parts = [order[first : first + steps_per_call] for first in range(0, len(order), steps_per_call)]
-    ready: queue.Queue[tuple[Any, Any] | BaseException] = queue.Queue(maxsize=_PREFETCH)
+    ready: queue.Queue[_Ready | BaseException | None] = queue.Queue(maxsize=_PREFETCH)
     stopped = threading.Event()
 
     def fill() -> None:
         try:
-            for part in parts:
-                with tf.device(device):
-                    tensors = tf.constant(rows.images[part]), tf.constant(rows.labels[part])
-                if not _put(ready, tensors, stopped):
-                    return
+            with closing(batches):
+                for batch in batches:
+                    with tf.device(device):
+                        item = _Ready(tf.constant(batch.images), tf.constant(batch.labels), len(batch.labels))
+                    if not _put(ready, item, stopped):
+                        return
+            _put(ready, None, stopped)
         except BaseException as err:  # handed to the consumer, which raises it
             _put(ready, err, stopped)
 
-    threading.Thread(target=fill, name="macro-batches", daemon=True).start()
+    thread = threading.Thread(target=fill, name="macro-batches", daemon=True)
+    thread.start()
     try:
-        for part in parts:
+        while True:
             started = time.perf_counter()
             item = ready.get()
+            waited_s = time.perf_counter() - started
+            if item is None:
+                return
             if isinstance(item, BaseException):
                 raise item
-            yield MacroBatch(
-                images=item[0], labels=item[1], steps=len(part), waited_s=time.perf_counter() - started
-            )
+            yield MacroBatch(images=item.images, labels=item.labels, steps=item.steps, waited_s=waited_s)
     finally:
         stopped.set()
+        thread.join()
+
+
+class _Ready(NamedTuple):
+    images: Any
+    labels: Any
+    steps: int
 
 
 def _put(ready: queue.Queue[Any], item: Any, stopped: threading.Event) -> bool:

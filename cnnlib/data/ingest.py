@@ -1,115 +1,66 @@
-"""Manifest in, Ray Datasets out: the only reader of shards through Ray Data.
+"""Manifest in, a Ray Dataset out: how the evaluation reads shards, wherever its predictors are.
 
-A read task takes the bytes of one shard, checks them against the manifest and gives the rows asked for. Training
-gives every worker a Dataset of its own contiguous rows, in order; evaluation takes one Dataset of the whole split.
-Neither goes through `streaming_split(equal=True)`, which drops rows and deals blocks to whoever asks first
-(https://github.com/ray-project/ray/issues/63285).
+A read task takes the bytes of one shard, checks them against the manifest and gives its rows. Every row comes once:
+this does not go through `streaming_split(equal=True)`, which drops rows and deals blocks to whoever asks first
+(https://github.com/ray-project/ray/issues/63285). Training workers read their own rows: see feed.py.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Iterator
-from typing import Any
 
 import pyarrow as pa
 import ray
-from ray.data import DataContext, DataIterator, Dataset, Datasource, ReadTask
+from ray.data import DataContext, Dataset, Datasource, ReadTask
 from ray.data.block import BlockMetadata
-from ray.train import DataConfig
 
-from cnnlib.data.manifest import Manifest, ShardSlice, read_shard, slice_rows
-from cnnlib.data.order import split_rows
-from cnnlib.data.record import Rows, decode_shard, table_to_rows
+from cnnlib.data.manifest import Manifest, Shard, read_shard
+from cnnlib.data.record import decode_shard
 
 SHARD_INDEX = "shard_index"
-TRAIN_SHARD = "train"
 
 
 class ShardDatasource(Datasource):  # type: ignore[misc]
-    """The rows [start, stop) of a split, one read task per shard, in manifest order."""
+    """The rows of a split, one read task per shard, in manifest order."""
 
-    def __init__(self, dataset_uri: str, manifest: Manifest, split: str, start: int, stop: int) -> None:
+    def __init__(self, dataset_uri: str, manifest: Manifest, split: str) -> None:
         super().__init__()
         self._dataset_uri = dataset_uri
-        self._row_bytes = manifest.image_shape[0] * manifest.image_shape[1] * manifest.image_shape[2]
-        self._slices = list(slice_rows(manifest.split(split).shards, start, stop))
+        self._row_bytes = math.prod(manifest.image_shape)
+        self._shards = manifest.split(split).shards
 
     def estimate_inmemory_data_size(self) -> int:
         """Bytes of pixels."""
-        return sum(part.stop - part.start for part in self._slices) * self._row_bytes
+        return sum(shard.rows for shard in self._shards) * self._row_bytes
 
     def get_read_tasks(self, parallelism: int, *_: object, **__: object) -> list[ReadTask]:
         """One task per shard: a shard is read whole, to check its digest."""
         del parallelism
-        return [ReadTask(_reader(self._dataset_uri, part), self._metadata(part)) for part in self._slices]
+        return [
+            ReadTask(_reader(self._dataset_uri, shard, index), self._metadata(shard))
+            for index, shard in enumerate(self._shards)
+        ]
 
-    def _metadata(self, part: ShardSlice) -> BlockMetadata:
-        rows = part.stop - part.start
+    def _metadata(self, shard: Shard) -> BlockMetadata:
         return BlockMetadata(
-            num_rows=rows, size_bytes=rows * self._row_bytes, input_files=[part.shard.name], exec_stats=None
+            num_rows=shard.rows,
+            size_bytes=shard.rows * self._row_bytes,
+            input_files=[shard.name],
+            exec_stats=None,
         )
 
 
-def build_dataset(
-    dataset_uri: str, manifest: Manifest, split: str, start: int = 0, stop: int | None = None
-) -> Dataset:
-    """A Ray Dataset of the rows [start, stop) of a split, in order, with their shard's index as a column."""
-    stop = manifest.split(split).rows if stop is None else stop
+def build_dataset(dataset_uri: str, manifest: Manifest, split: str) -> Dataset:
+    """A Ray Dataset of the rows of a split, in order, with their shard's index as a column."""
     _quiet(DataContext.get_current())
-    return ray.data.read_datasource(ShardDatasource(dataset_uri, manifest, split, start, stop))
+    return ray.data.read_datasource(ShardDatasource(dataset_uri, manifest, split))
 
 
-class RowRangeConfig(DataConfig):  # type: ignore[misc]
-    """Gives each Ray Train worker the contiguous rows that its lanes of the global batch own."""
-
-    def __init__(
-        self, dataset_uri: str, manifest: Manifest, split: str, validation_fraction: float, batch_size: int
-    ) -> None:
-        super().__init__()
-        self._dataset_uri = dataset_uri
-        self._manifest = manifest
-        self._split = split
-        self._validation_fraction = validation_fraction
-        self._batch_size = batch_size
-
-    def configure(
-        self,
-        datasets: dict[str, Dataset],
-        world_size: int,
-        worker_handles: Any,
-        worker_node_ids: Any,
-        **_: object,
-    ) -> list[dict[str, DataIterator]]:
-        """One iterator per worker, by rank; each worker reads its own."""
-        del datasets, worker_handles, worker_node_ids
-        num_rows = self._manifest.split(self._split).rows
-        ranges = split_rows(num_rows, self._validation_fraction, self._batch_size, world_size)
-        return [
-            {
-                TRAIN_SHARD: build_dataset(
-                    self._dataset_uri, self._manifest, self._split, rows.start, rows.stop
-                ).iterator()
-            }
-            for rows in ranges
-        ]
-
-
-def read_all(iterator: DataIterator, image_shape: tuple[int, int, int]) -> Rows:
-    """Reads a worker's Dataset once, into memory.
-
-    Raises:
-        DatasetError: a shard's bytes do not match the manifest.
-    """
-    _quiet(DataContext.get_current())
-    tables = list(iterator.iter_batches(batch_size=None, batch_format="pyarrow", prefetch_batches=2))
-    return table_to_rows(pa.concat_tables(tables), image_shape)
-
-
-def _reader(dataset_uri: str, part: ShardSlice) -> Callable[[], Iterable[pa.Table]]:
+def _reader(dataset_uri: str, shard: Shard, index: int) -> Callable[[], Iterable[pa.Table]]:
     def read() -> Iterator[pa.Table]:
-        table = decode_shard(read_shard(dataset_uri, part.shard), part.shard.name)
-        rows = table.slice(part.start, part.stop - part.start)
-        yield rows.append_column(SHARD_INDEX, pa.repeat(pa.scalar(part.shard_index, pa.int32()), len(rows)))
+        table = decode_shard(read_shard(dataset_uri, shard), shard.name)
+        yield table.append_column(SHARD_INDEX, pa.repeat(pa.scalar(index, pa.int32()), len(table)))
 
     return read
 

@@ -17,7 +17,7 @@ from cnnlib.storage import files, layout, publish
 from cnnlib.storage.uri import join_uri
 
 _MIN_SHARD_BYTES = 4 * 2**20
-_MAX_SHARD_BYTES = 128 * 2**20
+_MAX_SHARD_BYTES = 16 * 2**20  # a training worker that streams has 16 or more of them open
 _TARGET_SHARDS = 16
 
 
@@ -34,7 +34,7 @@ def write_dataset(source: Source, dataset_uri: str, shard_bytes: int | None = No
     A crash before the manifest leaves shards that nobody reads; the next call writes them again.
 
     Args:
-        shard_bytes: pixels per shard; None: a sixteenth of the split, within 4..128 MiB.
+        shard_bytes: pixels per shard; None: a sixteenth of the split, within 4..16 MiB.
 
     Raises:
         ConflictError: another data set, or something else, is already there.

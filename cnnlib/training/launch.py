@@ -17,9 +17,9 @@ from ray.train import FailureConfig, RunConfig, ScalingConfig, TrainingFailedErr
 
 from cnnlib import cluster
 from cnnlib.config import TrainConfig, to_dict
-from cnnlib.data import ingest
+from cnnlib.data.feed import Cache, choose_cache, worker_bytes
 from cnnlib.data.manifest import Manifest, check_shards, load_manifest
-from cnnlib.data.order import held_out_positions, steps_per_epoch
+from cnnlib.data.order import HeldOut, steps_per_epoch
 from cnnlib.errors import ConfigError, ConflictError, TrainingError
 from cnnlib.log import log_event
 from cnnlib.models.registry import build_model, check_model_name, is_registered
@@ -42,6 +42,7 @@ class RunPlan:
         steps_per_epoch: steps of every epoch, for every worker.
         remainder: training rows that an epoch leaves out, other ones each time.
         done_epochs: epochs of an earlier call that it continues from.
+        cache: where the rows were kept in that call; None if there was none.
     """
 
     config: TrainConfig
@@ -51,6 +52,7 @@ class RunPlan:
     steps_per_epoch: int
     remainder: int
     done_epochs: int
+    cache: Cache | None
 
     @property
     def finished(self) -> bool:
@@ -73,7 +75,8 @@ def plan_run(config: TrainConfig, dataset_uri: str, runs_uri: str, name: str) ->
     train_rows = _count_train_rows(config, manifest)
     steps = _steps(config, train_rows)
     run = layout.run_uri(runs_uri, name)
-    _check_continues(runs.find_run_record(run), config, manifest, run)
+    record = runs.find_run_record(run)
+    _check_continues(record, config, manifest, run)
     checkpoints = runs.list_checkpoints(run)
     check_shards(dataset_uri, manifest, config.split)
     files.check_writable(run)
@@ -85,6 +88,7 @@ def plan_run(config: TrainConfig, dataset_uri: str, runs_uri: str, name: str) ->
         steps_per_epoch=steps,
         remainder=train_rows - steps * config.batch_size,
         done_epochs=checkpoints[-1].epoch if checkpoints else 0,
+        cache=record["cache"] if record else None,
     )
 
 
@@ -120,7 +124,8 @@ def train(plan: RunPlan, *, live: bool) -> None:
     ):
         if not is_registered(config.model):
             _check_model_on_cluster(plan)
-        runs.write_run_record(plan.run, _run_record(plan))
+        cache = plan.cache or _choose_cache(plan, demand)
+        runs.write_run_record(plan.run, _run_record(plan, cache))
         log_event(
             "run",
             run=plan.run,
@@ -130,10 +135,27 @@ def train(plan: RunPlan, *, live: bool) -> None:
             rows_left_out_per_epoch=plan.remainder,
             continues_from_epoch=plan.done_epochs,
         )
-        _fit(plan, cpus, live, scratch)
+        _fit(plan, cpus, cache, live, scratch)
 
 
-def _fit(plan: RunPlan, cpus: int, live: bool, scratch: str) -> None:
+def _choose_cache(plan: RunPlan, demand: cluster.Demand) -> Cache:
+    split = plan.manifest.split(plan.config.split)
+    needed, memory = (
+        worker_bytes(plan.manifest, split, plan.config.workers),
+        cluster.memory_per_worker(demand),
+    )
+    cache = choose_cache(plan.config.cache, needed, memory)
+    log_event(
+        "cache",
+        asked=plan.config.cache,
+        chosen=cache,
+        rows_mib_per_worker=needed / 2**20,
+        memory_mib_per_worker=memory / 2**20,
+    )
+    return cache
+
+
+def _fit(plan: RunPlan, cpus: int, cache: Cache, live: bool, scratch: str) -> None:
     config = plan.config
     task = WorkerTask(
         config=config,
@@ -142,6 +164,7 @@ def _fit(plan: RunPlan, cpus: int, live: bool, scratch: str) -> None:
         run=plan.run,
         cpus=cpus,
         steps_per_epoch=plan.steps_per_epoch,
+        cache=cache,
         live=live,
     )
     # Not TensorflowTrainer: see MultiWorkerConfig.
@@ -153,12 +176,6 @@ def _fit(plan: RunPlan, cpus: int, live: bool, scratch: str) -> None:
             use_gpu=config.gpus_per_worker > 0,
             resources_per_worker={"CPU": cpus}
             | ({"GPU": config.gpus_per_worker} if config.gpus_per_worker else {}),
-        ),
-        datasets={
-            ingest.TRAIN_SHARD: lambda: ingest.build_dataset(plan.dataset_uri, plan.manifest, config.split)
-        },
-        dataset_config=ingest.RowRangeConfig(
-            plan.dataset_uri, plan.manifest, config.split, config.validation_fraction, config.batch_size
         ),
         run_config=RunConfig(
             # Ray's own notes. Checkpoints and history are ours, under RUNS/NAME.
@@ -199,7 +216,7 @@ def result(plan: RunPlan) -> dict[str, Any]:
 
 def _count_train_rows(config: TrainConfig, manifest: Manifest) -> int:
     rows = manifest.split(config.split).rows
-    return rows - len(held_out_positions(rows, config.validation_fraction))
+    return HeldOut.of(rows, config.validation_fraction).train_rows
 
 
 def _steps(config: TrainConfig, train_rows: int) -> int:
@@ -240,9 +257,10 @@ def _check_continues(
         )
 
 
-def _run_record(plan: RunPlan) -> dict[str, Any]:
+def _run_record(plan: RunPlan, cache: Cache) -> dict[str, Any]:
     return {
         "config": to_dict(plan.config),
+        "cache": cache,
         "dataset_uri": plan.dataset_uri,
         "dataset_fingerprint": plan.manifest.fingerprint,
         "started_at": datetime.now(UTC).isoformat(),

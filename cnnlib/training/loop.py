@@ -84,18 +84,17 @@ def run_epoch(
     )
 
 
-def score_rows(
-    score_call: Any, rows: Rows, indexes: npt.NDArray[np.int64], batch_rows: int
-) -> npt.NDArray[np.float64]:
-    """Scores some of a worker's rows: float64 [3], loss sum, correct rows, rows.
+def score_rows(score_call: Any, held_out: Iterable[Rows], batch_rows: int) -> npt.NDArray[np.float64]:
+    """Scores a worker's held-out rows: float64 [3], loss sum, correct rows, rows.
 
     The last batch is filled up with rows that do not count, so that its shape is that of the others.
     """
     sums = np.zeros(3)
-    for first in range(0, len(indexes), batch_rows):
-        part = indexes[first : first + batch_rows]
-        filled = np.resize(part, batch_rows)
-        mask = (np.arange(batch_rows) < len(part)).astype(np.float32)
-        sums[:2] += score_call(rows.images[filled], rows.labels[filled], mask).numpy()
-        sums[2] += len(part)
+    for rows in held_out:
+        for first in range(0, len(rows), batch_rows):
+            part = np.arange(first, min(first + batch_rows, len(rows)))
+            filled = np.resize(part, batch_rows)
+            mask = (np.arange(batch_rows) < len(part)).astype(np.float32)
+            sums[:2] += score_call(rows.images[filled], rows.labels[filled], mask).numpy()
+            sums[2] += len(part)
     return sums

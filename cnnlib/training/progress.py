@@ -59,12 +59,12 @@ class Silent:
 
 
 class LogLines:
-    """One line per `every` steps."""
+    """One line as soon as steps are done, then one per `every` steps."""
 
     def __init__(self, every: int, epochs: int) -> None:
         self._every = every
         self._epochs = epochs
-        self._next = every
+        self._next = 0  # the first line as soon as steps are done
 
     def update(self, *, epoch: int, step: int, loss: float, accuracy: float, throughput: Throughput) -> None:
         """Writes a line when `every` steps have passed since the last."""

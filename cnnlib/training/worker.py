@@ -9,16 +9,15 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-import numpy as np
-import numpy.typing as npt
 import ray.train
 from ray.train.v2._internal.execution.context import logger as report_logger
 
 from cnnlib.config import TrainConfig, to_dict
-from cnnlib.data import ingest
+from cnnlib.data.feed import Cache, Feed, FeedTask
 from cnnlib.data.manifest import Manifest
-from cnnlib.data.order import epoch_order, split_rows, worker_lanes
-from cnnlib.data.record import Rows
+from cnnlib.data.memory import MemoryFeed
+from cnnlib.data.order import HeldOut
+from cnnlib.data.stream import StreamFeed
 from cnnlib.errors import ModelError, NotFoundError
 from cnnlib.log import log_event, log_text
 from cnnlib.models.runtime import load_tensorflow
@@ -41,6 +40,7 @@ class WorkerTask:
     Attributes:
         cpus: threads of this worker.
         steps_per_epoch: the same for every worker, or the last all-reduce would wait for ever.
+        cache: where rows are kept, the same for every worker and, in a run that is continued, as it began.
         live: a terminal watches.
     """
 
@@ -50,6 +50,7 @@ class WorkerTask:
     run: str
     cpus: int
     steps_per_epoch: int
+    cache: Cache
     live: bool
 
 
@@ -58,18 +59,18 @@ def train_worker(task: WorkerTask) -> None:
     report_logger.setLevel(logging.WARNING)  # it would repeat every report, from every worker
     context = ray.train.get_context()
     rank, workers = context.get_world_rank(), context.get_world_size()
-    reading = _read_in_background(task)  # rows arrive while TensorFlow is imported
+    feeding = _build_feed(task, rank, workers)  # rows arrive while TensorFlow is imported
     load_tensorflow(task.cpus)
     strategy = strategies.build_strategy()
     trainee = _build_trainee(task, strategy)
     if rank == 0:
         _describe_model(task.config.model, trainee.model)
     history = _resume(task, trainee)
-    share = _Share.deal(task, reading.result(), rank, workers)
+    feed = feeding.result()
     progress = _build_progress(task) if rank == 0 else _silent()
 
     for epoch in range(len(history) + 1, task.config.epochs + 1):
-        record = _train_epoch(task, trainee, share, strategy, epoch, history, progress)
+        record = _train_epoch(task, trainee, feed, strategy, epoch, history, progress)
         history.append(record)
         if rank == 0:
             # History before checkpoint: a crash between them leaves a history row that the resumed run drops.
@@ -88,47 +89,27 @@ class _Trainee(NamedTuple):
     sum_call: Any
 
 
-class _Share(NamedTuple):
-    """A worker's rows, and where its training and held-out rows stand among them."""
+def _build_feed(task: WorkerTask, rank: int, workers: int) -> Future[Feed]:
+    split = task.manifest.split(task.config.split)
+    feed_task = FeedTask(
+        dataset_uri=task.dataset_uri,
+        manifest=task.manifest,
+        split=split,
+        held_out=HeldOut.of(split.rows, task.config.validation_fraction),
+        batch_size=task.config.batch_size,
+        seed=task.config.seed,
+        rank=rank,
+        workers=workers,
+    )
+    future: Future[Feed] = Future()
 
-    rows: Rows
-    train: npt.NDArray[np.int64]
-    validation: npt.NDArray[np.int64]
-    lanes: range
-    all_train_rows: int
-
-    @classmethod
-    def deal(cls, task: WorkerTask, rows: Rows, rank: int, workers: int) -> _Share:
-        config = task.config
-        num_rows = task.manifest.split(config.split).rows
-        deals = split_rows(num_rows, config.validation_fraction, config.batch_size, workers)
-        own = deals[rank]
-        return cls(
-            rows=rows,
-            train=own.train - own.start,
-            validation=own.validation - own.start,
-            lanes=worker_lanes(config.batch_size, workers, rank),
-            all_train_rows=sum(len(deal.train) for deal in deals),
-        )
-
-    def order(self, config: TrainConfig, epoch: int, steps: int) -> npt.NDArray[np.int64]:
-        """Indexes into `rows` for each step of an epoch, int64 [steps, worker batch]."""
-        order = epoch_order(self.all_train_rows, config.batch_size, self.lanes, config.seed, epoch)[:steps]
-        first_own = self.lanes.start * self.all_train_rows // config.batch_size
-        return self.train[order - first_own]
-
-
-def _read_in_background(task: WorkerTask) -> Future[Rows]:
-    iterator = ray.train.get_dataset_shard(ingest.TRAIN_SHARD)
-    future: Future[Rows] = Future()
-
-    def read() -> None:
+    def build() -> None:
         try:
-            future.set_result(ingest.read_all(iterator, task.manifest.image_shape))
-        except BaseException as err:  # raised where the rows are asked for
+            future.set_result(MemoryFeed(feed_task) if task.cache == "memory" else StreamFeed(feed_task))
+        except BaseException as err:  # raised where the feed is asked for
             future.set_exception(err)
 
-    threading.Thread(target=read, name="read-rows", daemon=True).start()
+    threading.Thread(target=build, name="build-feed", daemon=True).start()
     return future
 
 
@@ -222,7 +203,7 @@ def _silent() -> Any:
 def _train_epoch(
     task: WorkerTask,
     trainee: _Trainee,
-    share: _Share,
+    feed: Feed,
     strategy: tf.distribute.Strategy,
     epoch: int,
     history: list[EpochRecord],
@@ -234,9 +215,8 @@ def _train_epoch(
     from cnnlib.training.loop import run_epoch, score_rows
 
     config = task.config
-    order = share.order(config, epoch, task.steps_per_epoch)
-    device = strategies.replica_device(strategy)
-    batches = iter_macro_batches(share.rows, order, config.loop.steps_per_call, device)
+    host_batches = feed.epoch(epoch, task.steps_per_epoch, config.loop.steps_per_call)
+    batches = iter_macro_batches(host_batches, strategies.replica_device(strategy))
     done_steps = history[-1].step if history else 0
     figures = run_epoch(
         trainee.train_call,
@@ -247,7 +227,7 @@ def _train_epoch(
         progress=progress,
     )
     strategies.average_moving_statistics(strategy, trainee.model)
-    scores = score_rows(trainee.score_call, share.rows, share.validation, _SCORE_ROWS)
+    scores = score_rows(trainee.score_call, feed.held_out(), _SCORE_ROWS)
     loss_sum, correct, scored = (
         trainee.sum_call(scores).numpy() if config.validation_fraction else (0.0, 0.0, 0.0)
     )

@@ -23,8 +23,8 @@ MIB = 2**20
         (60_000, 784, None, 5000),  # 47 MB in shards of at least 4 MiB: 12
         (10_000, 784, None, 5000),
         (100, 784, None, 100),
-        (1_000_000, 3 * 224 * 224, None, 892),  # 150 GB in shards of at most 128 MiB: 1,122 of them
-        (100_000, 3072, None, 6250),  # between the two limits: sixteen shards
+        (1_000_000, 3 * 224 * 224, None, 112),  # 150 GB in shards of at most 16 MiB: 8,973 of them
+        (50_000, 3072, None, 3125),  # between the two limits: sixteen shards
         (610, 784, 100 * 784, 88),  # seven equal shards, not six full ones and a rest
         (10, 784, 1, 1),
         (10, 784, 7840, 10),

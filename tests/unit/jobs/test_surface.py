@@ -33,6 +33,7 @@ FLAGS = {
         "--gpus-per-worker",
         "--split",
         "--validation-fraction",
+        "--cache",
         "--optimizer.name",
         "--optimizer.schedule",
         "--optimizer.momentum",

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from cnnlib.data.batches import iter_macro_batches
+from cnnlib.data.memory import gather
 from cnnlib.data.record import Rows
 
 pytestmark = pytest.mark.usefixtures("strategy")
@@ -30,7 +31,7 @@ def filling_threads() -> list[threading.Thread]:
 )
 def test_batches_hold_the_rows_of_the_order(steps: int, per_call: int, expected: list[int]) -> None:
     order = np.random.default_rng(1).permutation(40)[: steps * 5].reshape(steps, 5)
-    batches = list(iter_macro_batches(ROWS, order, per_call, CPU))
+    batches = list(iter_macro_batches(gather(ROWS, order, per_call), CPU))
     assert [batch.steps for batch in batches] == expected
     if batches:
         np.testing.assert_array_equal(np.concatenate([batch.labels for batch in batches]), ROWS.labels[order])
@@ -44,14 +45,14 @@ def test_batches_hold_the_rows_of_the_order(steps: int, per_call: int, expected:
 
 def test_error_while_gathering_reaches_the_consumer() -> None:
     order = np.array([[0, 1], [2, 40]])
-    batches = iter_macro_batches(ROWS, order, 1, CPU)
+    batches = iter_macro_batches(gather(ROWS, order, 1), CPU)
     assert next(batches).labels.numpy().tolist() == [[0, 1]]
     with pytest.raises(IndexError):
         next(batches)
 
 
 def test_consumer_that_leaves_early_leaves_no_thread_behind() -> None:
-    batches = iter_macro_batches(ROWS, np.zeros((30, 2), np.int64), 1, CPU)
+    batches = iter_macro_batches(gather(ROWS, np.zeros((30, 2), np.int64), 1), CPU)
     next(batches)
     assert len(filling_threads()) == 1
     batches.close()  # type: ignore[attr-defined]

@@ -39,7 +39,14 @@ def build(strategy: Any, *, model: str = LINEAR, seed: int = 0, classes: int = C
     )
     config = TrainConfig(model=model, seed=seed, batch_size=BATCH, learning_rate=0.01)
     task = WorkerTask(
-        config=config, dataset_uri="", manifest=manifest, run="", cpus=1, steps_per_epoch=1, live=False
+        config=config,
+        dataset_uri="",
+        manifest=manifest,
+        run="",
+        cpus=1,
+        steps_per_epoch=1,
+        cache="memory",
+        live=False,
     )
     return _build_trainee(task, strategy)
 

@@ -205,7 +205,7 @@ def test_every_setting_is_known_to_change_the_result_or_not_to() -> None:
     free = {"epochs", "workers", "gpus_per_worker", "cluster", "loop"}
     bound = {
         "model", "batch_size", "learning_rate", "seed", "steps_per_epoch", "validation_fraction", "split",
-        "optimizer",
+        "optimizer", "cache",
     }  # fmt: skip
     assert free == launch._MAY_CHANGE
     assert set(to_dict(CONFIG)) == free | bound

@@ -113,13 +113,16 @@ def test_error_of_the_data_stops_the_epoch() -> None:
         run_epoch(story.train_call, broken(), batch_size=BATCH, epoch=1, first_step=0, progress=story)
 
 
-def score(indexes: list[int], batch_rows: int) -> tuple[np.ndarray, list[list[int]]]:
+def score(indexes: list[list[int]], batch_rows: int) -> tuple[np.ndarray, list[list[int]]]:
     """Scores rows 0..99 whose label is their id; returns the sums and the ids that each call counted."""
-    rows = Rows(
-        ids=np.arange(100),
-        images=np.arange(100, dtype=np.uint8).reshape(100, 1, 1, 1),
-        labels=np.arange(100, dtype=np.int32),
-    )
+    held_out = [
+        Rows(
+            ids=np.array(some),
+            images=np.array(some, np.uint8).reshape(-1, 1, 1, 1),
+            labels=np.array(some, np.int32),
+        )
+        for some in indexes
+    ]
     counted: list[list[int]] = []
 
     def score_call(images: np.ndarray, labels: np.ndarray, mask: np.ndarray) -> Any:
@@ -129,21 +132,23 @@ def score(indexes: list[int], batch_rows: int) -> tuple[np.ndarray, list[list[in
         counted.append(labels[mask == 1].tolist())
         return SimpleNamespace(numpy=lambda: np.array([(labels * mask).sum(), mask.sum()]))
 
-    return score_rows(score_call, rows, np.array(indexes, np.int64), batch_rows), counted
+    return score_rows(score_call, held_out, batch_rows), counted
 
 
 @pytest.mark.parametrize(
     ("indexes", "batch_rows", "calls"),
     [
-        ([3, 1, 4, 15, 9, 2, 6], 3, [[3, 1, 4], [15, 9, 2], [6]]),
-        ([3, 1, 4], 3, [[3, 1, 4]]),
-        ([7], 5, [[7]]),
+        ([[3, 1, 4, 15, 9, 2, 6]], 3, [[3, 1, 4], [15, 9, 2], [6]]),
+        ([[3, 1, 4, 15], [9, 2, 6]], 3, [[3, 1, 4], [15], [9, 2, 6]]),
+        ([[3, 1, 4]], 3, [[3, 1, 4]]),
+        ([[7], []], 5, [[7]]),
         ([], 5, []),
     ],
 )
 def test_every_row_is_scored_once_in_batches_of_one_shape(
-    indexes: list[int], batch_rows: int, calls: list[list[int]]
+    indexes: list[list[int]], batch_rows: int, calls: list[list[int]]
 ) -> None:
     sums, counted = score(indexes, batch_rows)
     assert counted == calls
-    assert sums.tolist() == [sum(indexes), len(indexes), len(indexes)]
+    rows = [row for some in indexes for row in some]
+    assert sums.tolist() == [sum(rows), len(rows), len(rows)]
