@@ -17,7 +17,11 @@ _EVERYWHERE = {
     "RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S": "300",  # Ray's 60 s are short where workers share cores
     "RAY_USAGE_STATS_ENABLED": "0",
 }
-_LOCAL = {"RAY_TRAIN_ENABLE_PREEMPTION_WATCHER": "0"}  # nobody reclaims this machine
+_LOCAL = {
+    "RAY_TRAIN_ENABLE_CONTROLLER_STRUCTURED_LOGGING": "0",  # the controller is the driver, which has its own
+    "RAY_TRAIN_ENABLE_PREEMPTION_WATCHER": "0",  # nobody reclaims this machine
+    "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.5",  # also how long a run takes to notice that it is over
+}
 
 
 def in_local_mode() -> bool:
