@@ -9,6 +9,7 @@
 from __future__ import annotations
 
 import json as json_text
+import logging
 import os
 import sys
 from collections.abc import Callable, Mapping, Sequence
@@ -116,13 +117,15 @@ def run_job(main: Callable[[], Mapping[str, Any] | None], *, json: bool) -> int:
 
 
 def exit_with(code: int) -> NoReturn:
-    """Ends the process that a job is; the last line of its file.
+    """Ends the process that a job is, at once; the last line of its file.
 
-    What prints after this, such as the thread in which Ray forwards its workers' output, prints to stderr, so
-    that the result stays the last line of stdout.
+    All is written and shut down by now. An interpreter that takes itself apart while the thread in which Ray forwards
+    its workers' output still prints may abort, and end a job that succeeded with another exit code.
     """
-    sys.stdout = sys.stderr
-    sys.exit(code)
+    sys.stdout.flush()
+    sys.stderr.flush()
+    logging.shutdown()
+    os._exit(code)
 
 
 def show(*renderables: RenderableType) -> None:

@@ -29,6 +29,7 @@ from tests.integration.conftest import RunJob, run_job
 
 EPOCHS, STEPS, BATCH = 2, 4, 32
 VALIDATION = 0.1
+EXACT = "s3://tests/exact"  # runs apart from those that --pending counts
 TRAIN = [
     "--epochs",
     EPOCHS,
@@ -101,19 +102,31 @@ def test_training_leaves_a_checkpoint_per_epoch_a_history_and_its_picture(story:
     assert story.two["status"] == "finished"
 
 
-def test_two_workers_with_half_the_batch_train_as_one_worker_does(story: Story, tmp_path: Path) -> None:
-    # Measured: weights differ by 1e-7 after a step and by some 1e-5 after four; float noise grows from there.
-    one, two = (
-        _weights(layout.checkpoint_uri(join_uri(story.runs, name), 1), tmp_path) for name in ("one", "two")
-    )
-    assert len(one) == len(two) == 16
-    assert max(float(np.abs(a - b).max()) for a, b in zip(one, two, strict=True)) < 2e-4
-    of_one, of_two = (
-        decode_history(files.read_bytes(join_uri(story.runs, name, "history.parquet")))
-        for name in ("one", "two")
-    )
-    assert of_one[0].loss == pytest.approx(of_two[0].loss, abs=1e-4)
-    assert of_one[1].loss == pytest.approx(of_two[1].loss, abs=1e-2)
+def test_the_number_of_workers_does_not_change_the_training(
+    story: Story, on_cluster: RunJob, tmp_path: Path
+) -> None:
+    where = ["--data", story.data, "--runs", EXACT, *TRAIN]
+    on_cluster("train", "seed", *where, "--name", "four", "--workers", 4)
+    one, two = (join_uri(story.runs, name) for name in ("one", "two"))
+    for more in (two, join_uri(EXACT, "four")):
+        # Measured: weights differ by 1e-7 after a step and by some 1e-5 after four; float noise grows from there.
+        assert _largest_difference(one, more, 1, tmp_path) < 1e-4
+        of_one, of_more = _history(one), _history(more)
+        assert of_one[0].loss == pytest.approx(of_more[0].loss, abs=1e-4)
+        assert of_one[1].loss == pytest.approx(of_more[1].loss, abs=1e-2)
+        assert [each.rows for each in of_one] == [each.rows for each in of_more]
+
+
+def test_a_streamed_run_repeats_bit_for_bit(story: Story, on_cluster: RunJob, tmp_path: Path) -> None:
+    where = ["--data", story.data, "--runs", EXACT, *TRAIN, "--workers", 2, "--cache", "none"]
+    for name in ("first", "second"):
+        on_cluster("train", "seed", *where, "--name", name)
+    first, second = (join_uri(EXACT, name) for name in ("first", "second"))
+    assert _largest_difference(first, second, EPOCHS, tmp_path) == 0
+    for one, two in zip(_history(first), _history(second), strict=True):
+        assert (one.loss, one.accuracy, one.validation_loss) == (two.loss, two.accuracy, two.validation_loss)
+    # The first epoch of a run whose rows are in memory holds the same rows in another order.
+    assert _largest_difference(first, join_uri(story.runs, "two"), 1, tmp_path) > 0
 
 
 def test_a_finished_run_says_so_and_more_epochs_continue_it(story: Story, on_cluster: RunJob) -> None:
@@ -250,6 +263,16 @@ def test_a_model_of_the_users_own_that_does_not_fit_is_refused_before_training(
     assert "expected (None, 10)" in done.stderr
     assert "Traceback" not in done.stderr
     assert not (tmp_path / "runs").exists()
+
+
+def _history(run: str) -> list[Any]:
+    return decode_history(files.read_bytes(layout.run_history(run)))
+
+
+def _largest_difference(run: str, other: str, epoch: int, directory: Path) -> float:
+    one, two = (_weights(layout.checkpoint_uri(each, epoch), directory) for each in (run, other))
+    assert len(one) == len(two) == 16
+    return max(float(np.abs(a - b).max()) for a, b in zip(one, two, strict=True))
 
 
 def _weights(checkpoint_uri: str, directory: Path) -> list[np.ndarray]:
