@@ -25,6 +25,8 @@ from cnnlib.log import log_event
 from cnnlib.storage.uri import normalize_uri
 from jobs.cli import EXIT_DONE, EXIT_FAILED, exit_with, parse_args, run_job, show
 
+_FASHION_MNIST_ROWS = 60_000
+
 
 @dataclass(frozen=True, kw_only=True)
 class Args:
@@ -51,6 +53,10 @@ class Args:
         for name, value in (("pairs", self.pairs), ("rows", self.rows), ("cores", self.cores)):
             if value is not None and value < 1:
                 raise ConfigError(f"{name} must be at least 1. Received {value}.")
+        if self.rows is not None and self.rows > _FASHION_MNIST_ROWS:
+            raise ConfigError(
+                f"rows must be at most {_FASHION_MNIST_ROWS}, Fashion-MNIST's. Received {self.rows}."
+            )
         if not self.batch_sizes or min(self.batch_sizes) < 2 or any(size % 2 for size in self.batch_sizes):
             raise ConfigError(f"batch_sizes must be even numbers. Received {self.batch_sizes}.")
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import json
 import math
 import re
 from pathlib import Path
@@ -12,10 +13,12 @@ import pytest
 from cnnlib.bench import machine, stages
 from cnnlib.bench.flops import SEED_CNN, training_flops
 from cnnlib.bench.harness import Comparison
-from cnnlib.bench.programs import REPOSITORY
+from cnnlib.bench.programs import REPOSITORY, Program, reported
+from cnnlib.bench.record import read_record
 from cnnlib.bench.stages import STAGES, Setting, build_stage
 from cnnlib.data import shards
 from cnnlib.errors import ConfigError
+from jobs import bench
 
 SETTING = Setting(threads=2, batch_sizes=(32, 64), rows=None)
 PEERS = sorted((REPOSITORY / "cnnlib" / "bench" / "peers").glob("*.py"))
@@ -128,3 +131,55 @@ def test_the_flops_are_those_of_the_model() -> None:
 def test_an_unknown_stage_names_the_nearest() -> None:
     with pytest.raises(ConfigError, match="Did you mean 'step'"):
         build_stage("stepp", SETTING)
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        (["stepp"], "Did you mean 'step'"),
+        (["--pairs", "0"], "pairs must be at least 1"),
+        (["--rows", "60001"], "rows must be at most 60000"),
+        (["--batch-sizes", "33"], "batch_sizes must be even"),
+    ],
+)
+def test_a_flag_that_cannot_work_exits_two(
+    flags: list[str], message: str, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    try:
+        code = bench.main([*flags, "--output", str(tmp_path / "record")])
+    except SystemExit as stopped:  # a dataclass that refuses
+        code = stopped.code
+    assert code == 2
+    assert message in capsys.readouterr().err
+    assert not (tmp_path / "record").exists()
+
+
+def test_the_job_prints_its_rows_as_a_list_keeps_them_and_fails_where_a_program_did(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    def program(name: str, code: str) -> Program:
+        return Program(name=name, arguments=("-I", "-S", "-c", code), figure=reported("images_per_s"))
+
+    fast, slow = (
+        program(name, f"print('{{\"images_per_s\": {rate}}}')") for name, rate in (("a", 3), ("b", 2))
+    )
+    broken = program("c", "raise SystemExit(3)")
+
+    def build(setting: Setting) -> list[Comparison]:
+        return [
+            Comparison(stage="step", case="tiny", ours=fast, peer=peer, unit="images/s", target=1.4)
+            for peer in (slow, broken)
+        ]
+
+    monkeypatch.setitem(STAGES, "step", build)
+    flags = ["step", "--pairs", "2", "--json", "--output", str(tmp_path)]
+    assert bench.main(flags) == 1
+    rows = json.loads(capsys.readouterr().out)
+    assert [(row["peer"], row["ratio_median"], row["n"], row["met"]) for row in rows] == [
+        ("b", 1.5, 2, True),
+        ("c", None, 0, None),
+    ]
+    (page,) = tmp_path.glob("engine_*.md")
+    assert "**1.50**" in page.read_text()
+    assert "failed: c failed with exit code 3" in page.read_text()
+    assert [entry.row.peer for entry in read_record(str(page.with_suffix(".parquet")))] == ["b", "c"]
