@@ -6,6 +6,7 @@ Stages: step, train, job, start, ingest, evaluate, prepare. docs/benchmarks/READ
 from __future__ import annotations
 
 import shlex
+import signal
 import sys
 import tempfile
 from collections.abc import Sequence
@@ -93,4 +94,6 @@ def _bench(args: Args, command: str, rows: list[Row]) -> list[dict[str, Any]]:
 
 
 if __name__ == "__main__":
+    # As an exit, so that the program being measured is ended too, and the inputs are deleted.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     exit_with(main())
