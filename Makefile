@@ -7,10 +7,10 @@ STORAGE ?= local
 OUT ?= out/demo
 RUN := .venv/bin/python
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test unit integration bench check format lock clean
+.PHONY: help setup demo test unit integration bench bench-peers check format lock clean
 
 help: ## this list
-	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
 
 setup: ## leave the locked environment in .venv
 	@PYTHON="$(PYTHON)" sh infra/setup/setup.sh
@@ -36,15 +36,23 @@ format: setup ## rewrite the code in the one format
 	$(RUN) -m ruff format .
 	$(RUN) -m ruff check --fix .
 
-bench: setup ## measure against named peers, as ratios (STAGE=step for one stage)
-	$(RUN) -m jobs.bench $(STAGE)
+# STAGE=step or STAGE="step start"; PAIRS=1 for a try; RECORD=docs/benchmarks for a record to commit.
+PAIRS ?= 5
+RECORD ?= out/bench
+bench: setup ## measure against named peers, as ratios: all stages, hours (STAGE=step for one, PAIRS=1 for a try)
+	$(RUN) -m jobs.bench $(STAGE) --pairs $(PAIRS) --output "$(RECORD)"
+
+bench-peers: setup ## leave PyTorch, a peer of `make bench`, in .venv-peers (5 GB: PyPI's Linux build brings CUDA)
+	.venv/bin/uv venv --quiet --allow-existing --python .venv/bin/python .venv-peers
+	.venv/bin/uv pip install --quiet --python .venv-peers/bin/python --require-hashes -r infra/bench/peers.lock
 
 COMPILE := .venv/bin/uv pip compile --quiet --universal --generate-hashes --python-version 3.11 --no-annotate \
 	--custom-compile-command 'make lock'
 lock: setup ## write the lock files anew
-	$(COMPILE) pyproject.toml --extra dev -o requirements.lock
+	$(COMPILE) pyproject.toml --extra dev --extra bench -o requirements.lock
 	$(COMPILE) pyproject.toml -o infra/docker/requirements.lock
 	$(COMPILE) pyproject.toml --extra cuda -o infra/docker/requirements-cuda.lock
+	$(COMPILE) infra/bench/peers.in -o infra/bench/peers.lock
 	grep '^uv==' requirements.lock | cut -d' ' -f1 | $(COMPILE) --no-header - -o infra/setup/bootstrap.lock
 
 clean: ## remove what the demo left

@@ -1,65 +1,99 @@
-"""Measures this project against named peers, as ratios: python -m jobs.bench [STAGE …]."""
+"""Measures this project against named peers, as ratios: python -m jobs.bench [STAGE …].
+
+Stages: step, train, job, start, ingest, evaluate, prepare. docs/benchmarks/README.md says what each compares.
+"""
 
 from __future__ import annotations
 
+import shlex
+import signal
+import sys
+import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Annotated, Any
 
-from rich.table import Table
 from tyro.conf import Positional, arg
 
-from cnnlib.bench.harness import Ratio, compare
-from cnnlib.bench.stages import STAGES, build_stage
-from cnnlib.cluster import num_cores
-from jobs.cli import exit_with, parse_args, run_job, show
+from cnnlib.bench import machine, record
+from cnnlib.bench.harness import Row, compare
+from cnnlib.bench.inputs import Inputs
+from cnnlib.bench.present import build_table
+from cnnlib.bench.stages import STAGES, Setting, build_stage
+from cnnlib.errors import ConfigError
+from cnnlib.log import log_event
+from cnnlib.storage.uri import normalize_uri
+from jobs.cli import EXIT_DONE, EXIT_FAILED, exit_with, parse_args, run_job, show
+
+_FASHION_MNIST_ROWS = 60_000
 
 
 @dataclass(frozen=True, kw_only=True)
 class Args:
-    """Which stages, and how often."""
+    """Which stages, how often, and where the record goes."""
 
     stages: Annotated[Positional[tuple[str, ...]], arg(metavar="STAGE")] = tuple(STAGES)
-    """The stages to run; none given: all."""
+    """The stages to run; none given: all, which takes hours."""
     pairs: int = 5
     """How often ours and the peer's run in turn."""
+    batch_sizes: tuple[int, ...] = (32, 64)
+    """Global batches of the stages that have one."""
+    rows: int | None = None
+    """Training images of every stage, up to 60000. None: as many as each stage's target is about."""
+    cores: int | None = None
+    """Cores that all programs are pinned to. None: all that this process may use."""
+    output: str = "out/bench"
+    """Where the record goes: every pair in Parquet, and a page. Rows measured before are kept there."""
+    theme: str = "engine"
+    """First word of the record's name, THEME_HARDWARE_YYYYMM."""
     json: bool = False
-    """Print the result as one JSON object on the last line of stdout."""
+    """Print the rows as a JSON list on the last line of stdout."""
+
+    def __post_init__(self) -> None:
+        for name, value in (("pairs", self.pairs), ("rows", self.rows), ("cores", self.cores)):
+            if value is not None and value < 1:
+                raise ConfigError(f"{name} must be at least 1. Received {value}.")
+        if self.rows is not None and self.rows > _FASHION_MNIST_ROWS:
+            raise ConfigError(
+                f"rows must be at most {_FASHION_MNIST_ROWS}, Fashion-MNIST's. Received {self.rows}."
+            )
+        if not self.batch_sizes or min(self.batch_sizes) < 2 or any(size % 2 for size in self.batch_sizes):
+            raise ConfigError(f"batch_sizes must be even numbers. Received {self.batch_sizes}.")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Parses the command line, measures, and returns the exit code."""
+    """Parses the command line, measures, and returns the exit code: 1 where a program failed."""
     args = parse_args(Args, argv, prog="python -m jobs.bench", description=__doc__)
-    return run_job(lambda: _bench(args), json=args.json)
-
-
-def _bench(args: Args) -> dict[str, Any]:
-    comparisons = [each for stage in args.stages for each in build_stage(stage, num_cores())]
-    ratios = [compare(each, args.pairs) for each in comparisons]
-    show(_render(ratios))
-    return {"ratios": [ratio.to_row() for ratio in ratios]}
-
-
-def _render(ratios: Sequence[Ratio]) -> Table:
-    table = Table(
-        "stage", "case", "peer", "ratio", "min..max", "ours", "peer's", "n", "target", "met", box=None
+    words = sys.argv[1:] if argv is None else argv
+    rows: list[Row] = []
+    code = run_job(
+        lambda: _bench(args, shlex.join(["python", "-m", "jobs.bench", *words]), rows), json=args.json
     )
-    for each in ratios:
-        spread = f"{each.ratio_min:.2f}..{each.ratio_max:.2f}"
-        rates = f"{each.ours_median:.0f}/s", f"{each.peer_median:.0f}/s"
-        verdict = f"{each.target:g}", "yes" if each.met else "no"
-        table.add_row(
-            each.stage,
-            each.case,
-            each.peer,
-            f"{each.ratio_median:.2f}",
-            spread,
-            *rates,
-            str(each.n),
-            *verdict,
-        )
-    return table
+    return EXIT_FAILED if code == EXIT_DONE and any(row.failed for row in rows) else code
+
+
+def _bench(args: Args, command: str, rows: list[Row]) -> list[dict[str, Any]]:
+    output = normalize_uri(args.output)
+    cores = machine.pin(args.cores)
+    setting = Setting(threads=cores, batch_sizes=args.batch_sizes, rows=args.rows)
+    comparisons = [each for stage in args.stages for each in build_stage(stage, setting)]
+    here = machine.describe_machine(cores)
+    with tempfile.TemporaryDirectory(prefix="cnnlib-bench-") as folder:
+        for comparison in comparisons:
+            found = compare(comparison, args.pairs, Inputs(Path(folder)))
+            rows += found
+            # At once: whatever stops the next, this one is kept.
+            entries = [
+                record.Entry(row=row, machine=here, time=machine.utc_now(), command=command) for row in found
+            ]
+            page = record.write_record(output, args.theme, entries)
+    show(build_table(rows))
+    log_event("record", page=page)
+    return [row.to_json() for row in rows]
 
 
 if __name__ == "__main__":
+    # As an exit, so that the program being measured is ended too, and the inputs are deleted.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     exit_with(main())

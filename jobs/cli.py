@@ -89,19 +89,20 @@ def pick_recipe(
         raise SystemExit(EXIT_BAD_INPUT) from err
 
 
-def run_job(main: Callable[[], Mapping[str, Any] | None], *, json: bool) -> int:
+def run_job(main: Callable[[], Mapping[str, Any] | Sequence[Mapping[str, Any]] | None], *, json: bool) -> int:
     """Runs a job and returns its exit code.
 
     Args:
-        main: does the job and returns its result as JSON values (times are allowed); None is an empty result.
-        json: print the result as one JSON object on one line, and nothing else, to stdout. What `show`, a
+        main: does the job and returns its result as JSON values (times are allowed): an object, or a list of
+            them; None is an empty object.
+        json: print the result as JSON on one line, and nothing else, to stdout. What `show`, a
             library or a worker prints there meanwhile goes to stderr.
     """
     local_ray.set_environment()
     stdout = sys.stdout
     try:
         with redirect_stdout(sys.stderr if json else stdout):
-            result = main() or {}
+            result = main()
     except InputError as err:
         _complain(err)
         return EXIT_BAD_INPUT
@@ -112,7 +113,11 @@ def run_job(main: Callable[[], Mapping[str, Any] | None], *, json: bool) -> int:
         _complain("interrupted")
         return EXIT_INTERRUPTED
     if json:
-        print(json_text.dumps(result, default=_encode, allow_nan=False), file=stdout, flush=True)
+        print(
+            json_text.dumps({} if result is None else result, default=_encode, allow_nan=False),
+            file=stdout,
+            flush=True,
+        )
     return EXIT_DONE
 
 

@@ -16,8 +16,12 @@ _STEPS_PER_CALL = 25
 _CLASSES = 10
 
 
-def main(batch_size: int, steps: int, threads: int) -> float:
-    """Returns images per second of one epoch of so many steps, after one call that is not counted."""
+def main(batch_size: int, steps: int, threads: int, precision: str) -> float:
+    """Returns images per second of one epoch of so many steps, after one call that is not counted.
+
+    Args:
+        precision: a Keras dtype policy.
+    """
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         address = f"127.0.0.1:{probe.getsockname()[1]}"
@@ -36,6 +40,7 @@ def main(batch_size: int, steps: int, threads: int) -> float:
     from cnnlib.training.strategy import build_strategy, replica_device
 
     keras.utils.set_random_seed(0)
+    keras.config.set_dtype_policy(precision)
     strategy = build_strategy()
     with strategy.scope():
         model = build_seed_cnn((28, 28, 1), _CLASSES)
@@ -74,5 +79,5 @@ def _random_rows(count: int) -> Rows:
 
 
 if __name__ == "__main__":
-    batch, count_, num_threads = map(int, sys.argv[1:])
-    print(json.dumps({"images_per_s": main(batch, count_, num_threads)}))  # noqa: T201
+    batch, count_, num_threads = map(int, sys.argv[1:4])
+    print(json.dumps({"images_per_s": main(batch, count_, num_threads, sys.argv[4])}))  # noqa: T201

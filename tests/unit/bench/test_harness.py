@@ -1,55 +1,193 @@
-"""The arithmetic and the order of a benchmark; what it measures is measured by running it."""
+"""The arithmetic and the order of a benchmark, on real small programs; what it measures is measured by running it."""
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
 
-from cnnlib.bench import harness
-from cnnlib.bench.stages import STAGES, build_stage
+from cnnlib.bench import machine, programs
+from cnnlib.bench.harness import Comparison, Pair, Row, Share, compare, pair_ratio
+from cnnlib.bench.inputs import FRESH, Inputs
+from cnnlib.bench.programs import Program, reported, until_line, whole_command
 from cnnlib.errors import CnnlibError, ConfigError
 
-COMPARISON = harness.Comparison(
-    stage="step", case="case", ours=("ours",), peer=harness.Peer(name="peer", command=("theirs",)), target=1.4
+
+def program(code: str, *arguments: str, name: str = "program", **fields: object) -> Program:
+    """A program that starts within milliseconds: no site packages."""
+    return Program(
+        name=name,
+        arguments=("-I", "-S", "-c", code, *arguments),
+        figure=fields.pop("figure", reported("images_per_s")),
+        **fields,
+    )
+
+
+def says(value: float, name: str = "program") -> Program:
+    return program(f"print('noise'); print('{{\"images_per_s\": {value}}}')", name=name)
+
+
+def comparison(ours: Program, peer: Program, **fields: object) -> Comparison:
+    return Comparison(
+        **{"stage": "step", "case": "a case", "unit": "images/s", "target": 1.4, **fields},
+        ours=ours,
+        peer=peer,
+    )
+
+
+@pytest.mark.parametrize(
+    ("unit", "goal", "expected"),
+    [
+        ("images/s", "at least", 2.0),
+        ("GFLOP/s", "at least", 2.0),
+        ("s", "at least", 0.5),
+        ("s", "at most", 2.0),
+        ("share", "at most", 2.0),
+    ],
 )
+def test_above_one_means_that_ours_is_better_unless_the_goal_is_at_most(
+    unit: str, goal: str, expected: float
+) -> None:
+    each = comparison(says(0), says(0), unit=unit, goal=goal)
+    assert pair_ratio(each, 10.0, 5.0) == expected
 
 
-def test_the_ratio_is_taken_pair_by_pair() -> None:
-    # A machine that halves its speed between the pairs changes no ratio.
-    ratio = harness.summarize(COMPARISON, [300.0, 150.0, 150.0], [200.0, 100.0, 50.0])
-    assert (ratio.ratio_median, ratio.ratio_min, ratio.ratio_max, ratio.n) == (1.5, 1.5, 3.0, 3)
-    assert ratio.met
+def row(*ratios: float, goal: str = "at least", target: float | None = 1.4) -> Row:
+    pairs = tuple(Pair(ratio, 1.0, ratio, machine.utc_now()) for ratio in ratios)
+    return Row(stage="s", case="c", peer="p", unit="images/s", goal=goal, target=target, pairs=pairs)
 
 
-def test_a_median_below_the_target_is_not_met() -> None:
-    assert not harness.summarize(COMPARISON, [139.0], [100.0]).met
+@pytest.mark.parametrize(
+    ("found", "met"),
+    [
+        (row(1.0, 1.4, 9.0), True),
+        (row(1.39), False),
+        (row(3.0, goal="at most", target=3.0), True),
+        (row(3.1, goal="at most", target=3.0), False),
+        (row(5.0, target=None), None),
+        (row(), None),
+    ],
+)
+def test_the_median_decides(found: Row, met: bool | None) -> None:
+    assert found.met is met
 
 
-def test_programs_run_in_turn(monkeypatch: pytest.MonkeyPatch) -> None:
-    order: list[str] = []
-    monkeypatch.setattr(harness, "run_program", lambda command: order.append(command[0]) or 1.0)
-    assert harness.compare(COMPARISON, pairs=3).n == 3
-    assert order == ["ours", "theirs"] * 3
+def test_programs_run_in_turn_each_in_a_fresh_process(tmp_path: Path) -> None:
+    log = tmp_path / "log"
+    code = (
+        "import os, sys; open(sys.argv[1], 'a').write(f'{sys.argv[2]} {os.getpid()}\\n');"
+        "print('{\"images_per_s\": 3}')"
+    )
+    ours, peer = program(code, str(log), "A"), program(code, str(log), "B", name="peer")
+    (found,) = compare(comparison(ours, peer), 3, Inputs(tmp_path))
+    order, pids = zip(*(line.split() for line in log.read_text().splitlines()), strict=True)
+    assert order == ("A", "B") * 3
+    assert len(set(pids)) == 6
+    assert found.to_json() == {
+        "stage": "step",
+        "case": "a case",
+        "peer": "peer",
+        "ratio_median": 1.0,
+        "ratio_min": 1.0,
+        "ratio_max": 1.0,
+        "ours_median": 3.0,
+        "peer_median": 3.0,
+        "unit": "images/s",
+        "n": 3,
+        "target": 1.4,
+        "goal": "at least",
+        "met": False,
+        "not_run": None,
+    }
 
 
-def test_a_program_reports_on_its_last_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    (tmp_path / "fast.py").write_text("print('noise'); print('{\"images_per_s\": 12.5}')")
-    (tmp_path / "broken.py").write_text("raise SystemExit('out of luck')")
-    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
-    assert harness.run_program(["fast"]) == 12.5
-    with pytest.raises(CnnlibError, match="out of luck"):
-        harness.run_program(["broken"])
+def test_a_figure_may_lie_deeper_and_be_scaled(tmp_path: Path) -> None:
+    each = program('print(\'{"figures": {"rate": 2}}\')', figure=reported("figures.rate", scale=1.5))
+    assert each.figure(programs.run_program(each)) == 3.0
 
 
-@pytest.mark.parametrize("stage", sorted(STAGES))
-def test_every_stage_names_programs_that_exist(stage: str) -> None:
-    for comparison in build_stage(stage, threads=2):
-        for module in (comparison.ours[0], comparison.peer.command[0]):
-            assert (Path(harness.__file__).parents[2] / f"{module.replace('.', '/')}.py").is_file()
-        assert comparison.target > 0
+def test_seconds_are_those_of_the_whole_command_or_until_a_line_comes() -> None:
+    code = "import sys, time; print('first-step step=1', file=sys.stderr, flush=True); time.sleep(0.3)"
+    done = programs.run_program(program(code))
+    first, whole = until_line("first-step ", "train step=")(done), whole_command(done)
+    assert 0 < first < whole - 0.25
+    # Where the first mark never comes, the second does.
+    assert until_line("never", "step=1")(done) == first
+    with pytest.raises(CnnlibError, match="no line with 'never'"):
+        until_line("never")(done)
 
 
-def test_an_unknown_stage_names_the_nearest() -> None:
-    with pytest.raises(ConfigError, match="Did you mean 'step'"):
-        build_stage("stepp", threads=2)
+def test_a_share_is_a_row_of_its_own_out_of_the_same_runs(tmp_path: Path) -> None:
+    ours = program('print(\'{"images_per_s": 3, "wait": 0.01}\')')
+    share = Share(case="waiting", of="the time", figure=reported("wait"), target=0.02)
+    rate, waiting = compare(comparison(ours, says(1.0), share=share), 2, Inputs(tmp_path))
+    assert (rate.ratio, rate.met) == (3.0, True)
+    assert (waiting.case, waiting.peer, waiting.unit, waiting.goal) == (
+        "waiting",
+        "the time",
+        "share",
+        "at most",
+    )
+    assert (waiting.ratio, waiting.met, len(waiting.pairs)) == (0.01, True, 2)
+
+
+def test_a_row_that_cannot_run_says_why_and_starts_nothing(tmp_path: Path) -> None:
+    missing = says(1.0)
+    (found,) = compare(comparison(missing, missing, not_run="PyTorch is missing"), 2, Inputs(tmp_path))
+    assert (found.not_run, found.met, found.ratio, found.pairs) == ("PyTorch is missing", None, None, ())
+    assert not found.failed
+
+
+@pytest.mark.parametrize(
+    ("broken", "message"),
+    [
+        (program("raise SystemExit('out of luck')"), "exit code 1: out of luck"),
+        (program("print('no JSON')"), "printed no figure"),
+        (program("print('{}')"), "printed no figure: KeyError"),
+        (program(""), "printed no figure"),
+    ],
+)
+def test_a_program_that_fails_makes_a_row_that_says_so(broken: Program, message: str, tmp_path: Path) -> None:
+    (found,) = compare(comparison(says(1.0), broken), 2, Inputs(tmp_path))
+    assert found.failed
+    assert message in str(found.not_run)
+
+
+def test_a_program_that_never_ends_is_ended(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(programs, "_TIMEOUT_S", 0.3)
+    with pytest.raises(CnnlibError, match="did not end within"):
+        programs.run_program(program("import time; time.sleep(60)"))
+
+
+def test_every_run_has_a_folder_of_its_own_that_is_gone_afterwards(tmp_path: Path) -> None:
+    code = "import os, sys; os.mkdir(sys.argv[1]); print(sys.argv[1])"
+    inputs, found = Inputs(tmp_path), []
+    for _ in range(2):
+        with inputs.fill(program(code, FRESH)) as filled:
+            found.append(programs.run_program(filled).lines[-1].text)
+    assert found[0] != found[1]
+    assert not any(Path(path).exists() for path in found)
+
+
+def test_inputs_are_written_once(tmp_path: Path) -> None:
+    inputs = Inputs(tmp_path)
+    folder = Path(inputs.find("{idx:30}"))
+    assert len(list(folder.iterdir())) == 4
+    before = folder.stat().st_mtime_ns
+    assert inputs.find("{idx:30}") == str(folder)
+    assert folder.stat().st_mtime_ns == before
+    with pytest.raises(ConfigError, match="There is no input"):
+        inputs.find("{cake:30}")
+
+
+@pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="this system cannot pin a process")
+def test_programs_are_pinned_to_the_cores_of_the_harness() -> None:
+    before = os.sched_getaffinity(0)
+    try:
+        assert machine.pin(1) == 1
+        done = programs.run_program(program("import os; print(len(os.sched_getaffinity(0)))"))
+        assert done.result == 1
+    finally:
+        os.sched_setaffinity(0, before)
+    assert machine.pin(None) == len(before)

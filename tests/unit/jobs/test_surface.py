@@ -65,7 +65,7 @@ FLAGS = {
     ],
     "report": ["--limit", "--json"],
     "submit": ["--address", "--submission-id", "--working-dir", "--timeout-s", "--env", "--json"],
-    "bench": ["--pairs", "--json"],
+    "bench": ["--pairs", "--batch-sizes", "--rows", "--cores", "--output", "--theme", "--json"],
 }
 REQUIRED = {
     "prepare fashion-mnist": {"--output"},

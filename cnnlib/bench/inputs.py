@@ -1,0 +1,100 @@
+"""What the programs read, made before anything is measured, each once: the same rows in everyone's own format.
+
+A program names an input as `{kind:rows}`, such as `{dataset:9600}`: the first so many training images of
+Fashion-MNIST, and as many test images at most.
+"""
+
+from __future__ import annotations
+
+import gzip
+import re
+import shutil
+import struct
+import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from cnnlib.bench.programs import Program, run_program, whole_command
+from cnnlib.errors import ConfigError
+from cnnlib.log import log_event
+
+FRESH = "{fresh}"
+_PLACEHOLDER = re.compile(r"\{(\w+):(\d+)\}")
+
+# Each writes its last argument. IDX files are written here.
+_WRITERS: Mapping[str, tuple[str, ...]] = {
+    "dataset": ("-m", "jobs.prepare", "idx", "{idx}", "--output"),
+    "ray_parquet": ("-m", "cnnlib.bench.peers.ray_write_parquet", "{idx}"),
+    "tfrecord": ("-m", "cnnlib.bench.peers.tfrecord_write", "{idx}"),
+    "model": ("-m", "cnnlib.bench.save_seed_model"),
+}
+
+
+class Inputs:
+    """The inputs below one folder, made when they are first asked for."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+
+    def find(self, placeholder: str) -> str:
+        """The path of an input.
+
+        Raises:
+            CnnlibError: it cannot be made.
+        """
+        kind, rows = _parse(placeholder)
+        name = f"{kind}-{rows}{'.keras' if kind == 'model' else ''}"
+        path, unfinished = self._folder / name, self._folder / f"unfinished-{name}"
+        if not path.exists():
+            log_event("input", kind=kind, rows=rows)
+            if kind == "idx":
+                write_idx(unfinished, rows)
+            else:
+                self._write(kind, rows, unfinished)
+            unfinished.rename(path)
+        return str(path)
+
+    @contextmanager
+    def fill(self, program: Program) -> Iterator[Program]:
+        """The program with the paths of its inputs, and of a folder of its own that is deleted afterwards."""
+        wanted = {each for each in program.arguments if _PLACEHOLDER.fullmatch(each)}
+        paths = {each: self.find(each) for each in wanted}
+        fresh = Path(tempfile.mkdtemp(prefix="run-", dir=self._folder))
+        try:
+            yield program.resolve(paths | {FRESH: str(fresh / "out")})
+        finally:
+            shutil.rmtree(fresh, ignore_errors=True)
+
+    def _write(self, kind: str, rows: int, path: Path) -> None:
+        arguments = tuple(
+            self.find(f"{{idx:{rows}}}") if each == "{idx}" else each for each in _WRITERS[kind]
+        )
+        run_program(Program(name=f"writing {kind}", arguments=(*arguments, str(path)), figure=whole_command))
+
+
+def write_idx(folder: Path, rows: int) -> None:
+    """Writes the first rows of Fashion-MNIST as the four gzipped files it comes in."""
+    from cnnlib.data.sources.fashion_mnist import load_fashion_mnist
+
+    folder.mkdir(parents=True)
+    splits = load_fashion_mnist().splits
+    for name, prefix in (("train", "train"), ("test", "t10k")):
+        part = splits[name].read(0, min(rows, len(splits[name])))
+        _write_file(folder / f"{prefix}-images-idx3-ubyte.gz", part.images[..., 0])
+        _write_file(folder / f"{prefix}-labels-idx1-ubyte.gz", part.labels.astype(np.uint8))
+
+
+def _write_file(path: Path, array: npt.NDArray[np.uint8]) -> None:
+    header = bytes([0, 0, 8, array.ndim]) + struct.pack(f">{array.ndim}I", *array.shape)
+    path.write_bytes(gzip.compress(header + array.tobytes(), compresslevel=6))
+
+
+def _parse(placeholder: str) -> tuple[str, int]:
+    match = _PLACEHOLDER.fullmatch(placeholder)
+    if not match or match.group(1) not in {"idx", *_WRITERS}:
+        raise ConfigError(f"There is no input {placeholder}. Known: idx, {', '.join(_WRITERS)}.")
+    return match.group(1), int(match.group(2))

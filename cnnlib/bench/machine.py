@@ -1,0 +1,114 @@
+"""The machine and the versions that a figure belongs to. No names of hosts."""
+
+from __future__ import annotations
+
+import os
+import platform
+import re
+import subprocess
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from functools import cache
+from importlib import metadata
+from pathlib import Path
+
+from cnnlib.bench.programs import REPOSITORY
+
+PEERS_PYTHON = REPOSITORY / ".venv-peers" / "bin" / "python"
+_PACKAGES = ("tensorflow", "keras", "tf_keras", "ray", "numpy", "pyarrow")
+_VECTORS = ("amx_bf16", "avx512_bf16", "avx512f", "avx2", "asimd")  # the widest that is there names the CPU
+_NO_NAME = re.compile(r"\((r|tm)\)|@.*|\b(amd|intel|cpu|processor|\d+-core)\b", re.IGNORECASE)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Machine:
+    """What a record says of where it was measured.
+
+    Attributes:
+        cpu: the CPU's model and its widest vector instructions.
+        cores: that every program was pinned to.
+        versions: `package version`, with Python's first.
+    """
+
+    cpu: str
+    cores: int
+    memory_gib: int
+    versions: tuple[str, ...]
+
+    @property
+    def slug(self) -> str:
+        """The machine in a file's name, as `epyc-2core`."""
+        words = re.findall(r"[a-z0-9]+", _NO_NAME.sub(" ", self.cpu.partition(",")[0]).lower())
+        return "-".join([*words, f"{self.cores}core"])
+
+
+def describe_machine(cores: int) -> Machine:
+    """The machine this process runs on, as far as the benchmark uses it."""
+    return Machine(cpu=_cpu(), cores=cores, memory_gib=_memory_gib(), versions=_versions())
+
+
+def pin(cores: int | None) -> int:
+    """Pins this process, hence every program it starts, to its first cores, and returns their number.
+
+    Args:
+        cores: how many; None: all that this process may use. More than that are not given.
+    """
+    if not hasattr(os, "sched_setaffinity"):
+        return cores or os.cpu_count() or 1  # macOS cannot pin
+    usable = sorted(os.sched_getaffinity(0))[:cores]
+    os.sched_setaffinity(0, usable)
+    return len(usable)
+
+
+@cache
+def has_bf16() -> bool:
+    """True where the CPU computes in bfloat16; others emulate it, more slowly than float32."""
+    return bool({"avx512_bf16", "amx_bf16"} & _cpu_flags())
+
+
+def why_no_torch() -> str | None:
+    """Why the PyTorch peer cannot run here; None if it can."""
+    if PEERS_PYTHON.exists():
+        return None
+    return "PyTorch is not installed; see make bench-peers"
+
+
+def utc_now() -> datetime:
+    """The time, to the second."""
+    return datetime.now(UTC).replace(microsecond=0)
+
+
+def _cpu() -> str:
+    model = re.search(r"^model name\s*:\s*(.+)$", _cpuinfo(), re.MULTILINE)
+    name = model.group(1).strip() if model else platform.processor() or platform.machine()
+    vectors = next((each for each in _VECTORS if each in _cpu_flags()), None)
+    return f"{name}, {vectors}" if vectors else name
+
+
+def _cpu_flags() -> set[str]:
+    flags = re.search(r"^(?:flags|Features)\s*:\s*(.+)$", _cpuinfo(), re.MULTILINE)
+    return set(flags.group(1).split()) if flags else set()
+
+
+@cache
+def _cpuinfo() -> str:
+    path = Path("/proc/cpuinfo")
+    return path.read_text() if path.exists() else ""
+
+
+def _memory_gib() -> int:
+    return round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30)
+
+
+def _versions() -> tuple[str, ...]:
+    found = [f"Python {platform.python_version()}"]
+    for package in _PACKAGES:
+        try:
+            found.append(f"{package} {metadata.version(package)}")
+        except metadata.PackageNotFoundError:
+            continue
+    if PEERS_PYTHON.exists():
+        code = "from importlib.metadata import version; print('torch', version('torch'))"
+        done = subprocess.run([PEERS_PYTHON, "-c", code], capture_output=True, text=True, check=False)
+        found += [done.stdout.strip()] if done.returncode == 0 else []
+    return tuple(found)

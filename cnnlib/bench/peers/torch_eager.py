@@ -1,0 +1,71 @@
+"""PyTorch, eager: the seed model and the training loop of its quickstart; run with the peers' own interpreter.
+
+https://docs.pytorch.org/tutorials/beginner/basics/quickstart_tutorial.html; channels_last and autocast as in its
+recipes for CPUs.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+
+import torch
+from torch import nn
+from torch.utils.data import DataLoader, TensorDataset
+
+
+def build_seed_cnn() -> nn.Module:
+    """The seed model, layer by layer: 47,090 parameters. Its softmax is in the loss, as PyTorch has it."""
+    return nn.Sequential(
+        nn.Conv2d(1, 64, 3, padding="same"),
+        nn.ReLU(),
+        nn.Conv2d(64, 32, 3, padding="same"),
+        nn.ReLU(),
+        nn.MaxPool2d(2),
+        nn.Conv2d(32, 32, 3, padding="same"),
+        nn.ReLU(),
+        nn.Conv2d(32, 16, 3, padding="same"),
+        nn.MaxPool2d(2),
+        nn.Conv2d(16, 16, 3, padding="same"),
+        nn.Conv2d(16, 8, 3, padding="same"),
+        nn.MaxPool2d(2),
+        nn.Flatten(),
+        nn.Linear(72, 128),
+        nn.ReLU(),
+        nn.Linear(128, 10),
+    )
+
+
+def main(batch_size: int, steps: int, threads: int, bf16: bool) -> float:
+    """Returns images per second over so many steps, after some that are not counted."""
+    torch.set_num_threads(threads)
+    torch.manual_seed(0)
+    rows = batch_size * steps
+    data = TensorDataset(torch.rand(rows, 1, 28, 28), torch.randint(0, 10, (rows,)))
+    loader = DataLoader(data, batch_size=batch_size, shuffle=True)
+    model = build_seed_cnn().to(memory_format=torch.channels_last)
+    loss_fn = nn.CrossEntropyLoss()
+    optimizer = torch.optim.Adam(model.parameters())
+
+    def train(limit: int) -> None:
+        model.train()
+        for step, (images, labels) in enumerate(loader):
+            if step == limit:
+                break
+            with torch.autocast("cpu", dtype=torch.bfloat16, enabled=bf16):
+                outputs = model(images.to(memory_format=torch.channels_last))
+                loss = loss_fn(outputs, labels)
+            loss.backward()
+            optimizer.step()
+            optimizer.zero_grad()
+
+    train(5)
+    started = time.perf_counter()
+    train(steps)
+    return rows / (time.perf_counter() - started)
+
+
+if __name__ == "__main__":
+    batch, count, num_threads, use_bf16 = map(int, sys.argv[1:])
+    print(json.dumps({"images_per_s": main(batch, count, num_threads, bool(use_bf16))}))  # noqa: T201
