@@ -74,14 +74,12 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _prepare(args: FashionMnist | Idx) -> dict[str, Any]:
-    from cnnlib import cluster
     from cnnlib.data import shards
 
     output = normalize_uri(args.output)
     source = args.load()
     if not shards.check_output(source, output):
-        with cluster.connect(cluster.Demand(what="writers", count=1, cpus=1, gpus=0)):
-            shards.write_dataset(source, output, args.shard_mib and args.shard_mib * 2**20)
+        shards.write_dataset(source, output, args.shard_mib and args.shard_mib * 2**20)
     return _describe(output)
 
 
