@@ -54,10 +54,14 @@ class LoopConfig:
     """Keras dtype policy. mixed_bfloat16 pays on GPUs and on CPUs with AVX512-BF16 or AMX."""
     jit_compile: bool | None = None
     """Compile the step with XLA. None: on GPUs only, where it pays; on CPUs it halves the speed of convolutions."""
+    micro_batches: int = 1
+    """Parts in which a worker computes its batch, one after the other: less memory, the same step. Batch normalisation
+    sees a part at a time."""
 
     def __post_init__(self) -> None:
         _check_at_least("loop.steps_per_call", self.steps_per_call, 1)
         _check_at_least("loop.log_every_steps", self.log_every_steps, 1)
+        _check_at_least("loop.micro_batches", self.micro_batches, 1)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -122,6 +126,7 @@ class TrainConfig:
             )
         _check_range("validation_fraction", self.validation_fraction, 0.0, 0.5)
         _check_batch_divides(self.batch_size, self.workers)
+        _check_worker_batch_divides(self.batch_size // self.workers, self.loop.micro_batches)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -182,4 +187,13 @@ def _check_batch_divides(batch_size: int, workers: int) -> None:
     tries = " or ".join(str(size) for size in (below, above) if size > 0)
     raise ConfigError(
         f"batch_size must divide by workers. Received batch_size={batch_size}, workers={workers}. Try {tries}."
+    )
+
+
+def _check_worker_batch_divides(worker_batch_size: int, micro_batches: int) -> None:
+    if worker_batch_size % micro_batches == 0:
+        return
+    raise ConfigError(
+        "loop.micro_batches must divide the batch of a worker. Received "
+        f"micro_batches={micro_batches}, expected a divisor of batch_size / workers = {worker_batch_size}."
     )

@@ -25,6 +25,7 @@ def build_train_call(
     image_shape: tuple[int, int, int],
     from_logits: bool,
     jit_compile: bool,
+    micro_batches: int = 1,
 ) -> TrainCall:
     """Builds the compiled function that runs many training steps in one call.
 
@@ -38,6 +39,8 @@ def build_train_call(
         batch_size: the global batch: each replica's loss is summed, then divided by it, because the optimizer
             sums the gradients of the replicas.
         jit_compile: compile the gradient with XLA; the all-reduce and the update stay outside.
+        micro_batches: parts of a worker's batch, computed one after the other, their gradients summed: one
+            all-reduce and one update per step however many. It must divide the worker's batch.
     """
     worker_batch = batch_size // strategy.num_replicas_in_sync
     row_losses = _row_losses(from_logits)
@@ -50,13 +53,15 @@ def build_train_call(
             outputs = model(tf.cast(images, tf.float32), training=True)
             losses = row_losses(labels, outputs)
             loss = tf.reduce_sum(losses) / batch_size
-            if model.losses:  # regularisation: the same in every replica, so each gives its share
-                loss += tf.add_n(model.losses) / strategy.num_replicas_in_sync
+            if model.losses:  # regularisation: the same in every part, so each gives its share
+                loss += tf.add_n(model.losses) / (strategy.num_replicas_in_sync * micro_batches)
         gradients = tape.gradient(loss, model.trainable_variables)
         return gradients, tf.reduce_sum(losses), count_correct(labels, outputs)
 
+    compute = compute_gradients if micro_batches == 1 else _sum_over_parts(compute_gradients, micro_batches)
+
     def replica_step(images: tf.Tensor, labels: tf.Tensor) -> tf.Tensor:
-        gradients, loss_sum, correct = compute_gradients(images, labels)
+        gradients, loss_sum, correct = compute(images, labels)
         optimizer.apply_gradients(zip(gradients, model.trainable_variables, strict=True))
         return tf.stack([tf.cast(loss_sum, tf.float64), tf.cast(correct, tf.float64)])
 
@@ -134,6 +139,38 @@ def _row_losses(from_logits: bool) -> Callable[[tf.Tensor, tf.Tensor], tf.Tensor
         return keras.losses.sparse_categorical_crossentropy(labels, outputs, from_logits=from_logits)
 
     return row_losses
+
+
+def _sum_over_parts(compute: Callable[..., Any], parts: int) -> Callable[..., Any]:
+    """What `compute` gives for a batch, as the sum of what it gives for so many equal parts of it."""
+
+    def compute_in_parts(
+        images: tf.Tensor, labels: tf.Tensor
+    ) -> tuple[list[tf.Tensor], tf.Tensor, tf.Tensor]:
+        rows = labels.shape[0] // parts
+
+        def compute_part(part: tf.Tensor | int) -> Any:
+            own = slice(part * rows, (part + 1) * rows)
+            return compute(images[own], labels[own])
+
+        # The first part outside of the loop: it shows which weights have no gradient.
+        gradients, *figures = compute_part(0)
+        trained = [index for index, gradient in enumerate(gradients) if gradient is not None]
+
+        def add_part(part: tf.Tensor, *sums: tf.Tensor) -> list[tf.Tensor]:
+            new_gradients, *new_figures = compute_part(part)
+            new = [*(new_gradients[index] for index in trained), *new_figures]
+            return [part + 1, *(have + more for have, more in zip(sums, new, strict=True))]
+
+        # One iteration at a time: two in flight would need the memory of two.
+        start = [1, *(gradients[index] for index in trained), *figures]
+        _, *sums = tf.while_loop(lambda part, *_: part < parts, add_part, start, parallel_iterations=1)
+        for index, total in zip(trained, sums, strict=False):
+            gradients[index] = total
+        loss_sum, correct = sums[len(trained) :]
+        return gradients, loss_sum, correct
+
+    return compute_in_parts
 
 
 def _sum_over_replicas(strategy: tf.distribute.Strategy, values: tf.Tensor) -> Any:

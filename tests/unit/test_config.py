@@ -57,6 +57,13 @@ def test_defaults_are_a_config_that_works(cls: type) -> None:
         (OptimizerConfig, {"weight_decay": -1.0}, "optimizer.weight_decay must lie in 0..1. Received -1.0."),
         (LoopConfig, {"steps_per_call": 0}, "loop.steps_per_call must be at least 1. Received 0."),
         (LoopConfig, {"log_every_steps": 0}, "loop.log_every_steps must be at least 1. Received 0."),
+        (LoopConfig, {"micro_batches": 0}, "loop.micro_batches must be at least 1. Received 0."),
+        (
+            TrainConfig,
+            {"batch_size": 32, "workers": 2, "loop": LoopConfig(micro_batches=3)},
+            "loop.micro_batches must divide the batch of a worker. Received micro_batches=3, expected a divisor of "
+            "batch_size / workers = 16.",
+        ),
         (ClusterConfig, {"cpus_per_worker": 0}, "cluster.cpus_per_worker must be at least 1. Received 0."),
         (ClusterConfig, {"max_failures": -1}, "cluster.max_failures must be at least 0. Received -1."),
         (ClusterConfig, {"wait_for_resources_s": -1.0}, "cluster.wait_for_resources_s must lie in 0..inf."),

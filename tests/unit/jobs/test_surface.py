@@ -41,6 +41,7 @@ FLAGS = {
         "--loop.log-every-steps",
         "--loop.precision",
         "--loop.jit-compile",
+        "--loop.micro-batches",
         "--cluster.cpus-per-worker",
         "--cluster.max-failures",
         "--cluster.wait-for-resources-s",
