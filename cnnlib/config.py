@@ -14,7 +14,7 @@ from typing import Any, Literal
 from cnnlib.errors import ConfigError
 
 OptimizerName = Literal["adam", "adamw", "sgd", "rmsprop"]
-Schedule = Literal["constant", "cosine"]
+Schedule = Literal["constant", "cosine", "step"]
 Precision = Literal["float32", "mixed_bfloat16"]
 PixelRange = Literal["0-255", "0-1"]
 Outputs = Literal["auto", "probabilities", "logits"]
@@ -27,11 +27,21 @@ class OptimizerConfig:
     name: OptimizerName = "adam"
     """A Keras optimizer, with Keras's defaults for what is not given here."""
     schedule: Schedule = "constant"
-    """How the learning rate goes on: cosine falls to 0 over the run (Loshchilov and Hutter 2017, without restarts)."""
+    """How the learning rate goes on. cosine: falls to 0 over the run (Loshchilov and Hutter 2017, without restarts).
+    step: falls by a factor every so many epochs."""
+    step_every_epochs: int = 30
+    """Epochs from one fall to the next, for the schedule step, counted from the run's begin (He et al. 2016)."""
+    step_factor: float = 0.1
+    """What the learning rate is multiplied by at each fall, for the schedule step."""
+    warmup_epochs: float = 0.0
+    """Epochs, or part of one, in which the learning rate grows linearly to its full value first; 0 is none."""
     momentum: float = 0.0
     """Momentum of sgd and rmsprop."""
     weight_decay: float = 0.0
-    """Decoupled weight decay per step; 0 is none."""
+    """Decoupled weight decay: each step takes learning rate x decay of every weight (Loshchilov and Hutter 2019). 0 is
+    Keras's default: none, and 0.004 for adamw."""
+    clip_norm: float | None = None
+    """Scale the gradient of the whole batch, over all workers, down to this norm where it is longer. None: never."""
 
     def __post_init__(self) -> None:
         _check_range("optimizer.momentum", self.momentum, 0.0, 1.0)
@@ -40,6 +50,10 @@ class OptimizerConfig:
                 f"optimizer.momentum is for sgd and rmsprop. Received {self.momentum} with {self.name}."
             )
         _check_range("optimizer.weight_decay", self.weight_decay, 0.0, 1.0)
+        _check_at_least("optimizer.step_every_epochs", self.step_every_epochs, 1)
+        _check_range("optimizer.step_factor", self.step_factor, 0.0, 1.0)
+        if self.clip_norm is not None:
+            _check_above_0("optimizer.clip_norm", self.clip_norm)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -117,14 +131,18 @@ class TrainConfig:
         _check_at_least("batch_size", self.batch_size, 1)
         _check_at_least("workers", self.workers, 1)
         _check_at_least("seed", self.seed, 0)
-        if not (math.isfinite(self.learning_rate) and self.learning_rate > 0):
-            raise ConfigError(f"learning_rate must be above 0. Received {self.learning_rate}.")
+        _check_above_0("learning_rate", self.learning_rate)
         if self.gpus_per_worker not in (0, 1):
             raise ConfigError(
                 f"gpus_per_worker must be 0 or 1. Received {self.gpus_per_worker}. "
                 "For more GPUs give more workers: --workers 8 --gpus-per-worker 1."
             )
         _check_range("validation_fraction", self.validation_fraction, 0.0, 0.5)
+        if not 0 <= self.optimizer.warmup_epochs < self.epochs:
+            raise ConfigError(
+                "optimizer.warmup_epochs must be at least 0 and below epochs. Received "
+                f"warmup_epochs={self.optimizer.warmup_epochs}, epochs={self.epochs}."
+            )
         _check_batch_divides(self.batch_size, self.workers)
         _check_worker_batch_divides(self.batch_size // self.workers, self.loop.micro_batches)
 
@@ -173,6 +191,11 @@ def to_dict(config: TrainConfig | EvaluateConfig) -> dict[str, Any]:
 def _check_at_least(name: str, value: int, minimum: int) -> None:
     if value < minimum:
         raise ConfigError(f"{name} must be at least {minimum}. Received {value}.")
+
+
+def _check_above_0(name: str, value: float) -> None:
+    if not (math.isfinite(value) and value > 0):
+        raise ConfigError(f"{name} must be above 0. Received {value}.")
 
 
 def _check_range(name: str, value: float, low: float, high: float) -> None:

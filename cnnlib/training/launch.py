@@ -224,8 +224,8 @@ def _check_continues(
     if record is None:
         return
     then, now = record["config"], to_dict(config)
-    # A schedule over the whole run is another one where the run is longer.
-    may_change = _MAY_CHANGE - ({"epochs"} if config.optimizer.schedule != "constant" else set())
+    # A cosine over the whole run is another one where the run is longer.
+    may_change = _MAY_CHANGE - ({"epochs"} if config.optimizer.schedule == "cosine" else set())
     changed = [
         f"{key}: {then.get(key)} then, {now[key]} now"
         for key in now

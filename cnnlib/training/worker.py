@@ -138,7 +138,7 @@ def _build_trainee(task: WorkerTask, strategy: tf.distribute.Strategy) -> _Train
 
     from cnnlib.models.registry import build_model, gives_probabilities
     from cnnlib.training import step
-    from cnnlib.training.optimizer import build_optimizer
+    from cnnlib.training.optimizer import build_optimizer, build_plain_optimizer
 
     config, shape = task.config, task.manifest.image_shape
     keras.utils.set_random_seed(config.seed)
@@ -148,7 +148,10 @@ def _build_trainee(task: WorkerTask, strategy: tf.distribute.Strategy) -> _Train
         if not model.trainable_variables:
             raise ModelError(f"{config.model} has nothing to train: no trainable weights.")
         optimizer = build_optimizer(
-            config.optimizer, config.learning_rate, total_steps=config.epochs * task.steps_per_epoch
+            config.optimizer,
+            config.learning_rate,
+            epochs=config.epochs,
+            steps_per_epoch=task.steps_per_epoch,
         )
         optimizer.build(model.trainable_variables)
     from_logits = not gives_probabilities(model)
@@ -161,7 +164,7 @@ def _build_trainee(task: WorkerTask, strategy: tf.distribute.Strategy) -> _Train
     }
     # For whoever opens the checkpoint in plain Keras: an optimizer of the same kind, unused here.
     model.compile(
-        optimizer=type(optimizer).from_config(optimizer.get_config()),
+        optimizer=build_plain_optimizer(config.optimizer, config.learning_rate),
         loss=keras.losses.SparseCategoricalCrossentropy(from_logits=from_logits),
         metrics=["accuracy"],
     )

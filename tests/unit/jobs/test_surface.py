@@ -35,8 +35,12 @@ FLAGS = {
         "--validation-fraction",
         "--optimizer.name",
         "--optimizer.schedule",
+        "--optimizer.step-every-epochs",
+        "--optimizer.step-factor",
+        "--optimizer.warmup-epochs",
         "--optimizer.momentum",
         "--optimizer.weight-decay",
+        "--optimizer.clip-norm",
         "--loop.steps-per-call",
         "--loop.log-every-steps",
         "--loop.precision",
@@ -77,7 +81,7 @@ REQUIRED = {
 CHOICES = {
     "train seed": {
         "--optimizer.name": "adam,adamw,sgd,rmsprop",
-        "--optimizer.schedule": "constant,cosine",
+        "--optimizer.schedule": "constant,cosine,step",
         "--loop.precision": "float32,mixed_bfloat16",
         "--loop.jit-compile": "None,True,False",
     },

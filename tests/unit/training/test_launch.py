@@ -201,6 +201,12 @@ def test_length_of_a_run_may_not_change_where_its_schedule_goes_by_it(data: str)
         plan(data, dataclasses.replace(cosine, epochs=3))
 
 
+def test_length_of_a_run_may_change_where_its_schedule_goes_by_epochs(data: str) -> None:
+    step = dataclasses.replace(CONFIG, optimizer=OptimizerConfig(schedule="step", warmup_epochs=0.5))
+    start_run(data, step)
+    assert plan(data, dataclasses.replace(step, epochs=3)).done_epochs == 1
+
+
 def test_every_setting_is_known_to_change_the_result_or_not_to() -> None:
     free = {"epochs", "workers", "gpus_per_worker", "cluster", "loop"}
     bound = {
