@@ -19,6 +19,7 @@ from cnnlib.errors import CheckpointError
 from cnnlib.storage import files, layout, publish
 from cnnlib.storage.runs import CHECKPOINT_VERSION, Checkpoint
 from cnnlib.storage.uri import uri_name
+from cnnlib.training.randomness import find_seed_states
 
 if TYPE_CHECKING:
     from cnnlib.reports.history import EpochRecord
@@ -91,22 +92,16 @@ def restore_checkpoint(
             raise CheckpointError(f"{checkpoint.uri} is of another model: {err}") from err
         with np.load(state_path) as state:
             _assign("optimizer", optimizer.variables, state, checkpoint)
-            _assign("seed", _seed_variables(model), state, checkpoint)
+            _assign("seed", find_seed_states(model), state, checkpoint)
 
 
 def _state(model: keras.Model, optimizer: keras.optimizers.Optimizer) -> dict[str, np.ndarray[Any, Any]]:
-    groups = {"optimizer": optimizer.variables, "seed": _seed_variables(model)}
+    groups = {"optimizer": optimizer.variables, "seed": find_seed_states(model)}
     return {
         f"{group}/{index:04d}": keras.ops.convert_to_numpy(variable)
         for group, variables in groups.items()
         for index, variable in enumerate(variables)
     }
-
-
-def _seed_variables(model: keras.Model) -> list[keras.Variable]:
-    weights = {id(weight) for weight in model.weights}
-    metrics = {id(variable) for variable in model.metrics_variables}
-    return [each for each in model.variables if id(each) not in weights and id(each) not in metrics]
 
 
 def _assign(group: str, variables: Sequence[keras.Variable], state: Any, checkpoint: Checkpoint) -> None:

@@ -1,6 +1,9 @@
 """What one step computes: the gradient of the loss over the global batch, and one update of the weights.
 
 The only place that knows the loss. It decides nothing about when: see loop.py.
+
+What random layers draw is a function of (seed, step, replica, part of the batch) alone: the replicas drop different
+units, and a run that was restarted draws what one that was not draws. See randomness.py.
 """
 
 from __future__ import annotations
@@ -9,6 +12,8 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import tensorflow as tf
+
+from cnnlib.training.randomness import find_reseed
 
 if TYPE_CHECKING:
     import keras
@@ -25,6 +30,7 @@ def build_train_call(
     image_shape: tuple[int, int, int],
     from_logits: bool,
     jit_compile: bool,
+    seed: int,
     micro_batches: int = 1,
 ) -> TrainCall:
     """Builds the compiled function that runs many training steps in one call.
@@ -39,11 +45,13 @@ def build_train_call(
         batch_size: the global batch: each replica's loss is summed, then divided by it, because the optimizer
             sums the gradients of the replicas.
         jit_compile: compile the gradient with XLA; the all-reduce and the update stay outside.
+        seed: of what random layers draw.
         micro_batches: parts of a worker's batch, computed one after the other, their gradients summed: one
             all-reduce and one update per step however many. It must divide the worker's batch.
     """
     worker_batch = batch_size // strategy.num_replicas_in_sync
     row_losses = _row_losses(from_logits)
+    reseed = find_reseed(model, seed)
 
     @tf.function(jit_compile=jit_compile, autograph=False)  # type: ignore[untyped-decorator]
     def compute_gradients(
@@ -58,10 +66,16 @@ def build_train_call(
         gradients = tape.gradient(loss, model.trainable_variables)
         return gradients, tf.reduce_sum(losses), count_correct(labels, outputs)
 
-    compute = compute_gradients if micro_batches == 1 else _sum_over_parts(compute_gradients, micro_batches)
+    def compute_part(images: tf.Tensor, labels: tf.Tensor, part: tf.Tensor | int) -> Any:
+        if reseed is not None:
+            reseed(optimizer.iterations.value, part)
+        return compute_gradients(images, labels)
 
     def replica_step(images: tf.Tensor, labels: tf.Tensor) -> tf.Tensor:
-        gradients, loss_sum, correct = compute(images, labels)
+        if micro_batches == 1:
+            gradients, loss_sum, correct = compute_part(images, labels, 0)
+        else:
+            gradients, loss_sum, correct = _sum_over_parts(compute_part, images, labels, micro_batches)
         optimizer.apply_gradients(zip(gradients, model.trainable_variables, strict=True))
         return tf.stack([tf.cast(loss_sum, tf.float64), tf.cast(correct, tf.float64)])
 
@@ -141,36 +155,32 @@ def _row_losses(from_logits: bool) -> Callable[[tf.Tensor, tf.Tensor], tf.Tensor
     return row_losses
 
 
-def _sum_over_parts(compute: Callable[..., Any], parts: int) -> Callable[..., Any]:
-    """What `compute` gives for a batch, as the sum of what it gives for so many equal parts of it."""
+def _sum_over_parts(
+    compute_part: Callable[..., Any], images: tf.Tensor, labels: tf.Tensor, parts: int
+) -> tuple[list[tf.Tensor], tf.Tensor, tf.Tensor]:
+    """The sum of what `compute_part` gives for so many equal parts of a batch, one after the other."""
+    rows = labels.shape[0] // parts
 
-    def compute_in_parts(
-        images: tf.Tensor, labels: tf.Tensor
-    ) -> tuple[list[tf.Tensor], tf.Tensor, tf.Tensor]:
-        rows = labels.shape[0] // parts
+    def compute(part: tf.Tensor | int) -> Any:
+        own = slice(part * rows, (part + 1) * rows)
+        return compute_part(images[own], labels[own], part)
 
-        def compute_part(part: tf.Tensor | int) -> Any:
-            own = slice(part * rows, (part + 1) * rows)
-            return compute(images[own], labels[own])
+    # The first part outside of the loop: it shows which weights have no gradient.
+    gradients, *figures = compute(0)
+    trained = [index for index, gradient in enumerate(gradients) if gradient is not None]
 
-        # The first part outside of the loop: it shows which weights have no gradient.
-        gradients, *figures = compute_part(0)
-        trained = [index for index, gradient in enumerate(gradients) if gradient is not None]
+    def add_part(part: tf.Tensor, *sums: tf.Tensor) -> list[tf.Tensor]:
+        new_gradients, *new_figures = compute(part)
+        new = [*(new_gradients[index] for index in trained), *new_figures]
+        return [part + 1, *(have + more for have, more in zip(sums, new, strict=True))]
 
-        def add_part(part: tf.Tensor, *sums: tf.Tensor) -> list[tf.Tensor]:
-            new_gradients, *new_figures = compute_part(part)
-            new = [*(new_gradients[index] for index in trained), *new_figures]
-            return [part + 1, *(have + more for have, more in zip(sums, new, strict=True))]
-
-        # One iteration at a time: two in flight would need the memory of two.
-        start = [1, *(gradients[index] for index in trained), *figures]
-        _, *sums = tf.while_loop(lambda part, *_: part < parts, add_part, start, parallel_iterations=1)
-        for index, total in zip(trained, sums, strict=False):
-            gradients[index] = total
-        loss_sum, correct = sums[len(trained) :]
-        return gradients, loss_sum, correct
-
-    return compute_in_parts
+    # One iteration at a time: two in flight would need the memory of two.
+    start = [1, *(gradients[index] for index in trained), *figures]
+    _, *sums = tf.while_loop(lambda part, *_: part < parts, add_part, start, parallel_iterations=1)
+    for index, total in zip(trained, sums, strict=False):
+        gradients[index] = total
+    loss_sum, correct = sums[len(trained) :]
+    return gradients, loss_sum, correct
 
 
 def _sum_over_replicas(strategy: tf.distribute.Strategy, values: tf.Tensor) -> Any:

@@ -176,6 +176,7 @@ def _build_trainee(task: WorkerTask, strategy: tf.distribute.Strategy) -> _Train
             optimizer=optimizer,
             batch_size=config.batch_size,
             jit_compile=on_gpu if config.loop.jit_compile is None else config.loop.jit_compile,
+            seed=config.seed,
             micro_batches=config.loop.micro_batches,
         ),
         score_call=step.build_score_call(**common, rows=_SCORE_ROWS),

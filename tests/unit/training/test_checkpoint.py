@@ -15,7 +15,8 @@ from cnnlib.data.manifest import Manifest, Split
 from cnnlib.errors import CheckpointError
 from cnnlib.reports.history import EpochRecord
 from cnnlib.storage import runs
-from cnnlib.training.checkpoint import _seed_variables, restore_checkpoint, save_checkpoint
+from cnnlib.training.checkpoint import restore_checkpoint, save_checkpoint
+from cnnlib.training.randomness import find_seed_states
 from cnnlib.training.worker import WorkerTask, _build_trainee, _Trainee
 from tests.unit.training.conftest import Batches
 
@@ -74,7 +75,7 @@ def state(trainee: _Trainee) -> dict[str, list[np.ndarray]]:
     groups = {
         "weights": trainee.model.weights,
         "optimizer": trainee.optimizer.variables,
-        "seeds": _seed_variables(trainee.model),
+        "seeds": find_seed_states(trainee.model),
     }
     return {name: [np.asarray(variable.numpy()) for variable in group] for name, group in groups.items()}
 
@@ -90,7 +91,7 @@ def assert_same(one: dict[str, list[np.ndarray]], other: dict[str, list[np.ndarr
 def randomise(trainee: _Trainee) -> None:
     """Leaves a state that nothing but a checkpoint can bring back, without computing it."""
     rng = np.random.default_rng(5)
-    for variable in [*trainee.model.weights, *trainee.optimizer.variables, *_seed_variables(trainee.model)]:
+    for variable in [*trainee.model.weights, *trainee.optimizer.variables, *find_seed_states(trainee.model)]:
         dtype = np.dtype(variable.dtype)
         values = (
             rng.uniform(0.1, 1.0, variable.shape)
@@ -119,7 +120,8 @@ def test_restored_state_is_the_saved_one_bit_for_bit(
 
 def test_training_goes_on_as_if_it_had_not_stopped(strategy: Any, tmp_path: Path, make_batches: Any) -> None:
     batches = make_batches(3, BATCH)
-    unbroken, resumed = build(strategy), build(strategy, seed=1)
+    unbroken, resumed = build(strategy), build(strategy)
+    randomise(resumed)
     train(unbroken, batches)
     checkpoint = save(tmp_path, unbroken)
     restore_checkpoint(checkpoint, resumed.model, resumed.optimizer)

@@ -35,6 +35,7 @@ def build(
         image_shape=IMAGE_SHAPE,
         from_logits=from_logits,
         jit_compile=False,
+        seed=0,
         **options,
     )
 

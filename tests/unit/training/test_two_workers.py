@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from tests.unit.training.two_workers import CASES, weights_of
+from tests.unit.training.two_workers import CASES, draws_of, weights_of
 
 ROOT = Path(__file__).parents[3]
 
@@ -54,3 +54,9 @@ def test_two_workers_train_what_one_worker_trains(
         for have, want in zip(worker[case], alone, strict=True):
             # The same sum in another order; Adam divides it by its size.
             np.testing.assert_allclose(have, want, rtol=0, atol=1e-5)
+
+
+def test_workers_draw_different_random_numbers(strategy: Any, both: list[dict[str, Any]]) -> None:
+    first, second = (np.array(worker["draws"]) for worker in both)
+    assert not np.isclose(first, second).any()
+    np.testing.assert_array_equal(first, draws_of(strategy))  # replica 0 draws what a worker alone draws

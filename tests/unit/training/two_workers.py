@@ -1,6 +1,7 @@
 """What each of two workers computes under the real strategy: one process per worker, no Ray.
 
-Run as `python -m tests.unit.training.two_workers RANK PORT PORT`; prints one JSON object, the weights after each case.
+Run as `python -m tests.unit.training.two_workers RANK PORT PORT`; prints one JSON object: the
+weights after each case, and what random layers drew.
 """
 
 from __future__ import annotations
@@ -61,11 +62,61 @@ def weights_of(
         image_shape=FEATURES,
         from_logits=True,
         jit_compile=False,
+        seed=0,
     )
     images, labels = make_rows()
     own = slice(rank * BATCH // workers, (rank + 1) * BATCH // workers)
     train_call(images[:steps, own], labels[:steps, own])
     return [weight.ravel().tolist() for weight in model.get_weights()]
+
+
+def draws_of(
+    strategy: Any,
+    rank: int = 0,
+    workers: int = 1,
+    *,
+    seed: int = 0,
+    first_step: int = 0,
+    steps: int = STEPS,
+    parts: int = 1,
+) -> list[list[list[float]]]:
+    """Trains a model with two random layers; returns what this worker's draw: [layer, step x part, 3]."""
+    import keras
+
+    from cnnlib.training.step import build_train_call
+
+    class Noise(keras.layers.Layer):
+        """Adds random numbers, and remembers the last of them."""
+
+        def build(self, shape: Any) -> None:
+            self.seed_generator = keras.random.SeedGenerator(1)
+            self.drawn = self.add_weight(shape=((steps - first_step) * parts, 3), trainable=False)
+
+        def call(self, inputs: Any) -> Any:
+            noise = keras.random.uniform((1, 3), seed=self.seed_generator)
+            self.drawn.assign(keras.ops.concatenate([self.drawn[1:], noise]))
+            return inputs + noise
+
+    with strategy.scope():
+        layers = [keras.layers.Flatten(), keras.layers.Dense(CLASSES), Noise(), Noise()]
+        model = keras.Sequential([keras.Input(FEATURES), *layers])
+        optimizer = keras.optimizers.SGD(0.1)
+        optimizer.build(model.trainable_variables)
+    optimizer.iterations.assign(first_step)
+    train_call = build_train_call(
+        model=model,
+        optimizer=optimizer,
+        strategy=strategy,
+        batch_size=BATCH,
+        image_shape=FEATURES,
+        from_logits=True,
+        jit_compile=False,
+        seed=seed,
+        micro_batches=parts,
+    )
+    images, labels = make_rows()
+    train_call(images[first_step:steps, : BATCH // workers], labels[first_step:steps, : BATCH // workers])
+    return [layer.drawn.numpy().tolist() for layer in layers[2:]]
 
 
 def main(rank: int, ports: list[str]) -> dict[str, Any]:
@@ -75,7 +126,10 @@ def main(rank: int, ports: list[str]) -> dict[str, Any]:
     strategies._set_tf_config([f"127.0.0.1:{port}" for port in ports], rank)
     load_tensorflow(1)
     strategy = strategies.build_strategy()
-    return {name: weights_of(strategy, config, rank, len(ports)) for name, config in CASES.items()}
+    return {
+        "draws": draws_of(strategy, rank, len(ports)),
+        **{name: weights_of(strategy, config, rank, len(ports)) for name, config in CASES.items()},
+    }
 
 
 if __name__ == "__main__":
