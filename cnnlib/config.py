@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import sys
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -17,6 +18,7 @@ OptimizerName = Literal["adam", "adamw", "sgd", "rmsprop"]
 Schedule = Literal["constant", "cosine", "step"]
 Precision = Literal["float32", "mixed_bfloat16"]
 PixelRange = Literal["0-255", "0-1"]
+ClassWeights = Literal["none", "balanced"]
 Outputs = Literal["auto", "probabilities", "logits"]
 
 
@@ -54,6 +56,26 @@ class OptimizerConfig:
         _check_range("optimizer.step_factor", self.step_factor, 0.0, 1.0)
         if self.clip_norm is not None:
             _check_above_0("optimizer.clip_norm", self.clip_norm)
+
+
+@dataclass(frozen=True, kw_only=True)
+class LossConfig:
+    """What training minimises: the cross-entropy, with these changes. Accuracy counts rows, whatever they weigh."""
+
+    label_smoothing: float = 0.0
+    """Share of every label spread evenly over all classes (Szegedy et al. 2016, section 7); in validation losses too."""
+    class_weights: ClassWeights | tuple[float, ...] = "none"
+    """What a row counts in the training loss by its class: balanced (rows / (classes x rows of the class)), or one
+    number per class. The validation loss has no weights, as in Keras."""
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.label_smoothing < 1:
+            raise ConfigError(
+                f"loss.label_smoothing must be at least 0 and below 1. Received {self.label_smoothing}."
+            )
+        if not isinstance(self.class_weights, str):
+            for weight in self.class_weights:
+                _check_range("loss.class_weights", weight, 0.0, sys.float_info.max)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -121,6 +143,7 @@ class TrainConfig:
     validation_fraction: float = 0.0
     """Share of the training rows held out and scored after every epoch; @best goes by it where it is above 0."""
     optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
+    loss: LossConfig = field(default_factory=LossConfig)
     loop: LoopConfig = field(default_factory=LoopConfig)
     cluster: ClusterConfig = field(default_factory=ClusterConfig)
 

@@ -6,6 +6,7 @@ Loads no TensorFlow: the workers do.
 from __future__ import annotations
 
 import dataclasses
+import json
 import re
 import tempfile
 from dataclasses import dataclass
@@ -25,6 +26,7 @@ from cnnlib.log import log_event
 from cnnlib.models.registry import build_model, check_model_name, is_registered
 from cnnlib.models.runtime import hide_gpus, load_tensorflow
 from cnnlib.storage import files, layout, runs
+from cnnlib.training.class_weights import class_weights
 from cnnlib.training.strategy import MultiWorkerConfig
 from cnnlib.training.trainer import Trainer
 from cnnlib.training.worker import WorkerTask, load_history, train_worker
@@ -72,6 +74,7 @@ def plan_run(config: TrainConfig, dataset_uri: str, runs_uri: str, name: str) ->
     manifest = load_manifest(dataset_uri)
     train_rows = _count_train_rows(config, manifest)
     steps = _steps(config, train_rows)
+    class_weights(config.loss, manifest.split(config.split).rows_per_class)
     run = layout.run_uri(runs_uri, name)
     _check_continues(runs.find_run_record(run), config, manifest, run)
     checkpoints = runs.list_checkpoints(run)
@@ -223,7 +226,7 @@ def _check_continues(
 ) -> None:
     if record is None:
         return
-    then, now = record["config"], to_dict(config)
+    then, now = record["config"], json.loads(json.dumps(to_dict(config)))
     # A cosine over the whole run is another one where the run is longer.
     may_change = _MAY_CHANGE - ({"epochs"} if config.optimizer.schedule == "cosine" else set())
     changed = [

@@ -8,7 +8,7 @@ units, and a run that was restarted draws what one that was not draws. See rando
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import tensorflow as tf
@@ -32,6 +32,8 @@ def build_train_call(
     jit_compile: bool,
     seed: int,
     micro_batches: int = 1,
+    label_smoothing: float = 0.0,
+    class_weights: Sequence[float] | None = None,
 ) -> TrainCall:
     """Builds the compiled function that runs many training steps in one call.
 
@@ -48,9 +50,12 @@ def build_train_call(
         seed: of what random layers draw.
         micro_batches: parts of a worker's batch, computed one after the other, their gradients summed: one
             all-reduce and one update per step however many. It must divide the worker's batch.
+        label_smoothing: see `LossConfig`.
+        class_weights: what a row's loss is multiplied by, for each class; None is 1. The sum is divided by the
+            rows, not by their weights, as in Keras.
     """
     worker_batch = batch_size // strategy.num_replicas_in_sync
-    row_losses = _row_losses(from_logits)
+    row_losses = _row_losses(from_logits, label_smoothing, class_weights)
     reseed = find_reseed(model, seed)
 
     @tf.function(jit_compile=jit_compile, autograph=False)  # type: ignore[untyped-decorator]
@@ -99,13 +104,15 @@ def build_score_call(
     rows: int,
     image_shape: tuple[int, int, int],
     from_logits: bool,
+    label_smoothing: float = 0.0,
 ) -> Callable[[tf.Tensor, tf.Tensor, tf.Tensor], tf.Tensor]:
     """Builds the compiled function that scores one batch of a worker's held-out rows.
 
     It takes images uint8 [rows, height, width, channels], labels int32 [rows] and a mask float32 [rows], 1 for a
-    row that counts, and returns float64 [2]: loss sum and correct rows, of this worker alone.
+    row that counts, and returns float64 [2]: loss sum and correct rows, of this worker alone. As in Keras, the loss
+    has the smoothing of the training, and no class weights.
     """
-    row_losses = _row_losses(from_logits)
+    row_losses = _row_losses(from_logits, label_smoothing)
 
     def score(images: tf.Tensor, labels: tf.Tensor, mask: tf.Tensor) -> tf.Tensor:
         outputs = model(tf.cast(images, tf.float32), training=False)
@@ -145,12 +152,24 @@ def _is_correct(labels: tf.Tensor, outputs: tf.Tensor) -> tf.Tensor:
     return tf.equal(tf.argmax(outputs, axis=-1, output_type=tf.int32), labels)
 
 
-def _row_losses(from_logits: bool) -> Callable[[tf.Tensor, tf.Tensor], tf.Tensor]:
+def _row_losses(
+    from_logits: bool, label_smoothing: float, class_weights: Sequence[float] | None = None
+) -> Callable[[tf.Tensor, tf.Tensor], tf.Tensor]:
     import keras
 
     def row_losses(labels: tf.Tensor, outputs: tf.Tensor) -> tf.Tensor:
         outputs = tf.cast(outputs, tf.float32)
-        return keras.losses.sparse_categorical_crossentropy(labels, outputs, from_logits=from_logits)
+        if label_smoothing:
+            # y * (1 - s) + s / classes: Szegedy et al. 2016, section 7, with the uniform distribution.
+            targets = tf.one_hot(labels, outputs.shape[-1])
+            losses = keras.losses.categorical_crossentropy(
+                targets, outputs, from_logits=from_logits, label_smoothing=label_smoothing
+            )
+        else:
+            losses = keras.losses.sparse_categorical_crossentropy(labels, outputs, from_logits=from_logits)
+        if class_weights is not None:
+            losses *= tf.gather(tf.constant(class_weights, tf.float32), labels)
+        return losses
 
     return row_losses
 

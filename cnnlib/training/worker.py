@@ -26,6 +26,7 @@ from cnnlib.reports.history import EpochRecord, decode_history, encode_history
 from cnnlib.reports.plots import learning_curves_png
 from cnnlib.storage import files, layout, runs
 from cnnlib.training import strategy as strategies
+from cnnlib.training.class_weights import class_weights
 
 if TYPE_CHECKING:
     import keras
@@ -161,6 +162,7 @@ def _build_trainee(task: WorkerTask, strategy: tf.distribute.Strategy) -> _Train
         "strategy": strategy,
         "image_shape": shape,
         "from_logits": from_logits,
+        "label_smoothing": config.loss.label_smoothing,
     }
     # For whoever opens the checkpoint in plain Keras: an optimizer of the same kind, unused here.
     model.compile(
@@ -178,6 +180,7 @@ def _build_trainee(task: WorkerTask, strategy: tf.distribute.Strategy) -> _Train
             jit_compile=on_gpu if config.loop.jit_compile is None else config.loop.jit_compile,
             seed=config.seed,
             micro_batches=config.loop.micro_batches,
+            class_weights=class_weights(config.loss, task.manifest.split(config.split).rows_per_class),
         ),
         score_call=step.build_score_call(**common, rows=_SCORE_ROWS),
         sum_call=step.build_sum_call(strategy, size=3),

@@ -19,13 +19,14 @@ from cnnlib.config import (
     ClusterConfig,
     EvaluateConfig,
     LoopConfig,
+    LossConfig,
     OptimizerConfig,
     TrainConfig,
     to_dict,
 )
 from cnnlib.errors import ConfigError
 
-CONFIGS = [TrainConfig, EvaluateConfig, OptimizerConfig, LoopConfig, ClusterConfig]
+CONFIGS = [TrainConfig, EvaluateConfig, OptimizerConfig, LossConfig, LoopConfig, ClusterConfig]
 
 
 @pytest.mark.parametrize("cls", CONFIGS)
@@ -69,6 +70,13 @@ def test_defaults_are_a_config_that_works(cls: type) -> None:
             {"optimizer": OptimizerConfig(warmup_epochs=-0.5)},
             "optimizer.warmup_epochs must be at least 0 and below epochs.",
         ),
+        (
+            LossConfig,
+            {"label_smoothing": 1.0},
+            "loss.label_smoothing must be at least 0 and below 1. Received 1.0.",
+        ),
+        (LossConfig, {"class_weights": (1.0, -1.0)}, "loss.class_weights must lie in 0.."),
+        (LossConfig, {"class_weights": (math.inf,)}, "loss.class_weights must lie in 0.."),
         (LoopConfig, {"steps_per_call": 0}, "loop.steps_per_call must be at least 1. Received 0."),
         (LoopConfig, {"log_every_steps": 0}, "loop.log_every_steps must be at least 1. Received 0."),
         (LoopConfig, {"micro_batches": 0}, "loop.micro_batches must be at least 1. Received 0."),
@@ -148,6 +156,7 @@ def test_config_survives_json() -> None:
         **{
             **document,
             "optimizer": OptimizerConfig(**document["optimizer"]),
+            "loss": LossConfig(**document["loss"]),
             "loop": LoopConfig(**document["loop"]),
             "cluster": ClusterConfig(**document["cluster"]),
         }
@@ -168,7 +177,7 @@ def test_every_setting_explains_itself_in_help(cls: type) -> None:
         and isinstance(field.target, ast.Name)
         and isinstance(text, ast.Expr)
     ]
-    groups = {"optimizer", "loop", "cluster"} if cls is TrainConfig else set()
+    groups = {"optimizer", "loss", "loop", "cluster"} if cls is TrainConfig else set()
     assert set(explained) == {field.name for field in dataclasses.fields(cls)} - groups
 
 
@@ -179,4 +188,4 @@ def test_module_needs_nothing_but_the_standard_library() -> None:
         if isinstance(node, ast.Import | ast.ImportFrom)
         for alias in node.names
     }
-    assert imported == {"__future__", "cnnlib.errors", "dataclasses", "math", "typing"}
+    assert imported == {"__future__", "cnnlib.errors", "dataclasses", "math", "sys", "typing"}

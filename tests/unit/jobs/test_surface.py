@@ -41,6 +41,8 @@ FLAGS = {
         "--optimizer.momentum",
         "--optimizer.weight-decay",
         "--optimizer.clip-norm",
+        "--loss.label-smoothing",
+        "--loss.class-weights",
         "--loop.steps-per-call",
         "--loop.log-every-steps",
         "--loop.precision",

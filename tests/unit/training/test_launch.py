@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from cnnlib.config import ClusterConfig, LoopConfig, OptimizerConfig, TrainConfig, to_dict
+from cnnlib.config import ClusterConfig, LoopConfig, LossConfig, OptimizerConfig, TrainConfig, to_dict
 from cnnlib.errors import (
     CheckpointError,
     CnnlibError,
@@ -88,6 +88,11 @@ def test_planning_writes_nothing(data: str, tmp_path: Path) -> None:
             ConfigError,
             "steps_per_epoch=7 is more than the data gives: 50 training rows are 6 batches of 8. "
             "Give more epochs instead.",
+        ),
+        (
+            TrainConfig(batch_size=8, loss=LossConfig(class_weights=(1.0, 2.0))),
+            ConfigError,
+            "loss.class_weights must be one per class. Received 2, expected 3.",
         ),
         (TrainConfig(model="small_cnn"), ModelError, "Unknown model 'small_cnn'. Did you mean 'small-cnn'?"),
         (TrainConfig(split="training"), DatasetError, "no split 'training'. Did you mean 'train'?"),
@@ -207,11 +212,19 @@ def test_length_of_a_run_may_change_where_its_schedule_goes_by_epochs(data: str)
     assert plan(data, dataclasses.replace(step, epochs=3)).done_epochs == 1
 
 
+def test_run_with_class_weights_continues_with_the_same(data: str) -> None:
+    weighted = dataclasses.replace(CONFIG, loss=LossConfig(class_weights=(1.0, 2.0, 0.5)))
+    start_run(data, weighted)
+    assert plan(data, weighted).done_epochs == 1
+    with pytest.raises(ConflictError, match="loss: "):
+        plan(data, CONFIG)
+
+
 def test_every_setting_is_known_to_change_the_result_or_not_to() -> None:
     free = {"epochs", "workers", "gpus_per_worker", "cluster", "loop"}
     bound = {
         "model", "batch_size", "learning_rate", "seed", "steps_per_epoch", "validation_fraction", "split",
-        "optimizer",
+        "optimizer", "loss",
     }  # fmt: skip
     assert free == launch._MAY_CHANGE
     assert set(to_dict(CONFIG)) == free | bound
