@@ -44,6 +44,9 @@ class OptimizerConfig:
     Keras's default: none, and 0.004 for adamw."""
     clip_norm: float | None = None
     """Scale the gradient of the whole batch, over all workers, down to this norm where it is longer. None: never."""
+    ema_momentum: float | None = None
+    """Keep a moving average of the weights, with so much of the old one per step (0.999 averages some 1,000 steps):
+    it is what is scored and saved. None: the weights themselves."""
 
     def __post_init__(self) -> None:
         _check_range("optimizer.momentum", self.momentum, 0.0, 1.0)
@@ -56,6 +59,10 @@ class OptimizerConfig:
         _check_range("optimizer.step_factor", self.step_factor, 0.0, 1.0)
         if self.clip_norm is not None:
             _check_above_0("optimizer.clip_norm", self.clip_norm)
+        if self.ema_momentum is not None and not 0 < self.ema_momentum < 1:
+            raise ConfigError(
+                f"optimizer.ema_momentum must be above 0 and below 1. Received {self.ema_momentum}."
+            )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,7 +70,7 @@ class LossConfig:
     """What training minimises: the cross-entropy, with these changes. Accuracy counts rows, whatever they weigh."""
 
     label_smoothing: float = 0.0
-    """Share of every label spread evenly over all classes (Szegedy et al. 2016, section 7); in validation losses too."""
+    """Share of every label spread evenly over all classes (Szegedy et al. 2016, section 7), in validation too."""
     class_weights: ClassWeights | tuple[float, ...] = "none"
     """What a row counts in the training loss by its class: balanced (rows / (classes x rows of the class)), or one
     number per class. The validation loss has no weights, as in Keras."""

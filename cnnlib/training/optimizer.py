@@ -23,8 +23,8 @@ def build_optimizer(
         steps_per_epoch: steps of one.
     """
     rate = _build_rate(config, learning_rate, epochs, steps_per_epoch)
-    options: dict[str, Any] = {"weight_decay": config.weight_decay} if config.weight_decay else {}
-    optimizer = _build(config, rate, options)
+    average = {} if config.ema_momentum is None else {"use_ema": True, "ema_momentum": config.ema_momentum}
+    optimizer = _build(config, rate, **average)
     if config.clip_norm is not None:
         _clip_after_all_reduce(optimizer, config.clip_norm)
     return optimizer
@@ -32,8 +32,7 @@ def build_optimizer(
 
 def build_plain_optimizer(config: OptimizerConfig, learning_rate: float) -> keras.optimizers.Optimizer:
     """Builds one of the same kind, of Keras's own parts alone: for whoever opens the model without this project."""
-    options: dict[str, Any] = {"weight_decay": config.weight_decay} if config.weight_decay else {}
-    return _build(config, learning_rate, options)
+    return _build(config, learning_rate)
 
 
 class WarmUp(keras.optimizers.schedules.LearningRateSchedule):  # type: ignore[misc]
@@ -78,7 +77,9 @@ def _build_rate(config: OptimizerConfig, learning_rate: float, epochs: int, step
     return learning_rate if then is None else then
 
 
-def _build(config: OptimizerConfig, rate: Any, options: dict[str, Any]) -> keras.optimizers.Optimizer:
+def _build(config: OptimizerConfig, rate: Any, **options: Any) -> keras.optimizers.Optimizer:
+    if config.weight_decay:
+        options["weight_decay"] = config.weight_decay
     if config.name == "adam":
         return keras.optimizers.Adam(rate, **options)
     if config.name == "adamw":

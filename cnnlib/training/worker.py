@@ -239,6 +239,7 @@ def _train_epoch(
     import keras
 
     from cnnlib.data.batches import iter_macro_batches
+    from cnnlib.training.ema import averaged_weights
     from cnnlib.training.loop import run_epoch, score_rows
 
     config = task.config
@@ -255,7 +256,8 @@ def _train_epoch(
         progress=progress,
     )
     strategies.average_moving_statistics(strategy, trainee.model)
-    scores = score_rows(trainee.score_call, share.rows, share.validation, _SCORE_ROWS)
+    with averaged_weights(trainee.model, trainee.optimizer):
+        scores = score_rows(trainee.score_call, share.rows, share.validation, _SCORE_ROWS)
     loss_sum, correct, scored = (
         trainee.sum_call(scores).numpy() if config.validation_fraction else (0.0, 0.0, 0.0)
     )

@@ -60,6 +60,8 @@ def test_defaults_are_a_config_that_works(cls: type) -> None:
         (OptimizerConfig, {"step_factor": -0.1}, "optimizer.step_factor must lie in 0..1. Received -0.1."),
         (OptimizerConfig, {"clip_norm": 0.0}, "optimizer.clip_norm must be above 0. Received 0.0."),
         (OptimizerConfig, {"clip_norm": math.nan}, "optimizer.clip_norm must be above 0. Received nan."),
+        (OptimizerConfig, {"ema_momentum": 1.0}, "optimizer.ema_momentum must be above 0 and below 1."),
+        (OptimizerConfig, {"ema_momentum": 0.0}, "optimizer.ema_momentum must be above 0 and below 1."),
         (
             TrainConfig,
             {"epochs": 2, "optimizer": OptimizerConfig(warmup_epochs=2.0)},

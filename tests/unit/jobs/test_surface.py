@@ -41,6 +41,7 @@ FLAGS = {
         "--optimizer.momentum",
         "--optimizer.weight-decay",
         "--optimizer.clip-norm",
+        "--optimizer.ema-momentum",
         "--loss.label-smoothing",
         "--loss.class-weights",
         "--loop.steps-per-call",

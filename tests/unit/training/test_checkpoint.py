@@ -10,12 +10,13 @@ import keras
 import numpy as np
 import pytest
 
-from cnnlib.config import TrainConfig
+from cnnlib.config import OptimizerConfig, TrainConfig
 from cnnlib.data.manifest import Manifest, Split
 from cnnlib.errors import CheckpointError
 from cnnlib.reports.history import EpochRecord
 from cnnlib.storage import runs
 from cnnlib.training.checkpoint import restore_checkpoint, save_checkpoint
+from cnnlib.training.ema import averaged_weights
 from cnnlib.training.randomness import find_seed_states
 from cnnlib.training.worker import WorkerTask, _build_trainee, _Trainee
 from tests.unit.training.conftest import Batches
@@ -28,7 +29,14 @@ NORMALISED = "tests.models:build_normalised"
 pytestmark = pytest.mark.usefixtures("strategy")
 
 
-def build(strategy: Any, *, model: str = LINEAR, seed: int = 0, classes: int = CLASSES) -> _Trainee:
+def build(
+    strategy: Any,
+    *,
+    model: str = LINEAR,
+    seed: int = 0,
+    classes: int = CLASSES,
+    optimizer: OptimizerConfig | None = None,
+) -> _Trainee:
     """What a worker of such a run trains."""
     split = Split(rows=BATCH, rows_per_class=(BATCH,), shards=())
     manifest = Manifest(
@@ -38,7 +46,9 @@ def build(strategy: Any, *, model: str = LINEAR, seed: int = 0, classes: int = C
         source="",
         source_digest="",
     )
-    config = TrainConfig(model=model, seed=seed, batch_size=BATCH, learning_rate=0.01)
+    config = TrainConfig(
+        model=model, seed=seed, batch_size=BATCH, learning_rate=0.01, optimizer=optimizer or OptimizerConfig()
+    )
     task = WorkerTask(
         config=config, dataset_uri="", manifest=manifest, run="", cpus=1, steps_per_epoch=1, live=False
     )
@@ -125,6 +135,26 @@ def test_training_goes_on_as_if_it_had_not_stopped(strategy: Any, tmp_path: Path
     train(unbroken, batches)
     checkpoint = save(tmp_path, unbroken)
     restore_checkpoint(checkpoint, resumed.model, resumed.optimizer)
+    np.testing.assert_array_equal(train(unbroken, batches), train(resumed, batches))
+    assert_same(state(unbroken), state(resumed))
+
+
+def test_averaged_weights_are_saved_and_training_goes_on_from_the_raw_ones(
+    strategy: Any, tmp_path: Path, make_batches: Any
+) -> None:
+    batches, averaged = make_batches(3, BATCH), OptimizerConfig(ema_momentum=0.75)
+    unbroken, resumed = (build(strategy, optimizer=averaged) for _ in range(2))
+    randomise(resumed)
+    train(unbroken, batches)
+    raw = unbroken.model.get_weights()
+    checkpoint = save(tmp_path, unbroken)
+    saved = keras.models.load_model(checkpoint.model_uri).get_weights()
+    with averaged_weights(unbroken.model, unbroken.optimizer):
+        for have, want in zip(saved, unbroken.model.get_weights(), strict=True):
+            np.testing.assert_array_equal(have, want)
+    assert all((have != want).any() for have, want in zip(saved, raw, strict=True))
+    restore_checkpoint(checkpoint, resumed.model, resumed.optimizer)
+    assert_same(state(resumed), state(unbroken))
     np.testing.assert_array_equal(train(unbroken, batches), train(resumed, batches))
     assert_same(state(unbroken), state(resumed))
 

@@ -23,6 +23,7 @@ CASES = {
     "plain": OptimizerConfig(name="sgd"),
     "clipped": OptimizerConfig(name="sgd", clip_norm=0.25),
     "clipped adam with decay": OptimizerConfig(name="adam", clip_norm=0.25, weight_decay=0.1),
+    "averaged": OptimizerConfig(name="sgd", ema_momentum=0.75),
 }
 
 
@@ -36,9 +37,10 @@ def make_rows() -> tuple[np.ndarray, np.ndarray]:
 def weights_of(
     strategy: Any, config: OptimizerConfig, rank: int = 0, workers: int = 1, steps: int = STEPS
 ) -> list[list[float]]:
-    """Trains a linear model on a worker's part of the rows; returns its weights, flat."""
+    """Trains a linear model on a worker's part of the rows; returns its weights, flat, and their averages if kept."""
     import keras
 
+    from cnnlib.training.ema import averaged_weights
     from cnnlib.training.optimizer import build_optimizer
     from cnnlib.training.step import build_train_call
 
@@ -67,7 +69,10 @@ def weights_of(
     images, labels = make_rows()
     own = slice(rank * BATCH // workers, (rank + 1) * BATCH // workers)
     train_call(images[:steps, own], labels[:steps, own])
-    return [weight.ravel().tolist() for weight in model.get_weights()]
+    raw = model.get_weights()
+    with averaged_weights(model, optimizer):
+        averages = model.get_weights() if config.ema_momentum else []
+    return [weight.ravel().tolist() for weight in [*raw, *averages]]
 
 
 def draws_of(
