@@ -86,6 +86,20 @@ class LossConfig:
 
 
 @dataclass(frozen=True, kw_only=True)
+class EarlyStoppingConfig:
+    """When a run ends before its last epoch. It needs a validation_fraction."""
+
+    patience: int = 0
+    """Epochs without a better validation accuracy after which the run ends; 0 is never."""
+    min_delta: float = 0.0
+    """By more than how much an accuracy, 0..1, must beat the best one to be better."""
+
+    def __post_init__(self) -> None:
+        _check_at_least("early_stopping.patience", self.patience, 0)
+        _check_range("early_stopping.min_delta", self.min_delta, 0.0, 1.0)
+
+
+@dataclass(frozen=True, kw_only=True)
 class LoopConfig:
     """How the steps are run; none of it changes which rows a step sees."""
 
@@ -151,6 +165,7 @@ class TrainConfig:
     """Share of the training rows held out and scored after every epoch; @best goes by it where it is above 0."""
     optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
     loss: LossConfig = field(default_factory=LossConfig)
+    early_stopping: EarlyStoppingConfig = field(default_factory=EarlyStoppingConfig)
     loop: LoopConfig = field(default_factory=LoopConfig)
     cluster: ClusterConfig = field(default_factory=ClusterConfig)
 
@@ -168,6 +183,11 @@ class TrainConfig:
                 "For more GPUs give more workers: --workers 8 --gpus-per-worker 1."
             )
         _check_range("validation_fraction", self.validation_fraction, 0.0, 0.5)
+        if self.early_stopping.patience and not self.validation_fraction:
+            raise ConfigError(
+                "early_stopping goes by the validation accuracy. Received "
+                f"patience={self.early_stopping.patience}, validation_fraction=0. Try --validation-fraction 0.1."
+            )
         if not 0 <= self.optimizer.warmup_epochs < self.epochs:
             raise ConfigError(
                 "optimizer.warmup_epochs must be at least 0 and below epochs. Received "

@@ -27,13 +27,14 @@ from cnnlib.models.registry import build_model, check_model_name, is_registered
 from cnnlib.models.runtime import hide_gpus, load_tensorflow
 from cnnlib.storage import files, layout, runs
 from cnnlib.training.class_weights import class_weights
+from cnnlib.training.early_stopping import is_stopped
 from cnnlib.training.strategy import MultiWorkerConfig
 from cnnlib.training.trainer import Trainer
 from cnnlib.training.worker import WorkerTask, load_history, train_worker
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 # What may change when a run is continued: how far and how fast, not what is computed.
-_MAY_CHANGE = {"epochs", "workers", "gpus_per_worker", "cluster", "loop"}
+_MAY_CHANGE = {"epochs", "early_stopping", "workers", "gpus_per_worker", "cluster", "loop"}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,6 +45,7 @@ class RunPlan:
         steps_per_epoch: steps of every epoch, for every worker.
         remainder: training rows that an epoch leaves out, other ones each time.
         done_epochs: epochs of an earlier call that it continues from.
+        stopped_early: those ended it, by the early stopping of this config.
     """
 
     config: TrainConfig
@@ -53,11 +55,12 @@ class RunPlan:
     steps_per_epoch: int
     remainder: int
     done_epochs: int
+    stopped_early: bool
 
     @property
     def finished(self) -> bool:
         """True if there is nothing left to train."""
-        return self.done_epochs >= self.config.epochs
+        return self.stopped_early or self.done_epochs >= self.config.epochs
 
 
 def plan_run(config: TrainConfig, dataset_uri: str, runs_uri: str, name: str) -> RunPlan:
@@ -78,6 +81,7 @@ def plan_run(config: TrainConfig, dataset_uri: str, runs_uri: str, name: str) ->
     run = layout.run_uri(runs_uri, name)
     _check_continues(runs.find_run_record(run), config, manifest, run)
     checkpoints = runs.list_checkpoints(run)
+    done_epochs = checkpoints[-1].epoch if checkpoints else 0
     check_shards(dataset_uri, manifest, config.split)
     files.check_writable(run)
     return RunPlan(
@@ -87,7 +91,8 @@ def plan_run(config: TrainConfig, dataset_uri: str, runs_uri: str, name: str) ->
         run=run,
         steps_per_epoch=steps,
         remainder=train_rows - steps * config.batch_size,
-        done_epochs=checkpoints[-1].epoch if checkpoints else 0,
+        done_epochs=done_epochs,
+        stopped_early=_is_stopped(config, run, done_epochs),
     )
 
 
@@ -185,11 +190,13 @@ def result(plan: RunPlan) -> dict[str, Any]:
     """A run's result for `--json`: URIs and the last epoch's figures."""
     history = load_history(plan.run)
     checkpoints = runs.list_checkpoints(plan.run)
+    done_epochs = checkpoints[-1].epoch if checkpoints else 0
     last = dataclasses.asdict(history[-1]) if history else {}
     return {
         "run": plan.run,
         "model": plan.config.model,
-        "epochs": checkpoints[-1].epoch if checkpoints else 0,
+        "epochs": done_epochs,
+        "stopped_early": _is_stopped(plan.config, plan.run, done_epochs),
         "checkpoint": checkpoints[-1].uri if checkpoints else None,
         "checkpoint_digest": checkpoints[-1].digest if checkpoints else None,
         "history": layout.run_history(plan.run),
@@ -198,6 +205,13 @@ def result(plan: RunPlan) -> dict[str, Any]:
             key: value.isoformat() if isinstance(value, datetime) else value for key, value in last.items()
         },
     }
+
+
+def _is_stopped(config: TrainConfig, run: str, done_epochs: int) -> bool:
+    if not config.early_stopping.patience or not 0 < done_epochs < config.epochs:
+        return False
+    done = [record for record in load_history(run) if record.epoch <= done_epochs]
+    return is_stopped(done, config.early_stopping)
 
 
 def _count_train_rows(config: TrainConfig, manifest: Manifest) -> int:

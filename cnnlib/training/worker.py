@@ -27,6 +27,7 @@ from cnnlib.reports.plots import learning_curves_png
 from cnnlib.storage import files, layout, runs
 from cnnlib.training import strategy as strategies
 from cnnlib.training.class_weights import class_weights
+from cnnlib.training.early_stopping import is_stopped
 
 if TYPE_CHECKING:
     import keras
@@ -70,6 +71,8 @@ def train_worker(task: WorkerTask) -> None:
     progress = _build_progress(task) if rank == 0 else _silent()
 
     for epoch in range(len(history) + 1, task.config.epochs + 1):
+        if is_stopped(history, task.config.early_stopping):
+            break
         record = _train_epoch(task, trainee, share, strategy, epoch, history, progress)
         history.append(record)
         if rank == 0:
@@ -79,6 +82,8 @@ def train_worker(task: WorkerTask) -> None:
             log_event("epoch", **_figures(record))
         ray.train.report(_figures(record))  # a barrier: no worker runs ahead of a checkpoint
     progress.close()
+    if rank == 0 and len(history) < task.config.epochs:
+        log_event("early-stopping", epochs=len(history), patience=task.config.early_stopping.patience)
 
 
 class _Trainee(NamedTuple):

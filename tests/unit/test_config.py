@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 from cnnlib import config
 from cnnlib.config import (
     ClusterConfig,
+    EarlyStoppingConfig,
     EvaluateConfig,
     LoopConfig,
     LossConfig,
@@ -26,7 +27,15 @@ from cnnlib.config import (
 )
 from cnnlib.errors import ConfigError
 
-CONFIGS = [TrainConfig, EvaluateConfig, OptimizerConfig, LossConfig, LoopConfig, ClusterConfig]
+CONFIGS = [
+    TrainConfig,
+    EvaluateConfig,
+    OptimizerConfig,
+    LossConfig,
+    EarlyStoppingConfig,
+    LoopConfig,
+    ClusterConfig,
+]
 
 
 @pytest.mark.parametrize("cls", CONFIGS)
@@ -79,6 +88,17 @@ def test_defaults_are_a_config_that_works(cls: type) -> None:
         ),
         (LossConfig, {"class_weights": (1.0, -1.0)}, "loss.class_weights must lie in 0.."),
         (LossConfig, {"class_weights": (math.inf,)}, "loss.class_weights must lie in 0.."),
+        (EarlyStoppingConfig, {"patience": -1}, "early_stopping.patience must be at least 0. Received -1."),
+        (
+            EarlyStoppingConfig,
+            {"min_delta": -0.1},
+            "early_stopping.min_delta must lie in 0..1. Received -0.1.",
+        ),
+        (
+            TrainConfig,
+            {"early_stopping": EarlyStoppingConfig(patience=3)},
+            "early_stopping goes by the validation accuracy. Received patience=3, validation_fraction=0.",
+        ),
         (LoopConfig, {"steps_per_call": 0}, "loop.steps_per_call must be at least 1. Received 0."),
         (LoopConfig, {"log_every_steps": 0}, "loop.log_every_steps must be at least 1. Received 0."),
         (LoopConfig, {"micro_batches": 0}, "loop.micro_batches must be at least 1. Received 0."),
@@ -159,6 +179,7 @@ def test_config_survives_json() -> None:
             **document,
             "optimizer": OptimizerConfig(**document["optimizer"]),
             "loss": LossConfig(**document["loss"]),
+            "early_stopping": EarlyStoppingConfig(**document["early_stopping"]),
             "loop": LoopConfig(**document["loop"]),
             "cluster": ClusterConfig(**document["cluster"]),
         }
@@ -179,7 +200,7 @@ def test_every_setting_explains_itself_in_help(cls: type) -> None:
         and isinstance(field.target, ast.Name)
         and isinstance(text, ast.Expr)
     ]
-    groups = {"optimizer", "loss", "loop", "cluster"} if cls is TrainConfig else set()
+    groups = {"optimizer", "loss", "early_stopping", "loop", "cluster"} if cls is TrainConfig else set()
     assert set(explained) == {field.name for field in dataclasses.fields(cls)} - groups
 
 

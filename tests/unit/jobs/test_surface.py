@@ -44,6 +44,8 @@ FLAGS = {
         "--optimizer.ema-momentum",
         "--loss.label-smoothing",
         "--loss.class-weights",
+        "--early-stopping.patience",
+        "--early-stopping.min-delta",
         "--loop.steps-per-call",
         "--loop.log-every-steps",
         "--loop.precision",

@@ -9,7 +9,15 @@ from typing import Any
 
 import pytest
 
-from cnnlib.config import ClusterConfig, LoopConfig, LossConfig, OptimizerConfig, TrainConfig, to_dict
+from cnnlib.config import (
+    ClusterConfig,
+    EarlyStoppingConfig,
+    LoopConfig,
+    LossConfig,
+    OptimizerConfig,
+    TrainConfig,
+    to_dict,
+)
 from cnnlib.errors import (
     CheckpointError,
     CnnlibError,
@@ -18,11 +26,13 @@ from cnnlib.errors import (
     DatasetError,
     ModelError,
 )
-from cnnlib.storage import runs
+from cnnlib.reports.history import encode_history
+from cnnlib.storage import files, layout, runs
 from cnnlib.training import launch
 from cnnlib.training.launch import RunPlan, check_model, plan_run
 from tests.checkpoints import write_checkpoint_without_model, write_run_record
 from tests.datasets import TRAIN_ROWS, make_source, write_dataset_without_ray
+from tests.histories import make_history
 
 CONFIG = TrainConfig(batch_size=8, epochs=2)
 
@@ -154,6 +164,40 @@ def test_run_with_all_its_epochs_is_finished(data: str, epochs_done: int) -> Non
     assert (plan(data).done_epochs, plan(data).finished) == (epochs_done, True)
 
 
+def start_stopping_run(data: str, accuracies: list[float], patience: int) -> TrainConfig:
+    """Leaves a run with a checkpoint for each of these validation accuracies; returns its config, of 9 epochs."""
+    config = TrainConfig(
+        batch_size=8,
+        epochs=9,
+        validation_fraction=0.2,
+        early_stopping=EarlyStoppingConfig(patience=patience),
+    )
+    run = start_run(data, config, epochs_done=len(accuracies))
+    files.write_bytes(layout.run_history(run), encode_history(make_history(accuracies)))
+    return config
+
+
+def test_run_that_stopped_early_is_finished_and_says_so(data: str) -> None:
+    config = start_stopping_run(data, [0.5, 0.6, 0.6, 0.55], patience=2)
+    planned = plan(data, config)
+    assert (planned.done_epochs, planned.stopped_early, planned.finished) == (4, True, True)
+    assert launch.result(planned)["stopped_early"] is True
+
+
+def test_more_patience_continues_a_run_that_stopped_early(data: str) -> None:
+    config = start_stopping_run(data, [0.5, 0.6, 0.6, 0.55], patience=2)
+    patient = dataclasses.replace(config, early_stopping=EarlyStoppingConfig(patience=3))
+    planned = plan(data, patient)
+    assert (planned.stopped_early, planned.finished) == (False, False)
+
+
+def test_history_of_an_epoch_without_a_checkpoint_does_not_stop_a_run(data: str) -> None:
+    config = start_stopping_run(data, [0.5, 0.6, 0.6], patience=2)
+    run = plan(data, config).run
+    files.write_bytes(layout.run_history(run), encode_history(make_history([0.5, 0.6, 0.6, 0.6])))
+    assert not plan(data, config).finished
+
+
 def test_run_that_never_saved_begins_again(data: str) -> None:
     start_run(data, epochs_done=0)
     assert (plan(data).done_epochs, plan(data).finished) == (0, False)
@@ -163,6 +207,7 @@ def test_run_that_never_saved_begins_again(data: str) -> None:
     "changes",
     [
         {"epochs": 9},
+        {"validation_fraction": 0.0, "early_stopping": EarlyStoppingConfig(min_delta=0.5)},
         {"workers": 2},
         {"gpus_per_worker": 1},
         {"loop": LoopConfig(steps_per_call=3, log_every_steps=1)},
@@ -221,7 +266,7 @@ def test_run_with_class_weights_continues_with_the_same(data: str) -> None:
 
 
 def test_every_setting_is_known_to_change_the_result_or_not_to() -> None:
-    free = {"epochs", "workers", "gpus_per_worker", "cluster", "loop"}
+    free = {"epochs", "early_stopping", "workers", "gpus_per_worker", "cluster", "loop"}
     bound = {
         "model", "batch_size", "learning_rate", "seed", "steps_per_epoch", "validation_fraction", "split",
         "optimizer", "loss",
@@ -253,6 +298,7 @@ def test_result_of_a_run_names_what_it_left(data: str) -> None:
         "run": run,
         "model": "seed-cnn",
         "epochs": 2,
+        "stopped_early": False,
         "checkpoint": last.uri,
         "checkpoint_digest": last.digest,
         "history": f"{run}/history.parquet",
