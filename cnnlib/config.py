@@ -153,6 +153,9 @@ class TrainConfig:
     """Rows of one step over all workers together (the global batch)."""
     learning_rate: float = 1e-3
     """Learning rate: throughout, or where the schedule of the optimizer begins."""
+    scale_learning_rate_from: int | None = None
+    """Rows of the batch that the learning rate is meant for: it is multiplied by batch_size / rows (the linear scaling
+    rule, Goyal et al. 2017, section 2.1). None: taken as it is."""
     seed: int = 0
     """Seed of the weights, the row order and every random layer."""
     workers: int = 1
@@ -177,6 +180,8 @@ class TrainConfig:
         _check_at_least("workers", self.workers, 1)
         _check_at_least("seed", self.seed, 0)
         _check_above_0("learning_rate", self.learning_rate)
+        if self.scale_learning_rate_from is not None:
+            _check_at_least("scale_learning_rate_from", self.scale_learning_rate_from, 1)
         if self.gpus_per_worker not in (0, 1):
             raise ConfigError(
                 f"gpus_per_worker must be 0 or 1. Received {self.gpus_per_worker}. "
@@ -195,6 +200,17 @@ class TrainConfig:
             )
         _check_batch_divides(self.batch_size, self.workers)
         _check_worker_batch_divides(self.batch_size // self.workers, self.loop.micro_batches)
+
+    @property
+    def scaled_learning_rate(self) -> float:
+        """The learning rate for this batch size.
+
+        >>> TrainConfig(learning_rate=0.1, scale_learning_rate_from=256, batch_size=1024).scaled_learning_rate
+        0.4
+        """
+        if self.scale_learning_rate_from is None:
+            return self.learning_rate
+        return self.learning_rate * self.batch_size / self.scale_learning_rate_from
 
 
 @dataclass(frozen=True, kw_only=True)

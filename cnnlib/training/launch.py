@@ -134,6 +134,7 @@ def train(plan: RunPlan, *, live: bool) -> None:
             run=plan.run,
             workers=config.workers,
             threads_per_worker=cpus,
+            learning_rate=config.scaled_learning_rate,
             steps_per_epoch=plan.steps_per_epoch,
             rows_left_out_per_epoch=plan.remainder,
             continues_from_epoch=plan.done_epochs,

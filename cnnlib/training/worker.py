@@ -155,7 +155,7 @@ def _build_trainee(task: WorkerTask, strategy: tf.distribute.Strategy) -> _Train
             raise ModelError(f"{config.model} has nothing to train: no trainable weights.")
         optimizer = build_optimizer(
             config.optimizer,
-            config.learning_rate,
+            config.scaled_learning_rate,
             epochs=config.epochs,
             steps_per_epoch=task.steps_per_epoch,
         )
@@ -171,7 +171,7 @@ def _build_trainee(task: WorkerTask, strategy: tf.distribute.Strategy) -> _Train
     }
     # For whoever opens the checkpoint in plain Keras: an optimizer of the same kind, unused here.
     model.compile(
-        optimizer=build_plain_optimizer(config.optimizer, config.learning_rate),
+        optimizer=build_plain_optimizer(config.optimizer, config.scaled_learning_rate),
         loss=keras.losses.SparseCategoricalCrossentropy(from_logits=from_logits),
         metrics=["accuracy"],
     )

@@ -55,6 +55,7 @@ def test_defaults_are_a_config_that_works(cls: type) -> None:
         (TrainConfig, {"learning_rate": -1e-3}, "learning_rate must be above 0. Received -0.001."),
         (TrainConfig, {"learning_rate": math.nan}, "learning_rate must be above 0. Received nan."),
         (TrainConfig, {"learning_rate": math.inf}, "learning_rate must be above 0. Received inf."),
+        (TrainConfig, {"scale_learning_rate_from": 0}, "scale_learning_rate_from must be at least 1."),
         (TrainConfig, {"gpus_per_worker": 2}, "gpus_per_worker must be 0 or 1. Received 2."),
         (TrainConfig, {"validation_fraction": 0.6}, "validation_fraction must lie in 0..0.5. Received 0.6."),
         (
@@ -148,6 +149,12 @@ def test_every_batch_that_is_accepted_or_proposed_divides(batch_size: int, worke
         assert batch_size not in proposed
     assert proposed
     assert all(size > 0 and size % workers == 0 for size in proposed)
+
+
+def test_learning_rate_grows_with_the_batch_from_the_one_it_is_meant_for() -> None:
+    scaled = TrainConfig(learning_rate=0.1, batch_size=1024, scale_learning_rate_from=256)
+    assert scaled.scaled_learning_rate == pytest.approx(0.4)
+    assert TrainConfig(learning_rate=0.1, batch_size=1024).scaled_learning_rate == 0.1
 
 
 def test_advice_for_several_gpus_is_several_workers() -> None:

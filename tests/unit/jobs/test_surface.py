@@ -28,6 +28,7 @@ FLAGS = {
         "--steps-per-epoch",
         "--batch-size",
         "--learning-rate",
+        "--scale-learning-rate-from",
         "--seed",
         "--workers",
         "--gpus-per-worker",

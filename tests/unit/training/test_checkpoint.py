@@ -38,6 +38,17 @@ def build(
     optimizer: OptimizerConfig | None = None,
 ) -> _Trainee:
     """What a worker of such a run trains."""
+    config = TrainConfig(
+        model=model,
+        seed=seed,
+        batch_size=BATCH,
+        learning_rate=0.01,
+        optimizer=optimizer or OptimizerConfig(),
+    )
+    return build_with(strategy, config, classes)
+
+
+def build_with(strategy: Any, config: TrainConfig, classes: int = CLASSES) -> _Trainee:
     split = Split(rows=BATCH, rows_per_class=(BATCH,), shards=())
     manifest = Manifest(
         class_names=tuple("abcdefgh"[:classes]),
@@ -45,9 +56,6 @@ def build(
         splits={"train": split},
         source="",
         source_digest="",
-    )
-    config = TrainConfig(
-        model=model, seed=seed, batch_size=BATCH, learning_rate=0.01, optimizer=optimizer or OptimizerConfig()
     )
     task = WorkerTask(
         config=config, dataset_uri="", manifest=manifest, run="", cpus=1, steps_per_epoch=1, live=False
@@ -173,6 +181,12 @@ def test_manifest_says_what_the_checkpoint_is(strategy: Any, tmp_path: Path) -> 
     assert runs.list_checkpoints(str(run)) == [by_training, by_validation]
     names = sorted(path.name for path in Path(by_training.uri).iterdir())
     assert names == ["manifest.json", "model.keras", "state.npz"]
+
+
+def test_learning_rate_of_a_run_is_the_scaled_one(strategy: Any) -> None:
+    config = TrainConfig(model=LINEAR, batch_size=BATCH, learning_rate=0.01, scale_learning_rate_from=2)
+    trainee = build_with(strategy, config)
+    assert float(trainee.optimizer.learning_rate.numpy()) == pytest.approx(0.01 * BATCH / 2)
 
 
 def test_model_file_opens_compiled_in_plain_keras_and_evaluates(

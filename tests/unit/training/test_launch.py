@@ -226,6 +226,7 @@ def test_how_far_and_how_fast_may_change(data: str, changes: dict[str, Any]) -> 
         ({"model": "dnn"}, "model: seed-cnn then, dnn now"),
         ({"batch_size": 4}, "batch_size: 8 then, 4 now"),
         ({"learning_rate": 0.5}, "learning_rate: 0.001 then, 0.5 now"),
+        ({"scale_learning_rate_from": 4}, "scale_learning_rate_from: None then, 4 now"),
         ({"seed": 1}, "seed: 0 then, 1 now"),
         ({"steps_per_epoch": 3}, "steps_per_epoch: None then, 3 now"),
         ({"validation_fraction": 0.1}, "validation_fraction: 0.0 then, 0.1 now"),
@@ -268,8 +269,8 @@ def test_run_with_class_weights_continues_with_the_same(data: str) -> None:
 def test_every_setting_is_known_to_change_the_result_or_not_to() -> None:
     free = {"epochs", "early_stopping", "workers", "gpus_per_worker", "cluster", "loop"}
     bound = {
-        "model", "batch_size", "learning_rate", "seed", "steps_per_epoch", "validation_fraction", "split",
-        "optimizer", "loss",
+        "model", "batch_size", "learning_rate", "scale_learning_rate_from", "seed", "steps_per_epoch",
+        "validation_fraction", "split", "optimizer", "loss",
     }  # fmt: skip
     assert free == launch._MAY_CHANGE
     assert set(to_dict(CONFIG)) == free | bound
