@@ -114,11 +114,18 @@ class LoopConfig:
     micro_batches: int = 1
     """Parts in which a worker computes its batch, one after the other: less memory, the same step. Batch normalisation
     sees a part at a time."""
+    profile_steps: int = 0
+    """Trace so many steps of the first worker for TensorBoard's profiler, in whole calls, in RUN/profile; 0: none."""
+    tensorboard: bool = False
+    """Write each epoch's figures for TensorBoard too, in RUN/tensorboard."""
+    mlflow_uri: str | None = None
+    """MLflow server that is told each epoch's figures too, as http://host:5000; needs the extra cnnlib[mlflow]."""
 
     def __post_init__(self) -> None:
         _check_at_least("loop.steps_per_call", self.steps_per_call, 1)
         _check_at_least("loop.log_every_steps", self.log_every_steps, 1)
         _check_at_least("loop.micro_batches", self.micro_batches, 1)
+        _check_at_least("loop.profile_steps", self.profile_steps, 0)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -29,6 +29,7 @@ from cnnlib.storage import files, layout, runs
 from cnnlib.training.class_weights import class_weights
 from cnnlib.training.early_stopping import is_stopped
 from cnnlib.training.strategy import MultiWorkerConfig
+from cnnlib.training.tracking import check_installed
 from cnnlib.training.trainer import Trainer
 from cnnlib.training.worker import WorkerTask, load_history, train_worker
 
@@ -70,6 +71,7 @@ def plan_run(config: TrainConfig, dataset_uri: str, runs_uri: str, name: str) ->
         InputError: the config, the data, the storage, or a run of that name with another config.
     """
     check_model_name(config.model)
+    check_installed(config)
     if not _NAME.fullmatch(name) or layout.find_epoch(name) is not None:
         raise ConfigError(
             f"A run's name is letters, digits, '.', '_' and '-', and not a checkpoint's. Received {name!r}."

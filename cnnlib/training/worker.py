@@ -69,6 +69,11 @@ def train_worker(task: WorkerTask) -> None:
     history = _resume(task, trainee)
     share = _Share.deal(task, reading.result(), rank, workers)
     progress = _build_progress(task) if rank == 0 else _silent()
+    observers: Any = _build_observers(task) if rank == 0 else None
+    if rank == 0:
+        calls_per_epoch = -(-task.steps_per_epoch // task.config.loop.steps_per_call)
+        calls = (task.config.epochs - len(history)) * calls_per_epoch
+        trainee = trainee._replace(train_call=observers.watch(trainee.train_call, calls))
 
     for epoch in range(len(history) + 1, task.config.epochs + 1):
         if is_stopped(history, task.config.early_stopping):
@@ -78,12 +83,15 @@ def train_worker(task: WorkerTask) -> None:
         if rank == 0:
             # History before checkpoint: a crash between them leaves a history row that the resumed run drops.
             _write_history(task.run, history)
+            observers.write(record)
             _save(task, trainee, record)
             log_event("epoch", **_figures(record))
         ray.train.report(_figures(record))  # a barrier: no worker runs ahead of a checkpoint
     progress.close()
-    if rank == 0 and len(history) < task.config.epochs:
-        log_event("early-stopping", epochs=len(history), patience=task.config.early_stopping.patience)
+    if rank == 0:
+        observers.close()
+        if len(history) < task.config.epochs:
+            log_event("early-stopping", epochs=len(history), patience=task.config.early_stopping.patience)
 
 
 class _Trainee(NamedTuple):
@@ -224,6 +232,12 @@ def _build_progress(task: WorkerTask) -> Any:
     if task.live:
         return LiveBar(task.config.epochs * task.steps_per_epoch, task.config.epochs)
     return LogLines(task.config.loop.log_every_steps, task.config.epochs)
+
+
+def _build_observers(task: WorkerTask) -> Any:
+    from cnnlib.training.observers import Observers
+
+    return Observers(task.config, task.run)
 
 
 def _silent() -> Any:

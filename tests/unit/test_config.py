@@ -102,6 +102,7 @@ def test_defaults_are_a_config_that_works(cls: type) -> None:
         ),
         (LoopConfig, {"steps_per_call": 0}, "loop.steps_per_call must be at least 1. Received 0."),
         (LoopConfig, {"log_every_steps": 0}, "loop.log_every_steps must be at least 1. Received 0."),
+        (LoopConfig, {"profile_steps": -1}, "loop.profile_steps must be at least 0. Received -1."),
         (LoopConfig, {"micro_batches": 0}, "loop.micro_batches must be at least 1. Received 0."),
         (
             TrainConfig,
