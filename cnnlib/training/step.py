@@ -179,10 +179,11 @@ def _sum_over_parts(
 ) -> tuple[list[tf.Tensor], tf.Tensor, tf.Tensor]:
     """The sum of what `compute_part` gives for so many equal parts of a batch, one after the other."""
     rows = labels.shape[0] // parts
+    images = tf.reshape(images, [parts, rows, *images.shape[1:]])
+    labels = tf.reshape(labels, [parts, rows])
 
     def compute(part: tf.Tensor | int) -> Any:
-        own = slice(part * rows, (part + 1) * rows)
-        return compute_part(images[own], labels[own], part)
+        return compute_part(images[part], labels[part], part)
 
     # The first part outside of the loop: it shows which weights have no gradient.
     gradients, *figures = compute(0)

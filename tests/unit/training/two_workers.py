@@ -23,6 +23,7 @@ CASES = {
     "plain": OptimizerConfig(name="sgd"),
     "clipped": OptimizerConfig(name="sgd", clip_norm=0.25),
     "clipped adam with decay": OptimizerConfig(name="adam", clip_norm=0.25, weight_decay=0.1),
+    "warmed up": OptimizerConfig(name="sgd", schedule="cosine", warmup_epochs=0.5),
     "averaged": OptimizerConfig(name="sgd", ema_momentum=0.75),
 }
 
