@@ -2,7 +2,8 @@
 
 Keras advances a layer's seed by one at every draw, the same way in every replica: all of them would drop the same
 units, and what is drawn would depend on how often a run was restarted. So the state of every `SeedGenerator` of a
-model is set anew before each forward pass.
+model is set anew before each forward pass. From the same state XLA draws other numbers than TensorFlow does without
+it, so `loop.jit_compile` changes the draws, though not what they depend on.
 """
 
 from __future__ import annotations
