@@ -8,15 +8,17 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import sys
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from cnnlib.errors import ConfigError
 
 OptimizerName = Literal["adam", "adamw", "sgd", "rmsprop"]
-Schedule = Literal["constant", "cosine"]
+Schedule = Literal["constant", "cosine", "step"]
 Precision = Literal["float32", "mixed_bfloat16"]
 PixelRange = Literal["0-255", "0-1"]
+ClassWeights = Literal["none", "balanced"]
 Outputs = Literal["auto", "probabilities", "logits"]
 CacheMode = Literal["auto", "memory", "none"]
 
@@ -28,11 +30,24 @@ class OptimizerConfig:
     name: OptimizerName = "adam"
     """A Keras optimizer, with Keras's defaults for what is not given here."""
     schedule: Schedule = "constant"
-    """How the learning rate goes on: cosine falls to 0 over the run (Loshchilov and Hutter 2017, without restarts)."""
+    """How the learning rate goes on. cosine: falls to 0 over the run (Loshchilov and Hutter 2017, without restarts).
+    step: falls by a factor every so many epochs."""
+    step_every_epochs: int = 30
+    """Epochs from one fall to the next, for the schedule step, counted from the run's begin (He et al. 2016)."""
+    step_factor: float = 0.1
+    """What the learning rate is multiplied by at each fall, for the schedule step."""
+    warmup_epochs: float = 0.0
+    """Epochs, or part of one, in which the learning rate grows linearly to its full value first; 0 is none."""
     momentum: float = 0.0
     """Momentum of sgd and rmsprop."""
     weight_decay: float = 0.0
-    """Decoupled weight decay per step; 0 is none."""
+    """Decoupled weight decay: each step takes learning rate x decay of every weight (Loshchilov and Hutter 2019). 0 is
+    Keras's default: none, and 0.004 for adamw."""
+    clip_norm: float | None = None
+    """Scale the gradient of the whole batch, over all workers, down to this norm where it is longer. None: never."""
+    ema_momentum: float | None = None
+    """Keep a moving average of the weights, with so much of the old one per step (0.999 averages some 1,000 steps):
+    it is what is scored and saved. None: the weights themselves."""
 
     def __post_init__(self) -> None:
         _check_range("optimizer.momentum", self.momentum, 0.0, 1.0)
@@ -41,6 +56,48 @@ class OptimizerConfig:
                 f"optimizer.momentum is for sgd and rmsprop. Received {self.momentum} with {self.name}."
             )
         _check_range("optimizer.weight_decay", self.weight_decay, 0.0, 1.0)
+        _check_at_least("optimizer.step_every_epochs", self.step_every_epochs, 1)
+        _check_range("optimizer.step_factor", self.step_factor, 0.0, 1.0)
+        if self.clip_norm is not None:
+            _check_above_0("optimizer.clip_norm", self.clip_norm)
+        if self.ema_momentum is not None and not 0 < self.ema_momentum < 1:
+            raise ConfigError(
+                f"optimizer.ema_momentum must be above 0 and below 1. Received {self.ema_momentum}."
+            )
+
+
+@dataclass(frozen=True, kw_only=True)
+class LossConfig:
+    """What training minimises: the cross-entropy, with these changes. Accuracy counts rows, whatever they weigh."""
+
+    label_smoothing: float = 0.0
+    """Share of every label spread evenly over all classes (Szegedy et al. 2016, section 7), in validation too."""
+    class_weights: ClassWeights | tuple[float, ...] = "none"
+    """What a row counts in the training loss by its class: balanced (rows / (classes x rows of the class)), or one
+    number per class. The validation loss has no weights, as in Keras."""
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.label_smoothing < 1:
+            raise ConfigError(
+                f"loss.label_smoothing must be at least 0 and below 1. Received {self.label_smoothing}."
+            )
+        if not isinstance(self.class_weights, str):
+            for weight in self.class_weights:
+                _check_range("loss.class_weights", weight, 0.0, sys.float_info.max)
+
+
+@dataclass(frozen=True, kw_only=True)
+class EarlyStoppingConfig:
+    """When a run ends before its last epoch. It needs a validation_fraction."""
+
+    patience: int = 0
+    """Epochs without a better validation accuracy after which the run ends; 0 is never."""
+    min_delta: float = 0.0
+    """By more than how much an accuracy, 0..1, must beat the best one to be better."""
+
+    def __post_init__(self) -> None:
+        _check_at_least("early_stopping.patience", self.patience, 0)
+        _check_range("early_stopping.min_delta", self.min_delta, 0.0, 1.0)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,10 +112,21 @@ class LoopConfig:
     """Keras dtype policy. mixed_bfloat16 pays on GPUs and on CPUs with AVX512-BF16 or AMX."""
     jit_compile: bool | None = None
     """Compile the step with XLA. None: on GPUs only, where it pays; on CPUs it halves the speed of convolutions."""
+    micro_batches: int = 1
+    """Parts in which a worker computes its batch, one after the other: less memory, the same step. Batch normalisation
+    sees a part at a time."""
+    profile_steps: int = 0
+    """Trace so many steps of the first worker for TensorBoard's profiler, in whole calls, in RUN/profile; 0: none."""
+    tensorboard: bool = False
+    """Write each epoch's figures for TensorBoard too, in RUN/tensorboard."""
+    mlflow_uri: str | None = None
+    """MLflow server that is told each epoch's figures too, as http://host:5000; needs the extra cnnlib[mlflow]."""
 
     def __post_init__(self) -> None:
         _check_at_least("loop.steps_per_call", self.steps_per_call, 1)
         _check_at_least("loop.log_every_steps", self.log_every_steps, 1)
+        _check_at_least("loop.micro_batches", self.micro_batches, 1)
+        _check_at_least("loop.profile_steps", self.profile_steps, 0)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -93,6 +161,9 @@ class TrainConfig:
     """Rows of one step over all workers together (the global batch)."""
     learning_rate: float = 1e-3
     """Learning rate: throughout, or where the schedule of the optimizer begins."""
+    scale_learning_rate_from: int | None = None
+    """Rows of the batch that the learning rate is meant for: it is multiplied by batch_size / rows (the linear scaling
+    rule, Goyal et al. 2017, section 2.1). None: taken as it is."""
     seed: int = 0
     """Seed of the weights, the row order and every random layer."""
     workers: int = 1
@@ -107,6 +178,8 @@ class TrainConfig:
     """Where a worker's rows are: read once into memory, or (none) streamed every epoch. auto: memory if they take
     at most half of it. Streamed rows come in another order."""
     optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
+    loss: LossConfig = field(default_factory=LossConfig)
+    early_stopping: EarlyStoppingConfig = field(default_factory=EarlyStoppingConfig)
     loop: LoopConfig = field(default_factory=LoopConfig)
     cluster: ClusterConfig = field(default_factory=ClusterConfig)
 
@@ -117,15 +190,38 @@ class TrainConfig:
         _check_at_least("batch_size", self.batch_size, 1)
         _check_at_least("workers", self.workers, 1)
         _check_at_least("seed", self.seed, 0)
-        if not (math.isfinite(self.learning_rate) and self.learning_rate > 0):
-            raise ConfigError(f"learning_rate must be above 0. Received {self.learning_rate}.")
+        _check_above_0("learning_rate", self.learning_rate)
+        if self.scale_learning_rate_from is not None:
+            _check_at_least("scale_learning_rate_from", self.scale_learning_rate_from, 1)
         if self.gpus_per_worker not in (0, 1):
             raise ConfigError(
                 f"gpus_per_worker must be 0 or 1. Received {self.gpus_per_worker}. "
                 "For more GPUs give more workers: --workers 8 --gpus-per-worker 1."
             )
         _check_range("validation_fraction", self.validation_fraction, 0.0, 0.5)
+        if self.early_stopping.patience and not self.validation_fraction:
+            raise ConfigError(
+                "early_stopping goes by the validation accuracy. Received "
+                f"patience={self.early_stopping.patience}, validation_fraction=0. Try --validation-fraction 0.1."
+            )
+        if not 0 <= self.optimizer.warmup_epochs < self.epochs:
+            raise ConfigError(
+                "optimizer.warmup_epochs must be at least 0 and below epochs. Received "
+                f"warmup_epochs={self.optimizer.warmup_epochs}, epochs={self.epochs}."
+            )
         _check_batch_divides(self.batch_size, self.workers)
+        _check_worker_batch_divides(self.batch_size // self.workers, self.loop.micro_batches)
+
+    @property
+    def scaled_learning_rate(self) -> float:
+        """The learning rate for this batch size.
+
+        >>> TrainConfig(learning_rate=0.1, scale_learning_rate_from=256, batch_size=1024).scaled_learning_rate
+        0.4
+        """
+        if self.scale_learning_rate_from is None:
+            return self.learning_rate
+        return self.learning_rate * self.batch_size / self.scale_learning_rate_from
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -174,6 +270,11 @@ def _check_at_least(name: str, value: int, minimum: int) -> None:
         raise ConfigError(f"{name} must be at least {minimum}. Received {value}.")
 
 
+def _check_above_0(name: str, value: float) -> None:
+    if not (math.isfinite(value) and value > 0):
+        raise ConfigError(f"{name} must be above 0. Received {value}.")
+
+
 def _check_range(name: str, value: float, low: float, high: float) -> None:
     if not low <= value <= high:
         raise ConfigError(f"{name} must lie in {low:g}..{high:g}. Received {value}.")
@@ -186,4 +287,13 @@ def _check_batch_divides(batch_size: int, workers: int) -> None:
     tries = " or ".join(str(size) for size in (below, above) if size > 0)
     raise ConfigError(
         f"batch_size must divide by workers. Received batch_size={batch_size}, workers={workers}. Try {tries}."
+    )
+
+
+def _check_worker_batch_divides(worker_batch_size: int, micro_batches: int) -> None:
+    if worker_batch_size % micro_batches == 0:
+        return
+    raise ConfigError(
+        "loop.micro_batches must divide the batch of a worker. Received "
+        f"micro_batches={micro_batches}, expected a divisor of batch_size / workers = {worker_batch_size}."
     )

@@ -68,7 +68,8 @@ def _train(args: Args) -> dict[str, Any]:
             "steps_per_epoch": plan.steps_per_epoch,
         }
     if plan.finished:
-        log_event("run", note="finished already; nothing to train", run=plan.run, epochs=plan.done_epochs)
+        how = "stopped early" if plan.stopped_early else "finished"
+        log_event("run", note=f"{how} already; nothing to train", run=plan.run, epochs=plan.done_epochs)
         return {"status": "finished before", **launch.result(plan)}
     launch.train(plan, live=has_terminal())
     return {"status": "finished", **launch.result(plan)}

@@ -54,6 +54,7 @@ def main(batch_size: int, steps: int, threads: int, precision: str) -> float:
         image_shape=(28, 28, 1),
         from_logits=False,
         jit_compile=False,
+        seed=0,
     )
     rows, device = _random_rows(batch_size * steps), replica_device(strategy)
     order = np.arange(batch_size * steps).reshape(steps, batch_size)

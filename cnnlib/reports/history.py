@@ -34,14 +34,18 @@ class EpochRecord:
 HISTORY_COLUMNS = (
     Column(name="epoch", type=pa.int32(), doc="Epochs completed; the first is 1."),
     Column(name="step", type=pa.int64(), doc="Training steps completed since the run began."),
-    Column(name="loss", type=pa.float64(), doc="Mean cross-entropy over the epoch's training rows, in nats."),
+    Column(
+        name="loss",
+        type=pa.float64(),
+        doc="Mean cross-entropy over the epoch's training rows, in nats, with the run's smoothing and class weights.",
+    ),
     Column(
         name="accuracy", type=pa.float64(), doc="Share of the epoch's training rows predicted right, 0..1."
     ),
     Column(
         name="validation_loss",
         type=pa.float64(),
-        doc="Mean cross-entropy over the rows held out; null without any.",
+        doc="Mean cross-entropy over the rows held out, with the run's smoothing; null without any.",
         nullable=True,
     ),
     Column(

@@ -2,6 +2,7 @@
 
 DATASET/manifest.json, preview.png, <split>/part-00000.parquet
 RUNS/NAME/run.json, history.parquet, learning-curves.png
+RUNS/NAME/tensorboard/events.out.tfevents.epoch-0001, profile/plugins/profile/<time>/<host>.xplane.pb (on request)
 RUNS/NAME/checkpoints/epoch-0001/{model.keras, state.npz, manifest.json}
 REPORTS/{overall, per_class, confusion}/<report_id>.parquet
 REPORTS/predictions/<report_id>/part-00000-000000000000.parquet
@@ -55,6 +56,16 @@ def run_history(run: str) -> str:
 def run_learning_curves(run: str) -> str:
     """`RUNS/NAME/learning-curves.png`."""
     return join_uri(run, "learning-curves.png")
+
+
+def run_scalars(run: str, epoch: int) -> str:
+    """`RUNS/NAME/tensorboard/events.out.tfevents.epoch-0001`: TensorBoard goes by `tfevents` in the name."""
+    return join_uri(run, "tensorboard", f"events.out.tfevents.epoch-{epoch:04d}")
+
+
+def run_profile(run: str) -> str:
+    """`RUNS/NAME/profile`: a trace, under the names that TensorBoard's profiler goes by."""
+    return join_uri(run, "profile")
 
 
 def run_checkpoints(run: str) -> str:

@@ -1,7 +1,8 @@
 """Checkpoints: the model as plain Keras opens it, and what the next epoch needs beside it.
 
-`model.keras` holds the model compiled with its loss and accuracy, ready for `evaluate` in plain Keras.
-`state.npz` holds the optimizer's variables and those of the model that are no weights (seeds of random layers).
+`model.keras` holds the model compiled with its loss and accuracy, ready for `evaluate` in plain Keras; its weights are
+the averaged ones where the run keeps an average. `state.npz` holds the optimizer's variables, those of the model that
+are no weights (seeds of random layers), and the raw weights where the model file has averages.
 Resuming from both continues the run as if it had not stopped.
 """
 
@@ -19,6 +20,8 @@ from cnnlib.errors import CheckpointError
 from cnnlib.storage import files, layout, publish
 from cnnlib.storage.runs import CHECKPOINT_VERSION, Checkpoint
 from cnnlib.storage.uri import uri_name
+from cnnlib.training.ema import averaged_weights
+from cnnlib.training.randomness import find_seed_states
 
 if TYPE_CHECKING:
     from cnnlib.reports.history import EpochRecord
@@ -45,8 +48,9 @@ def save_checkpoint(
             Path(directory, layout.CHECKPOINT_MODEL),
             Path(directory, layout.CHECKPOINT_STATE),
         )
-        model.save(model_path)
         np.savez(state_path, allow_pickle=False, **_state(model, optimizer))
+        with averaged_weights(model, optimizer):
+            model.save(model_path)
         scored_on = "accuracy" if record.validation_accuracy is None else "validation_accuracy"
         manifest = {
             **facts,
@@ -90,23 +94,24 @@ def restore_checkpoint(
         except ValueError as err:
             raise CheckpointError(f"{checkpoint.uri} is of another model: {err}") from err
         with np.load(state_path) as state:
-            _assign("optimizer", optimizer.variables, state, checkpoint)
-            _assign("seed", _seed_variables(model), state, checkpoint)
+            for group, variables in _groups(model, optimizer).items():
+                _assign(group, variables, state, checkpoint)
 
 
 def _state(model: keras.Model, optimizer: keras.optimizers.Optimizer) -> dict[str, np.ndarray[Any, Any]]:
-    groups = {"optimizer": optimizer.variables, "seed": _seed_variables(model)}
     return {
         f"{group}/{index:04d}": keras.ops.convert_to_numpy(variable)
-        for group, variables in groups.items()
+        for group, variables in _groups(model, optimizer).items()
         for index, variable in enumerate(variables)
     }
 
 
-def _seed_variables(model: keras.Model) -> list[keras.Variable]:
-    weights = {id(weight) for weight in model.weights}
-    metrics = {id(variable) for variable in model.metrics_variables}
-    return [each for each in model.variables if id(each) not in weights and id(each) not in metrics]
+def _groups(model: keras.Model, optimizer: keras.optimizers.Optimizer) -> dict[str, Sequence[keras.Variable]]:
+    return {
+        "optimizer": optimizer.variables,
+        "seed": find_seed_states(model),
+        "raw": model.trainable_variables if optimizer.use_ema else [],
+    }
 
 
 def _assign(group: str, variables: Sequence[keras.Variable], state: Any, checkpoint: Checkpoint) -> None:

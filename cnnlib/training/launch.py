@@ -6,6 +6,7 @@ Loads no TensorFlow: the workers do.
 from __future__ import annotations
 
 import dataclasses
+import json
 import re
 import tempfile
 from dataclasses import dataclass
@@ -25,13 +26,16 @@ from cnnlib.log import log_event
 from cnnlib.models.registry import build_model, check_model_name, is_registered
 from cnnlib.models.runtime import hide_gpus, load_tensorflow
 from cnnlib.storage import files, layout, runs
+from cnnlib.training.class_weights import class_weights
+from cnnlib.training.early_stopping import is_stopped
 from cnnlib.training.strategy import MultiWorkerConfig
+from cnnlib.training.tracking import check_installed
 from cnnlib.training.trainer import Trainer
 from cnnlib.training.worker import WorkerTask, load_history, train_worker
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 # What may change when a run is continued: how far and how fast, not what is computed.
-_MAY_CHANGE = {"epochs", "workers", "gpus_per_worker", "cluster", "loop"}
+_MAY_CHANGE = {"epochs", "early_stopping", "workers", "gpus_per_worker", "cluster", "loop"}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,6 +47,7 @@ class RunPlan:
         remainder: training rows that an epoch leaves out, other ones each time.
         done_epochs: epochs of an earlier call that it continues from.
         cache: where the rows were kept in that call; None if there was none.
+        stopped_early: those ended it, by the early stopping of this config.
     """
 
     config: TrainConfig
@@ -53,11 +58,12 @@ class RunPlan:
     remainder: int
     done_epochs: int
     cache: Cache | None
+    stopped_early: bool
 
     @property
     def finished(self) -> bool:
         """True if there is nothing left to train."""
-        return self.done_epochs >= self.config.epochs
+        return self.stopped_early or self.done_epochs >= self.config.epochs
 
 
 def plan_run(config: TrainConfig, dataset_uri: str, runs_uri: str, name: str) -> RunPlan:
@@ -67,6 +73,7 @@ def plan_run(config: TrainConfig, dataset_uri: str, runs_uri: str, name: str) ->
         InputError: the config, the data, the storage, or a run of that name with another config.
     """
     check_model_name(config.model)
+    check_installed(config)
     if not _NAME.fullmatch(name) or layout.find_epoch(name) is not None:
         raise ConfigError(
             f"A run's name is letters, digits, '.', '_' and '-', and not a checkpoint's. Received {name!r}."
@@ -74,10 +81,12 @@ def plan_run(config: TrainConfig, dataset_uri: str, runs_uri: str, name: str) ->
     manifest = load_manifest(dataset_uri)
     train_rows = _count_train_rows(config, manifest)
     steps = _steps(config, train_rows)
+    class_weights(config.loss, manifest.split(config.split).rows_per_class)
     run = layout.run_uri(runs_uri, name)
     record = runs.find_run_record(run)
     _check_continues(record, config, manifest, run)
     checkpoints = runs.list_checkpoints(run)
+    done_epochs = checkpoints[-1].epoch if checkpoints else 0
     check_shards(dataset_uri, manifest, config.split)
     files.check_writable(run)
     return RunPlan(
@@ -87,8 +96,9 @@ def plan_run(config: TrainConfig, dataset_uri: str, runs_uri: str, name: str) ->
         run=run,
         steps_per_epoch=steps,
         remainder=train_rows - steps * config.batch_size,
-        done_epochs=checkpoints[-1].epoch if checkpoints else 0,
+        done_epochs=done_epochs,
         cache=record["cache"] if record else None,
+        stopped_early=_is_stopped(config, run, done_epochs),
     )
 
 
@@ -131,6 +141,7 @@ def train(plan: RunPlan, *, live: bool) -> None:
             run=plan.run,
             workers=config.workers,
             threads_per_worker=cpus,
+            learning_rate=config.scaled_learning_rate,
             steps_per_epoch=plan.steps_per_epoch,
             rows_left_out_per_epoch=plan.remainder,
             continues_from_epoch=plan.done_epochs,
@@ -199,11 +210,13 @@ def result(plan: RunPlan) -> dict[str, Any]:
     """A run's result for `--json`: URIs and the last epoch's figures."""
     history = load_history(plan.run)
     checkpoints = runs.list_checkpoints(plan.run)
+    done_epochs = checkpoints[-1].epoch if checkpoints else 0
     last = dataclasses.asdict(history[-1]) if history else {}
     return {
         "run": plan.run,
         "model": plan.config.model,
-        "epochs": checkpoints[-1].epoch if checkpoints else 0,
+        "epochs": done_epochs,
+        "stopped_early": _is_stopped(plan.config, plan.run, done_epochs),
         "checkpoint": checkpoints[-1].uri if checkpoints else None,
         "checkpoint_digest": checkpoints[-1].digest if checkpoints else None,
         "history": layout.run_history(plan.run),
@@ -212,6 +225,13 @@ def result(plan: RunPlan) -> dict[str, Any]:
             key: value.isoformat() if isinstance(value, datetime) else value for key, value in last.items()
         },
     }
+
+
+def _is_stopped(config: TrainConfig, run: str, done_epochs: int) -> bool:
+    if not config.early_stopping.patience or not 0 < done_epochs < config.epochs:
+        return False
+    done = [record for record in load_history(run) if record.epoch <= done_epochs]
+    return is_stopped(done, config.early_stopping)
 
 
 def _count_train_rows(config: TrainConfig, manifest: Manifest) -> int:
@@ -240,9 +260,9 @@ def _check_continues(
 ) -> None:
     if record is None:
         return
-    then, now = record["config"], to_dict(config)
-    # A schedule over the whole run is another one where the run is longer.
-    may_change = _MAY_CHANGE - ({"epochs"} if config.optimizer.schedule != "constant" else set())
+    then, now = record["config"], json.loads(json.dumps(to_dict(config)))
+    # A cosine over the whole run is another one where the run is longer.
+    may_change = _MAY_CHANGE - ({"epochs"} if config.optimizer.schedule == "cosine" else set())
     changed = [
         f"{key}: {then.get(key)} then, {now[key]} now"
         for key in now

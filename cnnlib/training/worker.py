@@ -25,6 +25,8 @@ from cnnlib.reports.history import EpochRecord, decode_history, encode_history
 from cnnlib.reports.plots import learning_curves_png
 from cnnlib.storage import files, layout, runs
 from cnnlib.training import strategy as strategies
+from cnnlib.training.class_weights import class_weights
+from cnnlib.training.early_stopping import is_stopped
 
 if TYPE_CHECKING:
     import keras
@@ -68,17 +70,29 @@ def train_worker(task: WorkerTask) -> None:
     history = _resume(task, trainee)
     feed = feeding.result()
     progress = _build_progress(task) if rank == 0 else _silent()
+    observers: Any = _build_observers(task) if rank == 0 else None
+    if rank == 0:
+        calls_per_epoch = -(-task.steps_per_epoch // task.config.loop.steps_per_call)
+        calls = (task.config.epochs - len(history)) * calls_per_epoch
+        trainee = trainee._replace(train_call=observers.watch(trainee.train_call, calls))
 
     for epoch in range(len(history) + 1, task.config.epochs + 1):
+        if is_stopped(history, task.config.early_stopping):
+            break
         record = _train_epoch(task, trainee, feed, strategy, epoch, history, progress)
         history.append(record)
         if rank == 0:
             # History before checkpoint: a crash between them leaves a history row that the resumed run drops.
             _write_history(task.run, history)
+            observers.write(record)
             _save(task, trainee, record)
             log_event("epoch", **_figures(record))
         ray.train.report(_figures(record))  # a barrier: no worker runs ahead of a checkpoint
     progress.close()
+    if rank == 0:
+        observers.close()
+        if len(history) < task.config.epochs:
+            log_event("early-stopping", epochs=len(history), patience=task.config.early_stopping.patience)
 
 
 class _Trainee(NamedTuple):
@@ -119,7 +133,7 @@ def _build_trainee(task: WorkerTask, strategy: tf.distribute.Strategy) -> _Train
 
     from cnnlib.models.registry import build_model, gives_probabilities
     from cnnlib.training import step
-    from cnnlib.training.optimizer import build_optimizer
+    from cnnlib.training.optimizer import build_optimizer, build_plain_optimizer
 
     config, shape = task.config, task.manifest.image_shape
     keras.utils.set_random_seed(config.seed)
@@ -129,7 +143,10 @@ def _build_trainee(task: WorkerTask, strategy: tf.distribute.Strategy) -> _Train
         if not model.trainable_variables:
             raise ModelError(f"{config.model} has nothing to train: no trainable weights.")
         optimizer = build_optimizer(
-            config.optimizer, config.learning_rate, total_steps=config.epochs * task.steps_per_epoch
+            config.optimizer,
+            config.scaled_learning_rate,
+            epochs=config.epochs,
+            steps_per_epoch=task.steps_per_epoch,
         )
         optimizer.build(model.trainable_variables)
     from_logits = not gives_probabilities(model)
@@ -139,10 +156,11 @@ def _build_trainee(task: WorkerTask, strategy: tf.distribute.Strategy) -> _Train
         "strategy": strategy,
         "image_shape": shape,
         "from_logits": from_logits,
+        "label_smoothing": config.loss.label_smoothing,
     }
     # For whoever opens the checkpoint in plain Keras: an optimizer of the same kind, unused here.
     model.compile(
-        optimizer=type(optimizer).from_config(optimizer.get_config()),
+        optimizer=build_plain_optimizer(config.optimizer, config.scaled_learning_rate),
         loss=keras.losses.SparseCategoricalCrossentropy(from_logits=from_logits),
         metrics=["accuracy"],
     )
@@ -154,6 +172,9 @@ def _build_trainee(task: WorkerTask, strategy: tf.distribute.Strategy) -> _Train
             optimizer=optimizer,
             batch_size=config.batch_size,
             jit_compile=on_gpu if config.loop.jit_compile is None else config.loop.jit_compile,
+            seed=config.seed,
+            micro_batches=config.loop.micro_batches,
+            class_weights=class_weights(config.loss, task.manifest.split(config.split).rows_per_class),
         ),
         score_call=step.build_score_call(**common, rows=_SCORE_ROWS),
         sum_call=step.build_sum_call(strategy, size=3),
@@ -194,6 +215,12 @@ def _build_progress(task: WorkerTask) -> Any:
     return LogLines(task.config.loop.log_every_steps, task.config.epochs)
 
 
+def _build_observers(task: WorkerTask) -> Any:
+    from cnnlib.training.observers import Observers
+
+    return Observers(task.config, task.run)
+
+
 def _silent() -> Any:
     from cnnlib.training.progress import Silent
 
@@ -212,6 +239,7 @@ def _train_epoch(
     import keras
 
     from cnnlib.data.batches import iter_macro_batches
+    from cnnlib.training.ema import averaged_weights
     from cnnlib.training.loop import run_epoch, score_rows
 
     config = task.config
@@ -227,7 +255,8 @@ def _train_epoch(
         progress=progress,
     )
     strategies.average_moving_statistics(strategy, trainee.model)
-    scores = score_rows(trainee.score_call, feed.held_out(), _SCORE_ROWS)
+    with averaged_weights(trainee.model, trainee.optimizer):
+        scores = score_rows(trainee.score_call, feed.held_out(), _SCORE_ROWS)
     loss_sum, correct, scored = (
         trainee.sum_call(scores).numpy() if config.validation_fraction else (0.0, 0.0, 0.0)
     )

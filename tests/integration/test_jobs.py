@@ -80,7 +80,9 @@ def story(s3_environment: None, tiny_idx: Path, on_cluster: RunJob) -> Story:
     on_cluster("prepare", "idx", tiny_idx, "--output", data)
     where = ["--data", data, "--runs", runs_uri, *TRAIN]
     on_cluster("train", "seed", *where, "--name", "one", "--workers", 1)
-    two = on_cluster("train", "seed", *where, "--name", "two", "--workers", 2)
+    watched = ["--loop.tensorboard", "--loop.profile-steps", 1]
+    in_parts = ["--loop.micro-batches", 2]
+    two = on_cluster("train", "seed", *where, "--name", "two", "--workers", 2, *in_parts, *watched)
     pending = on_cluster("evaluate", "--pending", runs_uri, "--data", data, "--reports", reports)
     return Story(data=data, runs=runs_uri, reports=reports, two=two.result, pending=pending.result)
 
@@ -100,6 +102,14 @@ def test_training_leaves_a_checkpoint_per_epoch_a_history_and_its_picture(story:
     assert [record.validation_accuracy for record in history] == [each.score for each in checkpoints]
     assert files.read_bytes(story.two["learning_curves"]).startswith(b"\x89PNG")
     assert story.two["status"] == "finished"
+
+
+def test_tensorboard_finds_the_epochs_and_a_trace_beside_the_run(story: Story) -> None:
+    found = {each.uri.removeprefix(story.two["run"]): each for each in files.list_objects(story.two["run"])}
+    events = [name for name in found if name.startswith("/tensorboard/")]
+    assert events[:EPOCHS] == [f"/tensorboard/events.out.tfevents.epoch-000{epoch}" for epoch in (1, 2)]
+    (trace,) = (name for name in found if name.startswith("/profile/") and name.endswith(".xplane.pb"))
+    assert found[trace].num_bytes > 0
 
 
 def test_the_number_of_workers_does_not_change_the_training(

@@ -116,6 +116,10 @@ TRAIN_CASES = [
         "optimizer.momentum is for sgd and rmsprop. Received 0.5 with adam.",
     ),
     (
+        f"{TRAIN} --loss.class-weights 1 2",
+        "loss.class_weights must be one per class. Received 2, expected 3.",
+    ),
+    (
         f"{TRAIN} --name seed --seed 1",
         "The run {world}/runs/seed exists with another config (seed: 0 then, 1 now).",
     ),

@@ -10,12 +10,14 @@ import keras
 import numpy as np
 import pytest
 
-from cnnlib.config import TrainConfig
+from cnnlib.config import OptimizerConfig, TrainConfig
 from cnnlib.data.manifest import Manifest, Split
 from cnnlib.errors import CheckpointError
 from cnnlib.reports.history import EpochRecord
 from cnnlib.storage import runs
-from cnnlib.training.checkpoint import _seed_variables, restore_checkpoint, save_checkpoint
+from cnnlib.training.checkpoint import restore_checkpoint, save_checkpoint
+from cnnlib.training.ema import averaged_weights
+from cnnlib.training.randomness import find_seed_states
 from cnnlib.training.worker import WorkerTask, _build_trainee, _Trainee
 from tests.unit.training.conftest import Batches
 
@@ -27,8 +29,26 @@ NORMALISED = "tests.models:build_normalised"
 pytestmark = pytest.mark.usefixtures("strategy")
 
 
-def build(strategy: Any, *, model: str = LINEAR, seed: int = 0, classes: int = CLASSES) -> _Trainee:
+def build(
+    strategy: Any,
+    *,
+    model: str = LINEAR,
+    seed: int = 0,
+    classes: int = CLASSES,
+    optimizer: OptimizerConfig | None = None,
+) -> _Trainee:
     """What a worker of such a run trains."""
+    config = TrainConfig(
+        model=model,
+        seed=seed,
+        batch_size=BATCH,
+        learning_rate=0.01,
+        optimizer=optimizer or OptimizerConfig(),
+    )
+    return build_with(strategy, config, classes)
+
+
+def build_with(strategy: Any, config: TrainConfig, classes: int = CLASSES) -> _Trainee:
     split = Split(rows=BATCH, rows_per_class=(BATCH,), shards=())
     manifest = Manifest(
         class_names=tuple("abcdefgh"[:classes]),
@@ -37,7 +57,6 @@ def build(strategy: Any, *, model: str = LINEAR, seed: int = 0, classes: int = C
         source="",
         source_digest="",
     )
-    config = TrainConfig(model=model, seed=seed, batch_size=BATCH, learning_rate=0.01)
     task = WorkerTask(
         config=config,
         dataset_uri="",
@@ -81,7 +100,7 @@ def state(trainee: _Trainee) -> dict[str, list[np.ndarray]]:
     groups = {
         "weights": trainee.model.weights,
         "optimizer": trainee.optimizer.variables,
-        "seeds": _seed_variables(trainee.model),
+        "seeds": find_seed_states(trainee.model),
     }
     return {name: [np.asarray(variable.numpy()) for variable in group] for name, group in groups.items()}
 
@@ -97,7 +116,7 @@ def assert_same(one: dict[str, list[np.ndarray]], other: dict[str, list[np.ndarr
 def randomise(trainee: _Trainee) -> None:
     """Leaves a state that nothing but a checkpoint can bring back, without computing it."""
     rng = np.random.default_rng(5)
-    for variable in [*trainee.model.weights, *trainee.optimizer.variables, *_seed_variables(trainee.model)]:
+    for variable in [*trainee.model.weights, *trainee.optimizer.variables, *find_seed_states(trainee.model)]:
         dtype = np.dtype(variable.dtype)
         values = (
             rng.uniform(0.1, 1.0, variable.shape)
@@ -126,10 +145,31 @@ def test_restored_state_is_the_saved_one_bit_for_bit(
 
 def test_training_goes_on_as_if_it_had_not_stopped(strategy: Any, tmp_path: Path, make_batches: Any) -> None:
     batches = make_batches(3, BATCH)
-    unbroken, resumed = build(strategy), build(strategy, seed=1)
+    unbroken, resumed = build(strategy), build(strategy)
+    randomise(resumed)
     train(unbroken, batches)
     checkpoint = save(tmp_path, unbroken)
     restore_checkpoint(checkpoint, resumed.model, resumed.optimizer)
+    np.testing.assert_array_equal(train(unbroken, batches), train(resumed, batches))
+    assert_same(state(unbroken), state(resumed))
+
+
+def test_averaged_weights_are_saved_and_training_goes_on_from_the_raw_ones(
+    strategy: Any, tmp_path: Path, make_batches: Any
+) -> None:
+    batches, averaged = make_batches(3, BATCH), OptimizerConfig(ema_momentum=0.75)
+    unbroken, resumed = (build(strategy, optimizer=averaged) for _ in range(2))
+    randomise(resumed)
+    train(unbroken, batches)
+    raw = unbroken.model.get_weights()
+    checkpoint = save(tmp_path, unbroken)
+    saved = keras.models.load_model(checkpoint.model_uri).get_weights()
+    with averaged_weights(unbroken.model, unbroken.optimizer):
+        for have, want in zip(saved, unbroken.model.get_weights(), strict=True):
+            np.testing.assert_array_equal(have, want)
+    assert all((have != want).any() for have, want in zip(saved, raw, strict=True))
+    restore_checkpoint(checkpoint, resumed.model, resumed.optimizer)
+    assert_same(state(resumed), state(unbroken))
     np.testing.assert_array_equal(train(unbroken, batches), train(resumed, batches))
     assert_same(state(unbroken), state(resumed))
 
@@ -148,6 +188,12 @@ def test_manifest_says_what_the_checkpoint_is(strategy: Any, tmp_path: Path) -> 
     assert runs.list_checkpoints(str(run)) == [by_training, by_validation]
     names = sorted(path.name for path in Path(by_training.uri).iterdir())
     assert names == ["manifest.json", "model.keras", "state.npz"]
+
+
+def test_learning_rate_of_a_run_is_the_scaled_one(strategy: Any) -> None:
+    config = TrainConfig(model=LINEAR, batch_size=BATCH, learning_rate=0.01, scale_learning_rate_from=2)
+    trainee = build_with(strategy, config)
+    assert float(trainee.optimizer.learning_rate.numpy()) == pytest.approx(0.01 * BATCH / 2)
 
 
 def test_model_file_opens_compiled_in_plain_keras_and_evaluates(

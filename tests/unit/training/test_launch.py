@@ -9,7 +9,15 @@ from typing import Any
 
 import pytest
 
-from cnnlib.config import ClusterConfig, LoopConfig, OptimizerConfig, TrainConfig, to_dict
+from cnnlib.config import (
+    ClusterConfig,
+    EarlyStoppingConfig,
+    LoopConfig,
+    LossConfig,
+    OptimizerConfig,
+    TrainConfig,
+    to_dict,
+)
 from cnnlib.errors import (
     CheckpointError,
     CnnlibError,
@@ -18,11 +26,13 @@ from cnnlib.errors import (
     DatasetError,
     ModelError,
 )
-from cnnlib.storage import runs
+from cnnlib.reports.history import encode_history
+from cnnlib.storage import files, layout, runs
 from cnnlib.training import launch
 from cnnlib.training.launch import RunPlan, check_model, plan_run
 from tests.checkpoints import write_checkpoint_without_model, write_run_record
 from tests.datasets import TRAIN_ROWS, make_source, write_dataset_without_ray
+from tests.histories import make_history
 
 CONFIG = TrainConfig(batch_size=8, epochs=2)
 
@@ -89,6 +99,11 @@ def test_planning_writes_nothing(data: str, tmp_path: Path) -> None:
             "steps_per_epoch=7 is more than the data gives: 50 training rows are 6 batches of 8. "
             "Give more epochs instead.",
         ),
+        (
+            TrainConfig(batch_size=8, loss=LossConfig(class_weights=(1.0, 2.0))),
+            ConfigError,
+            "loss.class_weights must be one per class. Received 2, expected 3.",
+        ),
         (TrainConfig(model="small_cnn"), ModelError, "Unknown model 'small_cnn'. Did you mean 'small-cnn'?"),
         (TrainConfig(split="training"), DatasetError, "no split 'training'. Did you mean 'train'?"),
     ],
@@ -149,6 +164,40 @@ def test_run_with_all_its_epochs_is_finished(data: str, epochs_done: int) -> Non
     assert (plan(data).done_epochs, plan(data).finished) == (epochs_done, True)
 
 
+def start_stopping_run(data: str, accuracies: list[float], patience: int) -> TrainConfig:
+    """Leaves a run with a checkpoint for each of these validation accuracies; returns its config, of 9 epochs."""
+    config = TrainConfig(
+        batch_size=8,
+        epochs=9,
+        validation_fraction=0.2,
+        early_stopping=EarlyStoppingConfig(patience=patience),
+    )
+    run = start_run(data, config, epochs_done=len(accuracies))
+    files.write_bytes(layout.run_history(run), encode_history(make_history(accuracies)))
+    return config
+
+
+def test_run_that_stopped_early_is_finished_and_says_so(data: str) -> None:
+    config = start_stopping_run(data, [0.5, 0.6, 0.6, 0.55], patience=2)
+    planned = plan(data, config)
+    assert (planned.done_epochs, planned.stopped_early, planned.finished) == (4, True, True)
+    assert launch.result(planned)["stopped_early"] is True
+
+
+def test_more_patience_continues_a_run_that_stopped_early(data: str) -> None:
+    config = start_stopping_run(data, [0.5, 0.6, 0.6, 0.55], patience=2)
+    patient = dataclasses.replace(config, early_stopping=EarlyStoppingConfig(patience=3))
+    planned = plan(data, patient)
+    assert (planned.stopped_early, planned.finished) == (False, False)
+
+
+def test_history_of_an_epoch_without_a_checkpoint_does_not_stop_a_run(data: str) -> None:
+    config = start_stopping_run(data, [0.5, 0.6, 0.6], patience=2)
+    run = plan(data, config).run
+    files.write_bytes(layout.run_history(run), encode_history(make_history([0.5, 0.6, 0.6, 0.6])))
+    assert not plan(data, config).finished
+
+
 def test_run_that_never_saved_begins_again(data: str) -> None:
     start_run(data, epochs_done=0)
     assert (plan(data).done_epochs, plan(data).finished) == (0, False)
@@ -158,6 +207,7 @@ def test_run_that_never_saved_begins_again(data: str) -> None:
     "changes",
     [
         {"epochs": 9},
+        {"validation_fraction": 0.0, "early_stopping": EarlyStoppingConfig(min_delta=0.5)},
         {"workers": 2},
         {"gpus_per_worker": 1},
         {"loop": LoopConfig(steps_per_call=3, log_every_steps=1)},
@@ -176,6 +226,7 @@ def test_how_far_and_how_fast_may_change(data: str, changes: dict[str, Any]) -> 
         ({"model": "dnn"}, "model: seed-cnn then, dnn now"),
         ({"batch_size": 4}, "batch_size: 8 then, 4 now"),
         ({"learning_rate": 0.5}, "learning_rate: 0.001 then, 0.5 now"),
+        ({"scale_learning_rate_from": 4}, "scale_learning_rate_from: None then, 4 now"),
         ({"seed": 1}, "seed: 0 then, 1 now"),
         ({"steps_per_epoch": 3}, "steps_per_epoch: None then, 3 now"),
         ({"validation_fraction": 0.1}, "validation_fraction: 0.0 then, 0.1 now"),
@@ -201,11 +252,25 @@ def test_length_of_a_run_may_not_change_where_its_schedule_goes_by_it(data: str)
         plan(data, dataclasses.replace(cosine, epochs=3))
 
 
+def test_length_of_a_run_may_change_where_its_schedule_goes_by_epochs(data: str) -> None:
+    step = dataclasses.replace(CONFIG, optimizer=OptimizerConfig(schedule="step", warmup_epochs=0.5))
+    start_run(data, step)
+    assert plan(data, dataclasses.replace(step, epochs=3)).done_epochs == 1
+
+
+def test_run_with_class_weights_continues_with_the_same(data: str) -> None:
+    weighted = dataclasses.replace(CONFIG, loss=LossConfig(class_weights=(1.0, 2.0, 0.5)))
+    start_run(data, weighted)
+    assert plan(data, weighted).done_epochs == 1
+    with pytest.raises(ConflictError, match="loss: "):
+        plan(data, CONFIG)
+
+
 def test_every_setting_is_known_to_change_the_result_or_not_to() -> None:
-    free = {"epochs", "workers", "gpus_per_worker", "cluster", "loop"}
+    free = {"epochs", "early_stopping", "workers", "gpus_per_worker", "cluster", "loop"}
     bound = {
-        "model", "batch_size", "learning_rate", "seed", "steps_per_epoch", "validation_fraction", "split",
-        "optimizer", "cache",
+        "model", "batch_size", "learning_rate", "scale_learning_rate_from", "seed", "steps_per_epoch",
+        "validation_fraction", "split", "optimizer", "loss", "cache",
     }  # fmt: skip
     assert free == launch._MAY_CHANGE
     assert set(to_dict(CONFIG)) == free | bound
@@ -234,6 +299,7 @@ def test_result_of_a_run_names_what_it_left(data: str) -> None:
         "run": run,
         "model": "seed-cnn",
         "epochs": 2,
+        "stopped_early": False,
         "checkpoint": last.uri,
         "checkpoint_digest": last.digest,
         "history": f"{run}/history.parquet",

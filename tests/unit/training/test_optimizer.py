@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-from typing import get_args
+import math
+from typing import Any, get_args
 
 import keras
+import numpy as np
 import pytest
+import tensorflow as tf
 
 from cnnlib.config import OptimizerConfig, OptimizerName
-from cnnlib.training.optimizer import build_optimizer
+from cnnlib.training.optimizer import build_optimizer, build_plain_optimizer
+from tests.unit.training.two_workers import LEARNING_RATE, weights_of
 
 pytestmark = pytest.mark.usefixtures("strategy")
 
@@ -20,28 +24,78 @@ CLASSES = {
 }
 
 
+EPOCHS, STEPS = 4, 10
+
+
+def build(config: OptimizerConfig, learning_rate: float = 0.5) -> keras.optimizers.Optimizer:
+    return build_optimizer(config, learning_rate, epochs=EPOCHS, steps_per_epoch=STEPS)
+
+
 @pytest.mark.parametrize("name", get_args(OptimizerName))
 def test_optimizer_is_keras_own_with_its_defaults(name: OptimizerName) -> None:
-    built = build_optimizer(OptimizerConfig(name=name), 0.05, total_steps=10)
-    assert type(built) is CLASSES[name]
-    assert built.get_config() == CLASSES[name](0.05, name=built.name).get_config()
-    assert float(built.learning_rate.numpy()) == pytest.approx(0.05)
+    for built in (build(OptimizerConfig(name=name)), build_plain_optimizer(OptimizerConfig(name=name), 0.5)):
+        assert type(built) is CLASSES[name]
+        assert built.get_config() == CLASSES[name](0.5, name=built.name).get_config()
+        assert float(built.learning_rate.numpy()) == pytest.approx(0.5)
 
 
 @pytest.mark.parametrize("name", get_args(OptimizerName))
-def test_weight_decay_reaches_every_optimizer(name: OptimizerName) -> None:
-    assert (
-        build_optimizer(OptimizerConfig(name=name, weight_decay=0.25), 0.05, total_steps=10).weight_decay
-        == 0.25
+def test_weight_decay_is_decoupled_from_the_gradient(name: OptimizerName) -> None:
+    """A step with decay is the step without it from weights that were first shrunk by rate x decay."""
+    rate, decay = 0.5, 0.25
+    start, gradient = np.array([1.0, -2.0, 4.0], np.float32), np.array([0.5, 0.0, -1.0], np.float32)
+    with_decay = keras.Variable(start)
+    build(OptimizerConfig(name=name, weight_decay=decay), rate).apply([tf.constant(gradient)], [with_decay])
+    without = keras.Variable(start * (1 - rate * decay))
+    CLASSES[name](rate, **({"weight_decay": 0.0} if name == "adamw" else {})).apply(
+        [tf.constant(gradient)], [without]
     )
+    np.testing.assert_allclose(with_decay.numpy(), without.numpy(), rtol=1e-6)
+    assert with_decay.numpy()[1] == pytest.approx(
+        -2.0 * (1 - rate * decay)
+    )  # without a gradient: decay alone
 
 
 @pytest.mark.parametrize("name", ["sgd", "rmsprop"])
 def test_momentum_reaches_the_optimizers_that_have_it(name: OptimizerName) -> None:
-    assert build_optimizer(OptimizerConfig(name=name, momentum=0.75), 0.05, total_steps=10).momentum == 0.75
+    assert build(OptimizerConfig(name=name, momentum=0.75)).momentum == 0.75
 
 
-def test_cosine_falls_to_zero_over_the_run() -> None:
-    rate = build_optimizer(OptimizerConfig(schedule="cosine"), 0.5, total_steps=10)._learning_rate
-    rates = [float(rate(step)) for step in (0, 5, 10)]
-    assert rates == pytest.approx([0.5, 0.25, 0.0])
+def constant(step: int, _: int) -> float:
+    return 1.0
+
+
+def cosine(step: int, warmup: int) -> float:
+    return 0.5 * (1 + math.cos(math.pi * (step - warmup) / (EPOCHS * STEPS - warmup)))
+
+
+def falls(step: int, _: int) -> float:
+    return 0.2 ** (step // (2 * STEPS))  # step_every_epochs=2, step_factor=0.2
+
+
+@pytest.mark.parametrize("warmup_epochs", [0.0, 0.5, 1.2])
+@pytest.mark.parametrize(
+    ("schedule", "formula"), [("constant", constant), ("cosine", cosine), ("step", falls)]
+)
+def test_learning_rate_follows_its_formula(schedule: Any, formula: Any, warmup_epochs: float) -> None:
+    config = OptimizerConfig(
+        schedule=schedule, step_every_epochs=2, step_factor=0.2, warmup_epochs=warmup_epochs
+    )
+    built, warmup = build(config), round(warmup_epochs * STEPS)
+    for step in (0, 1, 4, 5, 6, 11, 12, 19, 20, 21, 39):
+        built.iterations.assign(step)
+        expected = 0.5 * ((step + 1) / warmup if step < warmup else formula(step, warmup))
+        assert float(built.learning_rate) == pytest.approx(expected, rel=1e-5, abs=1e-7), step
+
+
+def test_clipped_gradient_has_the_norm_and_keeps_its_direction(strategy: Any) -> None:
+    def moved(clip_norm: float | None) -> np.ndarray:
+        """The gradient of one step, as SGD applied it."""
+        config = OptimizerConfig(name="sgd", clip_norm=clip_norm)
+        start, end = (np.concatenate(weights_of(strategy, config, steps=steps)) for steps in (0, 1))
+        return (start - end) / LEARNING_RATE
+
+    gradient = moved(None)
+    norm = float(np.linalg.norm(gradient))
+    np.testing.assert_allclose(moved(norm / 4), gradient / 4, rtol=1e-3, atol=1e-6)
+    np.testing.assert_allclose(moved(norm * 2), gradient, rtol=0, atol=1e-6)  # a shorter one stays as it is

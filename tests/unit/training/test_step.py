@@ -20,10 +20,17 @@ MakeBatches = Callable[[int, int], Batches]
 BATCH = 6
 
 
-def build(strategy: Any, model: keras.Model, optimizer: str = "adam", *, from_logits: bool = False) -> Any:
+def build(
+    strategy: Any, model: keras.Model, optimizer: str = "adam", *, from_logits: bool = False, **options: Any
+) -> Any:
     """The compiled call of a run, its optimizer built as a worker builds it. `still` moves no weight."""
+    optimizers = {
+        "adam": lambda: keras.optimizers.Adam(0.01),
+        "sgd": lambda: keras.optimizers.SGD(1.0),
+        "still": lambda: keras.optimizers.SGD(1e-30),
+    }
     with strategy.scope():
-        built = keras.optimizers.Adam(0.01) if optimizer == "adam" else keras.optimizers.SGD(1e-30)
+        built = optimizers[optimizer]()
         built.build(model.trainable_variables)
     return build_train_call(
         model=model,
@@ -33,6 +40,8 @@ def build(strategy: Any, model: keras.Model, optimizer: str = "adam", *, from_lo
         image_shape=IMAGE_SHAPE,
         from_logits=from_logits,
         jit_compile=False,
+        seed=0,
+        **options,
     )
 
 
@@ -129,6 +138,41 @@ def test_call_is_compiled_once_for_any_number_of_steps_and_none_changes_nothing(
     assert call.experimental_get_tracing_count() == 1
 
 
+@pytest.mark.parametrize(("parts", "l2"), [(2, 0.0), (3, 0.1), (BATCH, 0.0)])
+def test_batch_in_parts_is_the_whole_batch(
+    strategy: Any, make_model: MakeModel, make_batches: MakeBatches, parts: int, l2: float
+) -> None:
+    whole, in_parts = make_model(l2=l2), make_model(l2=l2)
+    images, labels = make_batches(2, BATCH)
+    sums = build(strategy, whole)(images, labels).numpy()
+    sums_of_parts = build(strategy, in_parts, micro_batches=parts)(images, labels).numpy()
+    np.testing.assert_allclose(sums_of_parts, sums, rtol=1e-5)
+    # The same sum in another order, then Adam: see above.
+    assert_same_weights(in_parts, whole, 1e-5)
+    assert any((a != b).any() for a, b in zip(whole.get_weights(), make_model().get_weights(), strict=True))
+
+
+def test_batch_in_parts_leaves_weights_without_a_gradient_alone(
+    strategy: Any, make_batches: MakeBatches
+) -> None:
+    class WithIdleWeight(keras.layers.Layer):
+        def build(self, shape: Any) -> None:
+            self.idle = self.add_weight(shape=(2,), initializer="ones")
+
+        def call(self, inputs: Any) -> Any:
+            return inputs
+
+    with strategy.scope():
+        model = keras.Sequential(
+            [keras.Input(IMAGE_SHAPE), keras.layers.Flatten(), WithIdleWeight(), keras.layers.Dense(3)]
+        )
+    dense = model.layers[-1].kernel.numpy()
+    with pytest.warns(UserWarning, match="Gradients do not exist"):
+        build(strategy, model, from_logits=True, micro_batches=2)(*make_batches(1, BATCH))
+    np.testing.assert_array_equal(model.layers[1].idle, [1, 1])
+    assert (model.layers[-1].kernel.numpy() != dense).any()
+
+
 def test_batch_of_another_size_is_refused(
     strategy: Any, make_model: MakeModel, make_batches: MakeBatches
 ) -> None:
@@ -160,6 +204,65 @@ def test_filled_rows_do_not_count_in_a_score(
         other_labels[counted:] = (other_labels[counted:] + 1) % 3
         again = score_call(other_images, other_labels, mask).numpy()
         np.testing.assert_array_equal(again, [loss_sum, correct])
+
+
+def numpy_losses(
+    outputs: np.ndarray, labels: np.ndarray, smoothing: float, weights: tuple[float, ...], logits: bool
+) -> np.ndarray:
+    """The formula: -weight of the label * sum over classes of target * log(probability)."""
+    if logits:
+        outputs = np.exp(outputs) / np.exp(outputs).sum(axis=1, keepdims=True)
+    targets = np.eye(3)[labels] * (1 - smoothing) + smoothing / 3
+    return np.asarray(-np.array(weights)[labels] * (targets * np.log(outputs)).sum(axis=1))
+
+
+@pytest.mark.parametrize("logits", [False, True])
+@pytest.mark.parametrize(
+    ("smoothing", "weights"), [(0.0, (0.5, 2.0, 1.0)), (0.25, None), (0.25, (0.5, 2.0, 0.0))]
+)
+def test_loss_follows_its_formula(
+    strategy: Any,
+    make_model: MakeModel,
+    make_batches: MakeBatches,
+    logits: bool,
+    smoothing: float,
+    weights: tuple[float, ...] | None,
+) -> None:
+    model = make_model(logits=logits)
+    images, labels = make_batches(1, BATCH)
+    outputs = np.asarray(model(images[0].astype(np.float32)), np.float64)
+    expected = numpy_losses(outputs, labels[0], smoothing, weights or (1.0,) * 3, logits)
+    options: dict[str, Any] = {"from_logits": logits, "label_smoothing": smoothing}
+    sums = build(strategy, model, "still", **options, class_weights=weights)(images, labels).numpy()
+    assert sums[0] == pytest.approx(expected.sum(), rel=1e-5)
+    assert sums[1] == (outputs.argmax(axis=1) == labels[0]).sum()  # accuracy counts rows, whatever they weigh
+    # What the optimizer minimises is the same, divided by the rows: the gradient of the last bias says so.
+    row_weights = np.array(weights or (1.0,) * 3)
+    probabilities = np.exp(outputs) / np.exp(outputs).sum(axis=1, keepdims=True) if logits else outputs
+    targets = np.eye(3)[labels[0]] * (1 - smoothing) + smoothing / 3
+    gradient = (row_weights[labels[0]][:, None] * (probabilities - targets)).mean(axis=0)
+    before = model.get_weights()[-1]
+    build(strategy, model, "sgd", **options, class_weights=weights)(images, labels)
+    np.testing.assert_allclose(before - model.get_weights()[-1], gradient, rtol=0, atol=1e-5)
+
+
+def test_validation_loss_is_smoothed_as_keras_does(
+    strategy: Any, make_model: MakeModel, make_batches: MakeBatches
+) -> None:
+    model = make_model()
+    (images,), (labels,) = make_batches(1, 8)
+    score_call = build_score_call(
+        model=model,
+        strategy=strategy,
+        rows=8,
+        image_shape=IMAGE_SHAPE,
+        from_logits=False,
+        label_smoothing=0.1,
+    )
+    loss_sum, _ = score_call(images, labels, np.ones(8, np.float32)).numpy()
+    keras_loss = keras.losses.CategoricalCrossentropy(label_smoothing=0.1)
+    mean = float(keras_loss(np.eye(3)[labels], model(images.astype(np.float32))))
+    assert loss_sum / 8 == pytest.approx(mean, rel=1e-5)
 
 
 def test_scoring_trains_nothing(strategy: Any, make_model: MakeModel, make_batches: MakeBatches) -> None:

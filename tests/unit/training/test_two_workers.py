@@ -1,0 +1,62 @@
+"""What must be the same with two workers as with one, and what must not: two processes, the real strategy."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import socket
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from tests.unit.training.two_workers import CASES, draws_of, weights_of
+
+ROOT = Path(__file__).parents[3]
+
+
+@pytest.fixture(scope="module")
+def both() -> list[dict[str, Any]]:
+    """What each of the two workers found."""
+    with contextlib.ExitStack() as stack:
+        probes = [stack.enter_context(socket.socket()) for _ in range(2)]
+        for probe in probes:
+            probe.bind(("127.0.0.1", 0))
+        ports = [str(probe.getsockname()[1]) for probe in probes]
+    workers = [
+        subprocess.Popen(
+            [sys.executable, "-m", "tests.unit.training.two_workers", str(rank), *ports],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            cwd=ROOT,
+        )
+        for rank in range(2)
+    ]
+    try:
+        told = [worker.communicate(timeout=120) for worker in workers]
+    finally:
+        for worker in workers:
+            worker.kill()
+    assert [worker.returncode for worker in workers] == [0, 0], told
+    return [json.loads(out.splitlines()[-1]) for out, _ in told]
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_two_workers_train_what_one_worker_trains(
+    strategy: Any, both: list[dict[str, Any]], case: str
+) -> None:
+    alone = weights_of(strategy, CASES[case])
+    for worker in both:
+        for have, want in zip(worker[case], alone, strict=True):
+            # The same sum in another order; Adam divides it by its size.
+            np.testing.assert_allclose(have, want, rtol=0, atol=1e-5)
+
+
+def test_workers_draw_different_random_numbers(strategy: Any, both: list[dict[str, Any]]) -> None:
+    first, second = (np.array(worker["draws"]) for worker in both)
+    assert not np.isclose(first, second).any()
+    np.testing.assert_array_equal(first, draws_of(strategy))  # replica 0 draws what a worker alone draws
