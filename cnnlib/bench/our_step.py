@@ -10,7 +10,7 @@ import sys
 import numpy as np
 
 from cnnlib.data.record import Rows
-from cnnlib.models.runtime import load_tensorflow
+from cnnlib.models.runtime import count_parts, load_tensorflow
 
 _STEPS_PER_CALL = 25
 _CLASSES = 10
@@ -28,7 +28,8 @@ def main(batch_size: int, steps: int, threads: int, precision: str) -> float:
     os.environ["TF_CONFIG"] = json.dumps(
         {"cluster": {"worker": [address]}, "task": {"type": "worker", "index": 0}}
     )
-    load_tensorflow(threads)
+    parts = count_parts(threads, batch_size)
+    load_tensorflow(threads, parts)
     import keras
 
     from cnnlib.data.batches import iter_macro_batches
@@ -54,6 +55,7 @@ def main(batch_size: int, steps: int, threads: int, precision: str) -> float:
         image_shape=(28, 28, 1),
         from_logits=False,
         jit_compile=False,
+        side_by_side=parts,
         seed=0,
     )
     rows, device = _random_rows(batch_size * steps), replica_device(strategy)

@@ -19,7 +19,7 @@ from cnnlib.data.record import ImageShape, Rows, table_to_rows
 from cnnlib.errors import CheckpointError, InputError, ModelError
 from cnnlib.evaluation.target import Target
 from cnnlib.metrics.confusion import ScoreSums
-from cnnlib.models.runtime import load_tensorflow
+from cnnlib.models.runtime import count_parts, load_tensorflow
 from cnnlib.reports.write import write_predictions
 from cnnlib.storage import files, publish
 from cnnlib.storage.uri import uri_name
@@ -61,7 +61,7 @@ class Predictor:
         self._task = task
         self._predicts: list[Predict] = []
         self._error: InputError | None = None
-        load_tensorflow(task.cpus)
+        load_tensorflow(task.cpus, _parts(task))
         try:
             self._predicts = [_load_predict(target, task) for target in task.targets]
         except InputError as err:
@@ -125,7 +125,11 @@ def _load_predict(target: Target, task: PredictorTask) -> Predict:
     outputs = task.config.outputs
     logits = not gives_probabilities(model) if outputs == "auto" else outputs == "logits"
     scale = 255.0 if target.pixel_range == "0-1" else 1.0
-    return _compile(model, input_shape, task.image_shape, task.config.batch_size, scale, logits)
+    return _compile(model, input_shape, task.image_shape, task.config.batch_size, scale, logits, _parts(task))
+
+
+def _parts(task: PredictorTask) -> int:
+    return 1 if task.config.gpus_per_actor else count_parts(task.cpus, task.config.batch_size)
 
 
 def _load_model(target: Target) -> keras.Model:
@@ -177,16 +181,21 @@ def _compile(
     batch_size: int,
     scale: float,
     logits: bool,
+    parts: int,
 ) -> Predict:
     import tensorflow as tf
+
+    from cnnlib.models.pixels import pixels_to_inputs
 
     spec = tf.TensorSpec([batch_size, *image_shape], tf.uint8)
 
     @tf.function(input_signature=[spec], autograph=False)  # type: ignore[untyped-decorator]
     def predict_batch(images: tf.Tensor) -> tf.Tensor:
-        pixels = tf.reshape(tf.cast(images, tf.float32) / scale, [batch_size, *input_shape])
-        outputs = tf.cast(model(pixels, training=False), tf.float32)
-        return tf.nn.softmax(outputs) if logits else outputs
+        inputs = tf.reshape(pixels_to_inputs(images, scale), [batch_size, *input_shape])
+        # Side by side: nothing in the graph makes one part wait for another.
+        outputs = [tf.cast(model(part, training=False), tf.float32) for part in tf.split(inputs, parts)]
+        together = tf.concat(outputs, axis=0)
+        return tf.nn.softmax(together) if logits else together
 
     def predict(images: Images) -> Probabilities:
         results = []

@@ -28,6 +28,11 @@ _REGISTERED = {
 }
 
 
+# Their rows do not meet in training: no batch normalisation, no random layer. So a batch may be computed in parts
+# without another result than the whole.
+_ROW_BY_ROW = {"seed-cnn", "dnn"}
+
+
 def model_names() -> list[str]:
     """The registered names, sorted."""
     return sorted(_REGISTERED)
@@ -36,6 +41,11 @@ def model_names() -> list[str]:
 def is_registered(name: str) -> bool:
     """True for a model of this project, which fits any data set it accepts; a user's own must be tried."""
     return name in _REGISTERED
+
+
+def is_row_by_row(name: str) -> bool:
+    """True for a model of this project that, in training too, gives a row what it gives it in any other batch."""
+    return name in _ROW_BY_ROW
 
 
 def check_model_name(name: str) -> None:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import tensorflow as tf
 
+from cnnlib.models.pixels import pixels_to_inputs
 from cnnlib.training.randomness import find_reseed
 
 if TYPE_CHECKING:
@@ -32,6 +33,7 @@ def build_train_call(
     jit_compile: bool,
     seed: int,
     micro_batches: int = 1,
+    side_by_side: int = 1,
     label_smoothing: float = 0.0,
     class_weights: Sequence[float] | None = None,
 ) -> TrainCall:
@@ -50,6 +52,8 @@ def build_train_call(
         seed: of what random layers draw.
         micro_batches: parts of a worker's batch, computed one after the other, their gradients summed: one
             all-reduce and one update per step however many. It must divide the worker's batch.
+        side_by_side: parts of each of them that are computed at the same time, each on its share of the threads.
+            Only for models whose rows do not meet (see `is_row_by_row`).
         label_smoothing: see `LossConfig`.
         class_weights: what a row's loss is multiplied by, for each class; None is 1. The sum is divided by the
             rows, not by their weights, as in Keras.
@@ -63,18 +67,23 @@ def build_train_call(
         images: tf.Tensor, labels: tf.Tensor
     ) -> tuple[list[tf.Tensor], tf.Tensor, tf.Tensor]:
         with tf.GradientTape() as tape:
-            outputs = model(tf.cast(images, tf.float32), training=True)
+            outputs = model(pixels_to_inputs(images), training=True)
             losses = row_losses(labels, outputs)
             loss = tf.reduce_sum(losses) / batch_size
             if model.losses:  # regularisation: the same in every part, so each gives its share
-                loss += tf.add_n(model.losses) / (strategy.num_replicas_in_sync * micro_batches)
+                loss += tf.add_n(model.losses) / (
+                    strategy.num_replicas_in_sync * micro_batches * side_by_side
+                )
         gradients = tape.gradient(loss, model.trainable_variables)
         return gradients, tf.reduce_sum(losses), count_correct(labels, outputs)
 
     def compute_part(images: tf.Tensor, labels: tf.Tensor, part: tf.Tensor | int) -> Any:
         if reseed is not None:
             reseed(optimizer.iterations.value, part)
-        return compute_gradients(images, labels)
+        if side_by_side == 1:
+            return compute_gradients(images, labels)
+        halves = zip(tf.split(images, side_by_side), tf.split(labels, side_by_side), strict=True)
+        return _add_up([compute_gradients(*half) for half in halves])
 
     def replica_step(images: tf.Tensor, labels: tf.Tensor) -> tf.Tensor:
         if micro_batches == 1:
@@ -115,7 +124,7 @@ def build_score_call(
     row_losses = _row_losses(from_logits, label_smoothing)
 
     def score(images: tf.Tensor, labels: tf.Tensor, mask: tf.Tensor) -> tf.Tensor:
-        outputs = model(tf.cast(images, tf.float32), training=False)
+        outputs = model(pixels_to_inputs(images), training=False)
         loss_sum = tf.reduce_sum(row_losses(labels, outputs) * mask)
         hits = tf.cast(_is_correct(labels, outputs), tf.float32) * mask
         return tf.stack([tf.cast(loss_sum, tf.float64), tf.cast(tf.reduce_sum(hits), tf.float64)])
@@ -172,6 +181,12 @@ def _row_losses(
         return losses
 
     return row_losses
+
+
+def _add_up(results: list[tuple[list[tf.Tensor], tf.Tensor, tf.Tensor]]) -> Any:
+    gradients, *figures = zip(*results, strict=True)
+    totals = [None if each[0] is None else tf.add_n(each) for each in zip(*gradients, strict=True)]
+    return totals, *(tf.add_n(each) for each in figures)
 
 
 def _sum_over_parts(

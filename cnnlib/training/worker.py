@@ -20,7 +20,8 @@ from cnnlib.data.order import HeldOut
 from cnnlib.data.stream import StreamFeed
 from cnnlib.errors import ModelError, NotFoundError
 from cnnlib.log import log_event, log_text
-from cnnlib.models.runtime import load_tensorflow
+from cnnlib.models.registry import is_row_by_row
+from cnnlib.models.runtime import count_parts, load_tensorflow
 from cnnlib.reports.history import EpochRecord, decode_history, encode_history
 from cnnlib.reports.plots import learning_curves_png
 from cnnlib.storage import files, layout, runs
@@ -62,9 +63,10 @@ def train_worker(task: WorkerTask) -> None:
     context = ray.train.get_context()
     rank, workers = context.get_world_rank(), context.get_world_size()
     feeding = _build_feed(task, rank, workers)  # rows arrive while TensorFlow is imported
-    load_tensorflow(task.cpus)
+    parts = _count_parts(task)
+    load_tensorflow(task.cpus, parts)
     strategy = strategies.build_strategy()
-    trainee = _build_trainee(task, strategy)
+    trainee = _build_trainee(task, strategy, parts)
     if rank == 0:
         _describe_model(task.config.model, trainee.model)
     history = _resume(task, trainee)
@@ -127,7 +129,14 @@ def _build_feed(task: WorkerTask, rank: int, workers: int) -> Future[Feed]:
     return future
 
 
-def _build_trainee(task: WorkerTask, strategy: tf.distribute.Strategy) -> _Trainee:
+def _count_parts(task: WorkerTask) -> int:
+    config = task.config
+    if config.gpus_per_worker or not is_row_by_row(config.model):
+        return 1
+    return count_parts(task.cpus, config.batch_size // config.workers // config.loop.micro_batches)
+
+
+def _build_trainee(task: WorkerTask, strategy: tf.distribute.Strategy, parts: int = 1) -> _Trainee:
     import keras
     import tensorflow as tf
 
@@ -174,6 +183,7 @@ def _build_trainee(task: WorkerTask, strategy: tf.distribute.Strategy) -> _Train
             jit_compile=on_gpu if config.loop.jit_compile is None else config.loop.jit_compile,
             seed=config.seed,
             micro_batches=config.loop.micro_batches,
+            side_by_side=parts,
             class_weights=class_weights(config.loss, task.manifest.split(config.split).rows_per_class),
         ),
         score_call=step.build_score_call(**common, rows=_SCORE_ROWS),

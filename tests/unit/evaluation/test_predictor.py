@@ -18,9 +18,10 @@ from cnnlib.config import EvaluateConfig, PixelRange
 from cnnlib.data.ingest import SHARD_INDEX
 from cnnlib.data.record import Rows, rows_to_table
 from cnnlib.errors import CheckpointError, ModelError
-from cnnlib.evaluation.predictor import ENDED, STARTED, TARGET, Predictor, PredictorTask
+from cnnlib.evaluation.predictor import ENDED, STARTED, TARGET, Predictor, PredictorTask, _compile
 from cnnlib.evaluation.target import Target, find_target
 from cnnlib.metrics.confusion import ScoreSums
+from cnnlib.training.step import build_score_call, build_train_call
 from tests.datasets import make_source
 from tests.models import build_two_inputs, build_two_outputs
 from tests.unit.conftest import THREADS
@@ -264,3 +265,38 @@ def test_model_whose_training_diverged_is_refused(
     assert_refused(
         save(model, tmp_path), ModelError, "gives values that are not finite: its training diverged"
     )
+
+
+# Two images of 8x8 with every pixel value from 0 to 127: what a model is given for them may never change.
+GOLDEN = np.arange(128, dtype=np.uint8).reshape(2, *SHAPE)
+
+
+def test_training_and_evaluation_give_a_model_the_same_pixels(strategy: Any, tmp_path: Path) -> None:
+    """The logits are 0 and a thousandth of the sum of the first 16 pixels: the loss shows what came in."""
+    kernel = np.zeros((64, 2), np.float32)
+    kernel[:16, 1] = 1e-3
+    with strategy.scope():
+        model = keras.Sequential([keras.Input(SHAPE), layers.Flatten(), layers.Dense(2)])
+    model.layers[-1].set_weights([kernel, np.zeros(2)])
+    sums = [int(image.ravel()[:16].sum()) for image in GOLDEN]
+    assert sums == [120, 1144]
+    expected = sum(math.log1p(math.exp(-total / 1000)) for total in sums)
+
+    score_call = build_score_call(model=model, strategy=strategy, rows=2, image_shape=SHAPE, from_logits=True)
+    trained_on = score_call(GOLDEN, np.ones(2, np.int32), np.ones(2, np.float32)).numpy()[0]
+    predict = _compile(model, SHAPE, SHAPE, batch_size=2, scale=1.0, logits=True, parts=1)
+    evaluated = -np.log(predict(GOLDEN)[:, 1]).sum()
+    train_call = build_train_call(
+        model=model, optimizer=_frozen(model, strategy), strategy=strategy, batch_size=2, image_shape=SHAPE,
+        from_logits=True, jit_compile=False, seed=0,
+    )  # fmt: skip
+    trained = train_call(GOLDEN[None], np.ones((1, 2), np.int32)).numpy()[0]
+    for loss in (trained_on, evaluated, trained):
+        assert loss == pytest.approx(expected, rel=1e-5)
+
+
+def _frozen(model: keras.Model, strategy: Any) -> keras.optimizers.Optimizer:
+    with strategy.scope():
+        optimizer = keras.optimizers.SGD(0.0)
+        optimizer.build(model.trainable_variables)
+    return optimizer

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import keras
+import numpy as np
 import pytest
 from keras import layers
 
@@ -18,6 +19,7 @@ from cnnlib.models.registry import (
     check_model_name,
     gives_probabilities,
     is_registered,
+    is_row_by_row,
     model_names,
 )
 from tests.models import build_linear, build_two_inputs, build_two_outputs
@@ -96,6 +98,21 @@ def test_small_cnn_costs_no_more_than_the_seed() -> None:
     assert multiply_adds(seed) == 17_791_616
     assert multiply_adds(small) == 14_395_200
     assert any(isinstance(layer, layers.BatchNormalization) for layer in small.layers)
+
+
+@pytest.mark.parametrize("name", model_names())
+def test_rows_of_a_model_meet_in_training_where_it_says_so(name: str) -> None:
+    model = build_model(name, SHAPE, CLASSES)
+    images = np.random.default_rng(0).integers(0, 256, (6, *SHAPE)).astype(np.float32)
+    before = [np.array(weight) for weight in model.non_trainable_variables]
+    whole = np.asarray(model(images, training=True))
+    alone = np.concatenate([np.asarray(model(images[row : row + 1], training=True)) for row in range(6)])
+    same = np.allclose(whole, alone, rtol=1e-4, atol=1e-5)
+    unmoved = all(
+        np.array_equal(a, b)
+        for a, b in zip(before, map(np.array, model.non_trainable_variables), strict=True)
+    )
+    assert is_row_by_row(name) == (same and unmoved)
 
 
 @pytest.mark.parametrize("name", model_names())
