@@ -8,14 +8,15 @@ from __future__ import annotations
 
 import math
 import os
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
 from cnnlib.data.manifest import Manifest, Shard, Split, load_manifest
 from cnnlib.data.record import encode_shard
-from cnnlib.data.sources.source import Source
+from cnnlib.data.sources.source import Source, SourceSplit
 from cnnlib.errors import ConflictError, DatasetError
 from cnnlib.storage import files, layout, publish
 from cnnlib.storage.uri import join_uri
@@ -47,14 +48,19 @@ def write_dataset(source: Source, dataset_uri: str, shard_bytes: int | None = No
     existing = _find_existing(source, dataset_uri)
     if existing is not None:
         return PreparedDataset(existing, created=False)
-    manifest = Manifest(
-        class_names=source.class_names,
-        image_shape=source.image_shape,
-        splits=_write_splits(source, dataset_uri, shard_bytes),
-        source=source.description,
-        source_digest=source.digest,
-    )
-    files.write_bytes(layout.dataset_preview(dataset_uri), _preview(source))
+    with ThreadPoolExecutor(_WRITERS, thread_name_prefix="write-shard") as pool:
+        digest = pool.submit(lambda: source.digest)
+        written = _write_splits(source, dataset_uri, shard_bytes, pool)
+        preview = _preview(source)  # drawn while the shards are written
+        splits = {name: _describe_split(source, name, shards) for name, shards in written().items()}
+        manifest = Manifest(
+            class_names=source.class_names,
+            image_shape=source.image_shape,
+            splits=splits,
+            source=source.description,
+            source_digest=digest.result(),
+        )
+    files.write_bytes(layout.dataset_preview(dataset_uri), preview)
     if not publish.write_manifest(layout.dataset_manifest(dataset_uri), manifest.to_json()):
         raise ConflictError(
             f"Another job wrote a data set to {dataset_uri} in the meantime. Nothing of it was changed."
@@ -102,53 +108,55 @@ def _check_only_ours(dataset_uri: str, source: Source) -> None:
         )
 
 
-def _write_splits(source: Source, dataset_uri: str, shard_bytes: int | None) -> dict[str, Split]:
-    plan = [item for name in source.splits for item in _plan_split(source, name, shard_bytes)]
+def _write_splits(
+    source: Source, dataset_uri: str, shard_bytes: int | None, pool: ThreadPoolExecutor
+) -> Callable[[], dict[str, list[Shard]]]:
+    """Begins to write the shards of all splits; what it returns waits for them."""
+    plans = {name: _plan_split(source, name, shard_bytes) for name in source.splits}
+    writing = {
+        name: [pool.submit(_write_shard, source.splits[name], dataset_uri, item) for item in plan]
+        for name, plan in plans.items()
+    }
+    return lambda: {name: [each.result() for each in shards] for name, shards in writing.items()}
 
-    def write(item: dict[str, Any]) -> dict[str, Any]:
-        return _write_shard(source.splits[item["split"]], dataset_uri, item)
 
-    with ThreadPoolExecutor(_WRITERS, thread_name_prefix="write-shard") as pool:
-        written = list(pool.map(write, plan))
-    return {name: _describe_split(source, name, written) for name in source.splits}
+class _PlannedShard(NamedTuple):
+    """A shard's name, and which rows it will have."""
+
+    name: str
+    start: int
+    stop: int
 
 
-def _plan_split(source: Source, name: str, shard_bytes: int | None) -> list[dict[str, Any]]:
+def _plan_split(source: Source, name: str, shard_bytes: int | None) -> list[_PlannedShard]:
     num_rows = len(source.splits[name])
     if not num_rows:
         raise DatasetError(f"The split {name!r} of {source.description} has no rows.")
     shard_rows = _rows_per_shard(num_rows, math.prod(source.image_shape), shard_bytes)
     return [
-        {
-            "split": name,
-            "name": layout.shard_name(name, index),
-            "start": start,
-            "stop": min(start + shard_rows, num_rows),
-        }
+        _PlannedShard(layout.shard_name(name, index), start, min(start + shard_rows, num_rows))
         for index, start in enumerate(range(0, num_rows, shard_rows))
     ]
 
 
-def _describe_split(source: Source, name: str, written: list[dict[str, Any]]) -> Split:
-    shards = [Shard(**each["shard"]) for each in written if each["split"] == name]
+def _describe_split(source: Source, name: str, shards: list[Shard]) -> Split:
     counts = np.bincount(source.splits[name].labels, minlength=len(source.class_names))
     return Split(
         rows=len(source.splits[name]),
         rows_per_class=tuple(map(int, counts)),
-        shards=tuple(sorted(shards, key=lambda shard: shard.name)),
+        shards=tuple(shards),
     )
 
 
-def _write_shard(split: Any, dataset_uri: str, item: dict[str, Any]) -> dict[str, Any]:
-    data = encode_shard(split.read(item["start"], item["stop"]))
-    files.write_bytes(join_uri(dataset_uri, item["name"]), data)
-    shard = {
-        "name": item["name"],
-        "rows": item["stop"] - item["start"],
-        "bytes": len(data),
-        "sha256": publish.sha256_hex(data),
-    }
-    return {"split": item["split"], "shard": shard}
+def _write_shard(split: SourceSplit, dataset_uri: str, planned: _PlannedShard) -> Shard:
+    data = encode_shard(split.read(planned.start, planned.stop))
+    files.write_bytes(join_uri(dataset_uri, planned.name), data)
+    return Shard(
+        name=planned.name,
+        rows=planned.stop - planned.start,
+        bytes=len(data),
+        sha256=publish.sha256_hex(data),
+    )
 
 
 def _rows_per_shard(num_rows: int, row_bytes: int, shard_bytes: int | None) -> int:

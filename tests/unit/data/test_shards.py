@@ -50,11 +50,9 @@ def test_planned_shards_cover_every_row_once_in_order(num_rows: int, shard_bytes
     split = SourceSplit(images=np.zeros((num_rows, 4, 4, 1), np.uint8), labels=np.zeros(num_rows, np.int32))
     source = Source(class_names=("a",), image_shape=(4, 4, 1), splits={"train": split}, description="")
     plan = _plan_split(source, "train", shard_bytes)
-    rows = [row for item in plan for row in range(item["start"], item["stop"])]
+    rows = [row for item in plan for row in range(item.start, item.stop)]
     assert rows == list(range(num_rows))
-    assert [item["name"] for item in plan] == [
-        f"train/part-{index:05d}.parquet" for index in range(len(plan))
-    ]
+    assert [item.name for item in plan] == [f"train/part-{index:05d}.parquet" for index in range(len(plan))]
 
 
 def test_split_without_rows_is_refused() -> None:

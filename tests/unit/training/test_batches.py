@@ -2,15 +2,23 @@
 
 from __future__ import annotations
 
+import ctypes
+import gc
+import os
 import threading
 import time
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 from cnnlib.data.batches import iter_macro_batches
+from cnnlib.data.feed import FeedTask
 from cnnlib.data.memory import gather
+from cnnlib.data.order import HeldOut
 from cnnlib.data.record import Rows
+from cnnlib.data.stream import StreamFeed
+from tests.datasets import make_source, write_dataset_without_ray
 
 pytestmark = pytest.mark.usefixtures("strategy")
 
@@ -60,3 +68,31 @@ def test_consumer_that_leaves_early_leaves_no_thread_behind() -> None:
     while filling_threads() and time.monotonic() < deadline:
         time.sleep(0.02)
     assert filling_threads() == []
+
+
+def test_twenty_streamed_epochs_leave_nothing_behind(tmp_path: Path) -> None:
+    rows = 6400
+    source = make_source(train_rows=rows, image_shape=(28, 28, 1))
+    manifest = write_dataset_without_ray(str(tmp_path), source, shard_rows=400)
+    split = manifest.split("train")
+    feed = StreamFeed(
+        FeedTask(
+            dataset_uri=str(tmp_path), manifest=manifest, split=split, held_out=HeldOut.of(rows, 0.1),
+            batch_size=32, seed=0, rank=0, workers=1,
+        )
+    )  # fmt: skip
+
+    def state_after(epoch: int) -> tuple[int, int, int]:
+        batches = iter_macro_batches(feed.epoch(epoch, 180, 25), CPU)
+        assert sum(batch.steps for batch in batches) == 180
+        assert sum(len(some) for some in feed.held_out()) == 640
+        gc.collect()
+        ctypes.CDLL(None).malloc_trim(0)  # or memory that is free, but kept for later, would count
+        pages = int(Path("/proc/self/statm").read_text().split()[1])
+        return threading.active_count(), len(os.listdir("/proc/self/fd")), pages * os.sysconf("SC_PAGE_SIZE")
+
+    states = [state_after(epoch) for epoch in range(1, 21)]
+    (threads, open_files, memory), (threads_then, open_files_then, memory_then) = states[19], states[2]
+    assert (threads, open_files) == (threads_then, open_files_then)
+    # An epoch's pixels are 5 MB: if each of the 17 left a fifth of them behind, this would fail.
+    assert memory - memory_then < 17 * 28 * 28 * rows / 5

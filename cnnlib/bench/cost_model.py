@@ -1,0 +1,119 @@
+"""What an epoch costs, on paper: workers, images and hardware in, seconds out. `python -m cnnlib.bench.cost_model`.
+
+    epoch = steps x (max(compute, ingest) + all-reduce + overhead)
+
+compute     rows of a worker's batch x seconds per row; a row costs in proportion to its pixels
+ingest      bytes of a worker's batch / bytes per second that one worker reads, checks, decodes and mixes
+all-reduce  a ring: 2 (w - 1) / w x gradient bytes / bandwidth + 2 (w - 1) x latency
+            (Patarasuk and Yuan 2009, https://doi.org/10.1016/j.jpdc.2008.09.002)
+overhead    of a step, whatever its rows: kernels' starts and the update of the weights
+
+The numbers of a `Hardware` are fitted to measurements or stated as assumptions: docs/scaling.md.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+_SEED_PIXELS = 28 * 28
+
+
+@dataclass(frozen=True, kw_only=True)
+class Hardware:
+    """A worker and its network.
+
+    Attributes:
+        row_s: seconds to train on one row of 28x28.
+        step_s: overhead of a step, in seconds.
+        read_bytes_per_s: of pixels, through the streaming feed.
+        network_bytes_per_s: between two workers.
+        hop_s: latency of one message between two workers, with what gRPC or NCCL adds.
+    """
+
+    row_s: float
+    step_s: float
+    read_bytes_per_s: float
+    network_bytes_per_s: float
+    hop_s: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class Workload:
+    """What is trained on.
+
+    Attributes:
+        rows: of an epoch.
+        height: of an image, in pixels; width likewise.
+        gradient_bytes: of all weights, in float32.
+    """
+
+    rows: int
+    height: int
+    width: int
+    channels: int
+    batch_size: int
+    gradient_bytes: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class StepCost:
+    """Seconds of one step, and of what it waits for."""
+
+    compute_s: float
+    ingest_s: float
+    all_reduce_s: float
+    overhead_s: float
+
+    @property
+    def seconds(self) -> float:
+        """Of the whole step: reading goes on while the last macro-batch is computed."""
+        return max(self.compute_s, self.ingest_s) + self.all_reduce_s + self.overhead_s
+
+
+def step_cost(workload: Workload, hardware: Hardware, workers: int) -> StepCost:
+    """The cost of one step.
+
+    >>> cpu = Hardware(row_s=0.002, step_s=0.001, read_bytes_per_s=1e8, network_bytes_per_s=1e9, hop_s=1e-4)
+    >>> seed = Workload(rows=60_000, height=28, width=28, channels=1, batch_size=64, gradient_bytes=188_360)
+    >>> cost = step_cost(seed, cpu, workers=2)
+    >>> round(cost.compute_s, 3), round(1e6 * cost.all_reduce_s)
+    (0.064, 388)
+    """
+    rows = workload.batch_size / workers
+    pixels = workload.height * workload.width
+    reduced = 2 * (workers - 1) / workers * workload.gradient_bytes / hardware.network_bytes_per_s
+    return StepCost(
+        compute_s=rows * hardware.row_s * pixels / _SEED_PIXELS,
+        ingest_s=rows * pixels * workload.channels / hardware.read_bytes_per_s,
+        all_reduce_s=reduced + 2 * (workers - 1) * hardware.hop_s,
+        overhead_s=hardware.step_s,
+    )
+
+
+def epoch_s(workload: Workload, hardware: Hardware, workers: int) -> float:
+    """Seconds of one epoch."""
+    return workload.rows // workload.batch_size * step_cost(workload, hardware, workers).seconds
+
+
+def efficiency(workload: Workload, hardware: Hardware, workers: int) -> float:
+    """How much of `workers` times one worker's speed is reached, 0..1, at the same global batch."""
+    return epoch_s(workload, hardware, 1) / (workers * epoch_s(workload, hardware, workers))
+
+
+def table(workload: Workload, hardware: Hardware, workers: Iterable[int]) -> list[str]:
+    """Lines of a Markdown table: seconds of an epoch and efficiency for every number of workers."""
+    lines = ["| workers | epoch, s | images/s | efficiency | limit |", "| --- | --- | --- | --- | --- |"]
+    for count in workers:
+        cost, seconds = step_cost(workload, hardware, count), epoch_s(workload, hardware, count)
+        parts = {
+            "compute": cost.compute_s,
+            "ingest": cost.ingest_s,
+            "all-reduce": cost.all_reduce_s,
+            "overhead": cost.overhead_s,
+        }
+        lines.append(
+            f"| {count} | {seconds:,.1f} | {workload.rows / seconds:,.0f} "
+            f"| {efficiency(workload, hardware, count):.0%} | {max(parts, key=lambda name: parts[name])} |"
+        )
+    return lines
