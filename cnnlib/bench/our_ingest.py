@@ -8,7 +8,6 @@ import time
 
 from cnnlib.data.feed import FeedTask
 from cnnlib.data.manifest import load_manifest
-from cnnlib.data.order import HeldOut
 from cnnlib.data.stream import StreamFeed
 from cnnlib.models.runtime import load_tensorflow
 
@@ -26,12 +25,8 @@ def main(dataset_uri: str, batch_size: int, threads: int) -> float:
         FeedTask(
             dataset_uri=dataset_uri,
             manifest=manifest,
-            split=split,
-            held_out=HeldOut.of(split.rows, 0.0),
+            split_name="train",
             batch_size=batch_size,
-            seed=0,
-            rank=0,
-            workers=1,
         )
     )
 

@@ -22,8 +22,7 @@ from typing import Any
 import numpy as np
 
 from cnnlib.data.feed import FeedTask
-from cnnlib.data.manifest import Manifest, load_manifest
-from cnnlib.data.order import HeldOut
+from cnnlib.data.manifest import load_manifest
 from cnnlib.data.shards import write_dataset
 from cnnlib.data.sources.source import Source, SourceSplit
 from cnnlib.data.stream import StreamFeed
@@ -72,7 +71,9 @@ def _stream(folder: str, epochs: int) -> None:
     from cnnlib.data.batches import iter_macro_batches
 
     manifest = load_manifest(folder)
-    feed = StreamFeed(_task(folder, manifest))
+    feed = StreamFeed(
+        FeedTask(dataset_uri=folder, manifest=manifest, split_name="train", batch_size=_BATCH_SIZE)
+    )
     steps = manifest.split("train").rows // _BATCH_SIZE
     idle_mib = _rss_mib()
     for epoch in range(1, epochs + 1):
@@ -91,20 +92,6 @@ def _stream(folder: str, epochs: int) -> None:
             "open_files": len(os.listdir("/proc/self/fd")),
         }
         print(json.dumps(figures), flush=True)  # noqa: T201
-
-
-def _task(folder: str, manifest: Manifest) -> FeedTask:
-    split = manifest.split("train")
-    return FeedTask(
-        dataset_uri=folder,
-        manifest=manifest,
-        split=split,
-        held_out=HeldOut.of(split.rows, 0.0),
-        batch_size=_BATCH_SIZE,
-        seed=0,
-        rank=0,
-        workers=1,
-    )
 
 
 def _rss_mib() -> float:

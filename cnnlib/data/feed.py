@@ -45,19 +45,30 @@ class FeedTask:
     """What a worker reads.
 
     Attributes:
-        held_out: which of the split's rows are not trained on.
+        split_name: of the split that is trained on.
+        validation_fraction: share of its rows that is held out.
         batch_size: the global batch.
         rank: this worker's, of `workers`.
     """
 
     dataset_uri: str
     manifest: Manifest
-    split: Split
-    held_out: HeldOut
+    split_name: str
     batch_size: int
-    seed: int
-    rank: int
-    workers: int
+    validation_fraction: float = 0.0
+    seed: int = 0
+    rank: int = 0
+    workers: int = 1
+
+    @property
+    def split(self) -> Split:
+        """The split."""
+        return self.manifest.split(self.split_name)
+
+    @property
+    def held_out(self) -> HeldOut:
+        """Which of its rows are not trained on."""
+        return HeldOut.of(self.split.rows, self.validation_fraction)
 
     @property
     def worker_batch_size(self) -> int:

@@ -16,7 +16,6 @@ from cnnlib.config import TrainConfig, to_dict
 from cnnlib.data.feed import Cache, Feed, FeedTask
 from cnnlib.data.manifest import Manifest
 from cnnlib.data.memory import MemoryFeed
-from cnnlib.data.order import HeldOut
 from cnnlib.data.stream import StreamFeed
 from cnnlib.errors import ModelError, NotFoundError
 from cnnlib.log import log_event, log_text
@@ -106,12 +105,11 @@ class _Trainee(NamedTuple):
 
 
 def _build_feed(task: WorkerTask, rank: int, workers: int) -> Future[Feed]:
-    split = task.manifest.split(task.config.split)
     feed_task = FeedTask(
         dataset_uri=task.dataset_uri,
         manifest=task.manifest,
-        split=split,
-        held_out=HeldOut.of(split.rows, task.config.validation_fraction),
+        split_name=task.config.split,
+        validation_fraction=task.config.validation_fraction,
         batch_size=task.config.batch_size,
         seed=task.config.seed,
         rank=rank,

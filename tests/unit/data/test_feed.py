@@ -77,11 +77,10 @@ def feeds(kind: type[Feed], run: Run, workers: int) -> list[Feed]:
     task = FeedTask(
         dataset_uri="",
         manifest=manifest,
-        split=split,
-        held_out=run.held_out,
+        split_name="train",
         batch_size=run.batch_size,
+        validation_fraction=run.fraction,
         seed=run.seed,
-        rank=0,
         workers=workers,
     )
     return [kind(dataclasses.replace(task, rank=rank)) for rank in range(workers)]  # type: ignore[call-arg]

@@ -10,7 +10,6 @@ import pytest
 from cnnlib.data.feed import Feed, FeedTask
 from cnnlib.data.manifest import load_manifest
 from cnnlib.data.memory import MemoryFeed
-from cnnlib.data.order import HeldOut
 from cnnlib.data.stream import StreamFeed
 from cnnlib.errors import DatasetError
 from cnnlib.storage import layout
@@ -43,15 +42,11 @@ def test_a_shard_that_changed_is_refused(kind: type[Feed], tmp_path: Path) -> No
 
 def _build(kind: type[Feed], folder: Path) -> Feed:
     manifest = load_manifest(str(folder))
-    split = manifest.split("train")
     task = FeedTask(
         dataset_uri=str(folder),
         manifest=manifest,
-        split=split,
-        held_out=HeldOut.of(split.rows, 0.2),
+        split_name="train",
         batch_size=8,
-        seed=0,
-        rank=0,
-        workers=1,
+        validation_fraction=0.2,
     )
     return kind(task)  # type: ignore[call-arg]

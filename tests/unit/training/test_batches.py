@@ -16,7 +16,6 @@ import pytest
 from cnnlib.data.batches import iter_macro_batches
 from cnnlib.data.feed import FeedTask
 from cnnlib.data.memory import gather
-from cnnlib.data.order import HeldOut
 from cnnlib.data.record import Rows
 from cnnlib.data.stream import StreamFeed
 from tests.datasets import make_source, write_dataset_without_ray
@@ -75,13 +74,15 @@ def test_twenty_streamed_epochs_leave_nothing_behind(tmp_path: Path) -> None:
     rows, size = 3200, 56
     source = make_source(train_rows=rows, image_shape=(size, size, 1))
     manifest = write_dataset_without_ray(str(tmp_path), source, shard_rows=200)
-    split = manifest.split("train")
     feed = StreamFeed(
         FeedTask(
-            dataset_uri=str(tmp_path), manifest=manifest, split=split, held_out=HeldOut.of(rows, 0.1),
-            batch_size=32, seed=0, rank=0, workers=1,
+            dataset_uri=str(tmp_path),
+            manifest=manifest,
+            split_name="train",
+            batch_size=32,
+            validation_fraction=0.1,
         )
-    )  # fmt: skip
+    )
 
     def run(epoch: int) -> None:
         batches = iter_macro_batches(feed.epoch(epoch, 90, 25), CPU)
