@@ -14,7 +14,6 @@ import os
 from collections import deque
 from collections.abc import Generator, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
@@ -50,11 +49,13 @@ class _File(NamedTuple):
     first: int
 
 
-@dataclass(frozen=True)
 class StreamFeed:
     """Feeds a worker from storage."""
 
-    task: FeedTask
+    def __init__(self, task: FeedTask) -> None:
+        self.task = task
+        # The same threads for every epoch: Arrow keeps, for each thread that ever read, what it will read into.
+        self._pool = ThreadPoolExecutor(_READERS, thread_name_prefix="read-shard")
 
     @property
     def shards(self) -> range:
@@ -80,7 +81,7 @@ class StreamFeed:
         ]
         # A call takes all its rows of one virtual shard, then of the next: in this order files are asked for.
         needed.sort(key=lambda file: (file.first // rows_per_call, file.shard, file.first))
-        with _Reader(self.task, needed) as reader:
+        with _Reader(self._pool, self.task, needed) as reader:
             mixers = {shard: _Mixer(reader, self.task, epoch) for shard in self.shards}
             for first in range(0, steps, steps_per_call):
                 yield self._batch(mixers, min(steps_per_call, steps - first), width)
@@ -90,7 +91,7 @@ class StreamFeed:
         if not self.task.held_out.count:
             return
         files = [file for shard in self.shards for file in self._files(shard, epoch=None)]
-        with _Reader(self.task, files) as reader:
+        with _Reader(self._pool, self.task, files) as reader:
             for file in files:
                 rows = reader.next()
                 yield _select(rows, self._mask(file))
@@ -131,7 +132,7 @@ class StreamFeed:
 class _Reader:
     """Reads files in a given order, some ahead of the one that is asked for."""
 
-    def __init__(self, task: FeedTask, files: list[_File]) -> None:
+    def __init__(self, pool: ThreadPoolExecutor, task: FeedTask, files: list[_File]) -> None:
         height, width, channels = task.manifest.image_shape
         largest = (
             max((file.part.stop - file.part.start for file in files), default=1) * height * width * channels
@@ -140,14 +141,16 @@ class _Reader:
         self._waiting = deque(files)
         self._ahead = max(2, _READ_AHEAD_BYTES // max(largest, 1))
         self._reading: deque[tuple[_File, Future[Rows]]] = deque()
-        self._pool = ThreadPoolExecutor(_READERS, thread_name_prefix="read-shard")
+        self._pool = pool
 
     def __enter__(self) -> _Reader:
         self._read_ahead()
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._pool.shutdown(wait=True, cancel_futures=True)
+        for _, reading in self._reading:
+            reading.cancel()
+        self._reading.clear()
 
     def next(self) -> Rows:
         """The rows of the next file."""

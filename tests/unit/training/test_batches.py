@@ -2,23 +2,15 @@
 
 from __future__ import annotations
 
-import ctypes
-import gc
-import os
 import threading
 import time
-from pathlib import Path
 
 import numpy as np
-import pyarrow as pa
 import pytest
 
 from cnnlib.data.batches import iter_macro_batches
-from cnnlib.data.feed import FeedTask
 from cnnlib.data.memory import gather
 from cnnlib.data.record import Rows
-from cnnlib.data.stream import StreamFeed
-from tests.datasets import make_source, write_dataset_without_ray
 
 pytestmark = pytest.mark.usefixtures("strategy")
 
@@ -68,41 +60,3 @@ def test_consumer_that_leaves_early_leaves_no_thread_behind() -> None:
     while filling_threads() and time.monotonic() < deadline:
         time.sleep(0.02)
     assert filling_threads() == []
-
-
-def test_twenty_streamed_epochs_leave_nothing_behind(tmp_path: Path) -> None:
-    rows, size = 3200, 56
-    source = make_source(train_rows=rows, image_shape=(size, size, 1))
-    manifest = write_dataset_without_ray(str(tmp_path), source, shard_rows=200)
-    feed = StreamFeed(
-        FeedTask(
-            dataset_uri=str(tmp_path),
-            manifest=manifest,
-            split_name="train",
-            batch_size=32,
-            validation_fraction=0.1,
-        )
-    )
-
-    def run(epoch: int) -> None:
-        batches = iter_macro_batches(feed.epoch(epoch, 90, 25), CPU)
-        assert sum(batch.steps for batch in batches) == 90
-        assert sum(len(some) for some in feed.held_out()) == 320
-
-    def state() -> tuple[int, int, int]:
-        gc.collect()
-        pa.default_memory_pool().release_unused()  # or memory that is free, but kept for later, would count
-        ctypes.CDLL(None).malloc_trim(0)
-        pages = int(Path("/proc/self/statm").read_text().split()[1])
-        return threading.active_count(), len(os.listdir("/proc/self/fd")), pages * os.sysconf("SC_PAGE_SIZE")
-
-    for epoch in range(1, 4):
-        run(epoch)
-    threads_then, open_files_then, memory_then = state()
-    for epoch in range(4, 21):
-        run(epoch)
-    threads, open_files, memory = state()
-    assert (threads, open_files) == (threads_then, open_files_then)
-    # An epoch's pixels are 10 MB; if each of the 17 left a third of them behind, this would fail. TensorFlow itself
-    # fills caches of some 25 MB in its first 30 epochs, whatever their size: docs/scaling.md.
-    assert memory - memory_then < 17 * size * size * rows / 3
