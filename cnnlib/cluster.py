@@ -21,6 +21,7 @@ from cnnlib.log import log_event
 
 _READER_CPUS = 1  # for Ray Data's tasks, which would otherwise wait for the workers' CPUs for ever
 _POLL_S = 2.0
+_LAST_LINES_S = 0.5  # how long Ray, too, waits for what workers printed last, where it shuts down by itself
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,6 +64,7 @@ def connect(demand: Demand, wait_s: float = 0.0) -> Iterator[None]:
     with _local_cluster(demand) if in_local_mode() else _given_cluster():
         _check_demand(demand, wait_s)
         yield
+        time.sleep(_LAST_LINES_S)
 
 
 def memory_per_worker(demand: Demand) -> int:
