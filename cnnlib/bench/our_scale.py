@@ -30,9 +30,7 @@ from cnnlib.models.runtime import load_tensorflow
 
 _BATCH_SIZE = 64
 _STEPS_PER_CALL = 25
-_BLOCK_ROWS = (
-    20_000  # of noise, repeated: the bytes of a shard are noise, those of a data set repeat themselves
-)
+_BLOCK_ROWS = 20_000  # of noise, repeated: a shard is all noise, a data set repeats itself
 
 
 def main(command: str, *numbers: int) -> None:

@@ -6,6 +6,7 @@ Both are functions of the rows, the seed and the epoch: neither depends on timin
 
 from __future__ import annotations
 
+import math
 from collections.abc import Generator, Iterator
 from dataclasses import dataclass
 from typing import Literal, Protocol
@@ -88,8 +89,7 @@ class Feed(Protocol):
 
 def worker_bytes(manifest: Manifest, split: Split, workers: int) -> int:
     """Bytes of one worker's rows in memory."""
-    height, width, channels = manifest.image_shape
-    return -(-split.rows // workers) * (height * width * channels + _ROW_EXTRA_BYTES)
+    return -(-split.rows // workers) * (math.prod(manifest.image_shape) + _ROW_EXTRA_BYTES)
 
 
 def choose_cache(asked: CacheMode, needed_bytes: int, free_bytes: int) -> Cache:

@@ -14,7 +14,7 @@ from cnnlib.data.manifest import Manifest, ShardSlice, Split, read_shard, slice_
 from cnnlib.data.order import RowRange, epoch_order, split_rows, worker_lanes
 from cnnlib.data.record import Rows, decode_shard, table_to_rows
 
-_READERS = min(4, os.cpu_count() or 1)
+READERS = min(4, os.cpu_count() or 1)
 _HELD_OUT_ROWS = 4096
 
 
@@ -41,7 +41,7 @@ class MemoryFeed:
     def held_out(self) -> Iterator[Rows]:
         """See `Feed.held_out`."""
         for first in range(0, len(self._held_out), _HELD_OUT_ROWS):
-            yield _take(self._rows, self._held_out[first : first + _HELD_OUT_ROWS])
+            yield self._rows.take(self._held_out[first : first + _HELD_OUT_ROWS])
 
     def _order(self, epoch: int) -> npt.NDArray[np.int64]:
         """Indexes into the worker's rows for every step, int64 [steps, worker batch]."""
@@ -82,7 +82,7 @@ def read_rows(dataset_uri: str, manifest: Manifest, split: Split, wanted: RowRan
             some.labels,
         )
 
-    with ThreadPoolExecutor(_READERS, thread_name_prefix="read-rows") as pool:
+    with ThreadPoolExecutor(READERS, thread_name_prefix="read-rows") as pool:
         list(pool.map(fill, slices, firsts.tolist()))
     return rows
 
@@ -95,7 +95,3 @@ def read_slice(dataset_uri: str, manifest: Manifest, part: ShardSlice) -> Rows:
     """
     table = decode_shard(read_shard(dataset_uri, part.shard), part.shard.name)
     return table_to_rows(table.slice(part.start, part.stop - part.start), manifest.image_shape)
-
-
-def _take(rows: Rows, indexes: npt.NDArray[np.int64]) -> Rows:
-    return Rows(ids=rows.ids[indexes], images=rows.images[indexes], labels=rows.labels[indexes])

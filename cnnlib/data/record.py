@@ -43,6 +43,10 @@ class Rows:
     def __len__(self) -> int:
         return len(self.ids)
 
+    def take(self, indexes: npt.NDArray[np.int64]) -> Rows:
+        """Some of the rows, copied, in the order of the indexes."""
+        return Rows(ids=self.ids[indexes], images=self.images[indexes], labels=self.labels[indexes])
+
 
 def row_schema(image_shape: ImageShape) -> pa.Schema:
     """The Arrow schema of a shard whose images have this shape (height, width, channels)."""

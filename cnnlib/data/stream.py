@@ -10,7 +10,7 @@ which places, and which rows there, is drawn anew every epoch. Rows of one file 
 
 from __future__ import annotations
 
-import os
+import math
 from collections import deque
 from collections.abc import Generator, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -21,11 +21,10 @@ import numpy.typing as npt
 
 from cnnlib.data.feed import FeedTask, HostBatch
 from cnnlib.data.manifest import ShardSlice, slice_rows
-from cnnlib.data.memory import read_slice
-from cnnlib.data.order import file_order, num_virtual_shards, row_order, split_rows
+from cnnlib.data.memory import READERS, read_slice
+from cnnlib.data.order import file_order, num_virtual_shards, row_order, split_rows, worker_lanes
 from cnnlib.data.record import Rows
 
-_READERS = min(4, os.cpu_count() or 1)
 _READ_AHEAD_BYTES = 128 * 2**20
 
 
@@ -55,14 +54,13 @@ class StreamFeed:
     def __init__(self, task: FeedTask) -> None:
         self.task = task
         # The same threads for every epoch: Arrow keeps, for each thread that ever read, what it will read into.
-        self._pool = ThreadPoolExecutor(_READERS, thread_name_prefix="read-shard")
+        self._pool = ThreadPoolExecutor(READERS, thread_name_prefix="read-shard")
 
     @property
     def shards(self) -> range:
         """The worker's virtual shards."""
         count = num_virtual_shards(self.task.batch_size, self.task.workers)
-        width = count // self.task.workers
-        return range(self.task.rank * width, (self.task.rank + 1) * width)
+        return worker_lanes(count, self.task.workers, self.task.rank)
 
     def epoch(self, epoch: int, steps: int, steps_per_call: int) -> Generator[HostBatch]:
         """See `Feed.epoch`.
@@ -71,18 +69,17 @@ class StreamFeed:
             DatasetError: a shard is missing or its bytes do not match the manifest.
         """
         width = self.task.worker_batch_size // len(self.shards)  # rows of a virtual shard in one step
-        queues = {shard: deque(self._files(shard, epoch)) for shard in self.shards}
         rows_per_call = steps_per_call * width
         needed = [
             file
-            for queue in queues.values()
-            for file in queue
+            for shard in self.shards
+            for file in self._files(shard, epoch)
             if file.train_rows and file.first < steps * width
         ]
         # A call takes all its rows of one virtual shard, then of the next: in this order files are asked for.
         needed.sort(key=lambda file: (file.first // rows_per_call, file.shard, file.first))
         with _Reader(self._pool, self.task, needed) as reader:
-            mixers = {shard: _Mixer(reader, self.task, epoch) for shard in self.shards}
+            mixers = [_Mixer(reader, self.task, epoch) for _ in self.shards]
             for first in range(0, steps, steps_per_call):
                 yield self._batch(mixers, min(steps_per_call, steps - first), width)
 
@@ -92,18 +89,18 @@ class StreamFeed:
             return
         files = [file for shard in self.shards for file in self._files(shard, epoch=None)]
         with _Reader(self._pool, self.task, files) as reader:
-            for file in files:
-                rows = reader.next()
-                yield _select(rows, self._mask(file))
+            for _ in files:
+                file, rows = reader.next_file()
+                yield rows.take(np.flatnonzero(_held_out_mask(self.task, file)))
 
-    def _batch(self, mixers: dict[int, _Mixer], steps: int, width: int) -> HostBatch:
+    def _batch(self, mixers: list[_Mixer], steps: int, width: int) -> HostBatch:
         size, shape = self.task.worker_batch_size, self.task.manifest.image_shape
         batch = HostBatch(
             images=np.empty((steps, size, *shape), np.uint8),
             labels=np.empty((steps, size), np.int32),
             ids=np.empty((steps, size), np.int64),
         )
-        for column, mixer in enumerate(mixers.values()):
+        for column, mixer in enumerate(mixers):
             mixer.fill(batch, slice(column * width, (column + 1) * width), steps * width)
         return batch
 
@@ -125,21 +122,15 @@ class StreamFeed:
             first += files[index].train_rows
         return ordered
 
-    def _mask(self, file: _File) -> npt.NDArray[np.bool_]:
-        return self.task.held_out.mask(file.start, file.start + file.part.stop - file.part.start)
-
 
 class _Reader:
     """Reads files in a given order, some ahead of the one that is asked for."""
 
     def __init__(self, pool: ThreadPoolExecutor, task: FeedTask, files: list[_File]) -> None:
-        height, width, channels = task.manifest.image_shape
-        largest = (
-            max((file.part.stop - file.part.start for file in files), default=1) * height * width * channels
-        )
+        most_rows = max((file.part.stop - file.part.start for file in files), default=1)
         self._task = task
         self._waiting = deque(files)
-        self._ahead = max(2, _READ_AHEAD_BYTES // max(largest, 1))
+        self._ahead = max(2, _READ_AHEAD_BYTES // (most_rows * math.prod(task.manifest.image_shape)))
         self._reading: deque[tuple[_File, Future[Rows]]] = deque()
         self._pool = pool
 
@@ -151,10 +142,6 @@ class _Reader:
         for _, reading in self._reading:
             reading.cancel()
         self._reading.clear()
-
-    def next(self) -> Rows:
-        """The rows of the next file."""
-        return self.next_file()[1]
 
     def next_file(self) -> tuple[_File, Rows]:
         """The next file and its rows."""
@@ -201,9 +188,9 @@ class _Mixer:
         self._rows = None  # before the next: one file's rows at a time
         file, self._rows = self._reader.next_file()
         task = self._task
-        train = np.flatnonzero(~task.held_out.mask(file.start, file.start + len(self._rows)))
+        train = np.flatnonzero(~_held_out_mask(task, file))
         self._order = train[row_order(len(train), task.seed, self._epoch, file.shard, file.number)]
 
 
-def _select(rows: Rows, mask: npt.NDArray[np.bool_]) -> Rows:
-    return Rows(ids=rows.ids[mask], images=rows.images[mask], labels=rows.labels[mask])
+def _held_out_mask(task: FeedTask, file: _File) -> npt.NDArray[np.bool_]:
+    return task.held_out.mask(file.start, file.start + file.part.stop - file.part.start)

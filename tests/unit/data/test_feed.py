@@ -206,7 +206,7 @@ def test_consumers_that_leave_early_leave_no_more_threads_than_one_that_stays() 
         batches = feed.epoch(epoch, 100, 3)
         next(batches)
         batches.close()
-        assert 0 < len(readers()) - before <= stream._READERS
+        assert 0 < len(readers()) - before <= stream.READERS
 
 
 @pytest.mark.parametrize(
