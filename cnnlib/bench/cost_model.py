@@ -1,4 +1,6 @@
-"""What an epoch costs, on paper: workers, images and hardware in, seconds out. `python -m cnnlib.bench.cost_model`.
+"""What an epoch costs, on paper: workers, images and hardware in, seconds out.
+
+`python -m cnnlib.bench.cost_model` prints the tables of docs/scaling.md.
 
     epoch = steps x (max(compute, ingest) + all-reduce + overhead)
 
@@ -8,7 +10,7 @@ all-reduce  a ring: 2 (w - 1) / w x gradient bytes / bandwidth + 2 (w - 1) x lat
             (Patarasuk and Yuan 2009, https://doi.org/10.1016/j.jpdc.2008.09.002)
 overhead    of a step, whatever its rows: kernels' starts and the update of the weights
 
-The numbers of a `Hardware` are fitted to measurements or stated as assumptions: docs/scaling.md.
+The numbers of a `Hardware` are fitted to measurements or assumed: docs/scaling.md says which is which.
 """
 
 from __future__ import annotations
@@ -117,3 +119,52 @@ def table(workload: Workload, hardware: Hardware, workers: Iterable[int]) -> lis
             f"| {efficiency(workload, hardware, count):.0%} | {max(parts, key=lambda name: parts[name])} |"
         )
     return lines
+
+
+CPU_CORE = Hardware(
+    row_s=1.79e-3, step_s=2.1e-3, read_bytes_per_s=3.4e8, network_bytes_per_s=1.25e9, hop_s=2e-4
+)
+ASSUMED_GPU = Hardware(
+    row_s=107e6 / 20e12, step_s=1e-3, read_bytes_per_s=3.4e8, network_bytes_per_s=1.25e9, hop_s=5e-5
+)
+_SEED_GRADIENT_BYTES, _LARGE_GRADIENT_BYTES = 4 * 47_090, 4 * 25_000_000
+
+
+def _fashion_mnist(batch_size: int) -> Workload:
+    return Workload(
+        rows=60_000,
+        height=28,
+        width=28,
+        channels=1,
+        batch_size=batch_size,
+        gradient_bytes=_SEED_GRADIENT_BYTES,
+    )
+
+
+def _photographs(size: int) -> Workload:
+    return Workload(
+        rows=60_000, height=size, width=size, channels=3, batch_size=256, gradient_bytes=_LARGE_GRADIENT_BYTES
+    )
+
+
+def main() -> None:
+    """Prints the tables."""
+    for batch_size in (64, 1024, 16384):
+        counts = [count for count in (1, 2, 4, 16, 64, 256, 1024) if count <= batch_size]
+        _show(f"batch {batch_size}", *table(_fashion_mnist(batch_size), CPU_CORE, counts), "")
+    images = {
+        "28x28x1": _fashion_mnist(256),
+        "224x224x3": _photographs(224),
+        "2880x2880x3": _photographs(2880),
+    }
+    for worker, hardware in (("1 CPU core", CPU_CORE), ("GPU, assumed", ASSUMED_GPU)):
+        for name, workload in images.items():
+            _show(f"{name}, 8 workers, {worker}: {step_cost(workload, hardware, 8)}")
+
+
+def _show(*lines: str) -> None:
+    print(*lines, sep="\n")  # noqa: T201
+
+
+if __name__ == "__main__":
+    main()

@@ -211,7 +211,7 @@ def _build_start(setting: Setting) -> list[Comparison]:
     ours = _our_train(
         setting.rows or _ALL_ROWS,
         batch_size,
-        until_line("first-step ", "train step="),
+        until_line("train step="),
         workers=_PARALLEL,
         epochs=1,
         more=(
