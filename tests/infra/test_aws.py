@@ -22,7 +22,10 @@ def config() -> Any:
 
 
 def test_ray_accepts_the_file(config: Any) -> None:
-    validate_config(prepare_config(config))
+    prepared = prepare_config(config)
+    validate_config(prepared)
+    assert prepared["cluster_name"] == config["cluster_name"]
+    assert set(config["available_node_types"]) <= set(prepared["available_node_types"])
 
 
 def test_provider_has_no_key_that_ray_does_not_know(config: Any) -> None:

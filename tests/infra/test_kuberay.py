@@ -63,6 +63,7 @@ def test_name_is_short_enough(name: str) -> None:
 
 @pytest.mark.parametrize("name", CLUSTERS)
 def test_every_pod_is_a_valid_pod(name: str) -> None:
+    checked = 0
     for group in groups(name):
         pod = {
             "apiVersion": "v1",
@@ -71,6 +72,8 @@ def test_every_pod_is_a_valid_pod(name: str) -> None:
             "spec": group["template"]["spec"],
         }
         kubernetes_validate.validate(pod, KUBERNETES, strict=True)
+        checked += 1
+    assert checked >= 2, "a cluster has a head and workers"
 
 
 def test_pod_with_a_typo_is_not_valid() -> None:
