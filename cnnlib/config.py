@@ -246,13 +246,21 @@ class EvaluateConfig:
     """CPU cores and TensorFlow threads of a predictor. None: the machine's cores shared out locally, 1 on a cluster."""
     wait_for_resources_s: float = 0.0
     """How long to wait for a cluster that grows by itself, in seconds. 0: one that is too small is an error at once."""
-    predictions: bool = False
-    """Store every row's label, prediction and probability too."""
+    predictions: bool = True
+    """Store every row's label, prediction and most probable classes: comparing models row by row needs them."""
+    slice_by: tuple[str, ...] = ()
+    """Figures of parts of the split too: a metadata column, brightness, contrast, sharpness or size (in quantiles),
+    near-duplicate (of a training image), or two of them crossed: source+brightness."""
+    slice_quantiles: int = 4
+    """How many parts of equal size a slice by an image property or a number has."""
+    corruptions: bool = False
+    """Figures under noise, blur, shift, rotation, contrast and occlusion too, at 5 strengths each, as slices."""
 
     def __post_init__(self) -> None:
         _check_at_least("top_k", self.top_k, 1)
         _check_at_least("batch_size", self.batch_size, 1)
         _check_at_least("actors", self.actors, 1)
+        _check_at_least("slice_quantiles", self.slice_quantiles, 2)
         if self.cpus_per_actor is not None:
             _check_at_least("cpus_per_actor", self.cpus_per_actor, 1)
         _check_range("wait_for_resources_s", self.wait_for_resources_s, 0.0, math.inf)

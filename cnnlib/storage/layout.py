@@ -4,9 +4,12 @@ DATASET/manifest.json, preview.png, <split>/part-00000.parquet
 RUNS/NAME/run.json, history.parquet, learning-curves.png
 RUNS/NAME/tensorboard/events.out.tfevents.epoch-0001, profile/plugins/profile/<time>/<host>.xplane.pb (on request)
 RUNS/NAME/checkpoints/epoch-0001/{model.keras, state.npz, manifest.json}
-REPORTS/{overall, per_class, confusion}/<report_id>.parquet
+REPORTS/claims/<report_id>.zip
+REPORTS/{overall, per_class, confusion, calibration, activations}/<report_id>.parquet
 REPORTS/predictions/<report_id>/part-00000-000000000000.parquet
 REPORTS/manifests/<report_id>.json
+REPORTS/gates/<report_id>-<digest>.parquet
+REPORTS/pages/<report_id>.html, index.html
 """
 
 from __future__ import annotations
@@ -18,7 +21,7 @@ from cnnlib.storage.uri import join_uri
 CHECKPOINT_MODEL = "model.keras"
 CHECKPOINT_STATE = "state.npz"
 MANIFEST = "manifest.json"
-REPORT_TABLES = ("overall", "per_class", "confusion")
+REPORT_TABLES = ("overall", "per_class", "confusion", "calibration", "activations")
 
 _EPOCH = re.compile(r"^epoch-(\d{4,})$")
 
@@ -101,6 +104,31 @@ def report_predictions(reports_uri: str, report_id: str) -> str:
 def predictions_part(shard_index: int, first_id: int) -> str:
     """`part-<shard>-<first row id>.parquet`: a name that depends on the rows alone, so a retry overwrites itself."""
     return f"part-{shard_index:05d}-{first_id:012d}.parquet"
+
+
+def report_claim(reports_uri: str, report_id: str) -> str:
+    """`REPORTS/claims/<report_id>.zip`: all tables of a report in one object, written first."""
+    return join_uri(reports_uri, "claims", f"{report_id}.zip")
+
+
+def report_gates(reports_uri: str) -> str:
+    """`REPORTS/gates`."""
+    return join_uri(reports_uri, "gates")
+
+
+def report_gates_table(reports_uri: str, report_id: str, digest: str) -> str:
+    """`REPORTS/gates/<report_id>-<digest>.parquet`: the digest is of what was asked and the baselines it met."""
+    return join_uri(report_gates(reports_uri), f"{report_id}-{digest}.parquet")
+
+
+def report_page(reports_uri: str, report_id: str) -> str:
+    """`REPORTS/pages/<report_id>.html`: made from the report, and made anew when it is asked for."""
+    return join_uri(reports_uri, "pages", f"{report_id}.html")
+
+
+def history_page(reports_uri: str) -> str:
+    """`REPORTS/pages/index.html`: all reports of the folder."""
+    return join_uri(reports_uri, "pages", "index.html")
 
 
 def report_manifests(reports_uri: str) -> str:
