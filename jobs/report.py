@@ -1,4 +1,4 @@
-"""Shows reports: the newest, one with its classes, or two side by side. Loads neither TensorFlow nor Ray."""
+"""Shows reports: a list, one with its classes, two compared, more ranked. Loads neither TensorFlow nor Ray."""
 
 from __future__ import annotations
 
@@ -9,9 +9,8 @@ from typing import Annotated, Any
 from tyro.conf import Positional, arg
 
 from cnnlib.errors import ConfigError
-from cnnlib.reports.compare import compare_classes
-from cnnlib.reports.read import list_reports, read_report, resolve
-from cnnlib.reports.tables import render_comparison, render_list, render_report
+from cnnlib.reports.read import Report, list_reports, read_report, resolve
+from cnnlib.reports.tables import render_list, render_report
 from jobs.cli import exit_with, parse_args, run_job, show
 
 
@@ -21,17 +20,17 @@ class Args:
 
     reports: Annotated[Positional[str], arg(metavar="REPORTS_URI")]
     """The folder that jobs.evaluate wrote to: a path or s3://bucket/prefix."""
-    ids: Annotated[Positional[tuple[str, ...]], arg(metavar="[ID [ID]]", help_behavior_hint="")] = ()
-    """One shows that report, two compare them, none lists the newest. An id may be shortened while unique;
-    latest and previous are names."""
+    ids: Annotated[Positional[tuple[str, ...]], arg(metavar="[ID …]", help_behavior_hint="")] = ()
+    """One shows that report, two compare them, more rank them, none lists the newest. An id may be shortened while
+    unique; latest and previous are names."""
     limit: int = 20
     """How many reports to list."""
     json: bool = False
     """Print the result as one JSON object on the last line of stdout."""
 
     def __post_init__(self) -> None:
-        if len(self.ids) > 2 or self.limit < 1:
-            raise ConfigError(f"Expected 0 to 2 ids, --limit from 1. Received {len(self.ids)}, {self.limit}.")
+        if self.limit < 1:
+            raise ConfigError(f"limit must be at least 1. Received {self.limit}.")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -41,7 +40,10 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _show_reports(args: Args) -> dict[str, Any]:
-    reports = [read_report(args.reports, resolve(args.reports, name)) for name in args.ids]
+    ids = list(dict.fromkeys(resolve(args.reports, name) for name in args.ids))
+    if len(ids) < len(args.ids):
+        raise ConfigError(f"Expected each report once. Received {' '.join(args.ids)}: {len(ids)} different.")
+    reports = [read_report(args.reports, report_id) for report_id in ids]
     if not reports:
         records = list_reports(args.reports)[: args.limit]
         show(render_list(records))
@@ -49,10 +51,23 @@ def _show_reports(args: Args) -> dict[str, Any]:
     if len(reports) == 1:
         show(render_report(reports[0]))
         return {"report": reports[0].record.to_row(), "classes": reports[0].classes}
+    return _show_together(args.reports, reports)
+
+
+def _show_together(reports_uri: str, reports: Sequence[Report]) -> dict[str, Any]:
+    # Their tests load SciPy, half a second that a list does without.
+    from cnnlib.reports.compare import compare_reports
+    from cnnlib.reports.comparison_tables import render_comparison, render_ranking
+    from cnnlib.reports.ranking import rank_reports
+
+    if len(reports) > 2:
+        ranking = rank_reports(reports_uri, reports)
+        show(render_ranking(ranking))
+        return ranking.to_row()
     a, b = reports
-    show(render_comparison(a, b))
-    classes = [difference.to_row() for difference in compare_classes(a.classes, b.classes)]
-    return {"a": a.record.to_row(), "b": b.record.to_row(), "classes": classes}
+    comparison = compare_reports(reports_uri, a, b)
+    show(render_comparison(a.record, b.record, comparison))
+    return {"a": a.record.to_row(), "b": b.record.to_row(), **comparison.to_row()}
 
 
 if __name__ == "__main__":

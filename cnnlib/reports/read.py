@@ -165,6 +165,18 @@ def read_table(reports_uri: str, table: str, report_ids: Iterable[str]) -> pa.Ta
     return pa.concat_tables(part.replace_schema_metadata(tables[0].schema.metadata) for part in tables)
 
 
+def read_predictions(reports_uri: str, report_id: str) -> pa.Table:
+    """Reads the stored predictions of a report, by rising id.
+
+    Raises:
+        ReportError: it has none.
+    """
+    parts = files.list_objects(layout.report_predictions(reports_uri, report_id))
+    if not parts:
+        raise ReportError(f"Report {report_id} has no stored predictions.")
+    return pa.concat_tables(parquet_table(files.read_bytes(part.uri)) for part in parts).sort_by("id")
+
+
 def _read_record(reports_uri: str, report_id: str) -> ReportRecord:
     manifest = find_manifest(reports_uri, report_id)
     if manifest is None:

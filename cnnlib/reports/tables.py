@@ -11,12 +11,11 @@ from rich.table import Table
 from rich.text import Text
 
 from cnnlib.metrics.per_class import Proportion
-from cnnlib.reports.compare import Difference, accuracy_of, compare_accuracies, compare_classes
 from cnnlib.reports.read import Report, ReportRecord
 from cnnlib.storage.uri import uri_name
 
-_SHORT_ID_DIGITS = 8
-_NOTHING = "-"
+SHORT_ID_DIGITS = 8
+NOTHING = "-"
 
 # Header to kind. A name is folded and not cut, as its rest may be what tells two apart; others stay whole.
 Columns = Mapping[str, Literal["name", "word", "number"]]
@@ -39,27 +38,18 @@ _REPORT_COLUMNS: Columns = {
     "F1": "number",
     "confused with": "name",
 }
-_COMPARISON_COLUMNS: Columns = {
-    "class": "name",
-    "A": "number",
-    "95 % range of A": "number",
-    "B": "number",
-    "95 % range of B": "number",
-    "B - A": "number",
-    "": "word",
-}
 
 
 def render_list(records: Sequence[ReportRecord]) -> RenderableType:
     """One line per report, in the order given."""
-    table = _new_table(_LIST_COLUMNS)
+    table = new_table(_LIST_COLUMNS)
     for record in records:
         table.add_row(
-            record.report_id[:_SHORT_ID_DIGITS],
+            record.report_id[:SHORT_ID_DIGITS],
             f"{record.evaluated_at:%Y-%m-%d %H:%M}",
             Text(describe_model(record)),
             Text(describe_data(record)),
-            *_format_accuracy(record.accuracy),
+            *format_accuracy(record.accuracy),
         )
     return table
 
@@ -67,31 +57,19 @@ def render_list(records: Sequence[ReportRecord]) -> RenderableType:
 def render_report(report: Report) -> RenderableType:
     """The figures of every class and of all together, under a line that says what they are of."""
     record = report.record
-    totals = ("all", str(record.rows), str(record.correct), *_format_accuracy(record.accuracy))
-    table = _new_table(_REPORT_COLUMNS, totals)
+    totals = ("all", str(record.rows), str(record.correct), *format_accuracy(record.accuracy))
+    table = new_table(_REPORT_COLUMNS, totals)
     for row in report.classes:
         table.add_row(
             Text(row["class_name"]),
             str(row["support"]),
             str(row["correct"]),
-            *_format_accuracy(accuracy_of(row)),
-            _format_percent(row["precision"]),
-            _format_percent(row["f1"]),
+            *format_accuracy(Proportion(row["accuracy"], row["accuracy_low"], row["accuracy_high"])),
+            format_percent(row["precision"]),
+            format_percent(row["f1"]),
             Text(_describe_confusion(row)),
         )
-    return Group(_heading("report", record), "", table, Text(_describe_totals(record)))
-
-
-def render_comparison(a: Report, b: Report) -> RenderableType:
-    """Two reports side by side: both accuracies, and how many percentage points B lies above A."""
-    overall = compare_accuracies("all", a.record.accuracy, b.record.accuracy)
-    table = _new_table(_COMPARISON_COLUMNS, (overall.name, *_format_difference(overall)))
-    for difference in compare_classes(a.classes, b.classes):
-        table.add_row(Text(difference.name), *_format_difference(difference))
-    notes = ["B - A in points; * where the 95 % ranges do not overlap (a hint, not a test)."]
-    if _scored_rows(a.record) != _scored_rows(b.record):
-        notes.append("A and B were scored on different rows: their dataset or split differs.")
-    return Group(_heading("A", a.record), _heading("B", b.record), "", table, *map(Text, notes))
+    return Group(heading("report", record), "", table, Text(_describe_totals(record)))
 
 
 def describe_model(record: ReportRecord) -> str:
@@ -107,7 +85,7 @@ def describe_data(record: ReportRecord) -> str:
     return f"{uri_name(record.subject.dataset_uri)}/{record.subject.split}"
 
 
-def _new_table(columns: Columns, totals: Sequence[str] = ()) -> Table:
+def new_table(columns: Columns, totals: Sequence[str] = ()) -> Table:
     """An empty table, with a last line of totals for its first columns."""
     table = Table(
         box=box.SIMPLE, padding=(0, 1, 0, 0), show_edge=False, pad_edge=False, show_footer=bool(totals)
@@ -119,13 +97,9 @@ def _new_table(columns: Columns, totals: Sequence[str] = ()) -> Table:
     return table
 
 
-def _heading(title: str, record: ReportRecord) -> Text:
+def heading(title: str, record: ReportRecord) -> Text:
     text = f"{describe_model(record)} on {describe_data(record)}, {record.evaluated_at:%Y-%m-%d %H:%M} UTC"
     return Text.assemble((f"{title} {record.report_id}", "bold"), f"  {text}")
-
-
-def _scored_rows(record: ReportRecord) -> tuple[str, str]:
-    return record.subject.dataset_fingerprint, record.subject.split
 
 
 def _describe_totals(record: ReportRecord) -> str:
@@ -140,24 +114,16 @@ def _describe_totals(record: ReportRecord) -> str:
 
 def _describe_confusion(row: Mapping[str, Any]) -> str:
     if row["most_confused_with"] is None:
-        return _NOTHING
+        return NOTHING
     return f"{row['most_confused_with']} {row['most_confused_count']}"
 
 
-def _format_difference(difference: Difference) -> tuple[str, ...]:
-    points = _NOTHING if difference.points is None else f"{difference.points:+.1f}"
-    mark = "" if difference.intervals_overlap else "*"
-    return *_format_accuracy(difference.a), *_format_accuracy(difference.b), points, mark
-
-
-def _format_accuracy(accuracy: Proportion) -> tuple[str, str]:
+def format_accuracy(accuracy: Proportion) -> tuple[str, str]:
     """An accuracy and its interval in percent."""
     if accuracy.share is None:
-        return _NOTHING, _NOTHING
-    return _format_percent(
-        accuracy.share
-    ), f"{_format_percent(accuracy.low)}-{_format_percent(accuracy.high)}"
+        return NOTHING, NOTHING
+    return format_percent(accuracy.share), f"{format_percent(accuracy.low)}-{format_percent(accuracy.high)}"
 
 
-def _format_percent(share: float | None) -> str:
-    return _NOTHING if share is None else f"{100 * share:.1f}"
+def format_percent(share: float | None) -> str:
+    return NOTHING if share is None else f"{100 * share:.1f}"
