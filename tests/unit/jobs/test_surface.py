@@ -92,7 +92,7 @@ CHOICES = {
     "train seed": {
         "--optimizer.name": "adam,adamw,sgd,rmsprop",
         "--optimizer.schedule": "constant,cosine,step",
-        "--loop.precision": "float32,mixed_bfloat16",
+        "--loop.precision": "auto,float32,mixed_bfloat16",
         "--loop.jit-compile": "None,True,False",
     },
     "evaluate": {"--pixel-range": "None,0-255,0-1", "--outputs": "auto,probabilities,logits"},
