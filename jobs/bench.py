@@ -24,7 +24,7 @@ from cnnlib.bench.stages import STAGES, Setting, build_stage
 from cnnlib.errors import ConfigError
 from cnnlib.log import log_event
 from cnnlib.storage.uri import normalize_uri
-from jobs.cli import EXIT_DONE, EXIT_FAILED, Outcome, exit_with, parse_args, run_job, show
+from jobs.cli import EXIT_DONE, EXIT_FAILED, Finished, exit_with, parse_args, run_job, show
 
 _FASHION_MNIST_ROWS = 60_000
 
@@ -69,7 +69,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     return run_job(lambda: _bench(args, shlex.join(["python", "-m", "jobs.bench", *words])), json=args.json)
 
 
-def _bench(args: Args, command: str) -> Outcome:
+def _bench(args: Args, command: str) -> Finished:
     rows: list[Row] = []
     output = normalize_uri(args.output)
     cores = machine.pin(args.cores)
@@ -88,7 +88,7 @@ def _bench(args: Args, command: str) -> Outcome:
     show(build_table(rows))
     log_event("record", page=page)
     exit_code = EXIT_FAILED if any(row.failed for row in rows) else EXIT_DONE
-    return Outcome(result=[row.to_json() for row in rows], exit_code=exit_code)
+    return Finished(result=[row.to_json() for row in rows], exit_code=exit_code)
 
 
 if __name__ == "__main__":

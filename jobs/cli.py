@@ -43,7 +43,7 @@ Result = Mapping[str, Any] | Sequence[Mapping[str, Any]] | None
 
 
 @dataclass(frozen=True, kw_only=True)
-class Outcome:
+class Finished:
     """What a job that is done found, where its exit code tells more than that.
 
     Attributes:
@@ -111,12 +111,12 @@ def pick_recipe(
         raise SystemExit(EXIT_BAD_INPUT) from err
 
 
-def run_job(main: Callable[[], Result | Outcome], *, json: bool) -> int:
+def run_job(main: Callable[[], Result | Finished], *, json: bool) -> int:
     """Runs a job and returns its exit code.
 
     Args:
         main: does the job and returns its result as JSON values (times are allowed): an object, or a list of
-            them; None is an empty object. As an `Outcome` with the exit code of a job that is done.
+            them; None is an empty object. As a `Finished` with the exit code of a job that is done.
         json: print the result as JSON on one line, and nothing else, to stdout. What `show`, a
             library or a worker prints there meanwhile goes to stderr.
     """
@@ -134,15 +134,15 @@ def run_job(main: Callable[[], Result | Outcome], *, json: bool) -> int:
     except KeyboardInterrupt:
         _complain("interrupted")
         return EXIT_INTERRUPTED
-    outcome = returned if isinstance(returned, Outcome) else Outcome(result=returned, exit_code=EXIT_DONE)
+    finished = returned if isinstance(returned, Finished) else Finished(result=returned, exit_code=EXIT_DONE)
     if json:
-        result = outcome.result
+        result = finished.result
         print(
             json_text.dumps({} if result is None else result, default=_encode, allow_nan=False),
             file=stdout,
             flush=True,
         )
-    return outcome.exit_code
+    return finished.exit_code
 
 
 def exit_with(code: int) -> NoReturn:

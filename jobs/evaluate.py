@@ -19,7 +19,7 @@ from cnnlib.log import log_event
 from cnnlib.reports.read import read_report
 from cnnlib.reports.tables import render_report
 from cnnlib.storage.uri import normalize_uri
-from jobs.cli import Outcome, exit_with, parse_args, run_job, show
+from jobs.cli import Finished, exit_with, parse_args, run_job, show
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,7 +47,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     return run_job(lambda: _evaluate(args), json=args.json)
 
 
-def _evaluate(args: Args) -> Outcome:
+def _evaluate(args: Args) -> Finished:
     from cnnlib.evaluation import gate, run
     from cnnlib.reports.gate_tables import render_gates
     from cnnlib.reports.gates import apply_gates
@@ -67,7 +67,7 @@ def _evaluate(args: Args) -> Outcome:
     show(*map(render_gates, results))
     rows = [{**report.record.to_row(), "new": report.record.report_id in new} for report in reports]
     result = {"reports_uri": reports_uri, "reports": rows, "gates": [each.to_row() for each in results]}
-    return Outcome(result=result, exit_code=gate.exit_code(results))
+    return Finished(result=result, exit_code=gate.exit_code(results))
 
 
 if __name__ == "__main__":

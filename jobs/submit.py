@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from cnnlib.submission import Submission, find_environment, prefer_address, run_submission
-from jobs.cli import Outcome, exit_with, parse_args, run_job
+from jobs.cli import Finished, exit_with, parse_args, run_job
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,11 +41,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = parse_args(Args, words[:end], prog="python -m jobs.submit", description=__doc__)
     prefer_address(args.address)
 
-    def submit() -> Outcome:
+    def submit() -> Finished:
         options = {name: getattr(args, name) for name in ("address", "submission_id", "working_dir")}
         submission = Submission(**options, command=tuple(words[end + 1 :]), env=find_environment(args.env))
         outcome = run_submission(submission, args.timeout_s)
-        return Outcome(result=dataclasses.asdict(outcome), exit_code=outcome.exit_code)
+        return Finished(result=dataclasses.asdict(outcome), exit_code=outcome.exit_code)
 
     return run_job(submit, json=args.json)
 
