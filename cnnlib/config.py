@@ -248,7 +248,8 @@ class EvaluateConfig:
     wait_for_resources_s: float = 0.0
     """How long to wait for a cluster that grows by itself, in seconds. 0: one that is too small is an error at once."""
     predictions: bool = True
-    """Store every row's label, prediction and most probable classes: comparing models row by row needs them."""
+    """Every row's label, prediction and most probable classes are stored, unless this is given: comparing models row
+    by row needs them."""
     slice_by: tuple[str, ...] = ()
     """Figures of parts of the split too: a metadata column, brightness, contrast, sharpness or size (in quantiles),
     near-duplicate (of a training image), or two of them crossed: source+brightness."""

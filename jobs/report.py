@@ -20,7 +20,7 @@ class Args:
 
     reports: Annotated[Positional[str], arg(metavar="REPORTS_URI")]
     """The folder that jobs.evaluate wrote to: a path or s3://bucket/prefix."""
-    ids: Annotated[Positional[tuple[str, ...]], arg(metavar="[ID …]", help_behavior_hint="")] = ()
+    ids: Annotated[Positional[tuple[str, ...]], arg(metavar="[ID ...]", help_behavior_hint="")] = ()
     """One shows that report, two compare them, more rank them, none lists the newest. An id may be shortened while
     unique; latest and previous are names."""
     limit: int = 20
@@ -50,7 +50,8 @@ def _show_reports(args: Args) -> dict[str, Any]:
         return {"reports": [record.to_row() for record in records]}
     if len(reports) == 1:
         show(render_report(reports[0]))
-        return {"report": reports[0].record.to_row(), "classes": reports[0].classes}
+        only = reports[0]
+        return {"report": only.overall, "classes": only.classes, "slices": only.slices}
     return _show_together(args.reports, reports)
 
 

@@ -219,9 +219,11 @@ def _describe(name: str, difference: Difference, than: str) -> str:
     how, sign = ("better", 1) if difference.points > 0 else ("worse", -1)
     ends = sorted(sign * (end or 0.0) for end in (difference.low, difference.high))
     text = f"{name} is {how} {than}by {_points(sign * difference.points)} points"
+    between = f" ({_points(ends[0])}..{_points(ends[1])})"
     if difference.is_distinguishable:
-        return f"{text} ({_points(ends[0])}..{_points(ends[1])})"
-    return f"{text} ({_points(ends[0])}..{_points(ends[1])}), not distinguishable from noise"
+        return text + between
+    # The range is of one class alone, and may leave out 0 where a test of all classes together does not.
+    return f"{text}{between if than else ''}, not distinguishable from noise"
 
 
 def _describe_equal(difference: Difference) -> str:

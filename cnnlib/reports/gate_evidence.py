@@ -16,7 +16,7 @@ from cnnlib.reports.gate_checks import (
     unpaired_drop_evidence,
 )
 from cnnlib.reports.pairing import PairedRows, Unpaired, pair_rows
-from cnnlib.reports.read import Report, read_table
+from cnnlib.reports.read import Report
 
 Counts = tuple[int, int]
 """Right rows, and all rows."""
@@ -31,7 +31,7 @@ def weigh(
         reports_uri: the folder of all reports.
         baseline: None where there is none yet.
     """
-    own = _CountsOf.report(reports_uri, report)
+    own = _Counts.of(report)
     accuracies = {check: _weigh_accuracy(check, own) for check in checks if check.check == "min_accuracy"}
     drops = [check for check in checks if check.check == "max_drop"]
     if not drops or baseline is None:
@@ -45,7 +45,7 @@ def weigh(
 
 
 @dataclass(frozen=True, kw_only=True)
-class _CountsOf:
+class _Counts:
     """Right rows and all rows of everything in a report that a check may ask of."""
 
     overall: Counts
@@ -53,12 +53,11 @@ class _CountsOf:
     slices: Mapping[str, Counts]
 
     @classmethod
-    def report(cls, reports_uri: str, report: Report) -> _CountsOf:
-        rows = read_table(reports_uri, "overall", [report.record.report_id]).to_pylist()
+    def of(cls, report: Report) -> _Counts:
         return cls(
             overall=(report.record.correct, report.record.rows),
             classes={row["class_name"]: (row["correct"], row["support"]) for row in report.classes},
-            slices={row["slice"]: (row["correct"], row["rows"]) for row in rows if row["slice"] is not None},
+            slices={row["slice"]: (row["correct"], row["rows"]) for row in report.slices},
         )
 
     def find(self, check: Check) -> Counts | None:
@@ -68,15 +67,15 @@ class _CountsOf:
         return self.overall if check.slice is None else self.slices.get(check.slice)
 
 
-def _weigh_accuracy(check: Check, own: _CountsOf) -> Evidence:
+def _weigh_accuracy(check: Check, own: _Counts) -> Evidence:
     counts = own.find(check)
     return _missing(check, own, "the report") if counts is None else accuracy_evidence(*counts, check.limit)
 
 
 def _weigh_drops(
-    reports_uri: str, report: Report, baseline: Report, own: _CountsOf, checks: Sequence[Check]
+    reports_uri: str, report: Report, baseline: Report, own: _Counts, checks: Sequence[Check]
 ) -> dict[Check, Evidence]:
-    before = _CountsOf.report(reports_uri, baseline)
+    before = _Counts.of(baseline)
     paired = pair_rows(reports_uri, (baseline.record, report.record))
     class_names = list(own.classes)
     return {check: _weigh_drop(check, before, own, paired, class_names) for check in checks}
@@ -84,8 +83,8 @@ def _weigh_drops(
 
 def _weigh_drop(
     check: Check,
-    before: _CountsOf,
-    own: _CountsOf,
+    before: _Counts,
+    own: _Counts,
     paired: PairedRows | Unpaired,
     class_names: Sequence[str],
 ) -> Evidence:
@@ -105,7 +104,7 @@ def _weigh_drop(
     return paired_drop_evidence(int(only_before.sum()), int(only_now.sum()), int(of_check.sum()), check.limit)
 
 
-def _missing(check: Check, counts: _CountsOf, where: str) -> Evidence:
+def _missing(check: Check, counts: _Counts, where: str) -> Evidence:
     name, known = (check.class_name, counts.classes) if check.slice is None else (check.slice, counts.slices)
     hint = nearest(str(name), known).rstrip(".") if known else "it has none"
     return Evidence(note=f"{where} has no {check.scope} {name!r}. {hint}")

@@ -15,7 +15,6 @@ import pyarrow as pa
 
 from cnnlib.errors import ConfigError, nearest
 from cnnlib.gate_config import EARLIER, GateConfig, Limits
-from cnnlib.reports.build import parquet_bytes, parquet_table
 from cnnlib.reports.gate_checks import (
     Judged,
     Verdict,
@@ -24,6 +23,7 @@ from cnnlib.reports.gate_checks import (
     worst,
 )
 from cnnlib.reports.gate_evidence import weigh
+from cnnlib.reports.parquet import parquet_bytes, parquet_table
 from cnnlib.reports.read import Report, ReportRecord, list_reports, read_report, resolve
 from cnnlib.reports.schema import table_schema
 from cnnlib.storage import files, layout, publish

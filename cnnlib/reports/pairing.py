@@ -9,8 +9,9 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from cnnlib.errors import ReportError
-from cnnlib.reports.read import ReportRecord, read_predictions
+from cnnlib.errors import NotFoundError, ReportError
+from cnnlib.reports.predictions import read_predictions
+from cnnlib.reports.read import ReportRecord
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -59,8 +60,8 @@ def pair_rows(reports_uri: str, records: Sequence[ReportRecord]) -> PairedRows |
     for record in records:
         try:
             table = read_predictions(reports_uri, record.report_id)
-        except ReportError as err:
-            return Unpaired(reason=f"report {record.report_id} has no predictions to pair: {err}".rstrip("."))
+        except (ReportError, NotFoundError) as err:
+            return Unpaired(reason=str(err).rstrip("."))
         own = _Rows.of(table)
         if len(own.ids) != record.rows:
             return Unpaired(

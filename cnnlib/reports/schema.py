@@ -113,10 +113,11 @@ _PER_CLASS = (
     *_estimate("loss", "Mean cross-entropy of its rows in nats; null without support."),
     *_estimate(
         "brier",
-        "Mean square of its probability's distance to 0 or 1, over all rows, this class against the rest.",
+        "Mean square of its probability's distance to 0 or 1, over all rows; null without rows.",
     ),
     *_estimate(
-        "ece", "Expected calibration error of its probability, over all rows, in 15 bins of equal width."
+        "ece",
+        "Expected calibration error of its probability, over all rows, in 15 bins of equal width; null without rows.",
     ),
     _column(
         "most_confused_with",
@@ -134,27 +135,40 @@ _OVERALL = (
     _column("correct", pa.int64(), "Of those, the rows whose predicted class is the true one."),
     *_share("accuracy", "correct / rows; null without rows."),
     *_estimate(
-        "macro_accuracy", "Mean of the classes' accuracies (balanced accuracy), of those with support."
+        "macro_accuracy",
+        "Mean of the classes' accuracies (balanced accuracy), of those with support; null without rows.",
     ),
-    *_estimate("macro_precision", "Mean of the classes' precisions, 0 where nothing was predicted so."),
-    *_estimate("macro_f1", "Mean of the classes' F1, of those with support or predictions."),
-    *_estimate("weighted_precision", "Mean of the classes' precisions, by their support."),
-    *_estimate("weighted_f1", "Mean of the classes' F1, by their support."),
+    *_estimate(
+        "macro_precision",
+        "Mean of the precisions of the classes of macro_f1, 0 where none was predicted so; null without rows.",
+    ),
+    *_estimate(
+        "macro_f1", "Mean of the classes' F1, of those with support or predictions; null without rows."
+    ),
+    *_estimate("weighted_precision", "Mean of the classes' precisions, by their support; null without rows."),
+    *_estimate("weighted_f1", "Mean of the classes' F1, by their support; null without rows."),
     *_ranked("macro_auc", "Mean of the classes' areas under the ROC curve; null in a slice."),
     *_ranked("weighted_auc", "The same by the classes' support; null in a slice."),
     *_ranked("macro_average_precision", "Mean of the classes' average precisions; null in a slice."),
     *_estimate("loss", "Mean cross-entropy in nats; null without rows."),
     *_estimate(
-        "brier", "Mean over the rows of the sum over the classes of (probability - truth) squared, 0..2."
+        "brier",
+        "Mean over the rows of the sum over the classes of (probability - truth) squared, 0..2; null without rows.",
     ),
     *_estimate(
-        "ece", "Expected calibration error of the predicted class's probability, in 15 bins of equal width."
+        "ece",
+        "Expected calibration error of the predicted class's probability, in 15 equal bins; null without rows.",
     ),
     _column("top_k", pa.int32(), "k of top_k_accuracy."),
     *_share(
         "top_k_accuracy", "Share of rows whose true class is among the k most probable; null without rows."
     ),
-    _column("parameters", pa.int64(), "Numbers that the model holds, trained or not.", nullable=True),
+    _column(
+        "parameters",
+        pa.int64(),
+        "Numbers that the model holds, trained or not; null if unknown.",
+        nullable=True,
+    ),
     _column(
         "flops_per_image",
         pa.int64(),
@@ -163,7 +177,12 @@ _OVERALL = (
         nullable=True,
     ),
     _column("seconds", pa.float64(), "Wall time of the evaluation, in seconds."),
-    _column("images_per_s", pa.float64(), "rows / seconds; null where no time passed.", nullable=True),
+    _column(
+        "images_per_s",
+        pa.float64(),
+        "rows / seconds; null in a slice, or where no time passed.",
+        nullable=True,
+    ),
     *(
         _column(
             f"{name}_version",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Literal
 
 from rich import box
@@ -38,6 +38,16 @@ _REPORT_COLUMNS: Columns = {
     "F1": "number",
     "confused with": "name",
 }
+_FIGURE_COLUMNS: Columns = {"figure": "name", "value": "number", "95 % range": "number"}
+_SLICE_COLUMNS: Columns = {
+    "slice": "name",
+    "rows": "number",
+    "correct": "number",
+    "accuracy": "number",
+    "95 % range": "number",
+    "macro F1": "number",
+    "loss": "number",
+}
 
 
 def render_list(records: Sequence[ReportRecord]) -> RenderableType:
@@ -64,12 +74,17 @@ def render_report(report: Report) -> RenderableType:
             Text(row["class_name"]),
             str(row["support"]),
             str(row["correct"]),
-            *format_accuracy(Proportion(row["accuracy"], row["accuracy_low"], row["accuracy_high"])),
+            *format_accuracy(_accuracy_of(row)),
             format_percent(row["precision"]),
             format_percent(row["f1"]),
             Text(_describe_confusion(row)),
         )
-    return Group(heading("report", record), "", table, Text(_describe_totals(record)))
+    parts: list[RenderableType] = [heading("report", record), "", table, Text(_describe_totals(record))]
+    if report.overall["macro_f1"] is not None:
+        parts += ["", _figures_table(report.overall)]
+    if report.slices:
+        parts += ["", _slices_table(report.slices)]
+    return Group(*parts)
 
 
 def describe_model(record: ReportRecord) -> str:
@@ -85,6 +100,37 @@ def describe_data(record: ReportRecord) -> str:
     return f"{uri_name(record.subject.dataset_uri)}/{record.subject.split}"
 
 
+def _figures_table(overall: Mapping[str, Any]) -> RenderableType:
+    """The figures of all classes together that are no share of rows; those that are not defined are left out."""
+    table = new_table(_FIGURE_COLUMNS)
+    for column, (title, form) in _FIGURES.items():
+        value, low, high = (overall[f"{column}{end}"] for end in ("", "_low", "_high"))
+        if value is None:
+            continue
+        ends = NOTHING if low is None else f"{form(low)}-{form(high)}"
+        table.add_row(title, form(value) + _describe_error(overall.get(f"{column}_error")), ends)
+    return table
+
+
+def _describe_error(error: float | None) -> str:
+    return f" ±{error:.1g}" if error else ""
+
+
+def _slices_table(slices: Sequence[Mapping[str, Any]]) -> RenderableType:
+    """The figures of every part of the split."""
+    table = new_table(_SLICE_COLUMNS)
+    for row in slices:
+        table.add_row(
+            Text(row["slice"]),
+            str(row["rows"]),
+            str(row["correct"]),
+            *format_accuracy(_accuracy_of(row)),
+            format_percent(row["macro_f1"]),
+            NOTHING if row["loss"] is None else f"{row['loss']:.4f}",
+        )
+    return table
+
+
 def new_table(columns: Columns, totals: Sequence[str] = ()) -> Table:
     """An empty table, with a last line of totals for its first columns."""
     table = Table(
@@ -98,6 +144,7 @@ def new_table(columns: Columns, totals: Sequence[str] = ()) -> Table:
 
 
 def heading(title: str, record: ReportRecord) -> Text:
+    """A line that says which report it is, and of what."""
     text = f"{describe_model(record)} on {describe_data(record)}, {record.evaluated_at:%Y-%m-%d %H:%M} UTC"
     return Text.assemble((f"{title} {record.report_id}", "bold"), f"  {text}")
 
@@ -110,6 +157,11 @@ def _describe_totals(record: ReportRecord) -> str:
         f"accuracy {record.accuracy.share:.2%}, top-{record.top_k} {record.top_k_accuracy:.2%}, "
         f"loss {record.loss:.4f}; {record.rows} rows in {record.seconds:.1f} s{speed}"
     )
+
+
+def _accuracy_of(row: Mapping[str, Any]) -> Proportion:
+    """The accuracy in a row of `per_class` or `overall`, with its interval."""
+    return Proportion(row["accuracy"], row["accuracy_low"], row["accuracy_high"])
 
 
 def _describe_confusion(row: Mapping[str, Any]) -> str:
@@ -127,3 +179,23 @@ def format_accuracy(accuracy: Proportion) -> tuple[str, str]:
 
 def format_percent(share: float | None) -> str:
     return NOTHING if share is None else f"{100 * share:.1f}"
+
+
+def _format_number(value: float) -> str:
+    return f"{value:.4f}"
+
+
+# Column of `overall` to its title and form, in the order shown.
+_FIGURES: Mapping[str, tuple[str, Callable[[float], str]]] = {
+    "macro_accuracy": ("macro accuracy %", format_percent),
+    "macro_precision": ("macro precision %", format_percent),
+    "macro_f1": ("macro F1 %", format_percent),
+    "weighted_precision": ("weighted precision %", format_percent),
+    "weighted_f1": ("weighted F1 %", format_percent),
+    "macro_auc": ("macro ROC AUC", _format_number),
+    "weighted_auc": ("weighted ROC AUC", _format_number),
+    "macro_average_precision": ("macro average precision", _format_number),
+    "loss": ("loss", _format_number),
+    "brier": ("Brier score", _format_number),
+    "ece": ("calibration error", _format_number),
+}

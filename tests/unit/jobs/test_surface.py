@@ -65,6 +65,7 @@ FLAGS = {
         "--pending",
         "--data",
         "--reports",
+        "--gate",
         "--json",
         "--split",
         "--pixel-range",
@@ -75,7 +76,10 @@ FLAGS = {
         "--gpus-per-actor",
         "--cpus-per-actor",
         "--wait-for-resources-s",
-        "--predictions",
+        "--no-predictions",
+        "--slice-by",
+        "--slice-quantiles",
+        "--corruptions",
     ],
     "report": ["--limit", "--json"],
     "submit": ["--address", "--submission-id", "--working-dir", "--timeout-s", "--env", "--json"],
@@ -163,7 +167,14 @@ def test_help_of_training_lists_the_recipes(capsys: pytest.CaptureFixture[str]) 
 
 def test_exit_codes_are_those_that_were_promised() -> None:
     codes = {name: value for name, value in vars(cli).items() if name.startswith("EXIT_")}
-    assert codes == {"EXIT_DONE": 0, "EXIT_FAILED": 1, "EXIT_BAD_INPUT": 2, "EXIT_INTERRUPTED": 130}
+    assert codes == {
+        "EXIT_DONE": 0,
+        "EXIT_FAILED": 1,
+        "EXIT_BAD_INPUT": 2,
+        "EXIT_GATE_FAILED": 3,
+        "EXIT_GATE_INCONCLUSIVE": 4,
+        "EXIT_INTERRUPTED": 130,
+    }
     for code in codes.values():
         assert re.search(rf"^{code} ", cli.__doc__ or "", re.MULTILINE)
 
@@ -187,6 +198,11 @@ def test_objects_have_the_names_that_were_promised() -> None:
             for name in (layout.CHECKPOINT_MODEL, layout.CHECKPOINT_STATE, layout.MANIFEST)
         ),
         *(layout.report_table("/reports", table, "0a1b") for table in layout.REPORT_TABLES),
+        layout.report_claim("/reports", "0a1b"),
+        layout.report_gates("/reports"),
+        layout.report_gates_table("/reports", "0a1b", "c2d3"),
+        layout.report_page("/reports", "0a1b"),
+        layout.history_page("/reports"),
         layout.report_manifests("/reports"),
         layout.report_manifest("/reports", "0a1b"),
         f"{layout.report_predictions('/reports', '0a1b')}/{layout.predictions_part(3, 12)}",
@@ -209,6 +225,13 @@ def test_objects_have_the_names_that_were_promised() -> None:
         "/reports/overall/0a1b.parquet",
         "/reports/per_class/0a1b.parquet",
         "/reports/confusion/0a1b.parquet",
+        "/reports/calibration/0a1b.parquet",
+        "/reports/activations/0a1b.parquet",
+        "/reports/claims/0a1b.zip",
+        "/reports/gates",
+        "/reports/gates/0a1b-c2d3.parquet",
+        "/reports/pages/0a1b.html",
+        "/reports/pages/index.html",
         "/reports/manifests",
         "/reports/manifests/0a1b.json",
         "/reports/predictions/0a1b/part-00003-000000000012.parquet",

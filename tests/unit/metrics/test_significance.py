@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import doctest
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -46,7 +48,7 @@ def test_accuracy_below_a_minimum_is_a_binomial_test(rows: int, share: float, mi
     assert significance.below_p(correct, rows, minimum) == pytest.approx(expected, abs=1e-12)
 
 
-@settings(max_examples=40)
+@settings(max_examples=20, deadline=None)
 @given(st.lists(st.floats(0, 1), min_size=1, max_size=12))
 def test_holm_agrees_with_statsmodels(p_values: list[float]) -> None:
     expected = multipletests(p_values, method="holm")[1]
@@ -104,7 +106,9 @@ def test_paired_score_uses_the_most_likely_rate(counts: tuple[int, int, int], dr
 def test_paired_interval_ends_where_the_score_test_just_does_not_refute(counts: tuple[int, int, int]) -> None:
     only_a, only_b, rows = counts
     low, high = (float(end) for end in significance.paired_interval(only_a, only_b, rows))
-    assert -1 <= low <= (only_b - only_a) / rows <= high <= 1
+    difference, rounding = (only_b - only_a) / rows, 1e-12
+    assert -1 <= low <= difference + rounding
+    assert difference - rounding <= high <= 1
     for end, score in ((low, -1.959964), (high, 1.959964)):
         if abs(end) < 1 - 1e-9:
             found = float(significance.paired_score(only_a, only_b, rows, -end))
@@ -245,3 +249,9 @@ def test_unpaired_drop_test_uses_the_most_likely_accuracies() -> None:
     variance = rate * (1 - rate) / 100 + (rate - 0.1) * (1.1 - rate) / 100
     expected = stats.norm.sf(0.1 / np.sqrt(variance))
     assert significance.unpaired_drop_p(90, 100, 70, 100, 0.1) == pytest.approx(expected, rel=1e-4)
+
+
+def test_examples_in_the_docstrings_hold() -> None:
+    result = doctest.testmod(significance)
+    assert result.attempted >= 8
+    assert result.failed == 0
