@@ -213,7 +213,7 @@ def test_predictions_are_stored_row_by_row_and_only_when_asked_for(tmp_path: Pat
     assert not reports.exists()
     assert unstored.predictions is None
     columns = Predictor(build_task(target, reports=str(reports), report_ids=("abc",)))(as_table())
-    stored = pd.read_parquet(reports / "predictions" / "abc")
+    stored = pd.read_parquet(reports / "predictions" / "report_id=abc")
     assert stored["id"].tolist() == list(range(230))
     assert stored["label"].tolist() == ROWS.labels.tolist()
     correct = int((stored["label"] == stored["prediction"]).sum())
@@ -223,7 +223,7 @@ def test_predictions_are_stored_row_by_row_and_only_when_asked_for(tmp_path: Pat
     assert (part.predictions.rows, part.predictions.name.split("/")[:2]) == (230, ["predictions", "abc"])
     assert (np.stack(stored["top_classes"])[:, 0] == stored["prediction"]).all()
     assert stored["probability"].between(1 / CLASSES, 1).all()
-    assert [path.name for path in (reports / "predictions" / "abc").iterdir()] == [
+    assert [path.name for path in (reports / "predictions" / "report_id=abc").iterdir()] == [
         f"part-{SHARD:05d}-000000000000.parquet"
     ]
 
