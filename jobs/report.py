@@ -9,9 +9,14 @@ from typing import Annotated, Any
 from tyro.conf import Positional, arg
 
 from cnnlib.errors import ConfigError
+from cnnlib.models.growth import list_growth
 from cnnlib.reports.compare import compare_classes
+from cnnlib.reports.experiment_tables import render_experiments
+from cnnlib.reports.experiments import growth_to_row, list_experiments
+from cnnlib.reports.prometheus import prometheus_text
 from cnnlib.reports.read import list_reports, read_report, resolve
 from cnnlib.reports.tables import render_comparison, render_list, render_report
+from cnnlib.storage import files
 from jobs.cli import exit_with, parse_args, run_job, show
 
 
@@ -26,12 +31,23 @@ class Args:
     latest and previous are names."""
     limit: int = 20
     """How many reports to list."""
+    experiments: bool = False
+    """Instead: what each model reaches and costs, and how its costs grow from 28x28 pixels to 4K."""
+    plot: str | None = None
+    """With --experiments: write them as a picture (PNG) too, to this path or URI."""
+    prometheus: str | None = None
+    """Instead: write the newest report of each run, dataset and split as gauges for Prometheus to this file, - for
+    stdout; --limit of them at most."""
     json: bool = False
     """Print the result as one JSON object on the last line of stdout."""
 
     def __post_init__(self) -> None:
         if len(self.ids) > 2 or self.limit < 1:
             raise ConfigError(f"Expected 0 to 2 ids, --limit from 1. Received {len(self.ids)}, {self.limit}.")
+        if sum((bool(self.ids), self.experiments, self.prometheus is not None)) > 1:
+            raise ConfigError("Expected one of: ids, --experiments, --prometheus. Received several.")
+        if self.plot is not None and not self.experiments:
+            raise ConfigError(f"--plot draws what --experiments shows. Received --plot {self.plot} alone.")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -41,6 +57,10 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _show_reports(args: Args) -> dict[str, Any]:
+    if args.experiments:
+        return _show_experiments(args)
+    if args.prometheus is not None:
+        return _write_gauges(args.reports, args.prometheus, args.limit)
     reports = [read_report(args.reports, resolve(args.reports, name)) for name in args.ids]
     if not reports:
         records = list_reports(args.reports)[: args.limit]
@@ -54,6 +74,26 @@ def _show_reports(args: Args) -> dict[str, Any]:
     show(render_comparison(a, b))
     classes = [difference.to_row() for difference in compare_classes(a.classes, b.classes)]
     return {"a": a.record.to_row(), "b": b.record.to_row(), "classes": classes}
+
+
+def _show_experiments(args: Args) -> dict[str, Any]:
+    experiments, growths = list_experiments(args.reports), list_growth()
+    if args.plot is not None:
+        from cnnlib.reports.experiment_plots import experiments_png  # matplotlib takes a second to load
+
+        files.write_bytes(args.plot, experiments_png(experiments, growths))
+    show(render_experiments(experiments, growths))
+    rows = [experiment.to_row() for experiment in experiments]
+    return {"experiments": rows, "growth": list(map(growth_to_row, growths)), "plot": args.plot}
+
+
+def _write_gauges(reports_uri: str, output: str, limit: int) -> dict[str, Any]:
+    text = prometheus_text(reports_uri, limit)
+    if output == "-":
+        print(text, end="")
+    else:
+        files.write_bytes(output, text.encode())
+    return {"prometheus": output, "text": text}
 
 
 if __name__ == "__main__":
