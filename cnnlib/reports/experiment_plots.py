@@ -95,12 +95,14 @@ def _draw_growth(
         own = [growth for growth in growths if growth.model == model]
         pixels = [growth.image_shape[0] * growth.image_shape[1] for growth in own]
         values = [figure(growth.cost) for growth in own]
-        ticks |= {
-            each: f"{growth.image_shape[1]}x\n{growth.image_shape[0]}"
-            for each, growth in zip(pixels, own, strict=True)
-        }
+        ticks |= {each: _size_name(*growth.image_shape[:2]) for each, growth in zip(pixels, own, strict=True)}
         axes.plot(pixels, values, color=colors[model], linewidth=1.8, marker="o", markersize=4, label=model)
     axes.set_xticks(list(ticks), list(ticks.values()))
     axes.xaxis.set_minor_locator(NullLocator())
     axes.yaxis.set_minor_locator(NullLocator())
     axes.legend(frameon=False, fontsize=9, labelcolor="linecolor", handlelength=1.2)
+
+
+def _size_name(height: int, width: int) -> str:
+    """What a size is called; as numbers, those of videos would run into each other."""
+    return {720: "HD", 1080: "Full\nHD", 2160: "4K"}.get(height, f"{width}x{height}")

@@ -15,15 +15,15 @@ from cnnlib.reports.tables import describe_data
 
 _NOTHING = "-"
 _NAMES = 2  # columns that hold words, before those that hold numbers
-_MIB = 2**20
+_KIB = 2**10
 
 
 def render_experiments(experiments: Sequence[Experiment], growths: Sequence[Growth]) -> RenderableType:
     """What every model reaches and costs, and below it how the costs grow with the image."""
-    results = _new_table("model", "data", "accuracy", "95 % range", "parameters", "MFLOP", "images/s")
+    results = _new_table("model", "data", "accuracy", "95 % range", "parameters", "MFLOP", "img/s")
     for experiment in experiments:
         results.add_row(*map(Text, _result_cells(experiment)))
-    costs = _new_table("model", "image", "parameters", "MFLOP", "activations, MiB")
+    costs = _new_table("model", "image", "parameters", "MFLOP", "activations, KiB")
     previous = ""
     for growth in growths:
         if previous not in ("", growth.model):
@@ -71,12 +71,12 @@ def _growth_cells(growth: Growth) -> tuple[str, ...]:
         f"{width}x{height}",
         f"{cost.parameters:,}",
         f"{cost.flops / 1e6:,.1f}",
-        f"{cost.activation_bytes / _MIB:,.2f}",
+        f"{cost.activation_bytes / _KIB:,.1f}",
     )
 
 
 def _result_notes(experiments: Sequence[Experiment]) -> list[str]:
-    notes = ["MFLOP: millions of operations for one image, a multiplication and an addition are two."]
+    notes = ["MFLOP: million operations per image; a multiplication and an addition are two."]
     if any(experiment.reports > 1 for experiment in experiments):
         counts = ", ".join(f"{each.model} {each.reports}" for each in experiments if each.reports > 1)
         notes.append(f"The best of several reports, chosen by the same rows: {counts}.")
@@ -90,7 +90,7 @@ def _growth_notes(growths: Sequence[Growth]) -> list[str]:
     )
     pixels = height * width / (small_height * small_width)
     return [
-        f"Computed, for {channels} channel and the same layers; activations of one image, float32, as in training.",
+        f"Computed, with {channels} channel. Activations: of all layers for one image, float32.",
         f"From {small_width}x{small_height} to {width}x{height}, {pixels:,.0f} times the pixels:",
         *describe_growth(growths),
     ]

@@ -88,7 +88,7 @@ def describe_growth(growths: Sequence[Growth]) -> list[str]:
 
     >>> from cnnlib.models.growth import list_growth
     >>> describe_growth(list_growth())[-1]
-    'dnn: 9,030 times the parameters, 9,045 times the operations, 7,041 times the activations.'
+    'dnn: parameters x9,030, operations x9,045, activations x7,041.'
     """
     sentences = []
     for model in dict.fromkeys(growth.model for growth in growths):
@@ -100,7 +100,7 @@ def describe_growth(growths: Sequence[Growth]) -> list[str]:
             "activations": large.activation_bytes / small.activation_bytes,
         }
         parts = (
-            f"the same {what}" if factor == 1 else f"{factor:,.0f} times the {what}"
+            f"the same {what}" if factor == 1 else f"{what} x{factor:,.0f}"
             for what, factor in factors.items()
         )
         sentences.append(f"{model}: {', '.join(parts)}.")

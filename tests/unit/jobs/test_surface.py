@@ -80,7 +80,7 @@ FLAGS = {
         "--slice-quantiles",
         "--corruptions",
     ],
-    "report": ["--limit", "--json"],
+    "report": ["--limit", "--experiments", "--plot", "--prometheus", "--json"],
     "submit": ["--address", "--submission-id", "--working-dir", "--timeout-s", "--env", "--json"],
     "bench": ["--pairs", "--batch-sizes", "--rows", "--cores", "--output", "--theme", "--json"],
 }
