@@ -9,8 +9,8 @@ from typing import Any
 import pyarrow as pa
 
 from cnnlib.metrics.per_class import proportion
-from cnnlib.reports.build import parquet_bytes
 from cnnlib.reports.facts import ReportSubject, report_id
+from cnnlib.reports.parquet import parquet_bytes
 from cnnlib.reports.schema import COLUMNS, REPORT_VERSION, table_schema
 from cnnlib.storage import files, layout, publish
 

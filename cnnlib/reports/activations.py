@@ -11,17 +11,18 @@ from cnnlib.models.maps import LayerMaps
 from cnnlib.reports.schema import table_schema
 
 
-def activations_table(report_id: str, example_id: int, layers: Iterable[LayerMaps]) -> pa.Table:
-    """The table `activations` of a report: one row per picture, in the order of the layers and their maps.
+def activations_table(example_id: int, layers: Iterable[LayerMaps]) -> pa.Table:
+    """The table `activations` without its `report_id`: one row per picture, in the order of the layers and their maps.
 
     Args:
-        report_id: the report that it is part of.
         example_id: id of the row whose image it is.
         layers: as `explain_image` gives them; none make an empty table.
     """
-    rows = [row for layer in layers for row in _rows(layer)]
-    keys = {"report_id": report_id, "example_id": example_id}
-    return pa.Table.from_pylist([keys | row for row in rows], schema=table_schema("activations"))
+    schema = table_schema("activations")
+    own = schema.remove(schema.get_field_index("report_id"))
+    return pa.Table.from_pylist(
+        [{"example_id": example_id} | row for layer in layers for row in _rows(layer)], schema=own
+    )
 
 
 def _rows(layer: LayerMaps) -> Iterable[dict[str, Any]]:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from cnnlib.models.growth import Growth
-from cnnlib.reports.read import ReportRecord, list_reports, read_overall
+from cnnlib.reports.read import ReportRecord, list_reports, read_report
 from cnnlib.storage.uri import uri_name
 
 
@@ -109,7 +109,7 @@ def describe_growth(growths: Sequence[Growth]) -> list[str]:
 
 def _read_costs(reports_uri: str, report_id: str) -> dict[str, Any]:
     """What a report says of its model's cost; None for what it does not know."""
-    overall = read_overall(reports_uri, report_id)
+    overall = read_report(reports_uri, report_id).overall
     return {name: overall[name] for name in ("parameters", "flops_per_image", "images_per_s")}
 
 

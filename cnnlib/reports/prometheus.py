@@ -13,8 +13,8 @@ import pyarrow as pa
 from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.metrics_core import GaugeMetricFamily
 
-from cnnlib.reports.build import parquet_table
-from cnnlib.reports.read import Report, ReportRecord, list_reports, read_overall, read_report
+from cnnlib.reports.parquet import parquet_table
+from cnnlib.reports.read import ReportRecord, list_reports, read_report
 from cnnlib.storage import files, layout
 from cnnlib.storage.uri import uri_name
 
@@ -98,20 +98,16 @@ def _labels(record: ReportRecord) -> tuple[str, ...]:
 
 def _read_snapshots(reports_uri: str, records: Sequence[ReportRecord]) -> list[_Snapshot]:
     verdicts = _read_verdicts(reports_uri, {record.report_id for record in records})
+    reports = [read_report(reports_uri, record.report_id) for record in records]
     return [
         _Snapshot(
-            labels=_labels(record),
-            overall=read_overall(reports_uri, record.report_id),
-            classes=_whole_split(read_report(reports_uri, record.report_id)),
-            verdict=verdicts.get(record.report_id),
+            labels=_labels(report.record),
+            overall=report.overall,
+            classes=report.classes if len(report.classes) <= MAX_SERIES_CLASSES else (),
+            verdict=verdicts.get(report.record.report_id),
         )
-        for record in records
+        for report in reports
     ]
-
-
-def _whole_split(report: Report) -> list[Mapping[str, Any]]:
-    classes = [row for row in report.classes if row.get("slice") is None]
-    return classes if len(classes) <= MAX_SERIES_CLASSES else []
 
 
 def _read_verdicts(reports_uri: str, report_ids: set[str]) -> dict[str, int]:
@@ -147,7 +143,7 @@ def _families(snapshots: Sequence[_Snapshot]) -> Iterator[GaugeMetricFamily]:
         gauge = _new_gauge(name, meaning, "class")
         for snapshot in snapshots:
             for row in snapshot.classes:
-                _add(gauge, (*snapshot.labels, row["class_name"]), row.get(column))
+                _add(gauge, (*snapshot.labels, row["class_name"]), row[column])
         yield gauge
 
 
