@@ -37,12 +37,14 @@ class ScoredPart:
     Attributes:
         rows: the rows themselves; None where the split has too many to keep.
         predictions: the object that holds their predictions; None: they are not stored.
+        busy_s: how long scoring them took, in seconds.
         explanation: of the model; None where the rows are not the first of the split.
     """
 
     score: ScoreSums
     rows: ScoredRows | None
     predictions: StoredTable | None
+    busy_s: float
     explanation: Explanation | None = None
 
     def encode(self) -> bytes:
@@ -64,12 +66,14 @@ class Collected:
 
     Attributes:
         started, ended: the first beginning and the last end of scoring, in seconds since 1970; None without a part.
+        busy_s: how long scoring this target's rows took, in all actors together, in seconds.
         explanation: of the model, with the first row as its example; None without a row.
     """
 
     score: ScoreSums | None = None
     started: float | None = None
     ended: float | None = None
+    busy_s: float = 0.0
     explanation: Explanation | None = None
     _rows: list[ScoredRows] = field(default_factory=list)
     _predictions: list[StoredTable] = field(default_factory=list)
@@ -78,6 +82,7 @@ class Collected:
         """Takes one row of what `Predictor.__call__` returns."""
         part = ScoredPart.decode(row[PART])
         self.score = part.score if self.score is None else self.score.merge(part.score)
+        self.busy_s += part.busy_s
         started, ended = float(row[STARTED]), float(row[ENDED])
         self.started = started if self.started is None else min(self.started, started)
         self.ended = ended if self.ended is None else max(self.ended, ended)

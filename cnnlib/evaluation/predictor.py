@@ -103,7 +103,7 @@ class Predictor:
         }
 
     def _score(self, index: int, rows: Rows, shard_index: int, explanation: Explanation | None) -> ScoredPart:
-        task = self._task
+        task, started = self._task, time.perf_counter()
         probabilities = self._predict(index, rows)
         stored = None
         if task.report_ids is not None:
@@ -126,6 +126,7 @@ class Predictor:
             if task.keep_rows
             else None,
             predictions=stored,
+            busy_s=time.perf_counter() - started,
             explanation=explanation,
         )
 

@@ -119,12 +119,13 @@ def evaluate(plan: EvaluationPlan) -> list[WrittenReport]:
 
 def _evaluate_together(plan: EvaluationPlan, targets: tuple[Target, ...], cpus: int) -> list[WrittenReport]:
     collected = _score(plan, targets, cpus)
+    busy_s = sum(own.busy_s for own in collected)
     versions = installed_versions()
     written = []
     for target, own in zip(targets, collected, strict=True):
         score = _checked_score(own, plan, target)
-        # Every target shares the pass over the data, so each is given its part of the time.
-        seconds = own.seconds / len(targets)
+        # All targets share the pass over the data, so each is given of its time what it took of the scoring.
+        seconds = own.seconds * own.busy_s / busy_s if busy_s else 0.0
         report = write_report(
             plan.reports_uri,
             target.subject(plan.config, plan.dataset_uri, plan.manifest),

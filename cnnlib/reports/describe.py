@@ -75,8 +75,9 @@ polars:
 ```python
 import polars as pl
 
-classes = pl.scan_parquet("REPORTS/per_class/*.parquet", missing_columns="insert").filter(pl.col("slice").is_null())
-options = {"aws_endpoint_url": "http://localhost:8333", "aws_allow_http": "true"}   # not needed on AWS
+classes = pl.scan_parquet("REPORTS/per_class/*.parquet", missing_columns="insert")
+classes = classes.filter(pl.col("slice").is_null())
+options = {"aws_endpoint_url": "http://localhost:8333", "aws_allow_http": "true"}  # not needed on AWS
 overall = pl.scan_parquet("s3://BUCKET/REPORTS/overall/*.parquet", storage_options=options)
 predictions = pl.scan_parquet(
     "REPORTS/predictions/**/*.parquet", hive_partitioning=True, hive_schema={"report_id": pl.String}
@@ -111,7 +112,7 @@ Spark:
 
 ```python
 classes = spark.read.option("mergeSchema", "true").parquet("s3a://BUCKET/REPORTS/per_class")
-spark.conf.set("spark.sql.sources.partitionColumnTypeInference.enabled", "false")   # ids stay strings
+spark.conf.set("spark.sql.sources.partitionColumnTypeInference.enabled", "false")  # ids stay strings
 predictions = spark.read.parquet("s3a://BUCKET/REPORTS/predictions")
 ```
 

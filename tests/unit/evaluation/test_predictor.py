@@ -267,6 +267,18 @@ def test_first_shard_brings_what_every_model_costs_and_makes_of_the_first_image(
     )
 
 
+def test_every_model_says_how_long_it_took_itself(tmp_path: Path) -> None:
+    wide = keras.Sequential([keras.Input(SHAPE), layers.Flatten(), *(layers.Dense(3000) for _ in range(3))])
+    wide.add(layers.Dense(CLASSES, activation="softmax"))
+    paths = save(nearest_pattern(), tmp_path), save(wide, tmp_path, "wide.keras")
+    predictor = Predictor(build_task(*(find_target(str(path), None) for path in paths)))
+    predictor(as_table())  # compiles
+    columns = predictor(as_table())
+    light, heavy = (part.busy_s for part in decode(columns))
+    assert 0 < light < heavy  # some 18 million multiplications a row against 192
+    assert light + heavy <= float(columns[ENDED][0] - columns[STARTED][0]) + 0.01
+
+
 def test_other_shards_explain_nothing(tmp_path: Path) -> None:
     target = find_target(str(save(nearest_pattern(), tmp_path)), None)
     [part] = decode(Predictor(build_task(target))(as_table()))
