@@ -15,6 +15,7 @@ from tyro.conf import arg
 
 from cnnlib.config import EvaluateConfig
 from cnnlib.log import log_event
+from cnnlib.reports.page.publish import publish_pages
 from cnnlib.reports.read import read_report
 from cnnlib.reports.tables import render_report
 from cnnlib.storage.uri import normalize_uri
@@ -56,6 +57,8 @@ def _evaluate(args: Args) -> dict[str, Any]:
     new = {report.report_id for report in run.evaluate(plan)}
     reports = [read_report(reports_uri, plan.report_id(target)) for target in plan.targets]
     show(*(render_report(report) for report in reports if pending is None or report.record.report_id in new))
+    # Last: the reports stand, whatever becomes of a page.
+    publish_pages(reports_uri, [report.record.report_id for report in reports], changed=new)
     rows = [{**report.record.to_row(), "new": report.record.report_id in new} for report in reports]
     return {"reports_uri": reports_uri, "reports": rows}
 

@@ -1,4 +1,7 @@
-"""Shows reports: the newest, one with its classes, or two side by side. Loads neither TensorFlow nor Ray."""
+"""Shows reports: the newest, one with its classes, or two side by side; or draws the page of one, or of all.
+
+Loads neither TensorFlow nor Ray.
+"""
 
 from __future__ import annotations
 
@@ -6,12 +9,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any
 
+from rich.text import Text
 from tyro.conf import Positional, arg
 
 from cnnlib.errors import ConfigError
 from cnnlib.reports.compare import compare_classes
 from cnnlib.reports.read import list_reports, read_report, resolve
 from cnnlib.reports.tables import render_comparison, render_list, render_report
+from cnnlib.storage import files
+from cnnlib.storage.uri import normalize_uri
 from jobs.cli import exit_with, parse_args, run_job, show
 
 
@@ -26,12 +32,16 @@ class Args:
     latest and previous are names."""
     limit: int = 20
     """How many reports to list."""
+    html: str | None = None
+    """Write a page to this file or s3:// object: of the report with the id, or, without an id, of all reports."""
     json: bool = False
     """Print the result as one JSON object on the last line of stdout."""
 
     def __post_init__(self) -> None:
         if len(self.ids) > 2 or self.limit < 1:
             raise ConfigError(f"Expected 0 to 2 ids, --limit from 1. Received {len(self.ids)}, {self.limit}.")
+        if self.html is not None and len(self.ids) > 1:
+            raise ConfigError(f"--html draws one report, or without an id all. Received {len(self.ids)} ids.")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -41,6 +51,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _show_reports(args: Args) -> dict[str, Any]:
+    if args.html is not None:
+        return _write_page(args.reports, args.ids, normalize_uri(args.html))
     reports = [read_report(args.reports, resolve(args.reports, name)) for name in args.ids]
     if not reports:
         records = list_reports(args.reports)[: args.limit]
@@ -53,6 +65,16 @@ def _show_reports(args: Args) -> dict[str, Any]:
     show(render_comparison(a, b))
     classes = [difference.to_row() for difference in compare_classes(a.classes, b.classes)]
     return {"a": a.record.to_row(), "b": b.record.to_row(), "classes": classes}
+
+
+def _write_page(reports_uri: str, ids: Sequence[str], uri: str) -> dict[str, Any]:
+    from cnnlib.reports.page.publish import draw_page  # loads Pillow and Jinja: a table can do without
+
+    files.write_bytes(
+        uri, draw_page(reports_uri, uri, resolve(reports_uri, ids[0]) if ids else None).encode()
+    )
+    show(Text(uri, no_wrap=True, overflow="ignore"))
+    return {"page": uri}
 
 
 if __name__ == "__main__":
