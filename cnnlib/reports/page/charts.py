@@ -6,7 +6,7 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-_LEFT, _RIGHT, _TOP, _BOTTOM = 46.0, 10.0, 10.0, 26.0
+_LEFT, _RIGHT, _TOP, _BOTTOM = 42.0, 10.0, 10.0, 26.0
 _MIN_SPAN = 1e-9
 
 
@@ -145,6 +145,7 @@ def line_chart(
     x_title: str = "",
     x_ticks: Sequence[tuple[float, str]] | None = None,
     y_range: tuple[float, float] | None = None,
+    y_ticks: int = 4,
     y_format: Format = percent,
     say: Format | None = None,
     cursor: float | None = None,
@@ -155,6 +156,7 @@ def line_chart(
         series: name and samples of each line, in the order of x; at least one sample in all.
         x_ticks: value and text of the marks below; None: round numbers.
         y_range: the values that the height spans; None: all that is there, with a little room.
+        y_ticks: about how many marks the axis has.
         y_format: how the axis says a value.
         say: how the legend and the points say one; None: as the axis.
         cursor: the x where a vertical line stands, if it is on the chart.
@@ -176,7 +178,7 @@ def line_chart(
         width=width,
         height=height,
         x=_with_ticks(x, marks),
-        y=_with_ticks(y, [(tick, y_format(tick)) for tick in nice_ticks(y_low, y_high, 4)]),
+        y=_with_ticks(y, [(tick, y_format(tick)) for tick in nice_ticks(y_low, y_high, y_ticks)]),
         x_title=x_title,
         lines=tuple(_line(name, line, x, y, say or y_format) for name, line in series if line),
     )

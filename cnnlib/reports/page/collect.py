@@ -10,11 +10,12 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from cnnlib.errors import CnnlibError, NotFoundError
-from cnnlib.reports.build import parquet_table
+from cnnlib.errors import CnnlibError, InputError, NotFoundError
 from cnnlib.reports.history import EpochRecord, decode_history
 from cnnlib.reports.page.images import RowImages, read_images
 from cnnlib.reports.page.mistakes import Pair, ShownMistakes, choose_mistakes
+from cnnlib.reports.parquet import parquet_table
+from cnnlib.reports.predictions import read_predictions
 from cnnlib.reports.read import Report, ReportRecord, list_reports, read_report, read_table
 from cnnlib.storage import files, layout
 from cnnlib.storage.uri import uri_name
@@ -78,7 +79,6 @@ def collect_report(
     """
     report = read_report(reports_uri, report_id)
     record = report.record
-    totals = read_table(reports_uri, "overall", [report_id]).to_pylist()
     counts = _read_counts(reports_uri, report_id, len(record.subject.class_names))
     predictions, notes = _find_predictions(reports_uri, record)
     mistakes = (
@@ -87,9 +87,9 @@ def collect_report(
     images = _find_images(record, mistakes)
     return ReportData(
         record=record,
-        overall=next(row for row in totals if row.get("slice") is None),
-        classes=[row for row in report.classes if row.get("slice") is None],
-        slices=[row for row in totals if row.get("slice") is not None],
+        overall=report.overall,
+        classes=report.classes,
+        slices=report.slices,
         counts=counts,
         calibration=[
             row for row in _find_rows(reports_uri, record, "calibration") if row["class_index"] is None
@@ -160,13 +160,14 @@ def _find_rows(reports_uri: str, record: ReportRecord, table: str) -> list[Row]:
 
 def _find_predictions(reports_uri: str, record: ReportRecord) -> tuple[pa.Table | None, tuple[str, ...]]:
     """The stored predictions, or None with a sentence that says why not."""
-    folder = layout.report_predictions(reports_uri, record.report_id)
-    parts = [stored.uri for stored in files.list_objects(folder) if stored.uri.endswith(".parquet")]
-    if not parts:
-        return None, ("Single mistakes are not shown: this report has no stored predictions.",)
+    if record.predictions is None:
+        return None, ("Single mistakes are not shown: this report was made without predictions.",)
     if record.rows > MAX_PREDICTIONS:
         return None, (f"Single mistakes are shown of up to {MAX_PREDICTIONS:,} rows; this split has more.",)
-    return pa.concat_tables([parquet_table(files.read_bytes(part)) for part in parts]), ()
+    try:
+        return read_predictions(reports_uri, record.report_id), ()
+    except InputError as err:
+        return None, (f"Single mistakes are not shown. {err}",)
 
 
 def _find_images(record: ReportRecord, mistakes: ShownMistakes) -> RowImages:

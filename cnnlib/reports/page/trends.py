@@ -13,7 +13,7 @@ from cnnlib.reports.page.verdict import lies_below, worst_verdict
 from cnnlib.reports.read import Report, ReportRecord
 from cnnlib.reports.tables import describe_data, describe_model
 
-_CLASS_WIDTH, _CLASS_HEIGHT = 232, 132
+_CLASS_WIDTH, _CLASS_HEIGHT = 190, 116
 _WIDTH, _HEIGHT = 1040, 300
 _NARROW_WIDTH, _NARROW_HEIGHT = 360, 220
 _PIXELS_PER_DAY = 70
@@ -148,7 +148,7 @@ def _accuracies(report: Report) -> dict[str, Row]:
 
 
 def _by_name(report: Report) -> dict[str, Row]:
-    return {row["class_name"]: row for row in report.classes if row.get("slice") is None}
+    return {row["class_name"]: row for row in report.classes}
 
 
 def _overall_chart(
@@ -185,6 +185,7 @@ def _class_charts(series: Sequence[Report], lines: Sequence[ReportLine]) -> list
             summary=_summary(name, samples),
             x_ticks=(),
             y_range=_window(samples, span),
+            y_ticks=2,
             say=words.percent,
             width=_CLASS_WIDTH,
             height=_CLASS_HEIGHT,

@@ -137,7 +137,7 @@ def build_view(
 
 def _class_lines(classes: Sequence[Row], previous: Report | None) -> list[ClassLine]:
     rows = previous.classes if previous else ()
-    earlier = {row["class_name"]: row for row in rows if row.get("slice") is None}
+    earlier = {row["class_name"]: row for row in rows}
     return [_class_line(row, earlier.get(row["class_name"])) for row in classes]
 
 
@@ -189,12 +189,12 @@ def _figures(overall: Row) -> list[Figure]:
     return [
         _figure(overall, column, name or f"Top-{overall['top_k']} accuracy", doc)
         for column, name, doc in _FIGURES
-        if overall.get(column) is not None
+        if overall[column] is not None
     ]
 
 
 def _figure(overall: Row, column: str, name: str, doc: str) -> Figure:
-    low, high = overall.get(f"{column}_low"), overall.get(f"{column}_high")
+    low, high = overall[f"{column}_low"], overall[f"{column}_high"]
     if column in _SHARES:
         value, interval = words.percent(overall[column]), words.percent_range(low, high)
     else:
@@ -238,7 +238,7 @@ def _curves(data: ReportData) -> list[LineChart]:
         return []
     return [
         _curve(data, "Accuracy", "accuracy", words.percent),
-        _curve(data, "Loss", "loss", lambda value: plain(round(value, 3))),
+        _curve(data, "Loss", "loss", words.number),
     ]
 
 
