@@ -11,7 +11,7 @@ import pyarrow.compute as pc
 
 PER_PAIR = 24
 """How many mistakes of one pair of classes a page shows at most."""
-IN_ALL = 720
+IN_ALL = 1200
 """How many it shows in all at most."""
 GALLERY = 24
 """How many of the surest, of whatever pair, it shows without being asked."""
