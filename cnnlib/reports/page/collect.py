@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from cnnlib.errors import CnnlibError, InputError, NotFoundError
+from cnnlib.errors import CnnlibError, InputError
 from cnnlib.reports.history import EpochRecord, decode_history
 from cnnlib.reports.page.images import RowImages, read_images
 from cnnlib.reports.page.mistakes import Pair, ShownMistakes, choose_mistakes
@@ -185,15 +186,17 @@ def _find_history(record: ReportRecord) -> list[EpochRecord]:
         return []
     try:
         return decode_history(files.read_bytes(layout.run_history(run)))
-    except (NotFoundError, TypeError, pa.ArrowInvalid):
-        return []
+    except (CnnlibError, TypeError, pa.ArrowInvalid):
+        return []  # gone, out of reach, or of another version: the report stands without it
 
 
 def _find_previous(reports_uri: str, record: ReportRecord, records: Sequence[ReportRecord]) -> Report | None:
-    earlier = [
-        each for each in records if each.evaluated_at < record.evaluated_at and same_rows(each, record)
-    ]
+    earlier = [each for each in records if _age(each) < _age(record) and same_rows(each, record)]
     try:
         return read_report(reports_uri, earlier[0].report_id) if earlier else None
     except CnnlibError:
         return None  # it is damaged; that is its own page's matter
+
+
+def _age(record: ReportRecord) -> tuple[datetime, str]:
+    return record.evaluated_at, record.report_id

@@ -52,7 +52,7 @@ class Trend:
         key: a name for links within the page.
         newest: the last report.
         overall: for a wide window.
-        overall_narrow: the same for a phone; one of the two is hidden.
+        overall_narrow: the same for a phone; one of the two is hidden. Both None where there are no rows.
         regressions: the reports in which something fell, newest first.
         lines: of the table, newest first.
     """
@@ -61,8 +61,8 @@ class Trend:
     data: str
     fingerprint: str
     newest: ReportLine
-    overall: LineChart
-    overall_narrow: LineChart
+    overall: LineChart | None
+    overall_narrow: LineChart | None
     classes: Sequence[LineChart]
     regressions: Sequence[ReportLine]
     lines: Sequence[ReportLine]
@@ -153,15 +153,17 @@ def _by_name(report: Report) -> dict[str, Row]:
 
 def _overall_chart(
     series: Sequence[Report], lines: Sequence[ReportLine], width: int, height: int
-) -> LineChart:
+) -> LineChart | None:
     samples = [
         _sample(place, report.record.to_row(), report.record, line.verdict, _fell(line, _ALL))
         for place, (report, line) in enumerate(zip(series, lines, strict=True))
         if report.record.accuracy.share is not None
     ]
+    if not samples:
+        return None
     return line_chart(
         "All classes",
-        [("accuracy", samples or [Sample(x=0, y=0)])],
+        [("accuracy", samples)],
         summary=_summary(_ALL, samples),
         x_ticks=_days(series, width // _PIXELS_PER_DAY),
         say=words.percent,
@@ -185,7 +187,7 @@ def _class_charts(series: Sequence[Report], lines: Sequence[ReportLine]) -> list
             summary=_summary(name, samples),
             x_ticks=(),
             y_range=_window(samples, span),
-            y_ticks=2,
+            y_ticks=3,
             say=words.percent,
             width=_CLASS_WIDTH,
             height=_CLASS_HEIGHT,
@@ -241,7 +243,5 @@ def _days(series: Sequence[Report], limit: int) -> list[tuple[float, str]]:
 
 
 def _summary(name: str, samples: Sequence[Sample]) -> str:
-    if not samples:
-        return f"Accuracy of {name}: no images."
     first, last = words.percent(samples[0].y), words.percent(samples[-1].y)
     return f"Accuracy of {name} over {words.plural(len(samples), 'report')}, from {first} to {last}."

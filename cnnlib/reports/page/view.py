@@ -17,22 +17,13 @@ from cnnlib.reports.page.confusion import (
     build_mistake_sheet,
     mistakes_document,
 )
+from cnnlib.reports.page.headline import Figure, headline_figures
 from cnnlib.reports.page.images import Sheet, png_uri
 from cnnlib.reports.page.learned import Learned, build_learned
 from cnnlib.reports.page.mistakes import Mistake
 from cnnlib.reports.page.verdict import Verdict, build_verdict, lies_below
 from cnnlib.reports.read import Report, ReportRecord
 from cnnlib.reports.tables import describe_data, describe_model
-
-
-@dataclass(frozen=True, kw_only=True)
-class Figure:
-    """One figure with its interval, as text; `doc` says what it is."""
-
-    name: str
-    value: str
-    interval: str
-    doc: str
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -118,7 +109,7 @@ def build_view(
         previous_model=describe_model(before) if before else "",
         comparison=comparison if comparison is not None else _compare(data.record, before, classes),
         verdict=build_verdict(data.gates),
-        figures=_figures(data.overall),
+        figures=headline_figures(data.overall),
         classes=classes,
         classes_sentence=_describe_classes(data.classes),
         confusion=build_confusion(data.counts, data.mistakes.of_pairs),
@@ -171,35 +162,6 @@ def _compare(
     listed = ", ".join(worse[:3]) + (f" and {len(worse) - 3} more" if len(worse) > 3 else "")
     also = [f"{'Class' if len(worse) == 1 else 'Classes'} clearly worse: {listed}."] if worse else []
     return (f"{sentence}; {end}", *also)
-
-
-_FIGURES = (
-    ("top_k_accuracy", "", "the true class is among the most probable ones"),
-    ("macro_f1", "Macro F1", "mean over the classes of F1"),
-    ("macro_auc", "Macro ROC AUC", "mean over the classes, each against the rest"),
-    ("loss", "Log loss", "mean cross-entropy in nats; lower is better"),
-    ("brier", "Brier score", "squared error of the probabilities, 0 to 2; lower is better"),
-    ("ece", "Calibration error", "how far confidence is from accuracy; lower is better"),
-)
-_SHARES = ("top_k_accuracy", "macro_f1")
-
-
-def _figures(overall: Row) -> list[Figure]:
-    """The figures below the accuracy; those that the report has."""
-    return [
-        _figure(overall, column, name or f"Top-{overall['top_k']} accuracy", doc)
-        for column, name, doc in _FIGURES
-        if overall[column] is not None
-    ]
-
-
-def _figure(overall: Row, column: str, name: str, doc: str) -> Figure:
-    low, high = overall[f"{column}_low"], overall[f"{column}_high"]
-    if column in _SHARES:
-        value, interval = words.percent(overall[column]), words.percent_range(low, high)
-    else:
-        value, interval = words.number(overall[column]), words.number_range(low, high)
-    return Figure(name=name, value=value, interval=interval, doc=doc)
 
 
 def _describe_classes(classes: Sequence[Row]) -> str:

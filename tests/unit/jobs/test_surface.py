@@ -77,7 +77,7 @@ FLAGS = {
         "--wait-for-resources-s",
         "--predictions",
     ],
-    "report": ["--limit", "--json"],
+    "report": ["--limit", "--html", "--json"],
     "submit": ["--address", "--submission-id", "--working-dir", "--timeout-s", "--env", "--json"],
     "bench": ["--pairs", "--batch-sizes", "--rows", "--cores", "--output", "--theme", "--json"],
 }
@@ -190,6 +190,8 @@ def test_objects_have_the_names_that_were_promised() -> None:
         layout.report_manifests("/reports"),
         layout.report_manifest("/reports", "0a1b"),
         f"{layout.report_predictions('/reports', '0a1b')}/{layout.predictions_part(3, 12)}",
+        layout.report_page("/reports", "0a1b"),
+        layout.history_page("/reports"),
     ]
     assert names == [
         "/data/manifest.json",
@@ -212,4 +214,6 @@ def test_objects_have_the_names_that_were_promised() -> None:
         "/reports/manifests",
         "/reports/manifests/0a1b.json",
         "/reports/predictions/0a1b/part-00003-000000000012.parquet",
+        "/reports/pages/0a1b.html",
+        "/reports/pages/index.html",
     ]
