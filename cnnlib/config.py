@@ -16,7 +16,7 @@ from cnnlib.errors import ConfigError
 
 OptimizerName = Literal["adam", "adamw", "sgd", "rmsprop"]
 Schedule = Literal["constant", "cosine", "step"]
-Precision = Literal["float32", "mixed_bfloat16"]
+Precision = Literal["auto", "float32", "mixed_bfloat16"]
 PixelRange = Literal["0-255", "0-1"]
 ClassWeights = Literal["none", "balanced"]
 Outputs = Literal["auto", "probabilities", "logits"]
@@ -109,7 +109,8 @@ class LoopConfig:
     log_every_steps: int = 200
     """One line of progress per so many steps, where no live bar is shown."""
     precision: Precision = "float32"
-    """Keras dtype policy. mixed_bfloat16 pays on GPUs and on CPUs with AVX512-BF16 or AMX."""
+    """Keras dtype policy. auto: mixed_bfloat16 where every worker's GPU (Ampere or newer) or CPU (AVX512-BF16, AMX) has
+    instructions for it, else float32. float32 is the default because it gives the same run everywhere."""
     jit_compile: bool | None = None
     """Compile the step with XLA. None: on GPUs only, where it pays; on CPUs it halves the speed of convolutions."""
     micro_batches: int = 1
@@ -247,7 +248,8 @@ class EvaluateConfig:
     wait_for_resources_s: float = 0.0
     """How long to wait for a cluster that grows by itself, in seconds. 0: one that is too small is an error at once."""
     predictions: bool = True
-    """Store every row's label, prediction and most probable classes: comparing models row by row needs them."""
+    """Every row's label, prediction and most probable classes are stored, unless this is given: comparing models row
+    by row needs them."""
     slice_by: tuple[str, ...] = ()
     """Figures of parts of the split too: a metadata column, brightness, contrast, sharpness or size (in quantiles),
     near-duplicate (of a training image), or two of them crossed: source+brightness."""

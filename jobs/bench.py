@@ -1,6 +1,6 @@
 """Measures this project against named peers, as ratios: python -m jobs.bench [STAGE …].
 
-Stages: step, train, job, start, ingest, evaluate, prepare. docs/benchmarks/README.md says what each compares.
+Stages: step, train, job, start, ingest, evaluate, prepare, gpu. docs/benchmarks/README.md says what each compares.
 """
 
 from __future__ import annotations

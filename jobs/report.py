@@ -60,7 +60,8 @@ def _show_reports(args: Args) -> dict[str, Any]:
         return {"reports": [record.to_row() for record in records]}
     if len(reports) == 1:
         show(render_report(reports[0]))
-        return {"report": reports[0].record.to_row(), "classes": reports[0].classes}
+        only = reports[0]
+        return {"report": only.overall, "classes": only.classes, "slices": only.slices}
     a, b = reports
     show(render_comparison(a, b))
     classes = [difference.to_row() for difference in compare_classes(a.classes, b.classes)]

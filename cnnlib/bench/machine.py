@@ -13,6 +13,7 @@ from importlib import metadata
 from pathlib import Path
 
 from cnnlib.bench.programs import REPOSITORY
+from cnnlib.models.runtime import cpu_flags
 
 PEERS_PYTHON = REPOSITORY / ".venv-peers" / "bin" / "python"
 _PACKAGES = ("tensorflow", "keras", "tf_keras", "ray", "numpy", "pyarrow")
@@ -63,7 +64,7 @@ def pin(cores: int | None) -> int:
 @cache
 def has_bf16() -> bool:
     """True where the CPU computes in bfloat16; others emulate it, more slowly than float32."""
-    return bool({"avx512_bf16", "amx_bf16"} & _cpu_flags())
+    return bool({"avx512_bf16", "amx_bf16"} & cpu_flags())
 
 
 def why_no_torch() -> str | None:
@@ -81,13 +82,8 @@ def utc_now() -> datetime:
 def _cpu() -> str:
     model = re.search(r"^model name\s*:\s*(.+)$", _cpuinfo(), re.MULTILINE)
     name = model.group(1).strip() if model else platform.processor() or platform.machine()
-    vectors = next((each for each in _VECTORS if each in _cpu_flags()), None)
+    vectors = next((each for each in _VECTORS if each in cpu_flags()), None)
     return f"{name}, {vectors}" if vectors else name
-
-
-def _cpu_flags() -> set[str]:
-    flags = re.search(r"^(?:flags|Features)\s*:\s*(.+)$", _cpuinfo(), re.MULTILINE)
-    return set(flags.group(1).split()) if flags else set()
 
 
 @cache

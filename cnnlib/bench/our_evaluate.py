@@ -14,6 +14,7 @@ from cnnlib.data.manifest import load_manifest, read_shard
 from cnnlib.data.record import decode_shard
 from cnnlib.evaluation.predictor import Predictor, PredictorTask
 from cnnlib.evaluation.target import find_target
+from cnnlib.metrics.rows import keeps_rows
 
 
 def main(model_file: str, dataset_uri: str, threads: int) -> float:
@@ -28,6 +29,7 @@ def main(model_file: str, dataset_uri: str, threads: int) -> float:
             cpus=threads,
             reports_uri="",
             report_ids=None,
+            keep_rows=keeps_rows(manifest.split("test").rows, manifest.num_classes),
         )
     )
     tables = [

@@ -1,8 +1,12 @@
-"""Our data path alone: shards into macro-batches of tensors, without training. Run by the harness."""
+"""Our data path alone: shards into macro-batches of tensors, without training, on a GPU if it may see one.
+
+Run by the harness.
+"""
 
 from __future__ import annotations
 
 import json
+import os
 import sys
 import time
 
@@ -30,9 +34,11 @@ def main(dataset_uri: str, batch_size: int, threads: int) -> float:
         )
     )
 
+    device = "/device:GPU:0" if os.environ.get("CUDA_VISIBLE_DEVICES") else "/device:CPU:0"
+
     def epoch(number: int) -> int:
         host_batches = feed.epoch(number, split.rows // batch_size, _STEPS_PER_CALL)
-        return sum(batch.steps * batch_size for batch in iter_macro_batches(host_batches, "/device:CPU:0"))
+        return sum(batch.steps * batch_size for batch in iter_macro_batches(host_batches, device))
 
     epoch(1)
     started = time.perf_counter()

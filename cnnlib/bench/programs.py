@@ -9,7 +9,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import IO, Any
 
@@ -55,17 +55,19 @@ class Program:
             inputs made beforehand: see inputs.py.
         figure: what is taken of a run.
         python: the interpreter.
+        gpu: the GPUs it may see, as CUDA_VISIBLE_DEVICES has them; empty: none.
     """
 
     name: str
     arguments: tuple[str, ...]
     figure: Figure
     python: str = sys.executable
+    gpu: str = ""
 
     def resolve(self, paths: Mapping[str, str]) -> Program:
         """The program with every placeholder's path filled in."""
         arguments = tuple(paths.get(each, each) for each in self.arguments)
-        return Program(name=self.name, arguments=arguments, figure=self.figure, python=self.python)
+        return replace(self, arguments=arguments)
 
 
 def reported(path: str, scale: float = 1.0) -> Figure:
@@ -113,7 +115,7 @@ def run_program(program: Program) -> Finished:
         text=True,
         errors="replace",
         cwd=REPOSITORY,
-        env={"TF_CPP_MIN_LOG_LEVEL": "3", "CUDA_VISIBLE_DEVICES": "", **os.environ},
+        env={"TF_CPP_MIN_LOG_LEVEL": "3", **os.environ, "CUDA_VISIBLE_DEVICES": program.gpu},
     )
     lines: list[Line] = []
     readers = [

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 from cnnlib.bench import machine
 from cnnlib.bench.flops import SEED_CNN, training_flops
+from cnnlib.bench.gpu import build_gpu
 from cnnlib.bench.harness import Comparison, Share
 from cnnlib.bench.programs import Program, reported, until_line, whole_command
 from cnnlib.errors import ConfigError, nearest
@@ -385,4 +386,5 @@ STAGES: dict[str, Callable[[Setting], list[Comparison]]] = {
     "ingest": _build_ingest,
     "evaluate": _build_evaluate,
     "prepare": _build_prepare,
+    "gpu": lambda setting: build_gpu(setting.threads, setting.rows),
 }

@@ -17,19 +17,19 @@ from cnnlib.config import EvaluateConfig
 from cnnlib.data.ingest import SHARD_INDEX
 from cnnlib.data.record import ImageShape, Rows, table_to_rows
 from cnnlib.errors import CheckpointError, InputError, ModelError
+from cnnlib.evaluation.part import ENDED, PART, STARTED, TARGET, ScoredPart
 from cnnlib.evaluation.target import Target
-from cnnlib.metrics.confusion import ScoreSums
+from cnnlib.metrics.arrays import LARGEST_PROBABILITY
+from cnnlib.metrics.rows import ScoredRows
+from cnnlib.metrics.sums import ScoreSums
 from cnnlib.models.runtime import count_parts, load_tensorflow
-from cnnlib.reports.write import write_predictions
+from cnnlib.reports.predictions import write_predictions
 from cnnlib.storage import files, publish
 from cnnlib.storage.uri import uri_name
 
 if TYPE_CHECKING:
     import keras
     import pyarrow as pa
-
-TARGET, STARTED, ENDED = "target", "started", "ended"
-_ROUNDING = 1e-3  # a softmax in low precision may exceed 1 by this much; ScoreSums allows as much
 
 Images = npt.NDArray[np.uint8]
 Probabilities = npt.NDArray[np.float32]
@@ -42,6 +42,7 @@ class PredictorTask:
 
     Attributes:
         report_ids: of each target, under which its predictions are stored; None: they are not.
+        keep_rows: whether the driver gets the rows with all their probabilities, or a histogram of them.
         cpus: threads of this actor.
     """
 
@@ -52,6 +53,7 @@ class PredictorTask:
     cpus: int
     reports_uri: str
     report_ids: tuple[str, ...] | None
+    keep_rows: bool
 
 
 class Predictor:
@@ -72,47 +74,61 @@ class Predictor:
         """Scores the rows of one shard, or of a part of it.
 
         Returns:
-            One row per target: its index, the columns of `ScoreSums.to_columns`, and when this began and ended,
-            in seconds since 1970.
+            One row per target: its index, a `ScoredPart` as bytes, and when this began and ended, in seconds since
+            1970.
         """
         if self._error is not None:
             raise self._error
         started = time.time()
         rows = table_to_rows(table, self._task.image_shape)
-        scores = [
-            self._score(index, rows, int(table.column(SHARD_INDEX)[0].as_py()))
-            for index in range(len(self._predicts))
-        ]
-        merged = {name: np.concatenate([score[name] for score in scores]) for name in scores[0]}
-        times = {STARTED: np.full(len(scores), started), ENDED: np.full(len(scores), time.time())}
-        return {TARGET: np.arange(len(scores)), **times, **merged}
+        shard_index = int(table.column(SHARD_INDEX)[0].as_py())
+        parts = [self._score(index, rows, shard_index).encode() for index in range(len(self._predicts))]
+        return {
+            TARGET: np.arange(len(parts)),
+            PART: np.array(parts, dtype=object),
+            STARTED: np.full(len(parts), started),
+            ENDED: np.full(len(parts), time.time()),
+        }
 
-    def _score(self, index: int, rows: Rows, shard_index: int) -> dict[str, npt.NDArray[Any]]:
+    def _score(self, index: int, rows: Rows, shard_index: int) -> ScoredPart:
         task = self._task
-        probabilities = self._predicts[index](rows.images)
-        if not np.isfinite(probabilities).all():
-            raise ModelError(
-                f"{task.targets[index].uri} gives values that are not finite: its training diverged."
-            )
-        low, high = probabilities.min(), probabilities.max()
-        if low < 0 or high > 1 + _ROUNDING:
-            raise ModelError(
-                f"{task.targets[index].uri} gives no probabilities: its outputs lie in {low:.3g}..{high:.3g}. "
-                "Try --outputs logits, or auto."
-            )
+        probabilities = self._predict(index, rows)
+        stored = None
         if task.report_ids is not None:
-            predictions = probabilities.argmax(axis=1)
-            write_predictions(
+            stored = write_predictions(
                 task.reports_uri,
                 task.report_ids[index],
                 shard_index=shard_index,
                 ids=rows.ids,
                 labels=rows.labels,
-                predictions=predictions.astype(np.int32),
-                probabilities=probabilities[np.arange(len(rows)), predictions],
+                probabilities=probabilities,
             )
-        top_k = min(task.config.top_k, task.num_classes)
-        return ScoreSums.from_probabilities(rows.labels, probabilities, top_k=top_k).to_columns()
+        return ScoredPart(
+            score=ScoreSums.from_probabilities(
+                rows.labels,
+                probabilities,
+                top_k=min(task.config.top_k, task.num_classes),
+                histogram=not task.keep_rows,
+            ),
+            rows=ScoredRows.from_probabilities(rows.ids, rows.labels, probabilities)
+            if task.keep_rows
+            else None,
+            predictions=stored,
+        )
+
+    def _predict(self, index: int, rows: Rows) -> Probabilities:
+        """Probabilities float32 [rows, classes] of one target; what is none is refused."""
+        target = self._task.targets[index]
+        probabilities = self._predicts[index](rows.images)
+        if not np.isfinite(probabilities).all():
+            raise ModelError(f"{target.uri} gives values that are not finite: its training diverged.")
+        low, high = probabilities.min(), probabilities.max()
+        if low < 0 or high > LARGEST_PROBABILITY:
+            raise ModelError(
+                f"{target.uri} gives no probabilities: its outputs lie in {low:.3g}..{high:.3g}. "
+                "Try --outputs logits, or auto."
+            )
+        return probabilities
 
 
 def _load_predict(target: Target, task: PredictorTask) -> Predict:

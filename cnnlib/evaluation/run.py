@@ -8,9 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any
 
-import numpy as np
 from ray.data import ActorPoolStrategy
 
 from cnnlib import cluster
@@ -18,10 +16,12 @@ from cnnlib.config import EvaluateConfig
 from cnnlib.data.ingest import build_dataset
 from cnnlib.data.manifest import Manifest, check_shards, load_manifest
 from cnnlib.errors import ConfigError, DatasetError, RowCountError
-from cnnlib.evaluation.predictor import ENDED, STARTED, TARGET, Predictor, PredictorTask
+from cnnlib.evaluation.part import TARGET, Collected
+from cnnlib.evaluation.predictor import Predictor, PredictorTask
 from cnnlib.evaluation.target import Target, find_all_targets, find_target
 from cnnlib.log import log_event
-from cnnlib.metrics.confusion import ScoreSums
+from cnnlib.metrics.rows import keeps_rows
+from cnnlib.metrics.sums import ScoreSums
 from cnnlib.reports.facts import installed_versions
 from cnnlib.reports.read import find_manifest
 from cnnlib.reports.write import WrittenReport, write_report
@@ -81,9 +81,7 @@ def plan_evaluation(
     files.check_writable(reports_uri)
     by_report = {target.report_id(config, dataset_uri, manifest): target for target in targets}
     missing = [
-        target
-        for report_id, target in by_report.items()
-        if (config.predictions and not pending_runs_uri) or find_manifest(reports_uri, report_id) is None
+        target for report_id, target in by_report.items() if find_manifest(reports_uri, report_id) is None
     ]
     return EvaluationPlan(
         config=config,
@@ -118,22 +116,22 @@ def evaluate(plan: EvaluationPlan) -> list[WrittenReport]:
 
 
 def _evaluate_together(plan: EvaluationPlan, targets: tuple[Target, ...], cpus: int) -> list[WrittenReport]:
-    results = _score(plan, targets, cpus)
+    collected = _score(plan, targets, cpus)
     versions = installed_versions()
     written = []
-    for index, target in enumerate(targets):
-        own = [row for row in results if row[TARGET] == index]
-        score = ScoreSums.from_columns({name: np.stack([row[name] for row in own]) for name in own[0]})
-        _check_row_count(score, plan, target)
+    for target, own in zip(targets, collected, strict=True):
+        score = _checked_score(own, plan, target)
         # Every target shares the pass over the data, so each is given its part of the time.
-        seconds = (max(row[ENDED] for row in own) - min(row[STARTED] for row in own)) / len(targets)
+        seconds = own.seconds / len(targets)
         report = write_report(
             plan.reports_uri,
             target.subject(plan.config, plan.dataset_uri, plan.manifest),
             score,
             evaluated_at=datetime.now(UTC),
-            seconds=float(seconds),
+            seconds=seconds,
             versions=versions,
+            rows=own.rows(),
+            predictions=own.predictions() if plan.config.predictions else None,
         )
         log_event(
             "report",
@@ -141,14 +139,14 @@ def _evaluate_together(plan: EvaluationPlan, targets: tuple[Target, ...], cpus: 
             checkpoint=target.uri,
             rows=score.rows,
             correct=score.confusion.correct,
-            seconds=float(seconds),
+            seconds=seconds,
         )
         written.append(report)
     return written
 
 
-def _score(plan: EvaluationPlan, targets: tuple[Target, ...], cpus: int) -> list[dict[str, Any]]:
-    """Scores of every shard with every target; see `Predictor.__call__` for the columns."""
+def _score(plan: EvaluationPlan, targets: tuple[Target, ...], cpus: int) -> list[Collected]:
+    """What every target scored, merged over the shards; see `Predictor.__call__` for what comes back of each."""
     config = plan.config
     task = PredictorTask(
         targets=targets,
@@ -158,6 +156,7 @@ def _score(plan: EvaluationPlan, targets: tuple[Target, ...], cpus: int) -> list
         cpus=cpus,
         reports_uri=plan.reports_uri,
         report_ids=tuple(map(plan.report_id, targets)) if config.predictions else None,
+        keep_rows=keeps_rows(plan.manifest.split(config.split).rows, plan.manifest.num_classes),
     )
     dataset = build_dataset(plan.dataset_uri, plan.manifest, config.split).map_batches(
         Predictor,
@@ -168,14 +167,20 @@ def _score(plan: EvaluationPlan, targets: tuple[Target, ...], cpus: int) -> list
         num_cpus=cpus,
         num_gpus=config.gpus_per_actor,
     )
+    collected = [Collected() for _ in targets]
     try:
-        return list(dataset.iter_rows())
+        for row in dataset.iter_rows():
+            collected[row[TARGET]].add(row)
     except Exception as err:  # Ray wraps whatever an actor raises
         raise cluster.find_own_error(err) or err from err
+    return collected
 
 
-def _check_row_count(score: ScoreSums, plan: EvaluationPlan, target: Target) -> None:
-    expected = plan.manifest.split(plan.config.split)
+def _checked_score(collected: Collected, plan: EvaluationPlan, target: Target) -> ScoreSums:
+    """The score of all rows, once it is clear that it is of those that the manifest states."""
+    expected, num_classes = plan.manifest.split(plan.config.split), plan.manifest.num_classes
+    top_k = min(plan.config.top_k, num_classes)
+    score = ScoreSums.zero(num_classes, top_k=top_k) if collected.score is None else collected.score
     support = tuple(map(int, score.confusion.counts.sum(axis=1)))
     if score.rows != expected.rows:
         raise RowCountError(
@@ -186,3 +191,4 @@ def _check_row_count(score: ScoreSums, plan: EvaluationPlan, target: Target) -> 
             f"{plan.dataset_uri}: the labels in its shards are not those its manifest counts: "
             f"{support} against {expected.rows_per_class}."
         )
+    return score

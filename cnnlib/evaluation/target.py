@@ -43,6 +43,7 @@ class Target:
                 "pixel_range": self.pixel_range,
                 "outputs": config.outputs,
                 "top_k": min(config.top_k, manifest.num_classes),
+                **_added_rows(config),
             },
             class_names=manifest.class_names,
             checkpoint_uri=self.uri,
@@ -88,6 +89,18 @@ def find_all_targets(runs_uri: str, pixel_range: PixelRange | None) -> list[Targ
         raise NotFoundError(f"{runs_uri} holds no run. Expected the --runs folder of jobs.train.")
     checkpoints = [checkpoint for run in runs for checkpoint in list_checkpoints(run)]
     return [_from_checkpoint(checkpoint, pixel_range) for checkpoint in checkpoints]
+
+
+def _added_rows(config: EvaluateConfig) -> dict[str, str | int | bool]:
+    """What adds rows to a report, so that it is another report; nothing where the config asks for none."""
+    added: dict[str, str | int | bool] = {}
+    if config.slice_by:
+        added["slice_by"] = ",".join(config.slice_by)
+        if config.slice_quantiles != EvaluateConfig().slice_quantiles:
+            added["slice_quantiles"] = config.slice_quantiles
+    if config.corruptions:
+        added["corruptions"] = True
+    return added
 
 
 def _from_checkpoint(checkpoint: Checkpoint, pixel_range: PixelRange | None) -> Target:

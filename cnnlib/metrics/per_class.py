@@ -1,17 +1,14 @@
-"""Confusion counts in, every class's accuracy with its interval, precision and F1 out. NumPy only, no I/O."""
+"""Shares of rows and the intervals they lie in. NumPy only, no I/O."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from cnnlib.metrics.confusion import ConfusionCounts
-
 # The 97.5 % quantile of the normal distribution: two-sided 95 %.
-_Z_95 = 1.959963984540054
+Z_95 = 1.959963984540054
 
 
 class Proportion(NamedTuple):
@@ -22,36 +19,8 @@ class Proportion(NamedTuple):
     high: float | None
 
 
-@dataclass(frozen=True, kw_only=True)
-class ClassScore:
-    """The figures of one class.
-
-    Attributes:
-        class_index: index of the class, its row and column in the confusion counts.
-        support: rows that truly are of this class.
-        correct: of those, the rows that were predicted so.
-        predicted: rows that were predicted to be of this class, rightly or not.
-        accuracy: correct / support (the recall) with its interval; None where support is 0.
-        precision: correct / predicted; None where predicted is 0.
-        f1: 2 correct / (support + predicted); None where both are 0.
-        most_confused_with: index of the class that this one is most often mistaken for, the lowest among
-            equals; None without a mistake.
-        most_confused_count: how often it is mistaken for that one; 0 without a mistake.
-    """
-
-    class_index: int
-    support: int
-    correct: int
-    predicted: int
-    accuracy: Proportion
-    precision: float | None
-    f1: float | None
-    most_confused_with: int | None
-    most_confused_count: int
-
-
 def wilson_interval(
-    correct: ArrayLike, total: ArrayLike, z: float = _Z_95
+    correct: ArrayLike, total: ArrayLike, z: float = Z_95
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """The interval in which a proportion lies, given `correct` hits of `total` tries.
 
@@ -107,35 +76,3 @@ def per_class_accuracy(counts: ArrayLike) -> NDArray[np.float64]:
     support = cells.sum(axis=1)
     shares: NDArray[np.float64] = np.diag(cells) / np.where(support > 0, support, np.nan)
     return shares
-
-
-def per_class_rows(confusion: ConfusionCounts) -> list[ClassScore]:
-    """The figures of every class, in the order of their indexes, classes without rows included.
-
-    >>> [row.accuracy.share for row in per_class_rows(ConfusionCounts([[2, 0], [1, 1]]))]
-    [1.0, 0.5]
-    """
-    return [_class_score(confusion.counts, index) for index in range(confusion.num_classes)]
-
-
-def _class_score(counts: NDArray[np.int64], index: int) -> ClassScore:
-    support, predicted = int(counts[index].sum()), int(counts[:, index].sum())
-    correct = int(counts[index, index])
-    mistakes = counts[index].copy()
-    mistakes[index] = 0
-    worst = int(mistakes.argmax())
-    return ClassScore(
-        class_index=index,
-        support=support,
-        correct=correct,
-        predicted=predicted,
-        accuracy=proportion(correct, support),
-        precision=_ratio(correct, predicted),
-        f1=_ratio(2 * correct, support + predicted),
-        most_confused_with=worst if mistakes[worst] else None,
-        most_confused_count=int(mistakes[worst]),
-    )
-
-
-def _ratio(numerator: int, denominator: int) -> float | None:
-    return numerator / denominator if denominator else None

@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import os
+import re
+from pathlib import Path
 
+_BFLOAT16_CPU_FLAGS = {"avx512_bf16", "amx_bf16", "bf16"}  # the last one is Arm's
+_BFLOAT16_COMPUTE_CAPABILITY = (8, 0)  # NVIDIA Ampere
 _MIN_ROWS_SIDE_BY_SIDE = 16  # of a part: smaller ones lose more in every kernel than they gain
 
 
@@ -41,6 +45,31 @@ def load_tensorflow(num_threads: int, parts: int = 1) -> None:
     for gpu in tf.config.list_physical_devices("GPU"):
         # Otherwise the first process on a GPU takes all its memory.
         tf.config.experimental.set_memory_growth(gpu, True)
+
+
+def computes_bfloat16() -> bool:
+    """True where this process's GPU, or else its CPU, has instructions for bfloat16: elsewhere it is emulated, slowly.
+
+    On an EPYC with AVX512-BF16 the seed model's step is 1.3 to 2 times as fast as in float32; on one without, a tenth.
+    """
+    import tensorflow as tf
+
+    gpus = tf.config.list_physical_devices("GPU")
+    if not gpus:
+        return bool(_BFLOAT16_CPU_FLAGS & cpu_flags())
+    capabilities = [
+        tf.config.experimental.get_device_details(gpu).get("compute_capability", (0, 0)) for gpu in gpus
+    ]
+    return min(capabilities) >= _BFLOAT16_COMPUTE_CAPABILITY
+
+
+def cpu_flags() -> set[str]:
+    """The CPU's instruction sets by the kernel's names, such as avx2; empty where the kernel does not tell."""
+    path = Path("/proc/cpuinfo")
+    flags = re.search(
+        r"^(?:flags|Features)\s*:\s*(.+)$", path.read_text() if path.exists() else "", re.MULTILINE
+    )
+    return set(flags.group(1).split()) if flags else set()
 
 
 def hide_gpus() -> None:

@@ -8,12 +8,15 @@ from __future__ import annotations
 import dataclasses
 import platform
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from importlib import metadata
 from typing import Any
 
-from cnnlib.metrics.confusion import ConfusionCounts, ScoreSums
+import pyarrow as pa
+
+from cnnlib.metrics.rows import ScoredRows
+from cnnlib.metrics.sums import ScoreSums
 from cnnlib.reports.schema import REPORT_VERSION
 from cnnlib.storage import publish
 
@@ -88,26 +91,66 @@ class Versions:
 
 
 @dataclass(frozen=True, kw_only=True)
+class StoredTable:
+    """One object of a report: its name below the reports' folder, size and sha256 in hex."""
+
+    name: str
+    num_bytes: int
+    sha256: str
+    rows: int
+
+    def to_document(self) -> dict[str, Any]:
+        """The object as a manifest tells of it."""
+        return {"name": self.name, "bytes": self.num_bytes, "sha256": self.sha256, "rows": self.rows}
+
+    @classmethod
+    def from_document(cls, document: Mapping[str, Any]) -> StoredTable:
+        """The object out of what `to_document` gave."""
+        return cls(
+            name=document["name"],
+            num_bytes=document["bytes"],
+            sha256=document["sha256"],
+            rows=document["rows"],
+        )
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
 class ReportFacts:
     """A subject's score, and the circumstances of measuring it.
 
     Attributes:
+        score: the sums over every row of the split.
+        rows: the rows themselves, sorted by id; None where they are too many to keep.
+        slices: the sums over parts of the split, by the name that the column `slice` gives them.
         evaluated_at: when the evaluation ended; any time zone, stored as UTC.
         seconds: wall time of the evaluation.
+        predictions: the objects that hold the predictions; None: they are not stored.
+        parameters: numbers that the model holds; None if unknown.
+        flops_per_image: floating-point operations of one prediction; None if unknown.
+        activations: the table `activations` without its `report_id`; None: it has no rows.
     """
 
     subject: ReportSubject
     score: ScoreSums
+    rows: ScoredRows | None = None
+    slices: Mapping[str, ScoreSums] = field(default_factory=dict)
     evaluated_at: datetime
     seconds: float
     versions: Versions
+    predictions: tuple[StoredTable, ...] | None = None
+    parameters: int | None = None
+    flops_per_image: int | None = None
+    activations: pa.Table | None = None
 
     def __post_init__(self) -> None:
         if self.evaluated_at.tzinfo is None:
             raise ValueError(f"evaluated_at needs a time zone. Received {self.evaluated_at.isoformat()}.")
-        named, counted = len(self.subject.class_names), self.score.confusion.num_classes
-        if named != counted:
-            raise ValueError(f"Every class needs a name. Received {named} names, {counted} classes.")
+        named = len(self.subject.class_names)
+        for score in (self.score, *self.slices.values()):
+            if score.num_classes != named:
+                raise ValueError(
+                    f"Every class needs a name. Received {named} names, {score.num_classes} classes."
+                )
 
     @property
     def report_id(self) -> str:
@@ -115,32 +158,13 @@ class ReportFacts:
         return report_id(self.subject)
 
     def circumstances(self) -> dict[str, Any]:
-        """Everything but the confusion counts, as JSON values."""
+        """What was evaluated, when and with what, as JSON values."""
         return {
             "subject": self.subject.to_document(),
             "evaluated_at": self.evaluated_at.astimezone(UTC).isoformat(),
             "seconds": self.seconds,
             "versions": dataclasses.asdict(self.versions),
-            "loss_sum": self.score.loss_sum,
-            "top_k": self.score.top_k,
-            "top_k_correct": self.score.top_k_correct,
         }
-
-    @classmethod
-    def from_circumstances(cls, document: Mapping[str, Any], confusion: ConfusionCounts) -> ReportFacts:
-        """The facts out of what `circumstances` gave and the confusion counts."""
-        return cls(
-            subject=ReportSubject.from_document(document["subject"]),
-            score=ScoreSums(
-                confusion=confusion,
-                loss_sum=document["loss_sum"],
-                top_k=document["top_k"],
-                top_k_correct=document["top_k_correct"],
-            ),
-            evaluated_at=datetime.fromisoformat(document["evaluated_at"]),
-            seconds=document["seconds"],
-            versions=Versions(**document["versions"]),
-        )
 
 
 def report_id(subject: ReportSubject) -> str:

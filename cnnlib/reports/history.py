@@ -9,7 +9,7 @@ from datetime import datetime
 
 import pyarrow as pa
 
-from cnnlib.reports.build import parquet_bytes, parquet_table
+from cnnlib.reports.parquet import parquet_bytes, parquet_table
 from cnnlib.reports.schema import Column
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
@@ -12,9 +12,9 @@ import pyarrow as pa
 
 from cnnlib.errors import NotFoundError, ReportError, nearest
 from cnnlib.metrics.per_class import Proportion
-from cnnlib.reports.build import parquet_table
-from cnnlib.reports.facts import ReportSubject
-from cnnlib.reports.schema import REPORT_VERSION
+from cnnlib.reports.facts import ReportSubject, StoredTable
+from cnnlib.reports.parquet import parquet_table
+from cnnlib.reports.schema import REPORT_VERSION, table_schema
 from cnnlib.storage import files, layout, publish
 from cnnlib.storage.uri import join_uri, uri_name
 
@@ -23,27 +23,20 @@ _MAX_NAMED_IDS = 5
 
 
 @dataclass(frozen=True, kw_only=True)
-class StoredTable:
-    """One table of a report: its object's name below the reports' folder, size and sha256 in hex."""
-
-    name: str
-    num_bytes: int
-    sha256: str
-    rows: int
-
-
-@dataclass(frozen=True, kw_only=True)
 class ReportRecord:
-    """What a report's manifest says.
+    """What a report's manifest says; its figures are those of the whole split.
 
     Attributes:
+        version: of the report's tables: columns that a later version added are null in it.
         evaluated_at: in UTC.
         loss: mean cross-entropy in nats; None for an empty split.
         top_k_accuracy: share of rows in 0..1; None for an empty split.
         tables: by table name.
+        predictions: the parts of the table `predictions`; None where they are not stored.
     """
 
     report_id: str
+    version: int
     evaluated_at: datetime
     seconds: float
     subject: ReportSubject
@@ -54,6 +47,7 @@ class ReportRecord:
     top_k: int
     top_k_accuracy: float | None
     tables: Mapping[str, StoredTable]
+    predictions: tuple[StoredTable, ...] | None
 
     def to_row(self) -> dict[str, Any]:
         """The record as flat columns, named as in the table `overall`."""
@@ -79,11 +73,17 @@ class Report:
 
     Attributes:
         record: what its manifest says.
-        classes: the rows of its table `per_class`, as column -> value, in the order of the class indexes.
+        overall: the row of its table `overall` about the whole split, as column -> value.
+        classes: the rows of its table `per_class` about the whole split, in the order of the class indexes.
+        slices: the rows of `overall` about parts of the split.
+        slice_classes: the rows of `per_class` about each of them, by the slice's name.
     """
 
     record: ReportRecord
+    overall: Mapping[str, Any]
     classes: Sequence[Mapping[str, Any]]
+    slices: Sequence[Mapping[str, Any]] = ()
+    slice_classes: Mapping[str, Sequence[Mapping[str, Any]]] = field(default_factory=dict)
 
 
 def find_manifest(reports_uri: str, report_id: str) -> dict[str, Any] | None:
@@ -104,8 +104,19 @@ def read_report(reports_uri: str, report_id: str) -> Report:
     Raises:
         ReportError: there is no such report, it is damaged, or a newer version of this project wrote it.
     """
-    record = _read_record(reports_uri, report_id)
-    return Report(record=record, classes=_read_stored(reports_uri, record, "per_class").to_pylist())
+    record = read_record(reports_uri, report_id)
+    overall = _read_table(reports_uri, record, "overall").to_pylist()
+    classes = _read_table(reports_uri, record, "per_class").to_pylist()
+    slices = [row for row in overall if row["slice"] is not None]
+    return Report(
+        record=record,
+        overall=next(row for row in overall if row["slice"] is None),
+        classes=[row for row in classes if row["slice"] is None],
+        slices=slices,
+        slice_classes={
+            part["slice"]: [row for row in classes if row["slice"] == part["slice"]] for part in slices
+        },
+    )
 
 
 def list_reports(reports_uri: str) -> list[ReportRecord]:
@@ -154,27 +165,39 @@ def read_table(reports_uri: str, table: str, report_ids: Iterable[str]) -> pa.Ta
 
     Args:
         reports_uri: the folder of all reports.
-        table: overall, per_class or confusion.
+        table: overall, per_class, confusion, calibration or activations. Columns that a report of an earlier
+            version lacks are null.
         report_ids: full ids, at least one.
 
     Raises:
-        ReportError: there is no such report, or an object is not the one in the report's manifest.
+        ReportError: there is no such report, it has no such table, or an object is not the one in the report's
+            manifest.
     """
-    records = [_read_record(reports_uri, report_id) for report_id in report_ids]
-    tables = [_read_stored(reports_uri, record, table) for record in records]
-    return pa.concat_tables(part.replace_schema_metadata(tables[0].schema.metadata) for part in tables)
+    records = [read_record(reports_uri, report_id) for report_id in report_ids]
+    return pa.concat_tables(
+        [_read_table(reports_uri, record, table) for record in records], promote_options="default"
+    )
 
 
-def _read_record(reports_uri: str, report_id: str) -> ReportRecord:
+def read_record(reports_uri: str, report_id: str) -> ReportRecord:
+    """Reads what a report's manifest says.
+
+    Raises:
+        ReportError: there is no such report, or a newer version of this project wrote it.
+    """
     manifest = find_manifest(reports_uri, report_id)
     if manifest is None:
         raise ReportError(f"No report {report_id!r} in {reports_uri}.")
     return _to_record(manifest)
 
 
-def _read_stored(reports_uri: str, record: ReportRecord, table: str) -> pa.Table:
-    """Reads one table of one report and checks that it is the one its manifest tells of."""
-    stored = record.tables[table]
+def read_stored(reports_uri: str, record: ReportRecord, stored: StoredTable) -> pa.Table:
+    """Reads one object of a report.
+
+    Raises:
+        NotFoundError: it is gone.
+        ReportError: it is not the one that the report's manifest tells of.
+    """
     uri = join_uri(reports_uri, stored.name)
     data = files.read_bytes(uri)
     if publish.sha256_hex(data) != stored.sha256:
@@ -183,6 +206,28 @@ def _read_stored(reports_uri: str, record: ReportRecord, table: str) -> pa.Table
             f"received {len(data)} others. Delete all objects of report {record.report_id}, evaluate again."
         )
     return parquet_table(data)
+
+
+def _read_table(reports_uri: str, record: ReportRecord, table: str) -> pa.Table:
+    if table not in record.tables:
+        raise ReportError(
+            f"Report {record.report_id} has no table {table}: it has version {record.version}. Evaluate again: "
+            "this version gives it another id."
+        )
+    return _fill_up(read_stored(reports_uri, record, record.tables[table]), table_schema(table))
+
+
+def _fill_up(stored: pa.Table, schema: pa.Schema) -> pa.Table:
+    """A table with the columns of today's schema; what an earlier version did not have is null."""
+    if stored.column_names == schema.names:
+        return stored.replace_schema_metadata(schema.metadata)
+    have = set(stored.column_names)
+    columns = [
+        stored[field.name] if field.name in have else pa.nulls(len(stored), field.type) for field in schema
+    ]
+    return pa.table(
+        columns, schema=pa.schema([field.with_nullable(True) for field in schema], schema.metadata)
+    )
 
 
 def _list_ids(reports_uri: str) -> list[str]:
@@ -212,8 +257,10 @@ def _to_record(manifest: Mapping[str, Any]) -> ReportRecord:
             f"Report {manifest['report_id']} has version {manifest['report_version']}, "
             f"this cnnlib reads up to {REPORT_VERSION}. Update cnnlib."
         )
+    predictions = manifest.get("predictions")  # version 1 did not list them
     return ReportRecord(
         report_id=manifest["report_id"],
+        version=manifest["report_version"],
         evaluated_at=datetime.fromisoformat(manifest["evaluated_at"]),
         seconds=manifest["seconds"],
         subject=ReportSubject.from_document(manifest["subject"]),
@@ -223,10 +270,6 @@ def _to_record(manifest: Mapping[str, Any]) -> ReportRecord:
         loss=manifest["loss"],
         top_k=manifest["top_k"],
         top_k_accuracy=manifest["top_k_accuracy"],
-        tables={
-            table: StoredTable(
-                name=stored["name"], num_bytes=stored["bytes"], sha256=stored["sha256"], rows=stored["rows"]
-            )
-            for table, stored in manifest["objects"].items()
-        },
+        tables={name: StoredTable.from_document(stored) for name, stored in manifest["objects"].items()},
+        predictions=None if predictions is None else tuple(map(StoredTable.from_document, predictions)),
     )

@@ -113,9 +113,12 @@ _PER_CLASS = (
     *_estimate("loss", "Mean cross-entropy of its rows in nats; null without support."),
     *_estimate(
         "brier",
-        "Mean square of its probability's distance to 0 or 1, over all rows, this class against the rest.",
+        "Mean square of its probability's distance to 0 or 1, over all rows; null without rows.",
     ),
-    *_estimate("ece", "Expected calibration error of its probability, over all rows, in 15 bins of equal width."),
+    *_estimate(
+        "ece",
+        "Expected calibration error of its probability, over all rows, in 15 bins of equal width; null without rows.",
+    ),
     _column(
         "most_confused_with",
         pa.string(),
@@ -131,20 +134,41 @@ _OVERALL = (
     _column("rows", pa.int64(), "Rows that were scored: all of the split, or of the slice."),
     _column("correct", pa.int64(), "Of those, the rows whose predicted class is the true one."),
     *_share("accuracy", "correct / rows; null without rows."),
-    *_estimate("macro_accuracy", "Mean of the classes' accuracies (balanced accuracy), of those with support."),
-    *_estimate("macro_precision", "Mean of the classes' precisions, 0 where nothing was predicted so."),
-    *_estimate("macro_f1", "Mean of the classes' F1, of those with support or predictions."),
-    *_estimate("weighted_precision", "Mean of the classes' precisions, by their support."),
-    *_estimate("weighted_f1", "Mean of the classes' F1, by their support."),
+    *_estimate(
+        "macro_accuracy",
+        "Mean of the classes' accuracies (balanced accuracy), of those with support; null without rows.",
+    ),
+    *_estimate(
+        "macro_precision",
+        "Mean of the precisions of the classes of macro_f1, 0 where none was predicted so; null without rows.",
+    ),
+    *_estimate(
+        "macro_f1", "Mean of the classes' F1, of those with support or predictions; null without rows."
+    ),
+    *_estimate("weighted_precision", "Mean of the classes' precisions, by their support; null without rows."),
+    *_estimate("weighted_f1", "Mean of the classes' F1, by their support; null without rows."),
     *_ranked("macro_auc", "Mean of the classes' areas under the ROC curve; null in a slice."),
     *_ranked("weighted_auc", "The same by the classes' support; null in a slice."),
     *_ranked("macro_average_precision", "Mean of the classes' average precisions; null in a slice."),
     *_estimate("loss", "Mean cross-entropy in nats; null without rows."),
-    *_estimate("brier", "Mean over the rows of the sum over the classes of (probability - truth) squared, 0..2."),
-    *_estimate("ece", "Expected calibration error of the predicted class's probability, in 15 bins of equal width."),
+    *_estimate(
+        "brier",
+        "Mean over the rows of the sum over the classes of (probability - truth) squared, 0..2; null without rows.",
+    ),
+    *_estimate(
+        "ece",
+        "Expected calibration error of the predicted class's probability, in 15 equal bins; null without rows.",
+    ),
     _column("top_k", pa.int32(), "k of top_k_accuracy."),
-    *_share("top_k_accuracy", "Share of rows whose true class is among the k most probable; null without rows."),
-    _column("parameters", pa.int64(), "Numbers that the model holds, trained or not.", nullable=True),
+    *_share(
+        "top_k_accuracy", "Share of rows whose true class is among the k most probable; null without rows."
+    ),
+    _column(
+        "parameters",
+        pa.int64(),
+        "Numbers that the model holds, trained or not; null if unknown.",
+        nullable=True,
+    ),
     _column(
         "flops_per_image",
         pa.int64(),
@@ -153,7 +177,12 @@ _OVERALL = (
         nullable=True,
     ),
     _column("seconds", pa.float64(), "Wall time of the evaluation, in seconds."),
-    _column("images_per_s", pa.float64(), "rows / seconds; null where no time passed.", nullable=True),
+    _column(
+        "images_per_s",
+        pa.float64(),
+        "rows / seconds; null in a slice, or where no time passed.",
+        nullable=True,
+    ),
     *(
         _column(
             f"{name}_version",
@@ -171,7 +200,9 @@ _CONFUSION = (
     _column("predicted", pa.int32(), "Index of the predicted class."),
     _column("true_name", pa.string(), "Name of the true class."),
     _column("predicted_name", pa.string(), "Name of the predicted class."),
-    _column("count", pa.int64(), "Rows of the true class that were predicted so; every pair has a row, also 0."),
+    _column(
+        "count", pa.int64(), "Rows of the true class that were predicted so; every pair has a row, also 0."
+    ),
 )
 
 _CALIBRATION = (
@@ -195,7 +226,9 @@ _ACTIVATIONS = (
     _KEYS[0],
     _column("layer_index", pa.int32(), "Index of the layer in the model, from 0; -1 for the image itself."),
     _column("layer", pa.string(), "Name of the layer; image for the image itself."),
-    _column("kind", pa.string(), "image, kernel (weights of the first convolution) or activation (its output)."),
+    _column(
+        "kind", pa.string(), "image, kernel (weights of the first convolution) or activation (its output)."
+    ),
     _column("map", pa.int32(), "Index of the kernel or of the output's channel, from 0."),
     _column("height", pa.int32(), "Rows of pixels; bigger maps are scaled down to at most 64."),
     _column("width", pa.int32(), "Columns of pixels; likewise."),
@@ -223,11 +256,20 @@ _GATES = (
     _column("slice", pa.string(), "The slice; null: the whole split.", nullable=True),
     _column("class_name", pa.string(), "The class; null: all of them.", nullable=True),
     _column("limit", pa.float64(), "The least accuracy, or the greatest drop, that passes, 0..1."),
-    _column("observed", pa.float64(), "The accuracy, or by how much it fell; null without rows.", nullable=True),
+    _column(
+        "observed", pa.float64(), "The accuracy, or by how much it fell; null without rows.", nullable=True
+    ),
     *_interval("observed", "the observed value", "two-sided"),
-    _column("p_value", pa.float64(), "Of the limit being kept, adjusted by Holm; null without a test.", nullable=True),
+    _column(
+        "p_value",
+        pa.float64(),
+        "Of the limit being kept, adjusted by Holm; null without a test.",
+        nullable=True,
+    ),
     _column("significance", pa.float64(), "Level: how often a model that keeps all limits may fail, 0..1."),
-    _column("baseline_id", pa.string(), "Report that it is compared with; null for min_accuracy.", nullable=True),
+    _column(
+        "baseline_id", pa.string(), "Report that it is compared with; null for min_accuracy.", nullable=True
+    ),
     _column("verdict", pa.string(), "pass, fail or inconclusive."),
     _column("reason", pa.string(), "The verdict in words."),
 )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Literal
 
 from rich import box
@@ -38,6 +38,16 @@ _REPORT_COLUMNS: Columns = {
     "prec.": "number",
     "F1": "number",
     "confused with": "name",
+}
+_FIGURE_COLUMNS: Columns = {"figure": "name", "value": "number", "95 % range": "number"}
+_SLICE_COLUMNS: Columns = {
+    "slice": "name",
+    "rows": "number",
+    "correct": "number",
+    "accuracy": "number",
+    "95 % range": "number",
+    "macro F1": "number",
+    "loss": "number",
 }
 _COMPARISON_COLUMNS: Columns = {
     "class": "name",
@@ -79,7 +89,12 @@ def render_report(report: Report) -> RenderableType:
             _format_percent(row["f1"]),
             Text(_describe_confusion(row)),
         )
-    return Group(_heading("report", record), "", table, Text(_describe_totals(record)))
+    parts: list[RenderableType] = [_heading("report", record), "", table, Text(_describe_totals(record))]
+    if report.overall["macro_f1"] is not None:
+        parts += ["", _figures_table(report.overall)]
+    if report.slices:
+        parts += ["", _slices_table(report.slices)]
+    return Group(*parts)
 
 
 def render_comparison(a: Report, b: Report) -> RenderableType:
@@ -105,6 +120,37 @@ def describe_model(record: ReportRecord) -> str:
 def describe_data(record: ReportRecord) -> str:
     """What it was evaluated on, the dataset's folder and the split: `fashion-mnist/test`."""
     return f"{uri_name(record.subject.dataset_uri)}/{record.subject.split}"
+
+
+def _figures_table(overall: Mapping[str, Any]) -> RenderableType:
+    """The figures of all classes together that are no share of rows; those that are not defined are left out."""
+    table = _new_table(_FIGURE_COLUMNS)
+    for column, (title, form) in _FIGURES.items():
+        value, low, high = (overall[f"{column}{end}"] for end in ("", "_low", "_high"))
+        if value is None:
+            continue
+        ends = _NOTHING if low is None else f"{form(low)}-{form(high)}"
+        table.add_row(title, form(value) + _describe_error(overall.get(f"{column}_error")), ends)
+    return table
+
+
+def _describe_error(error: float | None) -> str:
+    return f" ±{error:.1g}" if error else ""
+
+
+def _slices_table(slices: Sequence[Mapping[str, Any]]) -> RenderableType:
+    """The figures of every part of the split."""
+    table = _new_table(_SLICE_COLUMNS)
+    for row in slices:
+        table.add_row(
+            Text(row["slice"]),
+            str(row["rows"]),
+            str(row["correct"]),
+            *_format_accuracy(accuracy_of(row)),
+            _format_percent(row["macro_f1"]),
+            _NOTHING if row["loss"] is None else f"{row['loss']:.4f}",
+        )
+    return table
 
 
 def _new_table(columns: Columns, totals: Sequence[str] = ()) -> Table:
@@ -161,3 +207,23 @@ def _format_accuracy(accuracy: Proportion) -> tuple[str, str]:
 
 def _format_percent(share: float | None) -> str:
     return _NOTHING if share is None else f"{100 * share:.1f}"
+
+
+def _format_number(value: float) -> str:
+    return f"{value:.4f}"
+
+
+# Column of `overall` to its title and form, in the order shown.
+_FIGURES: Mapping[str, tuple[str, Callable[[float], str]]] = {
+    "macro_accuracy": ("macro accuracy %", _format_percent),
+    "macro_precision": ("macro precision %", _format_percent),
+    "macro_f1": ("macro F1 %", _format_percent),
+    "weighted_precision": ("weighted precision %", _format_percent),
+    "weighted_f1": ("weighted F1 %", _format_percent),
+    "macro_auc": ("macro ROC AUC", _format_number),
+    "weighted_auc": ("weighted ROC AUC", _format_number),
+    "macro_average_precision": ("macro average precision", _format_number),
+    "loss": ("loss", _format_number),
+    "brier": ("Brier score", _format_number),
+    "ece": ("calibration error", _format_number),
+}

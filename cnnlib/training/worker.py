@@ -27,6 +27,7 @@ from cnnlib.storage import files, layout, runs
 from cnnlib.training import strategy as strategies
 from cnnlib.training.class_weights import class_weights
 from cnnlib.training.early_stopping import is_stopped
+from cnnlib.training.precision import choose_precision
 
 if TYPE_CHECKING:
     import keras
@@ -144,7 +145,7 @@ def _build_trainee(task: WorkerTask, strategy: tf.distribute.Strategy, parts: in
 
     config, shape = task.config, task.manifest.image_shape
     keras.utils.set_random_seed(config.seed)
-    keras.config.set_dtype_policy(config.loop.precision)
+    keras.config.set_dtype_policy(choose_precision(config.loop.precision, strategy))
     with strategy.scope():
         model = build_model(config.model, shape, task.manifest.num_classes)
         if not model.trainable_variables:

@@ -20,6 +20,7 @@ import pytest
 from fsspec.implementations.arrow import ArrowFSWrapper
 
 from cnnlib.reports.history import decode_history
+from cnnlib.reports.predictions import read_predictions
 from cnnlib.reports.schema import table_schema
 from cnnlib.storage import files, layout, runs
 from cnnlib.storage.uri import join_uri, split_s3
@@ -241,15 +242,13 @@ def test_a_model_that_plain_keras_saved_gets_the_count_that_plain_keras_gets(
     plain = _plain_keras("train", tiny_idx, tmp_path)
     reports = tmp_path / "reports"
     models = [tmp_path / "plain.keras", tmp_path / "plain.h5"]
-    done = on_cluster(
-        "evaluate", "--checkpoint", *models, "--data", story.data, "--reports", reports, "--predictions"
-    )
+    done = on_cluster("evaluate", "--checkpoint", *models, "--data", story.data, "--reports", reports)
     assert [row["model"] for row in done.result["reports"]] == ["plain.keras", "plain.h5"]
     for row in done.result["reports"]:
         assert row["correct"] == plain["correct"]
         assert row["loss"] == pytest.approx(plain["loss"], rel=1e-4)
-        predictions = pd.read_parquet(reports / "predictions" / row["report_id"])
-        assert sorted(predictions["id"]) == list(range(TEST_ROWS))
+        predictions = read_predictions(str(reports), row["report_id"]).to_pandas()
+        assert predictions["id"].tolist() == list(range(TEST_ROWS))
         assert (predictions["label"] == predictions["prediction"]).sum() == row["correct"]
 
 

@@ -193,9 +193,9 @@ def test_config_survives_json() -> None:
         }
     )
     assert rebuilt == train
-    assert EvaluateConfig(**json.loads(json.dumps(to_dict(EvaluateConfig(top_k=5))))) == EvaluateConfig(
-        top_k=5
-    )
+    evaluate = EvaluateConfig(top_k=5, slice_by=("source", "brightness"))
+    document = json.loads(json.dumps(to_dict(evaluate)))
+    assert EvaluateConfig(**{**document, "slice_by": tuple(document["slice_by"])}) == evaluate
 
 
 @pytest.mark.parametrize("cls", CONFIGS)

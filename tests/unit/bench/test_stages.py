@@ -57,6 +57,11 @@ def test_targets_are_those_that_were_promised() -> None:
         "Ray Data iter_tf_batches": {("at least", 10.0)},
         "tf.data": {("at least", 1.0)},
     }
+    assert targets("gpu") == {
+        "Keras 3 fit": {("at least", 1.5), ("at least", None)},
+        "PyTorch eager": {("at least", None)},
+        "tf.data": {("at least", 1.0)},
+    }
     assert targets("evaluate") == {"Keras 3 evaluate": {("at least", 3.0)}}
     assert targets("prepare") == {"a straight loop with pyarrow": {("at least", 1.0)}}
 
@@ -183,3 +188,23 @@ def test_the_job_prints_its_rows_as_a_list_keeps_them_and_fails_where_a_program_
     assert "**1.50**" in page.read_text()
     assert "failed: c failed with exit code 3" in page.read_text()
     assert [entry.row.peer for entry in read_record(str(page.with_suffix(".parquet")))] == ["b", "c"]
+
+
+def test_only_programs_of_the_gpu_stage_may_see_a_gpu() -> None:
+    for stage in STAGES:
+        for each in build_stage(stage, SETTING):
+            assert {each.ours.gpu, each.peer.gpu} == ({"0"} if stage == "gpu" else {""})
+
+
+def test_without_a_gpu_its_rows_say_so_and_with_one_they_run(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(machine, "why_no_torch", lambda: None)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert all("no NVIDIA GPU" in str(each.not_run) for each in build_stage("gpu", SETTING))
+    listing = tmp_path / "nvidia-smi"
+    listing.write_text("#!/bin/sh\necho 'GPU 0: some (UUID: 1)'\n")
+    listing.chmod(0o755)
+    rows = build_stage("gpu", SETTING)
+    assert [each.not_run for each in rows] == [None] * len(rows)
+    assert sum(each.share is not None for each in rows) == 2

@@ -18,9 +18,11 @@ from cnnlib.config import EvaluateConfig, PixelRange
 from cnnlib.data.ingest import SHARD_INDEX
 from cnnlib.data.record import Rows, rows_to_table
 from cnnlib.errors import CheckpointError, ModelError
-from cnnlib.evaluation.predictor import ENDED, STARTED, TARGET, Predictor, PredictorTask, _compile
+from cnnlib.evaluation.part import ENDED, PART, STARTED, TARGET, ScoredPart
+from cnnlib.evaluation.predictor import Predictor, PredictorTask, _compile
 from cnnlib.evaluation.target import Target, find_target
-from cnnlib.metrics.confusion import ScoreSums
+from cnnlib.metrics.rows import ScoredRows
+from cnnlib.metrics.sums import ScoreSums
 from cnnlib.training.step import build_score_call, build_train_call
 from tests.datasets import make_source
 from tests.models import build_two_inputs, build_two_outputs
@@ -61,7 +63,11 @@ def save(model: keras.Model, directory: Path, name: str = "mine.keras") -> Path:
 
 
 def build_task(
-    *targets: Target, reports: str = "", report_ids: tuple[str, ...] | None = None, **config: Any
+    *targets: Target,
+    reports: str = "",
+    report_ids: tuple[str, ...] | None = None,
+    keep_rows: bool = True,
+    **config: Any,
 ) -> PredictorTask:
     return PredictorTask(
         targets=targets,
@@ -71,12 +77,18 @@ def build_task(
         cpus=THREADS,
         reports_uri=reports,
         report_ids=report_ids,
+        keep_rows=keep_rows,
     )
+
+
+def decode(columns: dict[str, Any]) -> list[ScoredPart]:
+    """The part of every target."""
+    return [ScoredPart.decode(data) for data in columns[PART]]
 
 
 def score(path: Path, pixel_range: PixelRange | None = None, rows: Rows = ROWS, **config: Any) -> ScoreSums:
     predictor = Predictor(build_task(find_target(str(path), pixel_range), **config))
-    return ScoreSums.from_columns(predictor(as_table(rows)))
+    return decode(predictor(as_table(rows)))[0].score
 
 
 def plain_keras(path: Path, input_shape: tuple[int, ...] = SHAPE, scale: float = 1.0) -> tuple[float, int]:
@@ -159,10 +171,24 @@ def test_batch_size_changes_no_count(tmp_path: Path, batch_size: int) -> None:
 def test_parts_of_a_shard_add_up_to_the_whole(tmp_path: Path) -> None:
     predictor = Predictor(build_task(find_target(str(save(nearest_pattern(), tmp_path)), None)))
     table = as_table()
-    whole = ScoreSums.from_columns(predictor(table))
-    parts = [ScoreSums.from_columns(predictor(table.slice(first, 100))) for first in (0, 100, 200)]
-    assert sum(part.rows for part in parts) == 230
-    assert ScoreSums.merge_all(parts).confusion == whole.confusion
+    [whole] = decode(predictor(table))
+    parts = [decode(predictor(table.slice(first, 100)))[0] for first in (0, 100, 200)]
+    assert sum(part.score.rows for part in parts) == 230
+    assert ScoreSums.merge_all(part.score for part in parts).confusion == whole.score.confusion
+    # The rows come along, in one order whoever scored them.
+    rows = ScoredRows.merge_all(part.rows for part in reversed(parts) if part.rows)
+    assert rows.ids.tolist() == ROWS.ids.tolist()
+    assert rows.labels.tolist() == ROWS.labels.tolist()
+    assert whole.rows is not None
+    np.testing.assert_allclose(rows.probabilities, whole.rows.probabilities, atol=1e-6)
+
+
+def test_split_of_too_many_rows_gives_a_histogram_instead(tmp_path: Path) -> None:
+    target = find_target(str(save(nearest_pattern(), tmp_path)), None)
+    [part] = decode(Predictor(build_task(target, keep_rows=False))(as_table()))
+    assert part.rows is None
+    assert part.score.histogram is not None
+    assert part.score.histogram.positives.sum() == 230
 
 
 def test_one_pass_scores_every_model_under_its_own_index(tmp_path: Path) -> None:
@@ -174,10 +200,7 @@ def test_one_pass_scores_every_model_under_its_own_index(tmp_path: Path) -> None
     columns = Predictor(build_task(*targets))(as_table())
     assert columns[TARGET].tolist() == [0, 1, 2]
     assert (columns[STARTED] <= columns[ENDED]).all()
-    by_target = [
-        ScoreSums.from_columns({name: values[[index]] for name, values in columns.items()})
-        for index in range(3)
-    ]
+    by_target = [part.score for part in decode(columns)]
     assert [sums.rows for sums in by_target] == [230] * 3
     assert by_target[0].confusion == by_target[2].confusion
     assert by_target[1].confusion.correct == (ROWS.labels == 0).sum()
@@ -186,14 +209,19 @@ def test_one_pass_scores_every_model_under_its_own_index(tmp_path: Path) -> None
 def test_predictions_are_stored_row_by_row_and_only_when_asked_for(tmp_path: Path) -> None:
     path, reports = save(nearest_pattern(), tmp_path), tmp_path / "reports"
     target = find_target(str(path), None)
-    Predictor(build_task(target, reports=str(reports)))(as_table())
+    [unstored] = decode(Predictor(build_task(target, reports=str(reports)))(as_table()))
     assert not reports.exists()
+    assert unstored.predictions is None
     columns = Predictor(build_task(target, reports=str(reports), report_ids=("abc",)))(as_table())
     stored = pd.read_parquet(reports / "predictions" / "abc")
     assert stored["id"].tolist() == list(range(230))
     assert stored["label"].tolist() == ROWS.labels.tolist()
     correct = int((stored["label"] == stored["prediction"]).sum())
-    assert correct == ScoreSums.from_columns(columns).confusion.correct
+    [part] = decode(columns)
+    assert correct == part.score.confusion.correct
+    assert part.predictions is not None
+    assert (part.predictions.rows, part.predictions.name.split("/")[:2]) == (230, ["predictions", "abc"])
+    assert (np.stack(stored["top_classes"])[:, 0] == stored["prediction"]).all()
     assert stored["probability"].between(1 / CLASSES, 1).all()
     assert [path.name for path in (reports / "predictions" / "abc").iterdir()] == [
         f"part-{SHARD:05d}-000000000000.parquet"

@@ -96,9 +96,13 @@ def test_report_is_named_by_what_changes_its_numbers(run: str, manifest: Manifes
         target.report_id(EvaluateConfig(split="train"), "/data", manifest),
         target.report_id(EvaluateConfig(outputs="logits"), "/data", manifest),
         target.report_id(EvaluateConfig(top_k=2), "/data", manifest),
+        target.report_id(EvaluateConfig(slice_by=("source",)), "/data", manifest),
+        target.report_id(EvaluateConfig(slice_by=("size",), slice_quantiles=3), "/data", manifest),
+        target.report_id(EvaluateConfig(slice_by=("size",)), "/data", manifest),
+        target.report_id(EvaluateConfig(corruptions=True), "/data", manifest),
         target.report_id(config, "/data", other_data),
     ]
-    assert len({name, *others}) == 7
+    assert len({name, *others}) == 11
 
 
 def test_report_is_not_named_by_what_changes_only_the_speed_or_the_place(
@@ -108,7 +112,7 @@ def test_report_is_not_named_by_what_changes_only_the_speed_or_the_place(
     names = {
         target.report_id(EvaluateConfig(), "/data", manifest),
         target.report_id(EvaluateConfig(batch_size=7, actors=2, cpus_per_actor=1), "/data", manifest),
-        target.report_id(EvaluateConfig(predictions=True), "/data", manifest),
+        target.report_id(EvaluateConfig(predictions=False, slice_quantiles=9), "/data", manifest),
         target.report_id(EvaluateConfig(), "s3://elsewhere/data", manifest),
         dataclasses.replace(target, uri="/copy", run="copy", model="copy").report_id(
             EvaluateConfig(), "/data", manifest

@@ -11,10 +11,10 @@ from typing import Any
 
 import pytest
 
-from cnnlib.metrics.confusion import ConfusionCounts, ScoreSums
 from cnnlib.reports.facts import ReportSubject, installed_versions
 from cnnlib.reports.write import write_report
 from jobs import report
+from tests.scores import make_rows, make_score
 
 REPOSITORY = Path(__file__).parents[3]
 
@@ -38,16 +38,12 @@ def write(folder: Path, epoch: int) -> str:
         model="small-cnn",
         checkpoint_epoch=epoch,
     )
-    score = ScoreSums(
-        confusion=ConfusionCounts.from_labels([0] * 10 + [1] * 10, [0] * (9 - epoch) + [1] * (11 + epoch), 2),
-        loss_sum=5.0,
-        top_k=1,
-        top_k_correct=19 - epoch,
-    )
+    counts = [[9 - epoch, 1 + epoch], [0, 10]]
     written = write_report(
         str(folder),
         subject,
-        score,
+        make_score(counts, top_k=1),
+        rows=make_rows(counts),
         evaluated_at=datetime(2026, 11, 22, 6, epoch, tzinfo=UTC),
         seconds=1.0,
         versions=installed_versions(),

@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from cnnlib.metrics.confusion import ConfusionCounts, ScoreSums
-from cnnlib.reports.facts import ReportFacts, ReportSubject, Versions
+from cnnlib.reports.facts import ReportFacts, ReportSubject, StoredTable, Versions
+from tests.scores import make_rows, make_score
 
 FactsFactory = Callable[..., ReportFacts]
 
@@ -19,8 +19,15 @@ def make_facts() -> FactsFactory:
     """Builds the facts of an evaluation: 17 of 21 rows right, in three classes, the last without rows."""
 
     def make(
-        *, counts: list[list[int]] | None = None, minute: int = 0, seconds: float = 2.0, **subject: Any
+        *,
+        counts: list[list[int]] | None = None,
+        slices: dict[str, list[list[int]]] | None = None,
+        predictions: tuple[StoredTable, ...] | None = None,
+        minute: int = 0,
+        seconds: float = 2.0,
+        **subject: Any,
     ) -> ReportFacts:
+        cells = counts or [[8, 1, 2], [1, 9, 0], [0, 0, 0]]
         return ReportFacts(
             subject=ReportSubject(
                 **{
@@ -38,12 +45,10 @@ def make_facts() -> FactsFactory:
                     **subject,
                 }
             ),
-            score=ScoreSums(
-                confusion=ConfusionCounts(counts or [[8, 1, 2], [1, 9, 0], [0, 0, 0]]),
-                loss_sum=10.5,
-                top_k=2,
-                top_k_correct=20,
-            ),
+            score=make_score(cells),
+            rows=make_rows(cells),
+            slices={name: make_score(part) for name, part in (slices or {}).items()},
+            predictions=predictions,
             evaluated_at=datetime(2026, 11, 22, 6, minute, 1, 250, tzinfo=UTC),
             seconds=seconds,
             versions=Versions(
@@ -67,6 +72,12 @@ def write(tmp_path: Any) -> Callable[[ReportFacts], Any]:
             evaluated_at=facts.evaluated_at,
             seconds=facts.seconds,
             versions=facts.versions,
+            rows=facts.rows,
+            slices=facts.slices,
+            predictions=facts.predictions,
+            parameters=facts.parameters,
+            flops_per_image=facts.flops_per_image,
+            activations=facts.activations,
         )
 
     return publish

@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import json
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
 import pytest
 
 from cnnlib.errors import ReportError
 from cnnlib.metrics.per_class import proportion
 from cnnlib.reports.facts import ReportFacts
+from cnnlib.reports.parquet import parquet_bytes
 from cnnlib.reports.read import find_manifest, list_reports, read_report, read_table, resolve
 from cnnlib.reports.schema import table_schema
+from cnnlib.storage import publish
 
 
 @pytest.fixture
@@ -39,12 +43,16 @@ def test_record_says_what_the_manifest_says(tmp_path: Path, make_facts: Any, wri
     assert (record.report_id, record.subject) == (facts.report_id, facts.subject)
     assert (record.evaluated_at, record.seconds) == (facts.evaluated_at, facts.seconds)
     assert (record.rows, record.correct, record.accuracy) == (21, 17, proportion(17, 21))
-    assert (record.loss, record.top_k, record.top_k_accuracy) == (0.5, 2, 20 / 21)
+    assert (record.top_k, record.top_k_accuracy, record.version) == (2, 1.0, 2)
+    assert record.loss == facts.score.loss_sum / 21
     assert {name: table.rows for name, table in record.tables.items()} == {
         "overall": 1,
         "per_class": 3,
         "confusion": 9,
+        "calibration": 60,
+        "activations": 0,
     }
+    assert record.predictions is None
 
 
 def test_record_as_a_row_agrees_with_the_table_overall(tmp_path: Path, make_facts: Any, write: Any) -> None:
@@ -53,7 +61,7 @@ def test_record_as_a_row_agrees_with_the_table_overall(tmp_path: Path, make_fact
     [record] = list_reports(str(tmp_path))
     row = record.to_row()
     assert row == {name: stored[name] for name in row}
-    assert set(stored) - set(row) == {"images_per_s", *(name for name in stored if name.endswith("_version"))}
+    assert row.keys() >= {"report_id", "run", "split", "rows", "accuracy_low", "loss", "seconds"}
 
 
 def test_report_without_a_manifest_does_not_exist(tmp_path: Path, three: list[str]) -> None:
@@ -126,6 +134,76 @@ def test_tables_of_several_reports_are_read_as_one_in_the_order_asked_for(
 def test_report_has_its_classes_in_order(tmp_path: Path, three: list[str]) -> None:
     report = read_report(str(tmp_path), three[0])
     assert [row["class_name"] for row in report.classes] == ["Coat", "Bag", "Ankle boot"]
+
+
+def test_slices_lie_beside_the_whole_split(tmp_path: Path, make_facts: Any, write: Any) -> None:
+    facts = make_facts(slices={"source=web": [[8, 1, 0], [0, 0, 0], [0, 0, 0]]})
+    report = read_report(str(tmp_path), write(facts).report_id)
+    assert (report.overall["slice"], report.overall["rows"], len(report.classes)) == (None, 21, 3)
+    assert [(row["slice"], row["rows"]) for row in report.slices] == [("source=web", 9)]
+    assert [row["support"] for row in report.slice_classes["source=web"]] == [9, 0, 0]
+
+
+def test_report_of_version_one_is_still_read(tmp_path: Path, make_facts: Any, write: Any) -> None:
+    old, new = write_version_1(tmp_path), write(make_facts()).report_id
+    assert [record.report_id for record in list_reports(str(tmp_path))] == [new, old]
+    report = read_report(str(tmp_path), old)
+    assert (report.record.version, report.record.predictions) == (1, None)
+    assert (report.record.accuracy, report.overall["rows"]) == (proportion(3, 4), 4)
+    assert [row["accuracy"] for row in report.classes] == [1.0, 0.5]
+    assert (report.overall["macro_f1"], report.classes[0]["auc"], report.slices) == (None, None, [])
+    both = read_table(str(tmp_path), "per_class", [old, new])
+    assert both.column_names == table_schema("per_class").names
+    assert both["report_id"].to_pylist() == [old] * 2 + [new] * 3
+    with pytest.raises(ReportError, match=f"Report {old} has no table calibration: it has version 1"):
+        read_table(str(tmp_path), "calibration", [old])
+
+
+def write_version_1(folder: Path) -> str:
+    """Writes a report as version 1 of the tables had it: fewer columns, no slices, three tables."""
+    report_id = "01d0000000000001"
+    keys = {
+        "report_id": report_id, "evaluated_at": datetime(2026, 1, 1, tzinfo=UTC), "run": "old", "model": "seed-cnn",
+        "checkpoint_uri": "/c", "checkpoint_step": 1, "checkpoint_epoch": 1, "checkpoint_digest": "d",
+        "dataset_uri": "/data", "dataset_fingerprint": "f", "split": "test",
+    }  # fmt: skip
+    accuracy = proportion(3, 4)
+    summary = {
+        "rows": 4, "correct": 3, "accuracy": accuracy.share, "accuracy_low": accuracy.low,
+        "accuracy_high": accuracy.high, "loss": 0.5, "top_k": 1, "top_k_accuracy": 0.75,
+    }  # fmt: skip
+    tables: dict[str, list[dict[str, Any]]] = {
+        "overall": [{**keys, **summary, "seconds": 1.0, "images_per_s": 4.0, "python_version": "3.11"}],
+        "per_class": [
+            {
+                **keys, "class_index": index, "class_name": name, "support": 2, "correct": correct, "predicted": 2,
+                "accuracy": correct / 2, "accuracy_low": 0.1, "accuracy_high": 1.0, "precision": 1.0, "f1": 0.5,
+                "most_confused_with": None, "most_confused_count": 0,
+            }
+            for index, name, correct in ((0, "Coat", 2), (1, "Bag", 1))
+        ],
+        "confusion": [{"report_id": report_id, "true": 0, "predicted": 0, "count": 4}],
+    }  # fmt: skip
+    objects = {}
+    for name, rows in tables.items():
+        schema = pa.schema([field for field in table_schema(name) if field.name in rows[0]])
+        data = parquet_bytes(pa.Table.from_pylist(rows, schema=schema))
+        path = folder / name / f"{report_id}.parquet"
+        path.parent.mkdir(exist_ok=True)
+        path.write_bytes(data)
+        objects[name] = {
+            "name": f"{name}/{report_id}.parquet", "bytes": len(data), "sha256": publish.sha256_hex(data),
+            "rows": len(rows),
+        }  # fmt: skip
+    subject = {
+        **{key: value for key, value in keys.items() if key not in ("report_id", "evaluated_at")},
+        "evaluation": {"top_k": 1}, "class_names": ["Coat", "Bag"],
+    }  # fmt: skip
+    publish_as(
+        folder, report_id, report_version=1, subject=subject, evaluated_at="2026-01-01T00:00:00+00:00",
+        seconds=1.0, versions={}, objects=objects, **summary,
+    )  # fmt: skip
+    return report_id
 
 
 def test_table_that_was_tampered_with_is_refused(tmp_path: Path, three: list[str]) -> None:

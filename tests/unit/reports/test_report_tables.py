@@ -42,7 +42,35 @@ def test_report_shows_every_class_and_all_together(make_facts: Any, load: Any) -
         "Ankle boot        0        0         -           -    0.0   0.0  -",
         "──────────────────────────────────────────────────────────────────────────────",
         "all              21       17      81.0   60.0-92.3",
-        "accuracy 80.95%, top-2 95.24%, loss 0.5000; 21 rows in 2.0 s (10 images/s)",
+        "accuracy 80.95%, top-2 100.00%, loss 0.5364; 21 rows in 2.0 s (10 images/s)",
+        "",
+        "figure                    value     95 % range",
+        "──────────────────────────────────────────────",
+        "macro accuracy %           81.4      63.5-96.4",
+        "macro precision %          59.6      49.2-96.2",
+        "macro F1 %                 56.7      45.2-95.2",
+        "weighted precision %       89.4     73.9-100.0",
+        "weighted F1 %              84.8      68.1-97.5",
+        "macro ROC AUC            0.9818  0.9259-1.0000",
+        "weighted ROC AUC         0.9814  0.9176-1.0000",
+        "macro average precision  0.9841  0.9341-1.0000",
+        "loss                     0.5364  0.3865-0.7364",
+        "Brier score              0.2836  0.1627-0.4448",
+        "calibration error        0.3503  0.3019-0.4150",
+    ]
+
+
+def test_slices_have_a_table_of_their_own(make_facts: Any, load: Any) -> None:
+    slices = {
+        "source=web+brightness=q1": [[8, 0, 0], [1, 0, 0], [0, 0, 0]],
+        "corruption=noise/5": [[0] * 3] * 3,
+    }
+    assert draw(render_report(load(make_facts(slices=slices))))[-5:] == [
+        "",
+        "slice                     rows  correct  accuracy  95 % range  macro F1    loss",
+        "───────────────────────────────────────────────────────────────────────────────",
+        "source=web+brightness=q1     9        8      88.9   56.5-98.0      47.1  0.4531",
+        "corruption=noise/5           0        0         -           -         -       -",
     ]
 
 

@@ -2,23 +2,27 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
+import math
 import threading
 from pathlib import Path
 from typing import Any
 
 import duckdb
 import pandas as pd
+import pyarrow as pa
 import pyarrow.dataset as ds
 import pyarrow.parquet as pq
 import pytest
 
 from cnnlib.errors import StorageError
-from cnnlib.metrics.confusion import ScoreSums
 from cnnlib.metrics.per_class import proportion
+from cnnlib.metrics.sums import ScoreSums
+from cnnlib.reports.claim import unpack_claim
 from cnnlib.reports.read import find_manifest
 from cnnlib.reports.schema import table_schema
-from cnnlib.reports.write import write_predictions, write_report
+from cnnlib.reports.write import write_report
 from cnnlib.storage import files, publish
 from cnnlib.storage.layout import REPORT_TABLES
 
@@ -34,12 +38,13 @@ def all_bytes(folder: Path) -> dict[str, bytes]:
 
 def assert_consistent(folder: Path, report_id: str) -> int:
     """Checks that all tables of a report tell of the same counts; returns how many rows were right."""
-    overall, classes, cells = (read_rows(folder, table, report_id) for table in REPORT_TABLES)
+    overall, classes, cells, bins = (read_rows(folder, table, report_id) for table in REPORT_TABLES[:4])
     correct = sum(cell["count"] for cell in cells if cell["true"] == cell["predicted"])
     assert overall[0]["correct"] == correct == sum(row["correct"] for row in classes)
     assert (
         overall[0]["rows"] == sum(cell["count"] for cell in cells) == sum(row["support"] for row in classes)
     )
+    assert sum(row["hits"] for row in bins if row["class_index"] is None) == correct
     assert {row["evaluated_at"] for row in classes} == {overall[0]["evaluated_at"]}
     manifest = json.loads((folder / "manifests" / f"{report_id}.json").read_bytes())
     assert manifest["correct"] == correct
@@ -49,16 +54,19 @@ def assert_consistent(folder: Path, report_id: str) -> int:
     return correct
 
 
-def test_report_is_four_objects_named_after_its_id(tmp_path: Path, make_facts: Any, write: Any) -> None:
+def test_report_is_seven_objects_named_after_its_id(tmp_path: Path, make_facts: Any, write: Any) -> None:
     written = write(make_facts())
     assert written.created
     assert sorted(all_bytes(tmp_path)) == [
+        f"activations/{written.report_id}.parquet",
+        f"calibration/{written.report_id}.parquet",
+        f"claims/{written.report_id}.zip",
         f"confusion/{written.report_id}.parquet",
         f"manifests/{written.report_id}.json",
         f"overall/{written.report_id}.parquet",
         f"per_class/{written.report_id}.parquet",
     ]
-    assert sorted(written.uris) == ["confusion", "manifest", "overall", "per_class"]
+    assert sorted(written.uris) == sorted([*REPORT_TABLES, "manifest"])
     assert all(Path(uri).is_file() for uri in written.uris.values())
 
 
@@ -66,7 +74,9 @@ def test_overall_states_exactly_what_was_counted(tmp_path: Path, make_facts: Any
     facts = make_facts()
     [row] = read_rows(tmp_path, "overall", write(facts).report_id)
     accuracy = proportion(17, 21)
-    assert row == {
+    figures = {name for name in row if name.endswith(("_low", "_high", "_error"))}
+    figures |= {name for name in row if name.startswith(("macro_", "weighted_"))} | {"brier", "ece"}
+    assert {name: value for name, value in row.items() if name not in figures} == {
         "report_id": facts.report_id,
         "evaluated_at": facts.evaluated_at,
         "run": "demo",
@@ -78,14 +88,15 @@ def test_overall_states_exactly_what_was_counted(tmp_path: Path, make_facts: Any
         "dataset_uri": "/data/fashion-mnist",
         "dataset_fingerprint": "da7a",
         "split": "test",
+        "slice": None,
         "rows": 21,
         "correct": 17,
         "accuracy": 17 / 21,
-        "accuracy_low": accuracy.low,
-        "accuracy_high": accuracy.high,
-        "loss": 0.5,
+        "loss": pytest.approx((17 * math.log(7 / 5) + 4 * math.log(8 / 2)) / 21, rel=1e-7),
         "top_k": 2,
-        "top_k_accuracy": 20 / 21,
+        "top_k_accuracy": 1.0,
+        "parameters": None,
+        "flops_per_image": None,
         "seconds": 2.0,
         "images_per_s": 10.5,
         "python_version": "3.11.7",
@@ -95,6 +106,67 @@ def test_overall_states_exactly_what_was_counted(tmp_path: Path, make_facts: Any
         "keras_version": "3.15.1",
         "numpy_version": None,
     }
+    assert (row["accuracy_low"], row["accuracy_high"]) == (accuracy.low, accuracy.high)
+    assert row["macro_accuracy"] == pytest.approx((8 / 11 + 9 / 10) / 2)
+    assert row["macro_f1"] == pytest.approx((16 / 20 + 18 / 20 + 0) / 3)
+    for name in ("macro_f1", "weighted_auc", "loss", "brier", "ece"):
+        assert row[f"{name}_low"] <= row[name] <= row[f"{name}_high"]
+    assert (row["macro_auc_error"], row["macro_average_precision_error"]) == (0.0, 0.0)
+
+
+def test_parameters_and_flops_are_stored_where_they_are_known(
+    tmp_path: Path, make_facts: Any, write: Any
+) -> None:
+    facts = dataclasses.replace(make_facts(), parameters=1234, flops_per_image=10**12)
+    [row] = read_rows(tmp_path, "overall", write(facts).report_id)
+    assert (row["parameters"], row["flops_per_image"]) == (1234, 10**12)
+
+
+def test_every_slice_has_its_rows_below_those_of_the_whole_split(
+    tmp_path: Path, make_facts: Any, write: Any
+) -> None:
+    slices = {"source=web": [[8, 0, 0], [0, 0, 0], [0, 0, 0]], "empty": [[0] * 3] * 3}
+    report_id = write(make_facts(slices=slices)).report_id
+    whole, web, empty = read_rows(tmp_path, "overall", report_id)
+    assert [row["slice"] for row in (whole, web, empty)] == [None, "source=web", "empty"]
+    assert [row["rows"] for row in (whole, web, empty)] == [21, 8, 0]
+    assert (web["accuracy"], web["accuracy_high"], web["macro_f1"]) == (1.0, 1.0, 1.0)
+    # A slice has no ranking, no drawn interval and no speed of its own.
+    for name in ("macro_auc", "macro_average_precision_error", "macro_f1_low", "loss_high", "images_per_s"):
+        assert web[name] is None
+    assert (empty["accuracy"], empty["loss"]) == (None, None)
+    classes = read_rows(tmp_path, "per_class", report_id)
+    assert [row["slice"] for row in classes] == [None] * 3 + ["source=web"] * 3 + ["empty"] * 3
+    assert [row["support"] for row in classes] == [11, 10, 0, 8, 0, 0, 0, 0, 0]
+    assert (classes[3]["auc"], classes[3]["f1"], classes[3]["f1_low"]) == (None, 1.0, None)
+
+
+def test_calibration_has_the_bins_of_the_predicted_class_first(
+    tmp_path: Path, make_facts: Any, write: Any
+) -> None:
+    bins = read_rows(tmp_path, "calibration", write(make_facts()).report_id)
+    assert [row["class_index"] for row in bins] == [index for index in (None, 0, 1, 2) for _ in range(15)]
+    assert [row["bin"] for row in bins[:15]] == list(range(15))
+    assert (bins[0]["bin_low"], bins[14]["bin_high"]) == (0.0, 1.0)
+    # 17 rows right at 5/7, in bin 10; 4 rows wrong at 5/8, in bin 9.
+    filled = {row["bin"]: row for row in bins[:15] if row["rows"]}
+    assert [(b, row["rows"], row["hits"]) for b, row in filled.items()] == [(9, 4, 0), (10, 17, 17)]
+    assert filled[9]["confidence"] == pytest.approx(5 / 8)
+    assert (filled[9]["accuracy"], filled[9]["accuracy_low"]) == (0.0, 0.0)
+    assert (bins[0]["confidence"], bins[0]["accuracy"], bins[0]["accuracy_high"]) == (None, None, None)
+
+
+def test_activations_that_are_given_are_stored_under_the_reports_id(
+    tmp_path: Path, make_facts: Any, write: Any
+) -> None:
+    columns = {
+        "layer_index": [0], "layer": ["conv"], "kind": ["kernel"], "map": [0], "height": [1], "width": [2],
+        "channels": [1], "values": [[0.5, 0.25]], "example_id": [7], "total": [32],
+    }  # fmt: skip
+    facts = dataclasses.replace(make_facts(), activations=pa.table(columns))
+    report_id = write(facts).report_id
+    [row] = read_rows(tmp_path, "activations", report_id)
+    assert (row["report_id"], row["layer"], row["values"]) == (report_id, "conv", [0.5, 0.25])
 
 
 def test_per_class_states_exactly_what_was_counted(tmp_path: Path, make_facts: Any, write: Any) -> None:
@@ -110,8 +182,8 @@ def test_class_without_rows_has_support_zero_and_null_accuracy(
 ) -> None:
     boot = read_rows(tmp_path, "per_class", write(make_facts()).report_id)[2]
     assert (boot["support"], boot["correct"], boot["predicted"]) == (0, 0, 2)
-    nulls = ("accuracy", "accuracy_low", "accuracy_high", "most_confused_with")
-    assert [boot[name] for name in nulls] == [None] * 4
+    nulls = ("accuracy", "accuracy_low", "accuracy_high", "auc", "auc_error", "loss", "most_confused_with")
+    assert [boot[name] for name in nulls] == [None] * 7
 
 
 def test_confusion_has_a_row_for_every_pair(tmp_path: Path, make_facts: Any, write: Any) -> None:
@@ -131,8 +203,17 @@ def test_split_without_rows_gives_a_report_of_nulls(tmp_path: Path, make_facts: 
         versions=facts.versions,
     )
     [row] = read_rows(tmp_path, "overall", written.report_id)
-    names = ("accuracy", "accuracy_low", "loss", "top_k_accuracy", "images_per_s")
-    assert [row[name] for name in names] == [None] * 5
+    names = (
+        "accuracy",
+        "accuracy_low",
+        "loss",
+        "top_k_accuracy",
+        "images_per_s",
+        "macro_f1",
+        "ece",
+        "brier_low",
+    )
+    assert [row[name] for name in names] == [None] * 8
 
 
 def test_foreign_model_has_no_run_step_or_epoch(tmp_path: Path, make_facts: Any, write: Any) -> None:
@@ -147,7 +228,7 @@ def test_stored_table_has_the_schema_and_its_version(
 ) -> None:
     stored = pq.read_schema(tmp_path / table / f"{write(make_facts()).report_id}.parquet")
     assert stored.equals(table_schema(table))
-    assert stored.metadata[b"cnnlib.report_version"] == b"1"
+    assert stored.metadata[b"cnnlib.report_version"] == b"2"
 
 
 def test_same_facts_give_the_same_bytes(tmp_path: Path, make_facts: Any) -> None:
@@ -160,9 +241,10 @@ def test_same_facts_give_the_same_bytes(tmp_path: Path, make_facts: Any) -> None
             evaluated_at=facts.evaluated_at,
             seconds=facts.seconds,
             versions=facts.versions,
+            rows=facts.rows,
         )
     assert all_bytes(tmp_path / "a") == all_bytes(tmp_path / "b")
-    assert len(all_bytes(tmp_path / "a")) == 4
+    assert len(all_bytes(tmp_path / "a")) == 7
 
 
 def test_second_evaluation_changes_nothing(tmp_path: Path, make_facts: Any, write: Any) -> None:
@@ -192,10 +274,20 @@ def test_racing_writers_of_different_counts_leave_one_consistent_report(
     assert sorted(written.created for written in outcomes) == [False] * (writers - 1) + [True]
     correct = assert_consistent(tmp_path, outcomes[0].report_id)
     assert correct in range(10, 18)
-    assert len(all_bytes(tmp_path)) == 4
+    assert len(all_bytes(tmp_path)) == 7
 
 
-@pytest.mark.parametrize("survivors", [0, 1, 2, 3])
+def test_every_object_is_the_one_in_the_claim(tmp_path: Path, make_facts: Any, write: Any) -> None:
+    report_id = write(make_facts()).report_id
+    stored = all_bytes(tmp_path)
+    claim = unpack_claim(stored.pop(f"claims/{report_id}.zip"))
+    assert stored == {
+        **{f"{table}/{report_id}.parquet": claim[table] for table in REPORT_TABLES},
+        f"manifests/{report_id}.json": claim["manifest"],
+    }
+
+
+@pytest.mark.parametrize("survivors", range(7))
 def test_writer_that_dies_leaves_no_report_and_the_next_one_completes_it(
     tmp_path: Path, make_facts: Any, write: Any, monkeypatch: pytest.MonkeyPatch, survivors: int
 ) -> None:
@@ -257,7 +349,7 @@ def test_pandas_duckdb_and_pyarrow_read_the_folder_as_one_table(
 ) -> None:
     write(make_facts())
     write(make_facts(checkpoint_digest="beef", run=None, checkpoint_step=None, checkpoint_epoch=None))
-    for table, num_rows in (("overall", 2), ("per_class", 6), ("confusion", 18)):
+    for table, num_rows in (("overall", 2), ("per_class", 6), ("confusion", 18), ("calibration", 120)):
         folder = tmp_path / table
         in_pandas = pd.read_parquet(folder)
         in_arrow = ds.dataset(folder).to_table()
@@ -268,16 +360,3 @@ def test_pandas_duckdb_and_pyarrow_read_the_folder_as_one_table(
     query = f"SELECT class_name, sum(correct) FROM '{tmp_path}/per_class/*.parquet' GROUP BY 1 ORDER BY 1"
     assert duckdb.sql(query).fetchall() == [("Ankle boot", 0), ("Bag", 18), ("Coat", 16)]
     assert str(pd.read_parquet(tmp_path / "per_class")["evaluated_at"].dtype) == "datetime64[us, UTC]"
-
-
-def test_predictions_are_named_after_their_first_row(tmp_path: Path) -> None:
-    columns = {"labels": [1, 0], "predictions": [1, 2], "probabilities": [0.5, 0.25]}
-    first = write_predictions(str(tmp_path), "abc", shard_index=1, ids=[500, 501], **columns)
-    assert write_predictions(str(tmp_path), "abc", shard_index=1, ids=[500, 501], **columns) == first
-    assert first == str(tmp_path / "predictions" / "abc" / "part-00001-000000000500.parquet")
-    stored = pq.read_table(tmp_path / "predictions" / "abc")
-    assert stored.schema.equals(table_schema("predictions"))
-    assert stored.to_pylist() == [
-        {"id": 500, "label": 1, "prediction": 1, "probability": 0.5},
-        {"id": 501, "label": 0, "prediction": 2, "probability": 0.25},
-    ]

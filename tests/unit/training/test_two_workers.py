@@ -60,3 +60,8 @@ def test_workers_draw_different_random_numbers(strategy: Any, both: list[dict[st
     first, second = (np.array(worker["draws"]) for worker in both)
     assert not np.isclose(first, second).any()
     np.testing.assert_array_equal(first, draws_of(strategy))  # replica 0 draws what a worker alone draws
+
+
+def test_workers_compute_in_bfloat16_only_if_all_of_them_can(both: list[dict[str, Any]]) -> None:
+    for worker in both:
+        assert worker["precisions"] == ["mixed_bfloat16", "float32", "float32"]

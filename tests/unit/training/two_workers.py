@@ -10,6 +10,7 @@ import json
 import os
 import sys
 from typing import Any
+from unittest import mock
 
 import numpy as np
 
@@ -125,6 +126,14 @@ def draws_of(
     return [layer.drawn.numpy().tolist() for layer in layers[2:]]
 
 
+def precision_of(strategy: Any, *, able: bool) -> str:
+    """The precision that `auto` comes to on workers that compute in bfloat16 or do not, as this one is `able`."""
+    from cnnlib.training import precision
+
+    with mock.patch.object(precision, "computes_bfloat16", return_value=able):
+        return precision.choose_precision("auto", strategy)
+
+
 def main(rank: int, ports: list[str]) -> dict[str, Any]:
     """One worker's life."""
     from cnnlib.training import strategy as strategies
@@ -134,6 +143,7 @@ def main(rank: int, ports: list[str]) -> dict[str, Any]:
     strategy = strategies.build_strategy()
     return {
         "draws": draws_of(strategy, rank, len(ports)),
+        "precisions": [precision_of(strategy, able=able) for able in (True, rank == 0, False)],
         **{name: weights_of(strategy, config, rank, len(ports)) for name, config in CASES.items()},
     }
 

@@ -1,0 +1,97 @@
+"""The stage `gpu`: steps and ingest on the first GPU of this machine, or rows that say that it has none."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import sys
+
+from cnnlib.bench import machine
+from cnnlib.bench.harness import Comparison, Share
+from cnnlib.bench.programs import Program, reported
+
+_FIRST_GPU = "0"
+_DEFAULT_BATCH = 32  # of Keras's fit
+_BIG_BATCH = 1024
+_STEPS = 600
+_MAX_DATA_WAIT = 0.02
+
+
+def why_no_gpu() -> str | None:
+    """Why nothing can be measured on a GPU here; None if it can."""
+    if shutil.which("nvidia-smi") is None:
+        return "this machine has no NVIDIA GPU (no nvidia-smi)"
+    found = subprocess.run(["nvidia-smi", "-L"], capture_output=True, text=True, check=False)
+    return None if found.stdout.startswith("GPU") else f"nvidia-smi finds no GPU: {found.stdout.strip()}"
+
+
+def build_gpu(threads: int, rows: int | None) -> list[Comparison]:
+    """The comparisons: mixed bfloat16 and XLA, which is what `--loop.precision auto` picks on a GPU, against each peer.
+
+    Args:
+        rows: images of the ingest, and of an epoch of steps; None: 60,000, and 600 steps.
+    """
+    missing = why_no_gpu()
+    comparisons = []
+    for batch_size in (_DEFAULT_BATCH, _BIG_BATCH):
+        steps = max(50, rows // batch_size) if rows else _STEPS
+        case = f"batch {batch_size}, ours mixed_bfloat16 and XLA"
+        ours = _program("ours", "cnnlib.bench.our_step", batch_size, steps, threads, "mixed_bfloat16")
+        share = Share(
+            case=f"{case}: waiting for data",
+            of="the time of the epoch",
+            figure=reported("data_wait"),
+            target=_MAX_DATA_WAIT,
+        )
+        for jit in (0, 1):
+            peer = _program(
+                f"Keras 3 fit, float32, XLA {'on' if jit else 'off'}",
+                *("cnnlib.bench.peers.keras_fit", batch_size, steps, threads, jit),
+            )
+            target = 1.5 if batch_size == _DEFAULT_BATCH else None
+            comparisons.append(_compare(case, ours, peer, target, missing, None if jit else share))
+        for bf16 in (0, 1):
+            peer = _program(
+                f"PyTorch eager, {'bfloat16 autocast' if bf16 else 'float32'}",
+                *("cnnlib.bench.peers.torch_eager", batch_size, steps, threads, bf16),
+                python=str(machine.PEERS_PYTHON),
+            )
+            comparisons.append(_compare(case, ours, peer, None, missing or machine.why_no_torch()))
+    ingest_rows = rows or 60_000
+    ingest = _program("ours", "cnnlib.bench.our_ingest", f"{{dataset:{ingest_rows}}}", _BIG_BATCH, threads)
+    tfrecord = _program(
+        "tf.data, TFRecord",
+        *("cnnlib.bench.peers.tfrecord_iterate", f"{{tfrecord:{ingest_rows}}}", _BIG_BATCH, threads),
+    )
+    case = f"batch {_BIG_BATCH}, second pass over {ingest_rows} images, ours into the GPU's memory"
+    return [*comparisons, _compare(case, ingest, tfrecord, 1.0, missing)]
+
+
+def _program(name: str, module: str, *arguments: object, python: str = sys.executable) -> Program:
+    return Program(
+        name=name,
+        arguments=("-m", module, *map(str, arguments)),
+        figure=reported("images_per_s"),
+        python=python,
+        gpu=_FIRST_GPU,
+    )
+
+
+def _compare(
+    case: str,
+    ours: Program,
+    peer: Program,
+    target: float | None,
+    not_run: str | None,
+    share: Share | None = None,
+) -> Comparison:
+    return Comparison(
+        stage="gpu",
+        case=case,
+        ours=ours,
+        peer=peer,
+        unit="images/s",
+        target=target,
+        not_run=not_run,
+        share=share,
+    )

@@ -1,0 +1,80 @@
+"""What a predictor tells the driver of the rows it scored, and the driver's pile of it, whose size has a bound."""
+
+from __future__ import annotations
+
+import pickle
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from cnnlib.metrics.rows import ScoredRows
+from cnnlib.metrics.sums import ScoreSums
+from cnnlib.reports.facts import StoredTable
+
+TARGET, PART, STARTED, ENDED = "target", "part", "started", "ended"
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class ScoredPart:
+    """The score of some rows, and where their predictions lie.
+
+    Attributes:
+        rows: the rows themselves; None where the split has too many to keep.
+        predictions: the object that holds their predictions; None: they are not stored.
+    """
+
+    score: ScoreSums
+    rows: ScoredRows | None
+    predictions: StoredTable | None
+
+    def encode(self) -> bytes:
+        """The part as bytes, to travel through Ray Data as one value."""
+        return pickle.dumps(self, pickle.HIGHEST_PROTOCOL)
+
+    @classmethod
+    def decode(cls, data: bytes) -> ScoredPart:
+        """The part out of what `encode` gave, in a predictor of this very job."""
+        part = pickle.loads(data)
+        if not isinstance(part, cls):
+            raise TypeError(f"Expected a {cls.__name__}. Received {type(part).__name__}.")
+        return part
+
+
+@dataclass(kw_only=True)
+class Collected:
+    """All parts of one target, merged as they come. Sums stay of one size; rows are kept only where they are few.
+
+    Attributes:
+        started, ended: the first beginning and the last end of scoring, in seconds since 1970; None without a part.
+    """
+
+    score: ScoreSums | None = None
+    started: float | None = None
+    ended: float | None = None
+    _rows: list[ScoredRows] = field(default_factory=list)
+    _predictions: list[StoredTable] = field(default_factory=list)
+
+    def add(self, row: Mapping[str, Any]) -> None:
+        """Takes one row of what `Predictor.__call__` returns."""
+        part = ScoredPart.decode(row[PART])
+        self.score = part.score if self.score is None else self.score.merge(part.score)
+        started, ended = float(row[STARTED]), float(row[ENDED])
+        self.started = started if self.started is None else min(self.started, started)
+        self.ended = ended if self.ended is None else max(self.ended, ended)
+        if part.rows is not None:
+            self._rows.append(part.rows)
+        if part.predictions is not None:
+            self._predictions.append(part.predictions)
+
+    @property
+    def seconds(self) -> float:
+        """Wall time from the first beginning to the last end; 0 without a part."""
+        return 0.0 if self.started is None or self.ended is None else self.ended - self.started
+
+    def rows(self) -> ScoredRows | None:
+        """All rows that were kept, sorted by id; None where none was."""
+        return ScoredRows.merge_all(self._rows) if self._rows else None
+
+    def predictions(self) -> tuple[StoredTable, ...]:
+        """The objects that hold the predictions, in the order of their names, which is that of the shards."""
+        return tuple(sorted(self._predictions, key=lambda stored: stored.name))

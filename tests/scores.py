@@ -1,0 +1,32 @@
+"""Scored rows made up from confusion counts: for tests of everything that comes after scoring."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from cnnlib.metrics.rows import ScoredRows
+from cnnlib.metrics.sums import ScoreSums
+
+
+def make_rows(counts: Sequence[Sequence[int]]) -> ScoredRows:
+    """As many rows of every true and predicted class as the counts say, in their order, with ids from 0.
+
+    Of the weights of a row's classes the predicted one has 5, the true one, if it is another, 2, and the rest 1.
+    """
+    cells = np.asarray(counts)
+    num_classes = len(cells)
+    true, predicted = (np.repeat(index.ravel(), cells.ravel()) for index in np.indices(cells.shape))
+    weights = np.ones((len(true), num_classes))
+    weights[np.arange(len(true)), true] = 2
+    weights[np.arange(len(true)), predicted] = 5
+    return ScoredRows.from_probabilities(
+        np.arange(len(true)), true, weights / weights.sum(axis=1, keepdims=True)
+    )
+
+
+def make_score(counts: Sequence[Sequence[int]], *, top_k: int = 2) -> ScoreSums:
+    """The score of `make_rows`."""
+    rows = make_rows(counts)
+    return ScoreSums.from_probabilities(rows.labels, rows.probabilities, top_k=top_k)

@@ -1,0 +1,53 @@
+"""Watching what the processes of a job take."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import threading
+import time
+
+import pytest
+
+from cnnlib.bench import our_job_memory
+
+PARENT = """
+import subprocess, sys
+child = "held = bytearray(100 * 2**20); print('held', flush=True); input()"
+subprocess.run([sys.executable, "-c", child])
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="it asks /proc")
+def test_the_peak_of_a_process_and_of_its_children_is_noted(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(our_job_memory, "_INTERVAL_S", 0.01)
+    peaks: dict[int, tuple[str, int]] = {}
+    ended = threading.Event()
+    job = subprocess.Popen(
+        [sys.executable, "-c", PARENT], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    )
+    watch = threading.Thread(target=our_job_memory._watch, args=(job.pid, peaks, ended))
+    watch.start()
+    assert job.stdout is not None
+    assert job.stdout.readline() == "held\n"
+    time.sleep(0.2)
+    job.communicate("\n")
+    ended.set()
+    watch.join()
+    driver = peaks.pop(job.pid)
+    assert driver[0] == "driver"
+    assert driver[1] < 80 * 1024
+    (child,) = peaks.values()
+    assert child[1] > 100 * 1024
+
+
+@pytest.mark.parametrize(
+    ("words", "name"),
+    [
+        (["ray::RayTrainWorker.execute", ""], "ray::RayTrainWorker"),
+        (["/opt/bin/python", "-u", "/opt/ray/dashboard/agent.py", "--port"], "agent.py"),
+        (["/opt/ray/raylet/raylet", "--store"], "raylet"),
+    ],
+)
+def test_a_process_is_named_after_what_it_does(words: list[str], name: str) -> None:
+    assert our_job_memory._name(words) == name

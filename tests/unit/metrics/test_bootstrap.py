@@ -1,0 +1,91 @@
+"""Drawing rows again: the same draws every time, and intervals that hold the truth as often as they say."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from cnnlib.metrics.bootstrap import RESAMPLES, middle, resample_bins, resample_confusion, resample_rows
+from cnnlib.metrics.confusion import ConfusionCounts
+from cnnlib.metrics.figures import measure_slice
+from cnnlib.metrics.rows import ScoredRows
+from cnnlib.metrics.sums import ScoreSums
+from cnnlib.metrics.values import Values, confusion_values
+
+
+def draw_rows(rng: np.random.Generator, num_rows: int) -> ScoredRows:
+    """Rows whose probabilities are right: a class occurs as often as its probability says."""
+    shares = rng.dirichlet(np.ones(3) / 2, num_rows).astype(np.float32)
+    labels = (rng.random(num_rows)[:, np.newaxis] > np.cumsum(shares, axis=1)[:, :-1]).sum(axis=1)
+    return ScoredRows.from_probabilities(np.arange(num_rows), labels, shares)
+
+
+def score(rows: ScoredRows) -> ScoreSums:
+    return ScoreSums.from_probabilities(rows.labels, rows.probabilities, top_k=1)
+
+
+def test_draws_of_the_confusion_are_those_of_its_rows() -> None:
+    """Their mean and deviation against rows that are really drawn again, one by one."""
+    counts = ConfusionCounts([[40, 10, 0], [5, 30, 5], [0, 0, 10]])
+    drawn = resample_confusion(counts)
+    rng, cells = np.random.default_rng(5), np.repeat(np.arange(9), counts.counts.ravel())
+    samples = []
+    for _ in range(2000):
+        again = np.bincount(rng.choice(cells, len(cells)), minlength=9).reshape(3, 3)
+        samples.append(
+            confusion_values(np.diag(again), again.sum(axis=1), again.sum(axis=0)).overall["macro_f1"]
+        )
+    assert drawn.overall["macro_f1"].shape == (RESAMPLES,)
+    assert drawn.per_class["f1"].shape == (RESAMPLES, 3)
+    assert drawn.overall["macro_f1"].mean() == pytest.approx(np.mean(samples), abs=0.005)
+    assert drawn.overall["macro_f1"].std() == pytest.approx(np.std(samples), rel=0.1)
+
+
+def test_same_rows_give_the_same_draws() -> None:
+    rows = draw_rows(np.random.default_rng(0), 50)
+    once, again = resample_rows(rows), resample_rows(rows)
+    for name, values in once.overall.items():
+        np.testing.assert_array_equal(values, again.overall[name])
+
+
+def test_drawing_every_row_once_is_the_figure_itself(monkeypatch: pytest.MonkeyPatch) -> None:
+    rows = draw_rows(np.random.default_rng(0), 60)
+    monkeypatch.setattr(
+        "cnnlib.metrics.bootstrap._draw",
+        lambda generator, size, num_rows: np.ones((size, num_rows), np.int32),
+    )
+    drawn, known = resample_rows(rows), measure_slice(score(rows)).values
+    for name in ("loss", "brier", "ece"):
+        np.testing.assert_allclose(drawn.overall[name], known.overall[name], atol=1e-9)
+        np.testing.assert_allclose(drawn.per_class[name][0], known.per_class[name], atol=1e-9)
+
+
+def test_intervals_hold_the_truth_about_as_often_as_they_say() -> None:
+    """Of 100 sets of rows 95 are expected; fewer than 88 have a chance of 1 in 300."""
+    rng = np.random.default_rng(3)
+    truth = measure_slice(score(draw_rows(rng, 200_000))).values.overall
+    held = dict.fromkeys(("loss", "brier", "macro_f1"), 0)
+    for _ in range(100):
+        rows = draw_rows(rng, 150)
+        low, high = middle(resample_rows(rows) | resample_confusion(score(rows).confusion))
+        for name in held:
+            held[name] += int(low.overall[name] <= truth[name] <= high.overall[name])
+    assert all(88 <= times <= 100 for times in held.values()), held
+
+
+def test_hits_are_drawn_again_within_their_bins() -> None:
+    rows = draw_rows(np.random.default_rng(0), 2000)
+    by_rows, by_bins = (
+        resample_rows(rows).overall["ece"],
+        resample_bins(score(rows).calibration).overall["ece"],
+    )
+    assert by_bins.mean() == pytest.approx(by_rows.mean(), rel=0.1)
+    assert by_bins.std() == pytest.approx(by_rows.std(), rel=0.25)
+
+
+def test_middle_leaves_out_a_fortieth_at_either_end_and_what_is_not_defined() -> None:
+    samples = np.concatenate([np.arange(41.0), [np.nan] * 9])
+    low, high = middle(Values({"f1": np.random.default_rng(0).permutation(samples)}, {}))
+    assert (low.overall["f1"], high.overall["f1"]) == (1.0, 39.0)
+    low, _ = middle(Values({"f1": np.full(5, np.nan)}, {}))
+    assert np.isnan(low.overall["f1"])

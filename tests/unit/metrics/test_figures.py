@@ -1,0 +1,220 @@
+"""Every figure of a report is scikit-learn's, to 1e-9, or that of a straightforward computation."""
+
+from __future__ import annotations
+
+import math
+import warnings
+from collections.abc import Iterator
+
+import numpy as np
+import pytest
+from hypothesis import given
+from sklearn import metrics as sk
+
+from cnnlib.metrics import values as formulas
+from cnnlib.metrics.figures import Figures, measure, measure_slice
+from cnnlib.metrics.rows import ScoredRows
+from cnnlib.metrics.sums import ScoreSums
+from tests.unit.metrics.strategies import scored_rows
+
+TOLERANCE = 1e-9
+
+
+@pytest.fixture(autouse=True)
+def _quiet() -> Iterator[None]:
+    """scikit-learn warns of classes without rows, which are what some cases are about."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        yield
+
+
+def values_of(rows: ScoredRows, top_k: int = 2) -> formulas.Values:
+    """The figures without their intervals, which would draw the rows a thousand times."""
+    score = ScoreSums.from_probabilities(rows.labels, rows.probabilities, top_k=top_k)
+    return measure_slice(score).values
+
+
+def close(actual: object, expected: object) -> bool:
+    return bool(np.allclose(np.asarray(actual), expected, rtol=0, atol=TOLERANCE, equal_nan=True))
+
+
+@given(scored_rows())
+def test_precision_recall_and_f1_are_those_of_scikit_learn(rows: ScoredRows) -> None:
+    predicted, num_classes = rows.probabilities.argmax(axis=1), rows.probabilities.shape[1]
+    figures = values_of(rows)
+    precision, recall, f1, support = sk.precision_recall_fscore_support(
+        rows.labels, predicted, labels=range(num_classes), zero_division=np.nan
+    )
+    has_any = (support > 0) | np.isin(np.arange(num_classes), predicted)
+    assert close(figures.per_class["accuracy"], recall)
+    assert close(figures.per_class["precision"], precision)
+    assert close(figures.per_class["f1"][has_any], np.nan_to_num(f1[has_any]))
+    assert np.isnan(figures.per_class["f1"][~has_any]).all()
+    for average in ("macro", "weighted"):
+        precision, _, f1, _ = sk.precision_recall_fscore_support(
+            rows.labels, predicted, average=average, zero_division=0
+        )
+        assert close(figures.overall[f"{average}_precision"], precision)
+        assert close(figures.overall[f"{average}_f1"], f1)
+    assert close(figures.overall["accuracy"], sk.accuracy_score(rows.labels, predicted))
+    assert close(figures.overall["macro_accuracy"], sk.balanced_accuracy_score(rows.labels, predicted))
+
+
+@given(scored_rows(min_classes=3))
+def test_top_k_accuracy_is_that_of_scikit_learn_where_nothing_ties(rows: ScoredRows) -> None:
+    num_classes = rows.probabilities.shape[1]
+    # scikit-learn breaks ties the other way round: a little more for lower indexes breaks them first.
+    apart = rows.probabilities.astype(np.float64) + np.arange(num_classes, 0, -1) * 1e-12
+    expected = sk.top_k_accuracy_score(rows.labels, apart, k=2, labels=range(num_classes))
+    assert close(values_of(rows, top_k=2).overall["top_k_accuracy"], expected)
+
+
+@given(scored_rows())
+def test_loss_is_that_of_scikit_learn_with_our_floor(rows: ScoredRows) -> None:
+    clipped = np.maximum(rows.probabilities.astype(np.float64), 1e-7)
+    num_classes = clipped.shape[1]
+    figures = values_of(rows)
+    assert close(figures.overall["loss"], sk.log_loss(rows.labels, clipped, labels=range(num_classes)))
+    for index in range(num_classes):
+        own = rows.labels == index
+        expected = (
+            sk.log_loss(rows.labels[own], clipped[own], labels=range(num_classes)) if own.any() else math.nan
+        )
+        assert close(figures.per_class["loss"][index], expected)
+
+
+@given(scored_rows())
+def test_brier_score_is_that_of_scikit_learn(rows: ScoredRows) -> None:
+    shares, figures = np.minimum(rows.probabilities, 1).astype(np.float64), values_of(rows)
+    truth = rows.labels[:, np.newaxis] == np.arange(shares.shape[1])
+    for index in range(shares.shape[1]):
+        expected = sk.brier_score_loss(truth[:, index], shares[:, index], labels=[False, True])
+        assert close(figures.per_class["brier"][index], expected)
+    assert close(figures.overall["brier"], ((shares - truth) ** 2).sum(axis=1).mean())
+
+
+@given(scored_rows())
+def test_calibration_error_is_that_of_a_loop_over_the_rows(rows: ScoredRows) -> None:
+    def error(shares: np.ndarray, hits: np.ndarray) -> float:
+        bins: dict[int, list[tuple[float, bool]]] = {}
+        for share, hit in zip(shares.tolist(), hits.tolist(), strict=True):
+            bins.setdefault(max(0, math.ceil(share * 15) - 1), []).append((share, hit))
+        return sum(
+            abs(sum(hit for _, hit in pairs) / len(pairs) - sum(share for share, _ in pairs) / len(pairs))
+            * len(pairs)
+            / len(shares)
+            for pairs in bins.values()
+        )
+
+    shares, figures = rows.probabilities, values_of(rows)
+    for index in range(shares.shape[1]):
+        assert close(figures.per_class["ece"][index], error(shares[:, index], rows.labels == index))
+    predicted = shares.argmax(axis=1)
+    assert close(figures.overall["ece"], error(shares.max(axis=1), predicted == rows.labels))
+
+
+def measured(rows: ScoredRows, *, histogram: bool = False) -> Figures:
+    score = ScoreSums.from_probabilities(rows.labels, rows.probabilities, top_k=1, histogram=histogram)
+    return measure(score, None if histogram else rows)
+
+
+def example_rows(num_rows: int = 400, num_classes: int = 4, seed: int = 0) -> ScoredRows:
+    """Rows of a model that is right about two of three, with no row of the last class."""
+    rng = np.random.default_rng(seed)
+    labels = rng.integers(0, num_classes - 1, num_rows)
+    logits = rng.normal(size=(num_rows, num_classes)) * 2
+    logits[np.arange(num_rows), labels] += 3
+    shares = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
+    return ScoredRows.from_probabilities(np.arange(num_rows), labels, shares)
+
+
+def test_means_of_rankings_are_those_of_scikit_learn() -> None:
+    rows = example_rows(num_classes=5)
+    with_rows = rows.labels[:, np.newaxis] == np.arange(4)
+    shares = rows.probabilities[:, :4].astype(np.float64)
+    figures = measured(rows)
+    for average in ("macro", "weighted"):
+        expected = sk.roc_auc_score(with_rows, shares, average=average)
+        assert close(figures.values.overall[f"{average}_auc"], expected)
+    expected = sk.average_precision_score(with_rows, shares, average="macro")
+    assert close(figures.values.overall["macro_average_precision"], expected)
+    assert np.isnan(figures.values.per_class["auc"][4])
+    assert figures.errors.overall["macro_auc"] == 0
+
+
+@pytest.mark.parametrize("histogram", [False, True])
+def test_every_figure_has_an_interval_that_holds_it(histogram: bool) -> None:
+    figures = measured(example_rows(), histogram=histogram)
+    for values, low, high in (
+        (figures.values.overall, figures.low.overall, figures.high.overall),
+        (figures.values.per_class, figures.low.per_class, figures.high.per_class),
+    ):
+        assert set(values) == set(low) == set(high)
+        for name, value in values.items():
+            defined = np.isfinite(value)
+            assert np.atleast_1d(defined)[0], name
+            assert (low[name] <= value)[defined].all(), name
+            assert (value <= high[name])[defined].all(), name
+            assert np.isnan(np.where(defined, np.nan, low[name])).all(), name
+            # The last class has no row: it is wrong whenever it is predicted, however often rows are drawn.
+            assert np.atleast_1d(high[name] - low[name])[0] > 0, name
+
+
+def test_normal_intervals_are_close_to_drawn_ones() -> None:
+    rows = example_rows(4000)
+    drawn, normal = measured(rows), measured(rows, histogram=True)
+    for name in ("loss", "brier"):
+        width = drawn.high.overall[name] - drawn.low.overall[name]
+        assert normal.low.overall[name] == pytest.approx(drawn.low.overall[name], abs=0.1 * width)
+        assert normal.high.overall[name] == pytest.approx(drawn.high.overall[name], abs=0.1 * width)
+    for name in ("auc", "average_precision"):
+        width = drawn.high.per_class[name] - drawn.low.per_class[name]
+        extra = 2 * normal.errors.per_class[name] + 0.15 * width
+        assert (abs(normal.low.per_class[name] - drawn.low.per_class[name]) <= extra)[:3].all()
+        assert (abs(normal.high.per_class[name] - drawn.high.per_class[name]) <= extra)[:3].all()
+
+
+def test_intervals_do_not_depend_on_who_scored_which_row() -> None:
+    rows = example_rows()
+    halves = [
+        ScoredRows(ids=rows.ids[at], labels=rows.labels[at], probabilities=rows.probabilities[at])
+        for at in (slice(1, None, 2), slice(0, None, 2))
+    ]
+    once, again = measured(rows), measured(ScoredRows.merge_all(halves))
+    for name, low in once.low.overall.items():
+        assert low == again.low.overall[name]
+        assert once.high.overall[name] == again.high.overall[name]
+
+
+@given(scored_rows(max_rows=1))
+def test_a_single_row_has_figures(rows: ScoredRows) -> None:
+    figures = measure_slice(ScoreSums.from_probabilities(rows.labels, rows.probabilities, top_k=1))
+    assert figures.values.overall["accuracy"] in (0.0, 1.0)
+    assert np.isfinite(figures.values.overall["loss"])
+
+
+def test_a_single_row_has_no_ranking_but_its_average_precision() -> None:
+    figures = measured(ScoredRows.from_probabilities([0], [1], [[0.25, 0.75]]))
+    assert np.isnan(figures.values.overall["macro_auc"])
+    np.testing.assert_array_equal(figures.values.per_class["average_precision"], [np.nan, 1.0])
+
+
+def test_no_row_at_all_has_no_figures() -> None:
+    figures = measure(ScoreSums.zero(3, top_k=1))
+    assert all(np.isnan(value).all() for value in figures.values.overall.values())
+    assert all(np.isnan(value).all() for value in figures.values.per_class.values())
+
+
+def test_a_slice_has_no_ranking_and_intervals_of_shares_only() -> None:
+    rows = example_rows()
+    figures = measure_slice(ScoreSums.from_probabilities(rows.labels, rows.probabilities, top_k=1))
+    assert set(figures.low.overall) == {"accuracy", "top_k_accuracy"}
+    assert set(figures.low.per_class) == {"accuracy", "precision", "top_k_accuracy"}
+    assert "auc" not in figures.values.per_class
+
+
+def test_rows_of_another_score_are_refused() -> None:
+    rows, others = example_rows(), example_rows(10)
+    score = ScoreSums.from_probabilities(rows.labels, rows.probabilities, top_k=1)
+    with pytest.raises(ValueError, match=r"Expected the 400 rows of the score\. Received 10"):
+        measure(score, others)

@@ -1,0 +1,124 @@
+"""Predictions are found again row by row, and only if they are those that the report counts."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as npst
+
+from cnnlib.errors import ReportError
+from cnnlib.reports.predictions import predictions_table, read_predictions, write_predictions
+from cnnlib.reports.schema import table_schema
+from tests.scores import make_rows
+
+COUNTS = [[8, 1, 2], [1, 9, 0], [0, 0, 0]]
+eighths = st.integers(0, 8).map(lambda count: count / 8)  # so that ties are common
+
+
+@pytest.fixture
+def publish(tmp_path: Path, make_facts: Any, write: Any) -> Callable[..., str]:
+    """Writes a report whose predictions lie in two parts, the later rows first."""
+
+    def run(counts: list[list[int]] = COUNTS) -> str:
+        rows, report_id = make_rows(counts), make_facts().report_id
+        parts = [
+            write_predictions(
+                str(tmp_path),
+                report_id,
+                shard_index=shard,
+                ids=rows.ids[where],
+                labels=rows.labels[where],
+                probabilities=rows.probabilities[where],
+            )
+            for shard, where in ((0, slice(9, None)), (1, slice(0, 9)))
+        ]
+        report_id = write(make_facts(predictions=tuple(parts))).report_id
+        return str(report_id)
+
+    return run
+
+
+def test_a_part_is_named_after_its_first_row_and_has_the_promised_columns(tmp_path: Path) -> None:
+    columns: dict[str, Any] = {"labels": [1, 0], "probabilities": [[0.25, 0.5, 0.25], [0.125, 0.25, 0.625]]}
+    part = write_predictions(str(tmp_path), "abc", shard_index=1, ids=[500, 501], **columns)
+    assert (part.name, part.rows) == ("predictions/abc/part-00001-000000000500.parquet", 2)
+    stored = pq.read_table(tmp_path / part.name)
+    assert stored.schema.equals(table_schema("predictions"))
+    assert stored.to_pylist() == [
+        {
+            "id": 500,
+            "label": 1,
+            "prediction": 1,
+            "probability": 0.5,
+            "top_classes": [1, 0, 2],
+            "top_probabilities": [0.5, 0.25, 0.25],
+        },
+        {
+            "id": 501,
+            "label": 0,
+            "prediction": 2,
+            "probability": 0.625,
+            "top_classes": [2, 1, 0],
+            "top_probabilities": [0.625, 0.25, 0.125],
+        },
+    ]
+
+
+def test_a_part_that_lies_there_already_is_kept(tmp_path: Path) -> None:
+    first = write_predictions(
+        str(tmp_path), "abc", shard_index=0, ids=[0], labels=[0], probabilities=[[1, 0]]
+    )
+    stored = (tmp_path / first.name).read_bytes()
+    again = write_predictions(
+        str(tmp_path), "abc", shard_index=0, ids=[0], labels=[0], probabilities=[[0, 1]]
+    )
+    assert again == first
+    assert (tmp_path / first.name).read_bytes() == stored
+
+
+@given(npst.arrays(np.float32, st.tuples(st.integers(1, 6), st.integers(1, 15)), elements=eighths))
+def test_top_classes_are_those_of_a_stable_sort(shares: np.ndarray) -> None:
+    table = predictions_table(np.arange(len(shares)), np.zeros(len(shares), int), shares)
+    best = np.argsort(-shares, axis=1, kind="stable")[:, :10]
+    assert table["top_classes"].to_pylist() == best.tolist()
+    assert table["prediction"].to_pylist() == shares.argmax(axis=1).tolist()
+    assert table["top_probabilities"].to_pylist() == np.take_along_axis(shares, best, axis=1).tolist()
+
+
+def test_all_parts_are_read_as_one_table_sorted_by_id(tmp_path: Path, publish: Callable[..., str]) -> None:
+    table = read_predictions(str(tmp_path), publish())
+    assert table.schema.equals(table_schema("predictions"))
+    assert table["id"].to_pylist() == list(range(21))
+    assert table["label"].to_pylist() == make_rows(COUNTS).labels.tolist()
+
+
+def test_predictions_of_another_evaluation_are_refused(tmp_path: Path, publish: Callable[..., str]) -> None:
+    report_id = publish([[9, 0, 2], [1, 9, 0], [0, 0, 0]])
+    with pytest.raises(ReportError, match=r"21 rows, 18 right, against 21 and 17.*Delete all objects"):
+        read_predictions(str(tmp_path), report_id)
+
+
+def test_part_that_was_changed_is_refused(tmp_path: Path, publish: Callable[..., str]) -> None:
+    report_id = publish()
+    part = next((tmp_path / "predictions" / report_id).iterdir())
+    part.write_bytes(part.read_bytes() + b"!")
+    with pytest.raises(ReportError, match="is not what its manifest says"):
+        read_predictions(str(tmp_path), report_id)
+
+
+def test_report_without_predictions_says_why(tmp_path: Path, make_facts: Any, write: Any) -> None:
+    report_id = write(make_facts()).report_id
+    with pytest.raises(ReportError, match="has no predictions: it was evaluated with --no-predictions"):
+        read_predictions(str(tmp_path), report_id)
+
+
+def test_no_such_report_has_no_predictions(tmp_path: Path) -> None:
+    with pytest.raises(ReportError, match="No report 'abc'"):
+        read_predictions(str(tmp_path), "abc")
