@@ -170,7 +170,10 @@ def test_command_line_is_as_promised(capsys: pytest.CaptureFixture[str]) -> None
         report.main(["--help"])
     assert stopped.value.code == 0
     usage = " ".join(capsys.readouterr().out.split("\n\n")[0].split())
-    assert usage == "usage: python -m jobs.report [-h] REPORTS_URI [ID [ID]] [--limit INT] [--html {None}|STR] [--json]"
+    assert (
+        usage
+        == "usage: python -m jobs.report [-h] REPORTS_URI [ID [ID]] [--limit INT] [--html {None}|STR] [--json]"
+    )
 
 
 def test_command_runs_without_tensorflow_and_ray(tmp_path: Path, reports: list[str]) -> None:
