@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -96,7 +96,7 @@ def collect_report(
             row for row in _find_rows(reports_uri, record, "calibration") if row["class_index"] is None
         ],
         activations=_find_rows(reports_uri, record, "activations"),
-        gates=find_gates(reports_uri).get(report_id, ()),
+        gates=find_gates(reports_uri, {report_id}).get(report_id, ()),
         mistakes=mistakes,
         images=images,
         notes=[note for note in (*notes, images.missing) if note],
@@ -118,18 +118,17 @@ def worst_pairs(counts: npt.NDArray[np.int64], limit: int = WORST_PAIRS) -> list
     return [pair for pair in pairs if mistaken[pair]]
 
 
-def find_gates(reports_uri: str) -> dict[str, list[Row]]:
-    """The rows of the table `gates` by report, of the last time that each report's were applied."""
+def find_gates(reports_uri: str, report_ids: Collection[str]) -> dict[str, list[Row]]:
+    """The rows of the table `gates` of some reports, by report: of the gates that were applied to it last."""
     newest: dict[str, list[Row]] = {}
     for stored in files.list_objects(layout.report_gates(reports_uri)):
-        if not stored.uri.endswith(".parquet"):
+        report_id = uri_name(stored.uri).partition("-")[0]
+        if report_id not in report_ids:
             continue
         rows = parquet_table(files.read_bytes(stored.uri)).to_pylist()
-        if not rows:
-            continue
-        known = newest.get(rows[0]["report_id"])
-        if known is None or known[0]["checked_at"] <= rows[0]["checked_at"]:
-            newest[rows[0]["report_id"]] = rows
+        known = newest.get(report_id)
+        if rows and (known is None or known[0]["checked_at"] <= rows[0]["checked_at"]):
+            newest[report_id] = rows
     return newest
 
 

@@ -59,8 +59,8 @@ def publish_pages(reports_uri: str, report_ids: Collection[str], changed: Collec
 
     Args:
         reports_uri: the folder of all reports.
-        report_ids: the reports that are to have a page; one that has it keeps it,
-        changed: but for these, whose page is drawn anew.
+        report_ids: the reports that are to have a page. One that is there is kept.
+        changed: those of them whose page is drawn anew, because the report is new or its gates are.
     """
     try:
         records, existing = list_reports(reports_uri), _find_pages(reports_uri)
@@ -116,7 +116,8 @@ def _draw_history(reports_uri: str, records: Sequence[ReportRecord], links: froz
     newest = records[:MAX_HISTORY]
     with ThreadPoolExecutor(_READERS) as pool:
         reports = list(pool.map(lambda record: read_report(reports_uri, record.report_id), newest))
-    return render_history_page(build_history(reports, find_gates(reports_uri), links, total=len(records)))
+    gates = find_gates(reports_uri, {record.report_id for record in newest})
+    return render_history_page(build_history(reports, gates, links, total=len(records)))
 
 
 def _find_pages(reports_uri: str) -> frozenset[str]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -190,30 +190,33 @@ def _reliability(rows: Sequence[Row]) -> Reliability | None:
     gap = confidence - accuracy
     manner = "overconfident" if gap > 0 else "underconfident"
     sentence = f"On average it is {words.percent(confidence)} sure and {words.percent(accuracy)} right" + (
-        f": {manner} by {abs(100 * gap):.1f} points." if abs(gap) >= 0.0005 else ": well calibrated."
+        f": {manner} by {abs(100 * gap):.1f} points."
+        if abs(gap) >= 0.0005
+        else ", on balance neither too sure nor too modest."
     )
     return Reliability(bins=bins, most=max(row["rows"] for row in bins), sentence=sentence)
 
 
 def _curves(data: ReportData) -> list[LineChart]:
-    if not data.history:
-        return []
-    return [
+    charts = (
         _curve(data, "Accuracy", "accuracy", words.percent),
         _curve(data, "Loss", "loss", words.number),
-    ]
+    )
+    return [chart for chart in charts if chart is not None]
 
 
-def _curve(data: ReportData, title: str, column: str, say: Any) -> LineChart:
+def _curve(data: ReportData, title: str, column: str, say: Callable[[float], str]) -> LineChart | None:
     def samples(name: str) -> list[Sample]:
         values = [(record.epoch, getattr(record, name)) for record in data.history]
         return [
             Sample(x=epoch, y=value, label=f"epoch {epoch}: {say(value)}")
             for epoch, value in values
-            if value is not None
+            if value is not None and math.isfinite(value)  # a run that diverged has a loss of NaN
         ]
 
     training, validation = samples(column), samples(f"validation_{column}")
+    if not training:
+        return None
     spoken = f"{title} of training from {say(training[0].y)} to {say(training[-1].y)}"
     if validation:
         spoken += f", of validation from {say(validation[0].y)} to {say(validation[-1].y)}"

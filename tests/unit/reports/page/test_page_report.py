@@ -7,6 +7,7 @@ import hashlib
 import json
 import re
 import shutil
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -108,6 +109,17 @@ def test_page_of_a_run_shows_its_learning_curves(own_reports: Reports, tmp_path:
     assert (
         "Loss of training from 1.000 to 0.500, of validation from 0.500 to 0.500, over 2 epochs." in page.html
     )
+
+
+def test_run_that_diverged_has_curves_up_to_there(own_reports: Reports, tmp_path: Path) -> None:
+    record = collect_report(own_reports.uri, own_reports.ids[0]).record
+    run = tmp_path / "runs" / "diverged"
+    first, second = make_history([0.5, 0.6])
+    history = [first, replace(second, loss=float("nan"), validation_loss=None)]
+    files.write_bytes(layout.run_history(str(run)), encode_history(history))
+    page = draw(own_reports, rewrite(own_reports, str(run / "checkpoints" / "epoch-0002"), record))
+    assert "Loss of training from 1.000 to 1.000, of validation from 0.500 to 0.500" in page.html
+    assert "nan" not in page.html.lower().split('id="learning"')[1].split("</section>")[0]
 
 
 def rewrite(reports: Reports, checkpoint_uri: str, record: Any) -> str:
