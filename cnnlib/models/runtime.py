@@ -60,7 +60,7 @@ def computes_bfloat16() -> bool:
     capabilities = [
         tf.config.experimental.get_device_details(gpu).get("compute_capability", (0, 0)) for gpu in gpus
     ]
-    return min(capabilities) >= _BFLOAT16_COMPUTE_CAPABILITY
+    return bool(min(capabilities) >= _BFLOAT16_COMPUTE_CAPABILITY)
 
 
 def cpu_flags() -> set[str]:
