@@ -1,6 +1,6 @@
 """What `jobs.report` can show: a folder of reports in, renderables for a terminal and JSON values out.
 
-Each view imports what only it needs: a list appears at once, tests of significance load SciPy, pictures matplotlib.
+Each view imports what only it needs: a list appears at once, tests of significance load SciPy, a page Jinja.
 """
 
 from __future__ import annotations
@@ -82,6 +82,16 @@ def view_gauges(reports_uri: str, output: str, limit: int) -> View:
     else:
         files.write_bytes(normalize_uri(output), text.encode())
     return View(renderables=printed, result={"prometheus": output, "text": text})
+
+
+def view_page(reports_uri: str, name: str | None, output: str) -> View:
+    """The page of a report, or without a name of all, written where `output` says."""
+    from cnnlib.reports.page.publish import draw_page
+
+    uri = normalize_uri(output)
+    page = draw_page(reports_uri, uri, resolve(reports_uri, name) if name else None)
+    files.write_bytes(uri, page.encode())
+    return View(renderables=[Text(uri, no_wrap=True, overflow="ignore")], result={"page": uri})
 
 
 def _view_together(reports_uri: str, reports: Sequence[Report]) -> View:
