@@ -81,6 +81,15 @@ def checkpoint_uri(run: str, epoch: int) -> str:
     return join_uri(run_checkpoints(run), f"epoch-{epoch:04d}")
 
 
+def run_of_checkpoint(checkpoint: str) -> str:
+    """`RUNS/NAME` of `RUNS/NAME/checkpoints/epoch-0001`.
+
+    >>> run_of_checkpoint("s3://bucket/runs/seed/checkpoints/epoch-0001")
+    's3://bucket/runs/seed'
+    """
+    return checkpoint.rsplit("/", 2)[0]
+
+
 def find_epoch(checkpoint_name: str) -> int | None:
     """The epoch in a checkpoint folder's name, None where it is not one.
 
