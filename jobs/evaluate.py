@@ -66,7 +66,7 @@ def _evaluate(args: Args) -> Finished:
     show(*(render_report(report) for report in reports if pending is None or report.record.report_id in new))
     results = [apply_gates(reports_uri, report_id, each) for report_id, each in gates.items()]
     show(*map(render_gates, results))
-    # Last: the reports stand, whatever becomes of a page.
+    # Last: reports and verdicts stand, whatever becomes of a page.
     publish_pages(reports_uri, [report.record.report_id for report in reports], changed=new | gates.keys())
     rows = [{**report.record.to_row(), "new": report.record.report_id in new} for report in reports]
     result = {"reports_uri": reports_uri, "reports": rows, "gates": [each.to_row() for each in results]}

@@ -12,6 +12,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from cnnlib.errors import CnnlibError, InputError
+from cnnlib.reports.compare import Comparison, compare_reports
 from cnnlib.reports.history import EpochRecord, decode_history
 from cnnlib.reports.page.images import RowImages, read_images
 from cnnlib.reports.page.mistakes import Pair, ShownMistakes, choose_mistakes
@@ -26,7 +27,7 @@ MAX_MATRIX_CLASSES = 30
 WORST_PAIRS = 40
 """How many pairs that list has."""
 MAX_PREDICTIONS = 5_000_000
-"""Of a report with more rows than these no single mistake is shown: all its predictions would be read for it."""
+"""With more rows than these no single mistake is shown and no row compared: all predictions would be read for it."""
 
 Row = Mapping[str, Any]
 
@@ -48,6 +49,8 @@ class ReportData:
         notes: what is missing, and why, in sentences.
         history: of the training run; empty if it is not there.
         previous: the report on the same rows that was made before this one, if there is one.
+        comparison: of this report with that one, row by row where both have predictions; None without one, and for
+            more rows than `MAX_PREDICTIONS`.
     """
 
     record: ReportRecord
@@ -63,6 +66,7 @@ class ReportData:
     notes: Sequence[str]
     history: Sequence[EpochRecord]
     previous: Report | None
+    comparison: Comparison | None
 
 
 def collect_report(
@@ -86,6 +90,7 @@ def collect_report(
         ShownMistakes() if predictions is None else choose_mistakes(predictions, _pairs_to_show(counts))
     )
     images = _find_images(record, mistakes)
+    previous = _find_previous(reports_uri, record, records or list_reports(reports_uri))
     return ReportData(
         record=record,
         overall=report.overall,
@@ -101,7 +106,8 @@ def collect_report(
         images=images,
         notes=[note for note in (*notes, images.missing) if note],
         history=_find_history(record),
-        previous=_find_previous(reports_uri, record, records or list_reports(reports_uri)),
+        previous=previous,
+        comparison=_find_comparison(reports_uri, previous, report),
     )
 
 
@@ -195,6 +201,12 @@ def _find_previous(reports_uri: str, record: ReportRecord, records: Sequence[Rep
         return read_report(reports_uri, earlier[0].report_id) if earlier else None
     except CnnlibError:
         return None  # it is damaged; that is its own page's matter
+
+
+def _find_comparison(reports_uri: str, previous: Report | None, report: Report) -> Comparison | None:
+    if previous is None or report.record.rows > MAX_PREDICTIONS:
+        return None
+    return compare_reports(reports_uri, previous, report)
 
 
 def _age(record: ReportRecord) -> tuple[datetime, str]:

@@ -27,8 +27,6 @@ def draw_page(
     reports_uri: str,
     page_uri: str,
     report_id: str | None = None,
-    *,
-    comparison: Sequence[str] | None = None,
 ) -> str:
     """The page of a report, or of all reports, as HTML.
 
@@ -37,7 +35,6 @@ def draw_page(
         page_uri: where the page will lie. In the folder `pages` of the reports it links to those that are there;
             elsewhere it stands for itself.
         report_id: all 16 digits; None for all reports.
-        comparison: sentences about the report before; None: whether the intervals overlap.
 
     Raises:
         ReportError: there is no such report, or it is damaged.
@@ -47,7 +44,7 @@ def draw_page(
     records = list_reports(reports_uri)
     if report_id is None:
         return _draw_history(reports_uri, records, links)
-    return _draw_report(reports_uri, report_id, records, links, comparison)
+    return _draw_report(reports_uri, report_id, records, links)
 
 
 def publish_pages(reports_uri: str, report_ids: Collection[str], changed: Collection[str]) -> list[str]:
@@ -106,10 +103,8 @@ def _draw_report(
     report_id: str,
     records: Sequence[ReportRecord],
     links: frozenset[str],
-    comparison: Sequence[str] | None = None,
 ) -> str:
-    view = build_view(collect_report(reports_uri, report_id, records), comparison, links)
-    return render_report_page(view)
+    return render_report_page(build_view(collect_report(reports_uri, report_id, records), links))
 
 
 def _draw_history(reports_uri: str, records: Sequence[ReportRecord], links: frozenset[str]) -> str:

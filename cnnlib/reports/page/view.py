@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from cnnlib.reports.page import words
+from cnnlib.reports.page.before import ClassLine, class_lines, describe_comparison
 from cnnlib.reports.page.breakdown import Dimension, corruption_charts, group_slices
 from cnnlib.reports.page.charts import LineChart, Sample, line_chart, percent, plain
 from cnnlib.reports.page.collect import ReportData, Row
@@ -21,25 +22,9 @@ from cnnlib.reports.page.headline import Figure, headline_figures
 from cnnlib.reports.page.images import Sheet, png_uri
 from cnnlib.reports.page.learned import Learned, build_learned
 from cnnlib.reports.page.mistakes import Mistake
-from cnnlib.reports.page.verdict import Verdict, build_verdict, lies_below
-from cnnlib.reports.read import Report, ReportRecord
+from cnnlib.reports.page.verdict import Verdict, build_verdict
+from cnnlib.reports.read import ReportRecord
 from cnnlib.reports.tables import describe_data, describe_model
-
-
-@dataclass(frozen=True, kw_only=True)
-class ClassLine:
-    """One class.
-
-    Attributes:
-        before: its accuracy in the report before; None if there is none.
-        change: how it moved since, as points with a sign; empty without one before.
-        worse: whether its interval lies below the one before.
-    """
-
-    row: Row
-    before: float | None
-    change: str
-    worse: bool
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -87,18 +72,14 @@ class ReportView:
     links: Collection[str]
 
 
-def build_view(
-    data: ReportData, comparison: Sequence[str] | None = None, links: Collection[str] = ()
-) -> ReportView:
+def build_view(data: ReportData, links: Collection[str] = ()) -> ReportView:
     """Lays out a report's page.
 
     Args:
-        comparison: sentences about the report before; None: a simple one, of the two intervals.
         links: ids of the reports whose pages lie beside this one, and `index` for the history page.
     """
     sheet = build_mistake_sheet(data.mistakes.of_pairs, data.images.by_id)
     names = data.record.subject.class_names
-    classes = _class_lines(data.classes, data.previous)
     before = data.previous.record if data.previous else None
     return ReportView(
         record=data.record,
@@ -107,10 +88,10 @@ def build_view(
         overall=data.overall,
         previous=before,
         previous_model=describe_model(before) if before else "",
-        comparison=comparison if comparison is not None else _compare(data.record, before, classes),
+        comparison=describe_comparison(data.comparison, describe_model(before)) if before else (),
         verdict=build_verdict(data.gates),
         figures=headline_figures(data.overall),
-        classes=classes,
+        classes=class_lines(data.classes, data.comparison),
         classes_sentence=_describe_classes(data.classes),
         confusion=build_confusion(data.counts, data.mistakes.of_pairs),
         gallery=[_show(data, mistake) for mistake in data.mistakes.surest],
@@ -124,44 +105,6 @@ def build_view(
         notes=data.notes,
         links=links,
     )
-
-
-def _class_lines(classes: Sequence[Row], previous: Report | None) -> list[ClassLine]:
-    rows = previous.classes if previous else ()
-    earlier = {row["class_name"]: row for row in rows}
-    return [_class_line(row, earlier.get(row["class_name"])) for row in classes]
-
-
-def _class_line(row: Row, before: Row | None) -> ClassLine:
-    if before is None or before["accuracy"] is None or row["accuracy"] is None:
-        return ClassLine(row=row, before=None, change="", worse=False)
-    return ClassLine(
-        row=row,
-        before=before["accuracy"],
-        change=words.points(row["accuracy"] - before["accuracy"]),
-        worse=lies_below(row, before),
-    )
-
-
-def _compare(
-    record: ReportRecord, before: ReportRecord | None, classes: Sequence[ClassLine]
-) -> tuple[str, ...]:
-    """Sentences that hold without pairing the rows: whether intervals overlap, no test of significance."""
-    if before is None or before.accuracy.share is None or record.accuracy.share is None:
-        return ()
-    change = record.accuracy.share - before.accuracy.share
-    if abs(change) < 0.0005:
-        moved = "The accuracy is that of the report before"
-    else:
-        moved = f"{abs(100 * change):.1f} points {'above' if change > 0 else 'below'} the report before"
-    row, earlier = record.to_row(), before.to_row()
-    apart = lies_below(row, earlier) or lies_below(earlier, row)
-    sentence = f"{moved} ({describe_model(before)}, {words.percent(before.accuracy.share)})"
-    end = "the 95% intervals do not overlap." if apart else "the 95% intervals overlap, so it may be noise."
-    worse = [line.row["class_name"] for line in classes if line.worse]
-    listed = ", ".join(worse[:3]) + (f" and {len(worse) - 3} more" if len(worse) > 3 else "")
-    also = [f"{'Class' if len(worse) == 1 else 'Classes'} clearly worse: {listed}."] if worse else []
-    return (f"{sentence}; {end}", *also)
 
 
 def _describe_classes(classes: Sequence[Row]) -> str:

@@ -14,7 +14,10 @@ from typing import Any
 
 import pytest
 
+from cnnlib.metrics.per_class import Proportion
+from cnnlib.reports.compare import Comparison, Difference
 from cnnlib.reports.history import encode_history
+from cnnlib.reports.page.before import class_lines, describe_comparison
 from cnnlib.reports.page.collect import collect_report
 from cnnlib.reports.page.publish import draw_page, publish_pages
 from cnnlib.reports.page.verdict import build_verdict, lies_below
@@ -75,13 +78,7 @@ def test_page_states_the_accuracy_and_the_report_before(reports: Reports) -> Non
     assert f"of {data.record.rows} images right" in page.text
     assert data.previous is not None
     assert data.previous.record.report_id == reports.ids[0]
-    assert "the report before (1.keras" in page.text
-
-
-def test_sentences_of_a_comparison_take_the_place_of_the_simple_ones(reports: Reports) -> None:
-    html = draw_page(reports.uri, "/x/page.html", reports.ids[1], comparison=["B is better by 0.8 points."])
-    assert "B is better by 0.8 points." in html
-    assert "the report before (" not in html
+    assert "points better than 1.keras (" in page.text or "points worse than 1.keras (" in page.text
 
 
 def test_first_report_compares_with_nothing(reports: Reports) -> None:
@@ -273,6 +270,30 @@ def test_interval_below_the_one_before_is_worse_and_a_class_without_rows_never()
     assert not lies_below(row(0.1, 0.3), row(0.3, 0.4))
     assert not lies_below(row(None, None), row(0.3, 0.4))
     assert not lies_below(row(0.1, 0.2), row(None, None))
+
+
+def test_class_that_fell_beyond_chance_is_named_and_one_that_did_not_is_not() -> None:
+    def difference(name: str, points: float, p_value: float) -> Difference:
+        a, b = (Proportion(share, share - 0.01, share + 0.01) for share in (0.8, 0.8 + points / 100))
+        low, high = points - 1, points + 1
+        return Difference(
+            name=name, a=a, b=b, points=points, low=low, high=high, p_value=p_value, lost=None, won=None
+        )
+
+    classes = (difference("Shirt", -5, 0.001), difference("Coat", -2, 0.3), difference("Bag", 3, 0.01))
+    comparison = Comparison(overall=difference("all", -2, 0.001), classes=classes, unpaired_because=None)
+    assert describe_comparison(comparison, "demo@1") == (
+        "2.0 points worse than demo@1 (80.0%), the report before; 1.0 to 3.0 points are likely.",
+        "Worse beyond chance: Shirt.",
+        "Better beyond chance: Bag.",
+    )
+    lines = class_lines([{"class_name": each.name} for each in classes], comparison)
+    assert [(line.change, line.worse) for line in lines] == [("−5.0", True), ("−2.0", False), ("+3.0", False)]
+    noise = Comparison(overall=difference("all", 0.5, 0.4), classes=(), unpaired_because="x")
+    assert describe_comparison(noise, "demo@1") == (
+        "0.5 points better than demo@1 (80.0%), the report before; that may be chance. "
+        "The rows could not be compared one by one.",
+    )
 
 
 def test_history_page_has_a_trend_for_every_split_and_class(reports: Reports) -> None:
