@@ -66,6 +66,7 @@ def _show_reports(args: Args) -> dict[str, Any]:
     else:
         view = views.view_reports(args.reports, args.ids, args.limit)
     show(*view.renderables)
+    print(view.text, end="")
     return view.result
 
 
