@@ -1,4 +1,7 @@
-"""Shows reports: a list, one with its classes, two compared, more ranked. Loads neither TensorFlow nor Ray."""
+"""Shows reports: a list, one with its classes, two compared, more ranked; what models cost; gauges for Prometheus.
+
+Loads neither TensorFlow nor Ray.
+"""
 
 from __future__ import annotations
 
@@ -9,8 +12,7 @@ from typing import Annotated, Any
 from tyro.conf import Positional, arg
 
 from cnnlib.errors import ConfigError
-from cnnlib.reports.read import Report, list_reports, read_report, resolve
-from cnnlib.reports.tables import render_list, render_report
+from cnnlib.reports import views
 from jobs.cli import exit_with, parse_args, run_job, show
 
 
@@ -25,12 +27,23 @@ class Args:
     unique; latest and previous are names."""
     limit: int = 20
     """How many reports to list."""
+    experiments: bool = False
+    """Instead: what each model reaches and costs, and how its costs grow from 28x28 pixels to 4K."""
+    plot: str | None = None
+    """With --experiments: write them as a picture (PNG) too, to this path or URI."""
+    prometheus: str | None = None
+    """Instead: write the newest report of each run, dataset and split as gauges for Prometheus to this file, - for
+    stdout; --limit of them at most."""
     json: bool = False
     """Print the result as one JSON object on the last line of stdout."""
 
     def __post_init__(self) -> None:
         if self.limit < 1:
             raise ConfigError(f"limit must be at least 1. Received {self.limit}.")
+        if sum((bool(self.ids), self.experiments, self.prometheus is not None)) > 1:
+            raise ConfigError("Expected one of: ids, --experiments, --prometheus. Received several.")
+        if self.plot is not None and not self.experiments:
+            raise ConfigError(f"--plot draws what --experiments shows. Received --plot {self.plot} alone.")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -40,35 +53,14 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _show_reports(args: Args) -> dict[str, Any]:
-    ids = list(dict.fromkeys(resolve(args.reports, name) for name in args.ids))
-    if len(ids) < len(args.ids):
-        raise ConfigError(f"Expected each report once. Received {' '.join(args.ids)}: {len(ids)} different.")
-    reports = [read_report(args.reports, report_id) for report_id in ids]
-    if not reports:
-        records = list_reports(args.reports)[: args.limit]
-        show(render_list(records))
-        return {"reports": [record.to_row() for record in records]}
-    if len(reports) == 1:
-        show(render_report(reports[0]))
-        only = reports[0]
-        return {"report": only.overall, "classes": only.classes, "slices": only.slices}
-    return _show_together(args.reports, reports)
-
-
-def _show_together(reports_uri: str, reports: Sequence[Report]) -> dict[str, Any]:
-    # Their tests load SciPy, half a second that a list does without.
-    from cnnlib.reports.compare import compare_reports
-    from cnnlib.reports.comparison_tables import render_comparison, render_ranking
-    from cnnlib.reports.ranking import rank_reports
-
-    if len(reports) > 2:
-        ranking = rank_reports(reports_uri, reports)
-        show(render_ranking(ranking))
-        return ranking.to_row()
-    a, b = reports
-    comparison = compare_reports(reports_uri, a, b)
-    show(render_comparison(a.record, b.record, comparison))
-    return {"a": a.record.to_row(), "b": b.record.to_row(), **comparison.to_row()}
+    if args.experiments:
+        view = views.view_experiments(args.reports, args.plot)
+    elif args.prometheus is not None:
+        view = views.view_gauges(args.reports, args.prometheus, args.limit)
+    else:
+        view = views.view_reports(args.reports, args.ids, args.limit)
+    show(*view.renderables)
+    return view.result
 
 
 if __name__ == "__main__":

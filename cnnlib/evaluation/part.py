@@ -9,9 +9,25 @@ from typing import Any
 
 from cnnlib.metrics.rows import ScoredRows
 from cnnlib.metrics.sums import ScoreSums
+from cnnlib.models.cost import PredictionCost
+from cnnlib.models.maps import LayerMaps
 from cnnlib.reports.facts import StoredTable
 
 TARGET, PART, STARTED, ENDED = "target", "part", "started", "ended"
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Explanation:
+    """What a model is and does, whatever rows it scores.
+
+    Attributes:
+        example_id: id of the row that the pictures are of.
+        layers: pictures of its image on its way through the model.
+    """
+
+    cost: PredictionCost
+    example_id: int
+    layers: tuple[LayerMaps, ...]
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -21,11 +37,15 @@ class ScoredPart:
     Attributes:
         rows: the rows themselves; None where the split has too many to keep.
         predictions: the object that holds their predictions; None: they are not stored.
+        busy_s: how long scoring them took, in seconds.
+        explanation: of the model; None where the rows are not the first of the split.
     """
 
     score: ScoreSums
     rows: ScoredRows | None
     predictions: StoredTable | None
+    busy_s: float
+    explanation: Explanation | None = None
 
     def encode(self) -> bytes:
         """The part as bytes, to travel through Ray Data as one value."""
@@ -46,11 +66,15 @@ class Collected:
 
     Attributes:
         started, ended: the first beginning and the last end of scoring, in seconds since 1970; None without a part.
+        busy_s: how long scoring this target's rows took, in all actors together, in seconds.
+        explanation: of the model, with the first row as its example; None without a row.
     """
 
     score: ScoreSums | None = None
     started: float | None = None
     ended: float | None = None
+    busy_s: float = 0.0
+    explanation: Explanation | None = None
     _rows: list[ScoredRows] = field(default_factory=list)
     _predictions: list[StoredTable] = field(default_factory=list)
 
@@ -58,6 +82,7 @@ class Collected:
         """Takes one row of what `Predictor.__call__` returns."""
         part = ScoredPart.decode(row[PART])
         self.score = part.score if self.score is None else self.score.merge(part.score)
+        self.busy_s += part.busy_s
         started, ended = float(row[STARTED]), float(row[ENDED])
         self.started = started if self.started is None else min(self.started, started)
         self.ended = ended if self.ended is None else max(self.ended, ended)
@@ -65,6 +90,7 @@ class Collected:
             self._rows.append(part.rows)
         if part.predictions is not None:
             self._predictions.append(part.predictions)
+        self._keep_first(part.explanation)
 
     @property
     def seconds(self) -> float:
@@ -78,3 +104,9 @@ class Collected:
     def predictions(self) -> tuple[StoredTable, ...]:
         """The objects that hold the predictions, in the order of their names, which is that of the shards."""
         return tuple(sorted(self._predictions, key=lambda stored: stored.name))
+
+    def _keep_first(self, new: Explanation | None) -> None:
+        """Keeps one explanation where the first shard came in several parts: that of the lowest id."""
+        old = self.explanation
+        if new is not None and (old is None or new.example_id < old.example_id):
+            self.explanation = new

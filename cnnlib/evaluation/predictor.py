@@ -17,11 +17,13 @@ from cnnlib.config import EvaluateConfig
 from cnnlib.data.ingest import SHARD_INDEX
 from cnnlib.data.record import ImageShape, Rows, table_to_rows
 from cnnlib.errors import CheckpointError, InputError, ModelError
-from cnnlib.evaluation.part import ENDED, PART, STARTED, TARGET, ScoredPart
+from cnnlib.evaluation.part import ENDED, PART, STARTED, TARGET, Explanation, ScoredPart
 from cnnlib.evaluation.target import Target
 from cnnlib.metrics.arrays import LARGEST_PROBABILITY
 from cnnlib.metrics.rows import ScoredRows
 from cnnlib.metrics.sums import ScoreSums
+from cnnlib.models.cost import prediction_cost
+from cnnlib.models.explain import explain_image
 from cnnlib.models.runtime import count_parts, load_tensorflow
 from cnnlib.reports.predictions import write_predictions
 from cnnlib.storage import files, publish
@@ -34,6 +36,7 @@ if TYPE_CHECKING:
 Images = npt.NDArray[np.uint8]
 Probabilities = npt.NDArray[np.float32]
 Predict = Callable[[Images], Probabilities]
+Explain = Callable[[Rows], Explanation]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,10 +65,14 @@ class Predictor:
     def __init__(self, task: PredictorTask) -> None:
         self._task = task
         self._predicts: list[Predict] = []
+        self._explains: list[Explain] = []
         self._error: InputError | None = None
         load_tensorflow(task.cpus, _parts(task))
         try:
-            self._predicts = [_load_predict(target, task) for target in task.targets]
+            for target in task.targets:
+                predict, explain = _load(target, task)
+                self._predicts.append(predict)
+                self._explains.append(explain)
         except InputError as err:
             # Raised by the first block: a constructor's error reaches the driver as a dead actor, without its cause.
             self._error = err
@@ -79,10 +86,15 @@ class Predictor:
         """
         if self._error is not None:
             raise self._error
-        started = time.time()
         rows = table_to_rows(table, self._task.image_shape)
         shard_index = int(table.column(SHARD_INDEX)[0].as_py())
-        parts = [self._score(index, rows, shard_index).encode() for index in range(len(self._predicts))]
+        # Before the clock starts: it is done once, whatever the number of rows.
+        explanations = [explain(rows) if shard_index == 0 else None for explain in self._explains]
+        started = time.time()
+        parts = [
+            self._score(index, rows, shard_index, explanation).encode()
+            for index, explanation in enumerate(explanations)
+        ]
         return {
             TARGET: np.arange(len(parts)),
             PART: np.array(parts, dtype=object),
@@ -90,8 +102,8 @@ class Predictor:
             ENDED: np.full(len(parts), time.time()),
         }
 
-    def _score(self, index: int, rows: Rows, shard_index: int) -> ScoredPart:
-        task = self._task
+    def _score(self, index: int, rows: Rows, shard_index: int, explanation: Explanation | None) -> ScoredPart:
+        task, started = self._task, time.perf_counter()
         probabilities = self._predict(index, rows)
         stored = None
         if task.report_ids is not None:
@@ -114,6 +126,8 @@ class Predictor:
             if task.keep_rows
             else None,
             predictions=stored,
+            busy_s=time.perf_counter() - started,
+            explanation=explanation,
         )
 
     def _predict(self, index: int, rows: Rows) -> Probabilities:
@@ -131,8 +145,8 @@ class Predictor:
         return probabilities
 
 
-def _load_predict(target: Target, task: PredictorTask) -> Predict:
-    """A function from images uint8 [rows, height, width, channels] to probabilities float32 [rows, classes]."""
+def _load(target: Target, task: PredictorTask) -> tuple[Predict, Explain]:
+    """Opens a model; what comes out predicts images, and explains the model with the first of some rows."""
     from cnnlib.models.registry import gives_probabilities
 
     model = _load_model(target)
@@ -141,7 +155,22 @@ def _load_predict(target: Target, task: PredictorTask) -> Predict:
     outputs = task.config.outputs
     logits = not gives_probabilities(model) if outputs == "auto" else outputs == "logits"
     scale = 255.0 if target.pixel_range == "0-1" else 1.0
-    return _compile(model, input_shape, task.image_shape, task.config.batch_size, scale, logits, _parts(task))
+    predict = _compile(
+        model, input_shape, task.image_shape, task.config.batch_size, scale, logits, _parts(task)
+    )
+    return predict, lambda rows: _explain(model, rows, input_shape, scale)
+
+
+def _explain(model: keras.Model, rows: Rows, input_shape: tuple[int, ...], scale: float) -> Explanation:
+    """What a model costs, and what it makes of the first row."""
+    from cnnlib.models.pixels import pixels_to_inputs
+
+    inputs = pixels_to_inputs(rows.images[:1], scale).numpy().reshape(1, *input_shape)
+    return Explanation(
+        cost=prediction_cost(model, input_shape),
+        example_id=int(rows.ids[0]),
+        layers=tuple(explain_image(model, rows.images[0], inputs)),
+    )
 
 
 def _parts(task: PredictorTask) -> int:

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from typing import Any
 
 from ray.data import ActorPoolStrategy
 
@@ -16,12 +17,13 @@ from cnnlib.config import EvaluateConfig
 from cnnlib.data.ingest import build_dataset
 from cnnlib.data.manifest import Manifest, check_shards, load_manifest
 from cnnlib.errors import ConfigError, DatasetError, RowCountError
-from cnnlib.evaluation.part import TARGET, Collected
+from cnnlib.evaluation.part import TARGET, Collected, Explanation
 from cnnlib.evaluation.predictor import Predictor, PredictorTask
 from cnnlib.evaluation.target import Target, find_all_targets, find_target
 from cnnlib.log import log_event
 from cnnlib.metrics.rows import keeps_rows
 from cnnlib.metrics.sums import ScoreSums
+from cnnlib.reports.activations import activations_table
 from cnnlib.reports.facts import installed_versions
 from cnnlib.reports.read import find_manifest
 from cnnlib.reports.write import WrittenReport, write_report
@@ -117,12 +119,13 @@ def evaluate(plan: EvaluationPlan) -> list[WrittenReport]:
 
 def _evaluate_together(plan: EvaluationPlan, targets: tuple[Target, ...], cpus: int) -> list[WrittenReport]:
     collected = _score(plan, targets, cpus)
+    busy_s = sum(own.busy_s for own in collected)
     versions = installed_versions()
     written = []
     for target, own in zip(targets, collected, strict=True):
         score = _checked_score(own, plan, target)
-        # Every target shares the pass over the data, so each is given its part of the time.
-        seconds = own.seconds / len(targets)
+        # All targets share the pass over the data, so each is given of its time what it took of the scoring.
+        seconds = own.seconds * own.busy_s / busy_s if busy_s else 0.0
         report = write_report(
             plan.reports_uri,
             target.subject(plan.config, plan.dataset_uri, plan.manifest),
@@ -132,6 +135,7 @@ def _evaluate_together(plan: EvaluationPlan, targets: tuple[Target, ...], cpus: 
             versions=versions,
             rows=own.rows(),
             predictions=own.predictions() if plan.config.predictions else None,
+            **_describe_model(own.explanation),
         )
         log_event(
             "report",
@@ -143,6 +147,17 @@ def _evaluate_together(plan: EvaluationPlan, targets: tuple[Target, ...], cpus: 
         )
         written.append(report)
     return written
+
+
+def _describe_model(explanation: Explanation | None) -> dict[str, Any]:
+    """What a report says of the model itself, as arguments of `write_report`; nothing of a split without rows."""
+    if explanation is None:
+        return {}
+    return {
+        "parameters": explanation.cost.parameters,
+        "flops_per_image": explanation.cost.flops_per_image,
+        "activations": activations_table(explanation.example_id, explanation.layers),
+    }
 
 
 def _score(plan: EvaluationPlan, targets: tuple[Target, ...], cpus: int) -> list[Collected]:

@@ -170,6 +170,9 @@ def test_json_of_one_report_has_the_columns_of_its_tables(
         ([""], "No report ''"),
         (["latest", "latest"], "Expected each report once. Received latest latest: 1 different."),
         (["--limit", "0"], "limit must be at least 1. Received 0."),
+        (["latest", "--experiments"], "Expected one of: ids, --experiments, --prometheus"),
+        (["--experiments", "--prometheus", "-"], "Expected one of: ids, --experiments, --prometheus"),
+        (["--plot", "out.png"], "--plot draws what --experiments shows"),
     ],
     ids=str,
 )
@@ -212,7 +215,7 @@ def test_command_line_is_as_promised(capsys: pytest.CaptureFixture[str]) -> None
         report.main(["--help"])
     assert stopped.value.code == 0
     usage = " ".join(capsys.readouterr().out.split("\n\n")[0].split())
-    assert usage == "usage: python -m jobs.report [-h] REPORTS_URI [ID ...] [--limit INT] [--json]"
+    assert usage == "usage: python -m jobs.report [-h] [OPTIONS] REPORTS_URI [ID ...]"
 
 
 def test_command_runs_without_tensorflow_and_ray(tmp_path: Path, reports: list[str]) -> None:

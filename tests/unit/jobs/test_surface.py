@@ -81,7 +81,7 @@ FLAGS = {
         "--slice-quantiles",
         "--corruptions",
     ],
-    "report": ["--limit", "--json"],
+    "report": ["--limit", "--experiments", "--plot", "--prometheus", "--json"],
     "submit": ["--address", "--submission-id", "--working-dir", "--timeout-s", "--env", "--json"],
     "bench": ["--pairs", "--batch-sizes", "--rows", "--cores", "--output", "--theme", "--json"],
 }
@@ -234,5 +234,5 @@ def test_objects_have_the_names_that_were_promised() -> None:
         "/reports/pages/index.html",
         "/reports/manifests",
         "/reports/manifests/0a1b.json",
-        "/reports/predictions/0a1b/part-00003-000000000012.parquet",
+        "/reports/predictions/report_id=0a1b/part-00003-000000000012.parquet",
     ]
