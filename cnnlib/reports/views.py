@@ -94,7 +94,7 @@ def view_page(reports_uri: str, name: str | None, output: str) -> View:
     uri = normalize_uri(output)
     page = draw_page(reports_uri, uri, resolve(reports_uri, name) if name else None)
     files.write_bytes(uri, page.encode())
-    return View(renderables=[Text(uri, no_wrap=True, overflow="ignore")], result={"page": uri})
+    return View(renderables=[], text=f"{uri}\n", result={"page": uri})
 
 
 def _view_together(reports_uri: str, reports: Sequence[Report]) -> View:
