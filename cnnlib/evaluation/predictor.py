@@ -14,8 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from cnnlib.config import EvaluateConfig
-from cnnlib.data.ingest import SHARD_INDEX
-from cnnlib.data.record import ImageShape, Rows, table_to_rows
+from cnnlib.data.record import SHARD_INDEX, ImageShape, Rows, table_to_rows
 from cnnlib.errors import CheckpointError, InputError, ModelError
 from cnnlib.evaluation.part import ENDED, PART, STARTED, TARGET, ScoredPart
 from cnnlib.evaluation.target import Target
