@@ -39,8 +39,8 @@ def check_slices(asked: Sequence[str], manifest: Manifest, split_name: str) -> t
     """What `--slice-by` asks for, as far as the manifest tells whether it can be had.
 
     Raises:
-        ConfigError: a name that the data set does not have, or near-duplicates of the training images themselves.
-        DatasetError: near-duplicates without training images.
+        ConfigError: a name that the data set does not have, or near-duplicates where there are no training images, or
+            where these are scored themselves.
     """
     groups = parse_slices(asked, manifest.metadata)
     if any(NEAR_DUPLICATE in group for group in groups):
