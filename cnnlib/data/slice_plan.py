@@ -32,6 +32,9 @@ SAMPLE_BYTES = 256 * 2**20
 MAX_NUMBERS = 20
 """A column of numbers with more different ones is cut into quantiles, another by value."""
 
+MAX_COUNTS = 2**27
+"""Every slice has a confusion matrix: this many cells, 1 GiB, may be counted at a time."""
+
 _T = TypeVar("_T")
 
 
@@ -78,6 +81,7 @@ def plan_slicer(
     counts[NEAR_DUPLICATE] = 2
     for group in groups:
         check_count(group, math.prod(counts[name] for name in group))
+    _check_memory(sum(math.prod(counts[name] for name in group) for group in groups), manifest.num_classes)
     train = _load_train(dataset_uri, manifest) if NEAR_DUPLICATE in names else None
     return Slicer(groups=groups, edges=edges, train=train)
 
@@ -146,6 +150,14 @@ def _values(names: Sequence[str], rows: Rows, columns: Mapping[str, str]) -> dic
             column = metadata_column(rows, name)
             values[name] = column if columns[name] in ("int64", "float64") else column.unique()
     return values
+
+
+def _check_memory(slices: int, num_classes: int) -> None:
+    if slices * num_classes**2 > MAX_COUNTS:
+        raise ConfigError(
+            f"slice_by makes too many slices for so many classes. Received {slices} slices of {num_classes} classes, "
+            f"expected at most {MAX_COUNTS // num_classes**2}: each has a confusion matrix. Ask for fewer at a time."
+        )
 
 
 def _load_train(dataset_uri: str, manifest: Manifest) -> NearDuplicates:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -21,11 +22,13 @@ class ScoredPart:
     Attributes:
         rows: the rows themselves; None where the split has too many to keep.
         predictions: the object that holds their predictions; None: they are not stored.
+        slices: the scores of parts of the rows, and of all of them distorted, by the slice's name.
     """
 
     score: ScoreSums
     rows: ScoredRows | None
     predictions: StoredTable | None
+    slices: dict[str, ScoreSums] = field(default_factory=dict)
 
     def encode(self) -> bytes:
         """The part as bytes, to travel through Ray Data as one value."""
@@ -53,6 +56,7 @@ class Collected:
     ended: float | None = None
     _rows: list[ScoredRows] = field(default_factory=list)
     _predictions: list[StoredTable] = field(default_factory=list)
+    _slices: dict[str, ScoreSums] = field(default_factory=dict)
 
     def add(self, row: Mapping[str, Any]) -> None:
         """Takes one row of what `Predictor.__call__` returns."""
@@ -65,6 +69,8 @@ class Collected:
             self._rows.append(part.rows)
         if part.predictions is not None:
             self._predictions.append(part.predictions)
+        for name, score in part.slices.items():
+            self._slices[name] = self._slices[name].merge(score) if name in self._slices else score
 
     @property
     def seconds(self) -> float:
@@ -78,3 +84,21 @@ class Collected:
     def predictions(self) -> tuple[StoredTable, ...]:
         """The objects that hold the predictions, in the order of their names, which is that of the shards."""
         return tuple(sorted(self._predictions, key=lambda stored: stored.name))
+
+    @property
+    def num_slices(self) -> int:
+        """How many slices have come so far."""
+        return len(self._slices)
+
+    def slices(self) -> dict[str, ScoreSums]:
+        """The score of every slice, in the order of their names, in which q2 comes before q10."""
+        return {name: self._slices[name] for name in sorted(self._slices, key=_natural_order)}
+
+
+def _natural_order(name: str) -> list[tuple[int, str]]:
+    """A key that sorts numbers within names by what they count.
+
+    >>> sorted(["size=q10", "size=q2"], key=_natural_order)
+    ['size=q2', 'size=q10']
+    """
+    return [(int(part), "") if part.isdecimal() else (-1, part) for part in re.split(r"(\d+)", name)]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,7 +14,9 @@ import numpy as np
 import numpy.typing as npt
 
 from cnnlib.config import EvaluateConfig
+from cnnlib.data.corruptions import CORRUPTIONS, STRENGTHS, distort, slice_name
 from cnnlib.data.record import SHARD_INDEX, ImageShape, Rows, table_to_rows
+from cnnlib.data.slices import Mask, Slicer
 from cnnlib.errors import CheckpointError, InputError, ModelError
 from cnnlib.evaluation.part import ENDED, PART, STARTED, TARGET, ScoredPart
 from cnnlib.evaluation.target import Target
@@ -43,6 +45,7 @@ class PredictorTask:
         report_ids: of each target, under which its predictions are stored; None: they are not.
         keep_rows: whether the driver gets the rows with all their probabilities, or a histogram of them.
         cpus: threads of this actor.
+        slicer: cuts the rows into slices; None: there are none.
     """
 
     targets: tuple[Target, ...]
@@ -53,6 +56,7 @@ class PredictorTask:
     reports_uri: str
     report_ids: tuple[str, ...] | None
     keep_rows: bool
+    slicer: Slicer | None = None
 
 
 class Predictor:
@@ -81,17 +85,21 @@ class Predictor:
         started = time.time()
         rows = table_to_rows(table, self._task.image_shape)
         shard_index = int(table.column(SHARD_INDEX)[0].as_py())
-        parts = [self._score(index, rows, shard_index).encode() for index in range(len(self._predicts))]
+        masks = {} if self._task.slicer is None else self._task.slicer.masks(rows)
+        parts = [self._score(index, rows, shard_index, masks) for index in range(len(self._predicts))]
+        for name, images in self._distorted(rows):
+            for index, part in enumerate(parts):
+                part.slices[name] = self._sums(rows.labels, self._predict(index, images))
         return {
             TARGET: np.arange(len(parts)),
-            PART: np.array(parts, dtype=object),
+            PART: np.array([part.encode() for part in parts], dtype=object),
             STARTED: np.full(len(parts), started),
             ENDED: np.full(len(parts), time.time()),
         }
 
-    def _score(self, index: int, rows: Rows, shard_index: int) -> ScoredPart:
+    def _score(self, index: int, rows: Rows, shard_index: int, masks: Mapping[str, Mask]) -> ScoredPart:
         task = self._task
-        probabilities = self._predict(index, rows)
+        probabilities = self._predict(index, rows.images)
         stored = None
         if task.report_ids is not None:
             stored = write_predictions(
@@ -103,22 +111,31 @@ class Predictor:
                 probabilities=probabilities,
             )
         return ScoredPart(
-            score=ScoreSums.from_probabilities(
-                rows.labels,
-                probabilities,
-                top_k=min(task.config.top_k, task.num_classes),
-                histogram=not task.keep_rows,
-            ),
+            score=self._sums(rows.labels, probabilities, histogram=not task.keep_rows),
             rows=ScoredRows.from_probabilities(rows.ids, rows.labels, probabilities)
             if task.keep_rows
             else None,
             predictions=stored,
+            slices={name: self._sums(rows.labels[mask], probabilities[mask]) for name, mask in masks.items()},
         )
 
-    def _predict(self, index: int, rows: Rows) -> Probabilities:
+    def _sums(
+        self, labels: npt.NDArray[np.int32], probabilities: Probabilities, *, histogram: bool = False
+    ) -> ScoreSums:
+        top_k = min(self._task.config.top_k, self._task.num_classes)
+        return ScoreSums.from_probabilities(labels, probabilities, top_k=top_k, histogram=histogram)
+
+    def _distorted(self, rows: Rows) -> Iterator[tuple[str, Images]]:
+        """All images once more for every corruption that is asked for, by the name of its slice."""
+        if self._task.config.corruptions:
+            for kind in CORRUPTIONS:
+                for strength in STRENGTHS:
+                    yield slice_name(kind, strength), distort(rows.images, rows.ids, kind, strength)
+
+    def _predict(self, index: int, images: Images) -> Probabilities:
         """Probabilities float32 [rows, classes] of one target; what is none is refused."""
         target = self._task.targets[index]
-        probabilities = self._predicts[index](rows.images)
+        probabilities = self._predicts[index](images)
         if not np.isfinite(probabilities).all():
             raise ModelError(f"{target.uri} gives values that are not finite: its training diverged.")
         low, high = probabilities.min(), probabilities.max()
