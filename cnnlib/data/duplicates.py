@@ -37,7 +37,7 @@ _DECIMALS = (
     6  # of a frequency's strength, below one millionth of a grey level: what is 0 but for rounding is 0
 )
 _CHUNK_VALUES = 2**22  # pixel values hashed at a time
-_CHUNK_PAIRS = 2**20  # pairs of hashes compared at a time
+_CHUNK_PAIRS = 2**18  # pairs of hashes compared at a time: some 30 MiB
 
 
 def hash_images(images: npt.NDArray[np.uint8]) -> Hashes:
