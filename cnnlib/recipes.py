@@ -1,6 +1,7 @@
 """Named configs: each says what it costs and what it reaches.
 
-A recipe is a complete config; flags override its fields. The accuracies are measured: see docs/benchmarks/.
+A recipe is a complete config; flags override its fields. The accuracies are measured: see docs/benchmarks/. Its gates,
+which `jobs.evaluate --gate recipe` applies, lie a few points below them, as another seed moves them by some tenths.
 """
 
 from __future__ import annotations
@@ -9,19 +10,25 @@ from typing import NamedTuple
 
 from cnnlib.config import OptimizerConfig, TrainConfig
 from cnnlib.errors import ConfigError, nearest
+from cnnlib.gate_config import GateConfig, Limits
 
 
 class Recipe(NamedTuple):
-    """A config and one line about it."""
+    """A config, one line about it, and what its models must keep to on the test split; None: nothing."""
 
     summary: str
     config: TrainConfig
+    gates: GateConfig | None = None
 
 
 RECIPES: dict[str, Recipe] = {
     "seed": Recipe(
         "The tutorial: its CNN, 7 epochs of batch 32 with adam.",
         TrainConfig(model="seed-cnn", epochs=7, batch_size=32, learning_rate=1e-3),
+        GateConfig(
+            min_accuracy=Limits(overall=0.90, every_class=0.60),
+            max_drop=Limits(overall=0.01),
+        ),
     ),
     "demo": Recipe(
         "What `make demo` runs: small-cnn on two workers, 2 epochs of half the images each, minutes on 2 cores.",
@@ -33,6 +40,10 @@ RECIPES: dict[str, Recipe] = {
             learning_rate=2e-3,
             workers=2,
             optimizer=OptimizerConfig(schedule="cosine"),
+        ),
+        GateConfig(
+            min_accuracy=Limits(overall=0.87, every_class=0.50),
+            max_drop=Limits(overall=0.01),
         ),
     ),
     "dnn": Recipe(

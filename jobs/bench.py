@@ -12,7 +12,7 @@ import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 from tyro.conf import Positional, arg
 
@@ -24,7 +24,7 @@ from cnnlib.bench.stages import STAGES, Setting, build_stage
 from cnnlib.errors import ConfigError
 from cnnlib.log import log_event
 from cnnlib.storage.uri import normalize_uri
-from jobs.cli import EXIT_DONE, EXIT_FAILED, exit_with, parse_args, run_job, show
+from jobs.cli import EXIT_DONE, EXIT_FAILED, Finished, exit_with, parse_args, run_job, show
 
 _FASHION_MNIST_ROWS = 60_000
 
@@ -66,14 +66,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Parses the command line, measures, and returns the exit code: 1 where a program failed."""
     args = parse_args(Args, argv, prog="python -m jobs.bench", description=__doc__)
     words = sys.argv[1:] if argv is None else argv
+    return run_job(lambda: _bench(args, shlex.join(["python", "-m", "jobs.bench", *words])), json=args.json)
+
+
+def _bench(args: Args, command: str) -> Finished:
     rows: list[Row] = []
-    code = run_job(
-        lambda: _bench(args, shlex.join(["python", "-m", "jobs.bench", *words]), rows), json=args.json
-    )
-    return EXIT_FAILED if code == EXIT_DONE and any(row.failed for row in rows) else code
-
-
-def _bench(args: Args, command: str, rows: list[Row]) -> list[dict[str, Any]]:
     output = normalize_uri(args.output)
     cores = machine.pin(args.cores)
     setting = Setting(threads=cores, batch_sizes=args.batch_sizes, rows=args.rows)
@@ -90,7 +87,8 @@ def _bench(args: Args, command: str, rows: list[Row]) -> list[dict[str, Any]]:
             page = record.write_record(output, args.theme, entries)
     show(build_table(rows))
     log_event("record", page=page)
-    return [row.to_json() for row in rows]
+    exit_code = EXIT_FAILED if any(row.failed for row in rows) else EXIT_DONE
+    return Finished(result=[row.to_json() for row in rows], exit_code=exit_code)
 
 
 if __name__ == "__main__":

@@ -3,7 +3,11 @@
 0    done
 1    failed: storage, workers, or a fault of this project (then with a traceback)
 2    the input cannot work: one line `error: …`, nothing started or written
+3    jobs.evaluate --gate: done, but a check failed; the gates may name another code
+4    jobs.evaluate --gate: done, no check failed, but one is inconclusive; likewise
 130  interrupted (Ctrl-C)
+
+jobs.submit passes on the exit code of the job that it submitted.
 """
 
 from __future__ import annotations
@@ -14,6 +18,7 @@ import os
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import redirect_stdout
+from dataclasses import dataclass
 from datetime import datetime
 from types import UnionType
 from typing import Any, NoReturn, TypeVar, cast
@@ -23,14 +28,31 @@ from rich.console import Console, RenderableType
 
 from cnnlib import local_ray
 from cnnlib.errors import CnnlibError, InputError
+from cnnlib.gate_config import GateConfig
 from cnnlib.recipes import RECIPES, Recipe, find_recipe
 
 EXIT_DONE = 0
 EXIT_FAILED = 1
 EXIT_BAD_INPUT = 2
+EXIT_GATE_FAILED = GateConfig.fail_exit_code
+EXIT_GATE_INCONCLUSIVE = GateConfig.inconclusive_exit_code
 EXIT_INTERRUPTED = 130
 
 ArgsT = TypeVar("ArgsT")
+Result = Mapping[str, Any] | Sequence[Mapping[str, Any]] | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Finished:
+    """What a job that is done found, where its exit code tells more than that.
+
+    Attributes:
+        result: as JSON values.
+        exit_code: what the job exits with.
+    """
+
+    result: Result
+    exit_code: int
 
 
 def parse_args(
@@ -89,12 +111,12 @@ def pick_recipe(
         raise SystemExit(EXIT_BAD_INPUT) from err
 
 
-def run_job(main: Callable[[], Mapping[str, Any] | Sequence[Mapping[str, Any]] | None], *, json: bool) -> int:
+def run_job(main: Callable[[], Result | Finished], *, json: bool) -> int:
     """Runs a job and returns its exit code.
 
     Args:
         main: does the job and returns its result as JSON values (times are allowed): an object, or a list of
-            them; None is an empty object.
+            them; None is an empty object. As a `Finished` with the exit code of a job that is done.
         json: print the result as JSON on one line, and nothing else, to stdout. What `show`, a
             library or a worker prints there meanwhile goes to stderr.
     """
@@ -102,7 +124,7 @@ def run_job(main: Callable[[], Mapping[str, Any] | Sequence[Mapping[str, Any]] |
     stdout = sys.stdout
     try:
         with redirect_stdout(sys.stderr if json else stdout):
-            result = main()
+            returned = main()
     except InputError as err:
         _complain(err)
         return EXIT_BAD_INPUT
@@ -112,13 +134,15 @@ def run_job(main: Callable[[], Mapping[str, Any] | Sequence[Mapping[str, Any]] |
     except KeyboardInterrupt:
         _complain("interrupted")
         return EXIT_INTERRUPTED
+    finished = returned if isinstance(returned, Finished) else Finished(result=returned, exit_code=EXIT_DONE)
     if json:
+        result = finished.result
         print(
             json_text.dumps({} if result is None else result, default=_encode, allow_nan=False),
             file=stdout,
             flush=True,
         )
-    return EXIT_DONE
+    return finished.exit_code
 
 
 def exit_with(code: int) -> NoReturn:

@@ -3,13 +3,14 @@
 python -m jobs.evaluate --checkpoint RUNS/NAME[@epoch|@best|@last] --data URI --reports URI
 python -m jobs.evaluate --checkpoint some.keras --data URI --reports URI
 python -m jobs.evaluate --pending RUNS --data URI --reports URI      every checkpoint without a report; nothing twice
+With --gate it exits with 3 if a model fails, with 4 if that cannot be told; the reports are written before.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Annotated, Any
+from typing import Annotated
 
 from tyro.conf import arg
 
@@ -18,7 +19,7 @@ from cnnlib.log import log_event
 from cnnlib.reports.read import read_report
 from cnnlib.reports.tables import render_report
 from cnnlib.storage.uri import normalize_uri
-from jobs.cli import exit_with, parse_args, run_job, show
+from jobs.cli import Finished, exit_with, parse_args, run_job, show
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,6 +34,8 @@ class Args:
     """The data set, as jobs.prepare wrote it: a path or s3://bucket/prefix."""
     reports: str = "reports"
     """Where reports lie: a path or s3://bucket/prefix."""
+    gate: str | None = None
+    """Limits that each model must keep: a TOML file, or `recipe` for its recipe's. With --pending: each new model."""
     json: bool = False
     """Print the result as one JSON object on the last line of stdout."""
     config: Annotated[EvaluateConfig, arg(name="")] = field(default_factory=EvaluateConfig)
@@ -44,20 +47,27 @@ def main(argv: Sequence[str] | None = None) -> int:
     return run_job(lambda: _evaluate(args), json=args.json)
 
 
-def _evaluate(args: Args) -> dict[str, Any]:
-    from cnnlib.evaluation import run
+def _evaluate(args: Args) -> Finished:
+    from cnnlib.evaluation import gate, run
+    from cnnlib.reports.gate_tables import render_gates
+    from cnnlib.reports.gates import apply_gates
 
     pending = normalize_uri(args.pending) if args.pending else None
     data, reports_uri = normalize_uri(args.data), normalize_uri(args.reports)
     plan = run.plan_evaluation(
         args.config, data, reports_uri, checkpoints=args.checkpoint, pending_runs_uri=pending
     )
+    gated = plan.missing if pending else plan.targets
+    gates = gate.find_gates(args.gate, plan, gated) if args.gate else {}
     log_event("evaluate", checkpoints=len(plan.targets), to_score=len(plan.missing), data=plan.dataset_uri)
     new = {report.report_id for report in run.evaluate(plan)}
     reports = [read_report(reports_uri, plan.report_id(target)) for target in plan.targets]
     show(*(render_report(report) for report in reports if pending is None or report.record.report_id in new))
+    results = [apply_gates(reports_uri, report_id, each) for report_id, each in gates.items()]
+    show(*map(render_gates, results))
     rows = [{**report.record.to_row(), "new": report.record.report_id in new} for report in reports]
-    return {"reports_uri": reports_uri, "reports": rows}
+    result = {"reports_uri": reports_uri, "reports": rows, "gates": [each.to_row() for each in results]}
+    return Finished(result=result, exit_code=gate.exit_code(results))
 
 
 if __name__ == "__main__":

@@ -1,4 +1,7 @@
-"""Shows reports: the newest, one with its classes, or two side by side. Loads neither TensorFlow nor Ray."""
+"""Shows reports: a list, one with its classes, two compared, more ranked; what models cost; gauges for Prometheus.
+
+Loads neither TensorFlow nor Ray.
+"""
 
 from __future__ import annotations
 
@@ -9,9 +12,7 @@ from typing import Annotated, Any
 from tyro.conf import Positional, arg
 
 from cnnlib.errors import ConfigError
-from cnnlib.reports.compare import compare_classes
-from cnnlib.reports.read import list_reports, read_report, resolve
-from cnnlib.reports.tables import render_comparison, render_list, render_report
+from cnnlib.reports import views
 from jobs.cli import exit_with, parse_args, run_job, show
 
 
@@ -21,17 +22,28 @@ class Args:
 
     reports: Annotated[Positional[str], arg(metavar="REPORTS_URI")]
     """The folder that jobs.evaluate wrote to: a path or s3://bucket/prefix."""
-    ids: Annotated[Positional[tuple[str, ...]], arg(metavar="[ID [ID]]", help_behavior_hint="")] = ()
-    """One shows that report, two compare them, none lists the newest. An id may be shortened while unique;
-    latest and previous are names."""
+    ids: Annotated[Positional[tuple[str, ...]], arg(metavar="[ID ...]", help_behavior_hint="")] = ()
+    """One shows that report, two compare them, more rank them, none lists the newest. An id may be shortened while
+    unique; latest and previous are names."""
     limit: int = 20
     """How many reports to list."""
+    experiments: bool = False
+    """Instead: what each model reaches and costs, and how its costs grow from 28x28 pixels to 4K."""
+    plot: str | None = None
+    """With --experiments: write them as a picture (PNG) too, to this path or URI."""
+    prometheus: str | None = None
+    """Instead: write the newest report of each run, dataset and split as gauges for Prometheus to this file, - for
+    stdout; --limit of them at most."""
     json: bool = False
     """Print the result as one JSON object on the last line of stdout."""
 
     def __post_init__(self) -> None:
-        if len(self.ids) > 2 or self.limit < 1:
-            raise ConfigError(f"Expected 0 to 2 ids, --limit from 1. Received {len(self.ids)}, {self.limit}.")
+        if self.limit < 1:
+            raise ConfigError(f"limit must be at least 1. Received {self.limit}.")
+        if sum((bool(self.ids), self.experiments, self.prometheus is not None)) > 1:
+            raise ConfigError("Expected one of: ids, --experiments, --prometheus. Received several.")
+        if self.plot is not None and not self.experiments:
+            raise ConfigError(f"--plot draws what --experiments shows. Received --plot {self.plot} alone.")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -41,19 +53,14 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _show_reports(args: Args) -> dict[str, Any]:
-    reports = [read_report(args.reports, resolve(args.reports, name)) for name in args.ids]
-    if not reports:
-        records = list_reports(args.reports)[: args.limit]
-        show(render_list(records))
-        return {"reports": [record.to_row() for record in records]}
-    if len(reports) == 1:
-        show(render_report(reports[0]))
-        only = reports[0]
-        return {"report": only.overall, "classes": only.classes, "slices": only.slices}
-    a, b = reports
-    show(render_comparison(a, b))
-    classes = [difference.to_row() for difference in compare_classes(a.classes, b.classes)]
-    return {"a": a.record.to_row(), "b": b.record.to_row(), "classes": classes}
+    if args.experiments:
+        view = views.view_experiments(args.reports, args.plot)
+    elif args.prometheus is not None:
+        view = views.view_gauges(args.reports, args.prometheus, args.limit)
+    else:
+        view = views.view_reports(args.reports, args.ids, args.limit)
+    show(*view.renderables)
+    return view.result
 
 
 if __name__ == "__main__":

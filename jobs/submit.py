@@ -11,10 +11,9 @@ import dataclasses
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from cnnlib.submission import Submission, find_environment, prefer_address, run_submission
-from jobs.cli import EXIT_DONE, EXIT_FAILED, exit_with, parse_args, run_job
+from jobs.cli import Finished, exit_with, parse_args, run_job
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,18 +40,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     end = words.index("--") if "--" in words else len(words)
     args = parse_args(Args, words[:end], prog="python -m jobs.submit", description=__doc__)
     prefer_address(args.address)
-    job_code = EXIT_FAILED
 
-    def submit() -> dict[str, Any]:
-        nonlocal job_code
+    def submit() -> Finished:
         options = {name: getattr(args, name) for name in ("address", "submission_id", "working_dir")}
         submission = Submission(**options, command=tuple(words[end + 1 :]), env=find_environment(args.env))
         outcome = run_submission(submission, args.timeout_s)
-        job_code = outcome.exit_code
-        return dataclasses.asdict(outcome)
+        return Finished(result=dataclasses.asdict(outcome), exit_code=outcome.exit_code)
 
-    code = run_job(submit, json=args.json)
-    return job_code if code == EXIT_DONE else code
+    return run_job(submit, json=args.json)
 
 
 if __name__ == "__main__":

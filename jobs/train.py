@@ -45,7 +45,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         description=recipe.summary,
         default=_defaults(name, recipe),
     )
-    return run_job(lambda: _train(args), json=args.json)
+    return run_job(lambda: _train(args, name), json=args.json)
 
 
 def _defaults(name: str, recipe: Recipe) -> Args:
@@ -54,10 +54,11 @@ def _defaults(name: str, recipe: Recipe) -> Args:
     return Args(data=MISSING, name=name, config=recipe.config)
 
 
-def _train(args: Args) -> dict[str, Any]:
+def _train(args: Args, recipe: str) -> dict[str, Any]:
     from cnnlib.training import launch
 
-    plan = launch.plan_run(args.config, normalize_uri(args.data), normalize_uri(args.runs), args.name)
+    data, runs_uri = normalize_uri(args.data), normalize_uri(args.runs)
+    plan = launch.plan_run(args.config, data, runs_uri, args.name, recipe)
     if args.dry_run:
         parameters = launch.check_model(plan)
         log_event("dry-run", result="all checks passed", run=plan.run, parameters=parameters)

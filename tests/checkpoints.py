@@ -35,9 +35,12 @@ def write_checkpoint_without_model(run: str, epoch: int, score: float = 0.5, **c
     return uri
 
 
-def write_run_record(run: str, config: TrainConfig, dataset_fingerprint: str) -> None:
+def write_run_record(
+    run: str, config: TrainConfig, dataset_fingerprint: str, recipe: str | None = "seed"
+) -> None:
     """Writes `run.json` as the launch of a run does."""
     record = {
+        "recipe": recipe,
         "config": to_dict(config),
         "cache": "memory",
         "dataset_uri": "/data",

@@ -10,9 +10,25 @@ from typing import Any
 
 from cnnlib.metrics.rows import ScoredRows
 from cnnlib.metrics.sums import ScoreSums
+from cnnlib.models.cost import PredictionCost
+from cnnlib.models.maps import LayerMaps
 from cnnlib.reports.facts import StoredTable
 
 TARGET, PART, STARTED, ENDED = "target", "part", "started", "ended"
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Explanation:
+    """What a model is and does, whatever rows it scores.
+
+    Attributes:
+        example_id: id of the row that the pictures are of.
+        layers: pictures of its image on its way through the model.
+    """
+
+    cost: PredictionCost
+    example_id: int
+    layers: tuple[LayerMaps, ...]
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -22,13 +38,19 @@ class ScoredPart:
     Attributes:
         rows: the rows themselves; None where the split has too many to keep.
         predictions: the object that holds their predictions; None: they are not stored.
+        busy_s: how long scoring them took, in seconds.
+        explanation: of the model; None where the rows are not the first of the split.
         slices: the scores of parts of the rows, and of all of them distorted, by the slice's name.
+        distorted_s: how long scoring them distorted took, in seconds.
     """
 
     score: ScoreSums
     rows: ScoredRows | None
     predictions: StoredTable | None
-    slices: dict[str, ScoreSums] = field(default_factory=dict)
+    busy_s: float
+    explanation: Explanation | None = None
+    slices: Mapping[str, ScoreSums] = field(default_factory=dict)
+    distorted_s: float = 0.0
 
     def encode(self) -> bytes:
         """The part as bytes, to travel through Ray Data as one value."""
@@ -49,11 +71,17 @@ class Collected:
 
     Attributes:
         started, ended: the first beginning and the last end of scoring, in seconds since 1970; None without a part.
+        busy_s: how long scoring this target's rows took, in all actors together, in seconds.
+        distorted_s: how long scoring them distorted took, likewise.
+        explanation: of the model, with the first row as its example; None without a row.
     """
 
     score: ScoreSums | None = None
     started: float | None = None
     ended: float | None = None
+    busy_s: float = 0.0
+    distorted_s: float = 0.0
+    explanation: Explanation | None = None
     _rows: list[ScoredRows] = field(default_factory=list)
     _predictions: list[StoredTable] = field(default_factory=list)
     _slices: dict[str, ScoreSums] = field(default_factory=dict)
@@ -62,6 +90,8 @@ class Collected:
         """Takes one row of what `Predictor.__call__` returns."""
         part = ScoredPart.decode(row[PART])
         self.score = part.score if self.score is None else self.score.merge(part.score)
+        self.busy_s += part.busy_s
+        self.distorted_s += part.distorted_s
         started, ended = float(row[STARTED]), float(row[ENDED])
         self.started = started if self.started is None else min(self.started, started)
         self.ended = ended if self.ended is None else max(self.ended, ended)
@@ -69,6 +99,7 @@ class Collected:
             self._rows.append(part.rows)
         if part.predictions is not None:
             self._predictions.append(part.predictions)
+        self._keep_first(part.explanation)
         for name, score in part.slices.items():
             self._slices[name] = self._slices[name].merge(score) if name in self._slices else score
 
@@ -93,6 +124,12 @@ class Collected:
     def slices(self) -> dict[str, ScoreSums]:
         """The score of every slice, in the order of their names, in which q2 comes before q10."""
         return {name: self._slices[name] for name in sorted(self._slices, key=_natural_order)}
+
+    def _keep_first(self, new: Explanation | None) -> None:
+        """Keeps one explanation where the first shard came in several parts: that of the lowest id."""
+        old = self.explanation
+        if new is not None and (old is None or new.example_id < old.example_id):
+            self.explanation = new
 
 
 def _natural_order(name: str) -> list[tuple[int, str]]:

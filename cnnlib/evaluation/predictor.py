@@ -5,8 +5,8 @@ from __future__ import annotations
 import math
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,11 +18,13 @@ from cnnlib.data.corruptions import CORRUPTIONS, STRENGTHS, distort, slice_name
 from cnnlib.data.record import SHARD_INDEX, ImageShape, Rows, table_to_rows
 from cnnlib.data.slices import Mask, Slicer
 from cnnlib.errors import CheckpointError, InputError, ModelError
-from cnnlib.evaluation.part import ENDED, PART, STARTED, TARGET, ScoredPart
+from cnnlib.evaluation.part import ENDED, PART, STARTED, TARGET, Explanation, ScoredPart
 from cnnlib.evaluation.target import Target
 from cnnlib.metrics.arrays import LARGEST_PROBABILITY
 from cnnlib.metrics.rows import ScoredRows
 from cnnlib.metrics.sums import ScoreSums
+from cnnlib.models.cost import prediction_cost
+from cnnlib.models.explain import explain_image
 from cnnlib.models.runtime import count_parts, load_tensorflow
 from cnnlib.reports.predictions import write_predictions
 from cnnlib.storage import files, publish
@@ -35,6 +37,7 @@ if TYPE_CHECKING:
 Images = npt.NDArray[np.uint8]
 Probabilities = npt.NDArray[np.float32]
 Predict = Callable[[Images], Probabilities]
+Explain = Callable[[Rows], Explanation]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,10 +68,14 @@ class Predictor:
     def __init__(self, task: PredictorTask) -> None:
         self._task = task
         self._predicts: list[Predict] = []
+        self._explains: list[Explain] = []
         self._error: InputError | None = None
         load_tensorflow(task.cpus, _parts(task))
         try:
-            self._predicts = [_load_predict(target, task) for target in task.targets]
+            for target in task.targets:
+                predict, explain = _load(target, task)
+                self._predicts.append(predict)
+                self._explains.append(explain)
         except InputError as err:
             # Raised by the first block: a constructor's error reaches the driver as a dead actor, without its cause.
             self._error = err
@@ -82,14 +89,18 @@ class Predictor:
         """
         if self._error is not None:
             raise self._error
-        started = time.time()
         rows = table_to_rows(table, self._task.image_shape)
         shard_index = int(table.column(SHARD_INDEX)[0].as_py())
+        # Before the clock starts: it is done once, whatever the number of rows.
+        explanations = [explain(rows) if shard_index == 0 else None for explain in self._explains]
+        started = time.time()
         masks = {} if self._task.slicer is None else self._task.slicer.masks(rows)
-        parts = [self._score(index, rows, shard_index, masks) for index in range(len(self._predicts))]
-        for name, images in self._distorted(rows):
-            for index, part in enumerate(parts):
-                part.slices[name] = self._sums(rows.labels, self._predict(index, images))
+        parts = [
+            self._score(index, rows, shard_index, masks, explanation)
+            for index, explanation in enumerate(explanations)
+        ]
+        if self._task.config.corruptions:
+            parts = self._add_distorted(parts, rows)
         return {
             TARGET: np.arange(len(parts)),
             PART: np.array([part.encode() for part in parts], dtype=object),
@@ -97,8 +108,15 @@ class Predictor:
             ENDED: np.full(len(parts), time.time()),
         }
 
-    def _score(self, index: int, rows: Rows, shard_index: int, masks: Mapping[str, Mask]) -> ScoredPart:
-        task = self._task
+    def _score(
+        self,
+        index: int,
+        rows: Rows,
+        shard_index: int,
+        masks: Mapping[str, Mask],
+        explanation: Explanation | None,
+    ) -> ScoredPart:
+        task, started = self._task, time.perf_counter()
         probabilities = self._predict(index, rows.images)
         stored = None
         if task.report_ids is not None:
@@ -117,6 +135,8 @@ class Predictor:
             else None,
             predictions=stored,
             slices={name: self._sums(rows.labels[mask], probabilities[mask]) for name, mask in masks.items()},
+            busy_s=time.perf_counter() - started,
+            explanation=explanation,
         )
 
     def _sums(
@@ -125,12 +145,20 @@ class Predictor:
         top_k = min(self._task.config.top_k, self._task.num_classes)
         return ScoreSums.from_probabilities(labels, probabilities, top_k=top_k, histogram=histogram)
 
-    def _distorted(self, rows: Rows) -> Iterator[tuple[str, Images]]:
-        """All images once more for every corruption that is asked for, by the name of its slice."""
-        if self._task.config.corruptions:
-            for kind in CORRUPTIONS:
-                for strength in STRENGTHS:
-                    yield slice_name(kind, strength), distort(rows.images, rows.ids, kind, strength)
+    def _add_distorted(self, parts: list[ScoredPart], rows: Rows) -> list[ScoredPart]:
+        """The parts with one slice more for every corruption: all rows, distorted, predicted again."""
+        started = time.perf_counter()
+        slices: list[dict[str, ScoreSums]] = [{} for _ in parts]
+        for kind in CORRUPTIONS:
+            for strength in STRENGTHS:
+                images = distort(rows.images, rows.ids, kind, strength)
+                for index, own in enumerate(slices):
+                    own[slice_name(kind, strength)] = self._sums(rows.labels, self._predict(index, images))
+        seconds = (time.perf_counter() - started) / len(parts)
+        return [
+            replace(part, slices={**part.slices, **own}, distorted_s=seconds)
+            for part, own in zip(parts, slices, strict=True)
+        ]
 
     def _predict(self, index: int, images: Images) -> Probabilities:
         """Probabilities float32 [rows, classes] of one target; what is none is refused."""
@@ -147,8 +175,8 @@ class Predictor:
         return probabilities
 
 
-def _load_predict(target: Target, task: PredictorTask) -> Predict:
-    """A function from images uint8 [rows, height, width, channels] to probabilities float32 [rows, classes]."""
+def _load(target: Target, task: PredictorTask) -> tuple[Predict, Explain]:
+    """Opens a model; what comes out predicts images, and explains the model with the first of some rows."""
     from cnnlib.models.registry import gives_probabilities
 
     model = _load_model(target)
@@ -157,7 +185,22 @@ def _load_predict(target: Target, task: PredictorTask) -> Predict:
     outputs = task.config.outputs
     logits = not gives_probabilities(model) if outputs == "auto" else outputs == "logits"
     scale = 255.0 if target.pixel_range == "0-1" else 1.0
-    return _compile(model, input_shape, task.image_shape, task.config.batch_size, scale, logits, _parts(task))
+    predict = _compile(
+        model, input_shape, task.image_shape, task.config.batch_size, scale, logits, _parts(task)
+    )
+    return predict, lambda rows: _explain(model, rows, input_shape, scale)
+
+
+def _explain(model: keras.Model, rows: Rows, input_shape: tuple[int, ...], scale: float) -> Explanation:
+    """What a model costs, and what it makes of the first row."""
+    from cnnlib.models.pixels import pixels_to_inputs
+
+    inputs = pixels_to_inputs(rows.images[:1], scale).numpy().reshape(1, *input_shape)
+    return Explanation(
+        cost=prediction_cost(model, input_shape),
+        example_id=int(rows.ids[0]),
+        layers=tuple(explain_image(model, rows.images[0], inputs)),
+    )
 
 
 def _parts(task: PredictorTask) -> int:

@@ -9,6 +9,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from typing import Any
 
 from ray.data import ActorPoolStrategy
 
@@ -20,12 +21,13 @@ from cnnlib.data.manifest import Manifest, check_shards, load_manifest
 from cnnlib.data.slice_plan import check_slices, plan_slicer
 from cnnlib.data.slices import MAX_SLICES, Slicer
 from cnnlib.errors import ConfigError, DatasetError, RowCountError
-from cnnlib.evaluation.part import TARGET, Collected
+from cnnlib.evaluation.part import TARGET, Collected, Explanation
 from cnnlib.evaluation.predictor import Predictor, PredictorTask
 from cnnlib.evaluation.target import Target, find_all_targets, find_target
 from cnnlib.log import log_event
 from cnnlib.metrics.rows import keeps_rows
 from cnnlib.metrics.sums import ScoreSums
+from cnnlib.reports.activations import activations_table
 from cnnlib.reports.facts import installed_versions
 from cnnlib.reports.read import find_manifest
 from cnnlib.reports.write import WrittenReport, write_report
@@ -140,12 +142,14 @@ def _evaluate_together(
     plan: EvaluationPlan, targets: tuple[Target, ...], slicer: Slicer | None, cpus: int
 ) -> list[WrittenReport]:
     collected = _score(plan, targets, slicer, cpus)
+    busy_s = sum(own.busy_s + own.distorted_s for own in collected)
     versions = installed_versions()
     written = []
     for target, own in zip(targets, collected, strict=True):
         score = _checked_score(own, plan, target)
-        # Every target shares the pass over the data, so each is given its part of the time.
-        seconds = own.seconds / len(targets)
+        # All targets share the pass over the data, so each is given of its time what it took of the scoring. What
+        # distorted images took is nobody's: a model is as fast with --corruptions as without.
+        seconds = own.seconds * own.busy_s / busy_s if busy_s else 0.0
         report = write_report(
             plan.reports_uri,
             target.subject(plan.config, plan.dataset_uri, plan.manifest),
@@ -156,6 +160,7 @@ def _evaluate_together(
             rows=own.rows(),
             slices=own.slices(),
             predictions=own.predictions() if plan.config.predictions else None,
+            **_describe_model(own.explanation),
         )
         log_event(
             "report",
@@ -167,6 +172,17 @@ def _evaluate_together(
         )
         written.append(report)
     return written
+
+
+def _describe_model(explanation: Explanation | None) -> dict[str, Any]:
+    """What a report says of the model itself, as arguments of `write_report`; nothing of a split without rows."""
+    if explanation is None:
+        return {}
+    return {
+        "parameters": explanation.cost.parameters,
+        "flops_per_image": explanation.cost.flops_per_image,
+        "activations": activations_table(explanation.example_id, explanation.layers),
+    }
 
 
 def _score(

@@ -56,7 +56,7 @@ def write_predictions(
         data = files.read_bytes(uri)
         table = parquet_table(data)
     return StoredTable(
-        name=f"predictions/{report_id}/{part}",
+        name=f"predictions/report_id={report_id}/{part}",
         num_bytes=len(data),
         sha256=publish.sha256_hex(data),
         rows=table.num_rows,

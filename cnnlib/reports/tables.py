@@ -11,12 +11,11 @@ from rich.table import Table
 from rich.text import Text
 
 from cnnlib.metrics.per_class import Proportion
-from cnnlib.reports.compare import Difference, accuracy_of, compare_accuracies, compare_classes
 from cnnlib.reports.read import Report, ReportRecord
 from cnnlib.storage.uri import uri_name
 
-_SHORT_ID_DIGITS = 8
-_NOTHING = "-"
+SHORT_ID_DIGITS = 8
+NOTHING = "-"
 
 # Header to kind. A name is folded and not cut, as its rest may be what tells two apart; others stay whole.
 Columns = Mapping[str, Literal["name", "word", "number"]]
@@ -49,27 +48,18 @@ _SLICE_COLUMNS: Columns = {
     "macro F1": "number",
     "loss": "number",
 }
-_COMPARISON_COLUMNS: Columns = {
-    "class": "name",
-    "A": "number",
-    "95 % range of A": "number",
-    "B": "number",
-    "95 % range of B": "number",
-    "B - A": "number",
-    "": "word",
-}
 
 
 def render_list(records: Sequence[ReportRecord]) -> RenderableType:
     """One line per report, in the order given."""
-    table = _new_table(_LIST_COLUMNS)
+    table = new_table(_LIST_COLUMNS)
     for record in records:
         table.add_row(
-            record.report_id[:_SHORT_ID_DIGITS],
+            record.report_id[:SHORT_ID_DIGITS],
             f"{record.evaluated_at:%Y-%m-%d %H:%M}",
             Text(describe_model(record)),
             Text(describe_data(record)),
-            *_format_accuracy(record.accuracy),
+            *format_accuracy(record.accuracy),
         )
     return table
 
@@ -77,36 +67,24 @@ def render_list(records: Sequence[ReportRecord]) -> RenderableType:
 def render_report(report: Report) -> RenderableType:
     """The figures of every class and of all together, under a line that says what they are of."""
     record = report.record
-    totals = ("all", str(record.rows), str(record.correct), *_format_accuracy(record.accuracy))
-    table = _new_table(_REPORT_COLUMNS, totals)
+    totals = ("all", str(record.rows), str(record.correct), *format_accuracy(record.accuracy))
+    table = new_table(_REPORT_COLUMNS, totals)
     for row in report.classes:
         table.add_row(
             Text(row["class_name"]),
             str(row["support"]),
             str(row["correct"]),
-            *_format_accuracy(accuracy_of(row)),
-            _format_percent(row["precision"]),
-            _format_percent(row["f1"]),
+            *format_accuracy(_accuracy_of(row)),
+            format_percent(row["precision"]),
+            format_percent(row["f1"]),
             Text(_describe_confusion(row)),
         )
-    parts: list[RenderableType] = [_heading("report", record), "", table, Text(_describe_totals(record))]
+    parts: list[RenderableType] = [heading("report", record), "", table, Text(_describe_totals(record))]
     if report.overall["macro_f1"] is not None:
         parts += ["", _figures_table(report.overall)]
     if report.slices:
         parts += ["", _slices_table(report.slices)]
     return Group(*parts)
-
-
-def render_comparison(a: Report, b: Report) -> RenderableType:
-    """Two reports side by side: both accuracies, and how many percentage points B lies above A."""
-    overall = compare_accuracies("all", a.record.accuracy, b.record.accuracy)
-    table = _new_table(_COMPARISON_COLUMNS, (overall.name, *_format_difference(overall)))
-    for difference in compare_classes(a.classes, b.classes):
-        table.add_row(Text(difference.name), *_format_difference(difference))
-    notes = ["B - A in points; * where the 95 % ranges do not overlap (a hint, not a test)."]
-    if _scored_rows(a.record) != _scored_rows(b.record):
-        notes.append("A and B were scored on different rows: their dataset or split differs.")
-    return Group(_heading("A", a.record), _heading("B", b.record), "", table, *map(Text, notes))
 
 
 def describe_model(record: ReportRecord) -> str:
@@ -124,12 +102,12 @@ def describe_data(record: ReportRecord) -> str:
 
 def _figures_table(overall: Mapping[str, Any]) -> RenderableType:
     """The figures of all classes together that are no share of rows; those that are not defined are left out."""
-    table = _new_table(_FIGURE_COLUMNS)
+    table = new_table(_FIGURE_COLUMNS)
     for column, (title, form) in _FIGURES.items():
         value, low, high = (overall[f"{column}{end}"] for end in ("", "_low", "_high"))
         if value is None:
             continue
-        ends = _NOTHING if low is None else f"{form(low)}-{form(high)}"
+        ends = NOTHING if low is None else f"{form(low)}-{form(high)}"
         table.add_row(title, form(value) + _describe_error(overall.get(f"{column}_error")), ends)
     return table
 
@@ -140,20 +118,20 @@ def _describe_error(error: float | None) -> str:
 
 def _slices_table(slices: Sequence[Mapping[str, Any]]) -> RenderableType:
     """The figures of every part of the split."""
-    table = _new_table(_SLICE_COLUMNS)
+    table = new_table(_SLICE_COLUMNS)
     for row in slices:
         table.add_row(
             Text(row["slice"]),
             str(row["rows"]),
             str(row["correct"]),
-            *_format_accuracy(accuracy_of(row)),
-            _format_percent(row["macro_f1"]),
-            _NOTHING if row["loss"] is None else f"{row['loss']:.4f}",
+            *format_accuracy(_accuracy_of(row)),
+            format_percent(row["macro_f1"]),
+            NOTHING if row["loss"] is None else f"{row['loss']:.4f}",
         )
     return table
 
 
-def _new_table(columns: Columns, totals: Sequence[str] = ()) -> Table:
+def new_table(columns: Columns, totals: Sequence[str] = ()) -> Table:
     """An empty table, with a last line of totals for its first columns."""
     table = Table(
         box=box.SIMPLE, padding=(0, 1, 0, 0), show_edge=False, pad_edge=False, show_footer=bool(totals)
@@ -165,13 +143,10 @@ def _new_table(columns: Columns, totals: Sequence[str] = ()) -> Table:
     return table
 
 
-def _heading(title: str, record: ReportRecord) -> Text:
+def heading(title: str, record: ReportRecord) -> Text:
+    """A line that says which report it is, and of what."""
     text = f"{describe_model(record)} on {describe_data(record)}, {record.evaluated_at:%Y-%m-%d %H:%M} UTC"
     return Text.assemble((f"{title} {record.report_id}", "bold"), f"  {text}")
-
-
-def _scored_rows(record: ReportRecord) -> tuple[str, str]:
-    return record.subject.dataset_fingerprint, record.subject.split
 
 
 def _describe_totals(record: ReportRecord) -> str:
@@ -184,29 +159,26 @@ def _describe_totals(record: ReportRecord) -> str:
     )
 
 
+def _accuracy_of(row: Mapping[str, Any]) -> Proportion:
+    """The accuracy in a row of `per_class` or `overall`, with its interval."""
+    return Proportion(row["accuracy"], row["accuracy_low"], row["accuracy_high"])
+
+
 def _describe_confusion(row: Mapping[str, Any]) -> str:
     if row["most_confused_with"] is None:
-        return _NOTHING
+        return NOTHING
     return f"{row['most_confused_with']} {row['most_confused_count']}"
 
 
-def _format_difference(difference: Difference) -> tuple[str, ...]:
-    points = _NOTHING if difference.points is None else f"{difference.points:+.1f}"
-    mark = "" if difference.intervals_overlap else "*"
-    return *_format_accuracy(difference.a), *_format_accuracy(difference.b), points, mark
-
-
-def _format_accuracy(accuracy: Proportion) -> tuple[str, str]:
+def format_accuracy(accuracy: Proportion) -> tuple[str, str]:
     """An accuracy and its interval in percent."""
     if accuracy.share is None:
-        return _NOTHING, _NOTHING
-    return _format_percent(
-        accuracy.share
-    ), f"{_format_percent(accuracy.low)}-{_format_percent(accuracy.high)}"
+        return NOTHING, NOTHING
+    return format_percent(accuracy.share), f"{format_percent(accuracy.low)}-{format_percent(accuracy.high)}"
 
 
-def _format_percent(share: float | None) -> str:
-    return _NOTHING if share is None else f"{100 * share:.1f}"
+def format_percent(share: float | None) -> str:
+    return NOTHING if share is None else f"{100 * share:.1f}"
 
 
 def _format_number(value: float) -> str:
@@ -215,11 +187,11 @@ def _format_number(value: float) -> str:
 
 # Column of `overall` to its title and form, in the order shown.
 _FIGURES: Mapping[str, tuple[str, Callable[[float], str]]] = {
-    "macro_accuracy": ("macro accuracy %", _format_percent),
-    "macro_precision": ("macro precision %", _format_percent),
-    "macro_f1": ("macro F1 %", _format_percent),
-    "weighted_precision": ("weighted precision %", _format_percent),
-    "weighted_f1": ("weighted F1 %", _format_percent),
+    "macro_accuracy": ("macro accuracy %", format_percent),
+    "macro_precision": ("macro precision %", format_percent),
+    "macro_f1": ("macro F1 %", format_percent),
+    "weighted_precision": ("weighted precision %", format_percent),
+    "weighted_f1": ("weighted F1 %", format_percent),
     "macro_auc": ("macro ROC AUC", _format_number),
     "weighted_auc": ("weighted ROC AUC", _format_number),
     "macro_average_precision": ("macro average precision", _format_number),

@@ -6,7 +6,7 @@ RUNS/NAME/tensorboard/events.out.tfevents.epoch-0001, profile/plugins/profile/<t
 RUNS/NAME/checkpoints/epoch-0001/{model.keras, state.npz, manifest.json}
 REPORTS/claims/<report_id>.zip
 REPORTS/{overall, per_class, confusion, calibration, activations}/<report_id>.parquet
-REPORTS/predictions/<report_id>/part-00000-000000000000.parquet
+REPORTS/predictions/report_id=<report_id>/part-00000-000000000000.parquet
 REPORTS/manifests/<report_id>.json
 REPORTS/gates/<report_id>-<digest>.parquet
 REPORTS/pages/<report_id>.html, index.html
@@ -81,6 +81,15 @@ def checkpoint_uri(run: str, epoch: int) -> str:
     return join_uri(run_checkpoints(run), f"epoch-{epoch:04d}")
 
 
+def run_of_checkpoint(checkpoint: str) -> str:
+    """`RUNS/NAME` of `RUNS/NAME/checkpoints/epoch-0001`.
+
+    >>> run_of_checkpoint("s3://bucket/runs/seed/checkpoints/epoch-0001")
+    's3://bucket/runs/seed'
+    """
+    return checkpoint.rsplit("/", 2)[0]
+
+
 def find_epoch(checkpoint_name: str) -> int | None:
     """The epoch in a checkpoint folder's name, None where it is not one.
 
@@ -97,8 +106,11 @@ def report_table(reports_uri: str, table: str, report_id: str) -> str:
 
 
 def report_predictions(reports_uri: str, report_id: str) -> str:
-    """`REPORTS/predictions/<report_id>`, a folder of Parquet files."""
-    return join_uri(reports_uri, "predictions", report_id)
+    """`REPORTS/predictions/report_id=<report_id>`, a folder of Parquet files.
+
+    Named as Hive names a partition: whoever reads the folder above finds a column `report_id`, which no file repeats.
+    """
+    return join_uri(reports_uri, "predictions", f"report_id={report_id}")
 
 
 def predictions_part(shard_index: int, first_id: int) -> str:

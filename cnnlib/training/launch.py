@@ -48,6 +48,7 @@ class RunPlan:
         done_epochs: epochs of an earlier call that it continues from.
         cache: where the rows were kept in that call; None if there was none.
         stopped_early: those ended it, by the early stopping of this config.
+        recipe: name of the recipe that the config came from; None if it came from none.
     """
 
     config: TrainConfig
@@ -59,6 +60,7 @@ class RunPlan:
     done_epochs: int
     cache: Cache | None
     stopped_early: bool
+    recipe: str | None = None
 
     @property
     def finished(self) -> bool:
@@ -66,8 +68,13 @@ class RunPlan:
         return self.stopped_early or self.done_epochs >= self.config.epochs
 
 
-def plan_run(config: TrainConfig, dataset_uri: str, runs_uri: str, name: str) -> RunPlan:
+def plan_run(
+    config: TrainConfig, dataset_uri: str, runs_uri: str, name: str, recipe: str | None = None
+) -> RunPlan:
     """Checks all that can be checked without a worker. Writes nothing but a probe, which it deletes.
+
+    Args:
+        recipe: name of the recipe that the config came from, for the run's record.
 
     Raises:
         InputError: the config, the data, the storage, or a run of that name with another config.
@@ -99,6 +106,7 @@ def plan_run(config: TrainConfig, dataset_uri: str, runs_uri: str, name: str) ->
         done_epochs=done_epochs,
         cache=record["cache"] if record else None,
         stopped_early=_is_stopped(config, run, done_epochs),
+        recipe=recipe,
     )
 
 
@@ -279,6 +287,7 @@ def _check_continues(
 
 def _run_record(plan: RunPlan, cache: Cache) -> dict[str, Any]:
     return {
+        "recipe": plan.recipe,
         "config": to_dict(plan.config),
         "cache": cache,
         "dataset_uri": plan.dataset_uri,

@@ -19,11 +19,12 @@ REPOSITORY = Path(__file__).parents[2]
 INFRA = REPOSITORY / "infra"
 # A file that is not here is not read, and one that no longer has its commands fails.
 JOBS_BY_FILE = {
-    "README.md": ["train", "submit", "submit"],
+    "README.md": ["train", "submit", "submit", "report"],
     "docker/Dockerfile": ["train"],
     "kuberay/evaluate-cronjob.yaml": ["submit"],
     "kuberay/evaluate-rayjob.yaml": ["evaluate"],
     "kuberay/train-rayjob.yaml": ["train"],
+    "observability/cnnlib-gauges.conf": ["report"],
     "schedule/cnnlib-evaluate.service": ["evaluate"],
 }
 RAY_BY_FILE = {
@@ -43,7 +44,9 @@ def read_lines(file: Path) -> Iterator[list[str]]:
     elif file.name == "Dockerfile":
         yield from (json.loads(command) for command in re.findall(r"^CMD (.*)$", text, re.M))
     else:
-        yield from (shlex.split(command) for command in re.findall(r"^ExecStart=(.*)$", text, re.M))
+        yield from (
+            shlex.split(command) for command in re.findall(r"^ExecSt(?:art|opPost)=(.*)$", text, re.M)
+        )
 
 
 def read_yaml(value: Any) -> Iterator[list[str]]:
@@ -142,7 +145,7 @@ def test_no_file_with_a_job_command_is_forgotten() -> None:
     files = [
         file
         for file in INFRA.rglob("*")
-        if file.suffix in (".yaml", ".md", ".service") or file.name == "Dockerfile"
+        if file.suffix in (".yaml", ".md", ".service", ".conf") or file.name == "Dockerfile"
     ]
     with_jobs = {str(file.relative_to(INFRA)) for file in files if any(map(find_job, read_lines(file)))}
     assert with_jobs == set(JOBS_BY_FILE)

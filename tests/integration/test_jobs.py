@@ -17,7 +17,6 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.dataset as pads
 import pytest
-from fsspec.implementations.arrow import ArrowFSWrapper
 
 from cnnlib.reports.history import decode_history
 from cnnlib.reports.predictions import read_predictions
@@ -25,6 +24,7 @@ from cnnlib.reports.schema import table_schema
 from cnnlib.storage import files, layout, runs
 from cnnlib.storage.uri import join_uri, split_s3
 from infra.local_s3 import LocalS3Server
+from tests.buckets import BucketForDuckdb
 from tests.fashion import CLASSES, TEST_ROWS
 from tests.integration.conftest import RunJob, run_job
 
@@ -41,16 +41,6 @@ TRAIN = [
     "--validation-fraction",
     VALIDATION,
 ]
-
-
-class BucketForDuckdb(ArrowFSWrapper):
-    """pyarrow's S3 for DuckDB, whose own S3 reader is an extension that it downloads."""
-
-    protocol = "bucket"
-
-    @classmethod
-    def _strip_protocol(cls, path: str) -> str:
-        return path.removeprefix("bucket://")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -179,6 +169,19 @@ def test_a_report_is_whole_and_agrees_with_itself(story: Story) -> None:
     assert per_class["support"].sum() == overall["rows"][0] == confusion["count"].sum() == TEST_ROWS
     assert per_class["correct"].sum() == overall["correct"][0]
     assert files.find_size(layout.report_manifest(story.reports, row["report_id"]))
+
+
+def test_a_report_tells_what_the_model_costs_and_makes_of_the_first_image(story: Story) -> None:
+    report_id = story.pending["reports"][0]["report_id"]
+    [overall] = _read(story.reports, "overall", report_id).to_pylist()
+    assert (overall["parameters"], overall["flops_per_image"]) == (47_090, 35_583_232)
+    pictures = _read(story.reports, "activations", report_id).to_pandas()
+    assert set(pictures["example_id"]) == {0}
+    assert pictures.groupby("kind").size().to_dict() == {
+        "activation": 64 + 32 + 32 + 32 + 16 + 16 + 16 + 8 + 8,
+        "image": 1,
+        "kernel": 64,
+    }
 
 
 def test_pandas_duckdb_and_pyarrow_read_the_per_class_folder_as_one_table(

@@ -29,6 +29,15 @@ def test_recipes_of_the_tutorial_are_the_tutorial(name: str, model: str) -> None
     assert find_recipe(name).config.optimizer.name == "adam"
 
 
+@pytest.mark.parametrize(("name", "measured"), [("seed", 0.9145), ("demo", 0.8982)])
+def test_gates_of_a_recipe_lie_below_what_it_was_measured_to_reach(name: str, measured: float) -> None:
+    gates = find_recipe(name).gates
+    assert gates is not None
+    assert gates.min_accuracy.overall is not None
+    assert measured - 0.03 <= gates.min_accuracy.overall < measured - 0.01
+    assert (gates.max_drop.overall, gates.baseline) == (0.01, "previous")
+
+
 def test_demo_trains_on_two_workers() -> None:
     assert find_recipe("demo").config.workers == 2
 

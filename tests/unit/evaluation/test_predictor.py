@@ -17,11 +17,12 @@ from keras import layers
 from cnnlib.config import EvaluateConfig, PixelRange
 from cnnlib.data.record import SHARD_INDEX, Rows, rows_to_table
 from cnnlib.errors import CheckpointError, ModelError
-from cnnlib.evaluation.part import ENDED, PART, STARTED, TARGET, ScoredPart
+from cnnlib.evaluation.part import ENDED, PART, STARTED, TARGET, Collected, ScoredPart
 from cnnlib.evaluation.predictor import Predictor, PredictorTask, _compile
 from cnnlib.evaluation.target import Target, find_target
 from cnnlib.metrics.rows import ScoredRows
 from cnnlib.metrics.sums import ScoreSums
+from cnnlib.models.cost import PredictionCost
 from cnnlib.training.step import build_score_call, build_train_call
 from tests.datasets import make_source
 from tests.models import build_two_inputs, build_two_outputs
@@ -34,9 +35,9 @@ ROWS = make_source(train_rows=300, test_rows=230).splits["test"].read(0, 230)
 SHARD = 4  # the number of the shard that the rows are said to come from
 
 
-def as_table(rows: Rows = ROWS) -> pa.Table:
+def as_table(rows: Rows = ROWS, shard: int = SHARD) -> pa.Table:
     """Rows as Ray Data hands them to a predictor."""
-    return rows_to_table(rows).append_column(SHARD_INDEX, pa.array([SHARD] * len(rows), pa.int32()))
+    return rows_to_table(rows).append_column(SHARD_INDEX, pa.array([shard] * len(rows), pa.int32()))
 
 
 def nearest_pattern(
@@ -212,19 +213,85 @@ def test_predictions_are_stored_row_by_row_and_only_when_asked_for(tmp_path: Pat
     assert not reports.exists()
     assert unstored.predictions is None
     columns = Predictor(build_task(target, reports=str(reports), report_ids=("abc",)))(as_table())
-    stored = pd.read_parquet(reports / "predictions" / "abc")
+    stored = pd.read_parquet(reports / "predictions" / "report_id=abc")
     assert stored["id"].tolist() == list(range(230))
     assert stored["label"].tolist() == ROWS.labels.tolist()
     correct = int((stored["label"] == stored["prediction"]).sum())
     [part] = decode(columns)
     assert correct == part.score.confusion.correct
     assert part.predictions is not None
-    assert (part.predictions.rows, part.predictions.name.split("/")[:2]) == (230, ["predictions", "abc"])
+    assert (part.predictions.rows, part.predictions.name.split("/")[:2]) == (
+        230,
+        ["predictions", "report_id=abc"],
+    )
     assert (np.stack(stored["top_classes"])[:, 0] == stored["prediction"]).all()
     assert stored["probability"].between(1 / CLASSES, 1).all()
-    assert [path.name for path in (reports / "predictions" / "abc").iterdir()] == [
+    assert [path.name for path in (reports / "predictions" / "report_id=abc").iterdir()] == [
         f"part-{SHARD:05d}-000000000000.parquet"
     ]
+
+
+def test_first_shard_brings_what_every_model_costs_and_makes_of_the_first_image(tmp_path: Path) -> None:
+    conv = keras.Sequential(
+        [
+            keras.Input((8, 8)),
+            layers.Reshape(SHAPE),
+            layers.Conv2D(4, 3),
+            layers.Flatten(),
+            layers.Dense(CLASSES),
+        ]
+    )
+    targets = [find_target(str(save(nearest_pattern(), tmp_path)), None)]
+    targets.append(find_target(str(save(conv, tmp_path, "conv.keras")), None))
+    dense, cnn = (part.explanation for part in decode(Predictor(build_task(*targets))(as_table(shard=0))))
+    assert dense is not None
+    assert dense.cost == PredictionCost(parameters=64 * 3 + 3, flops_per_image=2 * 64 * 3)
+    assert [each.kind for each in dense.layers] == ["image"]
+    assert cnn is not None
+    assert cnn.cost == PredictionCost(
+        parameters=9 * 4 + 4 + 144 * 3 + 3, flops_per_image=2 * (36 * 9 * 4 + 144 * 3)
+    )
+    assert [(each.kind, each.maps.shape) for each in cnn.layers] == [
+        ("image", (1, 8, 8, 1)),
+        ("kernel", (4, 3, 3, 1)),
+        ("activation", (4, 6, 6, 1)),
+    ]
+    assert cnn.example_id == ROWS.ids[0]
+    np.testing.assert_array_equal(cnn.layers[0].maps[0], ROWS.images[0])
+    # Scaled as for a prediction: the model takes 0..1.
+    pixels = ROWS.images[:1].reshape(1, 8, 8).astype(np.float32) / 255
+    expected = keras.Model(conv.inputs, conv.layers[1].output)(pixels)
+    np.testing.assert_allclose(
+        cnn.layers[2].maps[..., 0], np.asarray(expected)[0].transpose(2, 0, 1), atol=1e-6
+    )
+
+
+def test_every_model_says_how_long_it_took_itself(tmp_path: Path) -> None:
+    wide = keras.Sequential([keras.Input(SHAPE), layers.Flatten(), *(layers.Dense(3000) for _ in range(3))])
+    wide.add(layers.Dense(CLASSES, activation="softmax"))
+    paths = save(nearest_pattern(), tmp_path), save(wide, tmp_path, "wide.keras")
+    predictor = Predictor(build_task(*(find_target(str(path), None) for path in paths)))
+    predictor(as_table())  # compiles
+    columns = predictor(as_table())
+    light, heavy = (part.busy_s for part in decode(columns))
+    assert 0 < light < heavy  # some 18 million multiplications a row against 192
+    assert light + heavy <= float(columns[ENDED][0] - columns[STARTED][0]) + 0.01
+
+
+def test_other_shards_explain_nothing(tmp_path: Path) -> None:
+    target = find_target(str(save(nearest_pattern(), tmp_path)), None)
+    [part] = decode(Predictor(build_task(target))(as_table()))
+    assert part.explanation is None
+
+
+def test_first_row_is_the_example_however_its_shard_was_cut(tmp_path: Path) -> None:
+    predictor = Predictor(build_task(find_target(str(save(nearest_pattern(), tmp_path)), None)))
+    table, collected = as_table(shard=0), Collected()
+    for first in (200, 0, 100):
+        columns = predictor(table.slice(first, 100))
+        collected.add({name: values[0] for name, values in columns.items()})
+    assert collected.explanation is not None
+    assert collected.explanation.example_id == ROWS.ids[0]
 
 
 # What is refused. The constructor keeps quiet: its error would reach the driver as a dead actor without a cause.

@@ -115,9 +115,18 @@ def test_slices_of_shards_merge_by_name_and_come_in_the_order_of_their_numbers()
     )
     collected = Collected()
     for slices in ({"size=q10": first, "size=q2": first}, {"size=q2": second, "age=-3": second}):
-        part = ScoredPart(score=first, rows=None, predictions=None, slices=slices)
+        part = ScoredPart(score=first, rows=None, predictions=None, busy_s=0.1, slices=slices)
         collected.add({PART: part.encode(), STARTED: 0.0, ENDED: 1.0})
     assert collected.num_slices == 3
     assert list(collected.slices()) == ["age=-3", "size=q2", "size=q10"]
     assert collected.slices()["size=q2"].confusion == both.confusion
     assert collected.slices()["size=q10"] == first
+
+
+def test_the_time_that_distorted_images_take_is_counted_apart(parts: list[ScoredPart]) -> None:
+    collected = Collected()
+    for part in parts:
+        collected.add({PART: part.encode(), STARTED: 0.0, ENDED: 1.0})
+    # 30 predictions against one: how much longer depends on the machine, that it is longer does not.
+    assert collected.distorted_s > collected.busy_s > 0
+    assert collected.distorted_s == pytest.approx(sum(part.distorted_s for part in parts))

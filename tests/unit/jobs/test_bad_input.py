@@ -39,7 +39,8 @@ def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
     data/ a data set, 50 train and 23 test rows; damaged/ the same with a wrong shard; other/ another one;
     idx/ four IDX files; few/ the same with too few labels; torn/ with a torn gzip file; full/ somebody's notes;
-    file a file; runs/seed a run of the seed recipe with batch 8 and one epoch done; mine.keras a file.
+    file a file; runs/seed a run of the seed recipe with batch 8 and one epoch done; runs/old one that does not name
+    its recipe, runs/dnn one whose recipe has no gates; mine.keras a file; and GATES.
     """
     manifest = write_dataset_without_ray(str(tmp_path / "data"), shard_rows=25)
     write_dataset_without_ray(str(tmp_path / "damaged"), shard_rows=25)
@@ -60,6 +61,12 @@ def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     run = str(tmp_path / "runs" / "seed")
     write_run_record(run, TrainConfig(batch_size=8), manifest.fingerprint)
     write_checkpoint_without_model(run, 1)
+    for name, recipe in (("old", None), ("dnn", "dnn")):
+        other = str(tmp_path / "runs" / name)
+        write_run_record(other, TrainConfig(), manifest.fingerprint, recipe)
+        write_checkpoint_without_model(other, 1)
+    for name, content in GATES.items():
+        (tmp_path / name).write_bytes(content)
     monkeypatch.chdir(tmp_path)
     return tmp_path
 
@@ -89,6 +96,14 @@ def run(job: ModuleType, command: str, capsys: pytest.CaptureFixture[str]) -> tu
 
 TRAIN = "seed --data data --runs runs --name new --batch-size 8"
 EVALUATE = "--data data --reports reports"
+GATED = f"{EVALUATE} --checkpoint mine.keras --gate"
+GATES = {
+    "typo.toml": b"[min_acuracy]\noverall = 0.9",
+    "class.toml": b"[max_drop.classes]\nHat = 0.1",
+    "slice.toml": b'[max_drop.slices]\n"source=web" = 0.1',
+    "id.toml": b'baseline = "beef"\n[max_drop]\noverall = 0',
+    "shard.toml": b"\xff\xfe",
+}
 
 TRAIN_CASES = [
     ("sed --data data", "Unknown recipe 'sed'. Did you mean 'seed'? Known: "),
@@ -170,6 +185,15 @@ EVALUATE_CASES = [
         f"{EVALUATE} --checkpoint mine.keras --slice-by size --slice-quantiles 1",
         "slice_quantiles must be at least 2. Received 1.",
     ),
+    (f"{GATED} nothing.toml", "There is nothing at {world}/nothing.toml."),
+    (f"{GATED} typo.toml", "typo.toml: Unknown key 'min_acuracy' in the file. Did you mean 'min_accuracy'?"),
+    (f"{GATED} class.toml", "max_drop.classes: no class 'Hat' in the data."),
+    (f"{GATED} slice.toml", "max_drop.slices: the evaluation makes no slice 'source=web'; none is made."),
+    (f"{GATED} id.toml", "No report 'beef' in {world}/reports. It holds none."),
+    (f"{GATED} shard.toml", "shard.toml is not a text file. Expected gates in TOML."),
+    (f"{GATED} recipe", "{world}/mine.keras is a file, and no run says its recipe. Give --gate a TOML file."),
+    (f"{EVALUATE} --checkpoint runs/old --gate recipe", "old/run.json does not name the run's recipe."),
+    (f"{EVALUATE} --checkpoint runs/dnn --gate recipe", "The recipe 'dnn' of {world}/runs/dnn has no gates."),
 ]
 PREPARE_CASES = [
     ("fashion-mnist --output new --source nothing", "{world}/nothing has neither train-images-idx3-ubyte.gz nor"),

@@ -13,7 +13,7 @@ import pytest
 from rich.table import Table
 
 from cnnlib.errors import CnnlibError, ConfigError, NotFoundError, StorageError, TrainingError
-from jobs.cli import parse_args, run_job, show
+from jobs.cli import Finished, parse_args, run_job, show
 
 REPOSITORY = Path(__file__).parents[3]
 
@@ -105,6 +105,14 @@ exit_with(run_job(lambda: {"rows": 3}, json=True) + 7)
     command = [sys.executable, "-c", program]
     ran = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, timeout=60)
     assert (ran.returncode, ran.stdout) == (7, '{"rows": 3}\n')
+
+
+@pytest.mark.parametrize("code", [0, 3, 77])
+def test_job_that_is_done_may_tell_more_by_its_exit_code(
+    code: int, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run_job(lambda: Finished(result={"verdict": "fail"}, exit_code=code), json=True) == code
+    assert capsys.readouterr().out == '{"verdict": "fail"}\n'
 
 
 def test_job_without_a_result_prints_an_empty_object(capsys: pytest.CaptureFixture[str]) -> None:

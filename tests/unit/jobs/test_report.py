@@ -14,6 +14,7 @@ import pytest
 from cnnlib.reports.facts import ReportSubject, installed_versions
 from cnnlib.reports.write import write_report
 from jobs import report
+from tests.reports_of_rows import with_mistakes, write_rows
 from tests.scores import make_rows, make_score
 
 REPOSITORY = Path(__file__).parents[3]
@@ -97,16 +98,57 @@ def test_two_ids_are_compared_in_their_order(
 ) -> None:
     result = run_json(capsys, tmp_path, "previous", "latest")
     assert (result["a"]["report_id"], result["b"]["report_id"]) == tuple(reports)
+    assert result["unpaired_because"].startswith(f"Report {reports[0]} has no predictions")
+    assert result["words"].startswith("B is worse than A by 5.0 points (")
     assert result["classes"][0] == {
         "class_name": "Coat",
         "accuracy_a": 0.8,
         "accuracy_b": 0.7,
         "points": pytest.approx(-10.0),
-        "intervals_overlap": True,
+        "points_low": pytest.approx(-43.54, abs=0.01),
+        "points_high": pytest.approx(26.46, abs=0.01),
+        "p_value": 1.0,
+        "distinguishable": False,
+        "right_to_wrong": None,
+        "wrong_to_right": None,
     }
     code, out, _ = run(capsys, tmp_path, "previous", "latest")
     assert code == 0
     assert out.index(f"A {reports[0]}") < out.index(f"B {reports[1]}")
+
+
+def test_rows_that_flipped_are_in_the_json_of_reports_with_predictions(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    labels = [0] * 10 + [1] * 10
+    a, b = (
+        write_rows(tmp_path, labels, with_mistakes(labels, wrong), epoch=epoch)
+        for epoch, wrong in ((1, [0, 1]), (2, [1, 2, 3]))
+    )
+    result = run_json(capsys, tmp_path, a, b)
+    assert result["unpaired_because"] is None
+    assert result["overall"]["right_to_wrong"] == {"total": 2, "ids": [2, 3]}
+    assert result["classes"][0]["wrong_to_right"] == {"total": 1, "ids": [0]}
+    assert result["classes"][1]["right_to_wrong"] == {"total": 0, "ids": []}
+
+
+def test_more_ids_are_ranked(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    labels = [0] * 50 + [1] * 50
+    ids = [
+        write_rows(tmp_path, labels, with_mistakes(labels, range(wrong)), epoch=epoch)
+        for epoch, wrong in ((1, 40), (2, 2), (3, 3))
+    ]
+    result = run_json(capsys, tmp_path, *ids)
+    assert [row["report_id"] for row in result["ranking"]] == [ids[1], ids[2], ids[0]]
+    assert [row["groups"] for row in result["ranking"]] == [["a"], ["a"], ["b"]]
+    assert [(pair["better"], pair["worse"]) for pair in result["pairs"]] == [
+        (ids[1], ids[2]),
+        (ids[1], ids[0]),
+        (ids[2], ids[0]),
+    ]
+    code, out, _ = run(capsys, tmp_path, *ids)
+    assert code == 0
+    assert out.startswith(f"demo@2 ({ids[1][:8]}) has the most right; not distinguishable from it: demo@3")
 
 
 def test_json_of_one_report_has_the_columns_of_its_tables(
@@ -126,8 +168,11 @@ def test_json_of_one_report_has_the_columns_of_its_tables(
     [
         (["nope"], "No report 'nope'"),
         ([""], "No report ''"),
-        (["a", "b", "c"], "Expected 0 to 2 ids"),
-        (["--limit", "0"], "--limit from 1"),
+        (["latest", "latest"], "Expected each report once. Received latest latest: 1 different."),
+        (["--limit", "0"], "limit must be at least 1. Received 0."),
+        (["latest", "--experiments"], "Expected one of: ids, --experiments, --prometheus"),
+        (["--experiments", "--prometheus", "-"], "Expected one of: ids, --experiments, --prometheus"),
+        (["--plot", "out.png"], "--plot draws what --experiments shows"),
     ],
     ids=str,
 )
@@ -170,7 +215,7 @@ def test_command_line_is_as_promised(capsys: pytest.CaptureFixture[str]) -> None
         report.main(["--help"])
     assert stopped.value.code == 0
     usage = " ".join(capsys.readouterr().out.split("\n\n")[0].split())
-    assert usage == "usage: python -m jobs.report [-h] REPORTS_URI [ID [ID]] [--limit INT] [--json]"
+    assert usage == "usage: python -m jobs.report [-h] [OPTIONS] REPORTS_URI [ID ...]"
 
 
 def test_command_runs_without_tensorflow_and_ray(tmp_path: Path, reports: list[str]) -> None:

@@ -65,6 +65,7 @@ FLAGS = {
         "--pending",
         "--data",
         "--reports",
+        "--gate",
         "--json",
         "--split",
         "--pixel-range",
@@ -80,7 +81,7 @@ FLAGS = {
         "--slice-quantiles",
         "--corruptions",
     ],
-    "report": ["--limit", "--json"],
+    "report": ["--limit", "--experiments", "--plot", "--prometheus", "--json"],
     "submit": ["--address", "--submission-id", "--working-dir", "--timeout-s", "--env", "--json"],
     "bench": ["--pairs", "--batch-sizes", "--rows", "--cores", "--output", "--theme", "--json"],
 }
@@ -166,7 +167,14 @@ def test_help_of_training_lists_the_recipes(capsys: pytest.CaptureFixture[str]) 
 
 def test_exit_codes_are_those_that_were_promised() -> None:
     codes = {name: value for name, value in vars(cli).items() if name.startswith("EXIT_")}
-    assert codes == {"EXIT_DONE": 0, "EXIT_FAILED": 1, "EXIT_BAD_INPUT": 2, "EXIT_INTERRUPTED": 130}
+    assert codes == {
+        "EXIT_DONE": 0,
+        "EXIT_FAILED": 1,
+        "EXIT_BAD_INPUT": 2,
+        "EXIT_GATE_FAILED": 3,
+        "EXIT_GATE_INCONCLUSIVE": 4,
+        "EXIT_INTERRUPTED": 130,
+    }
     for code in codes.values():
         assert re.search(rf"^{code} ", cli.__doc__ or "", re.MULTILINE)
 
@@ -226,5 +234,5 @@ def test_objects_have_the_names_that_were_promised() -> None:
         "/reports/pages/index.html",
         "/reports/manifests",
         "/reports/manifests/0a1b.json",
-        "/reports/predictions/0a1b/part-00003-000000000012.parquet",
+        "/reports/predictions/report_id=0a1b/part-00003-000000000012.parquet",
     ]

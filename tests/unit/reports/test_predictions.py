@@ -48,7 +48,7 @@ def publish(tmp_path: Path, make_facts: Any, write: Any) -> Callable[..., str]:
 def test_a_part_is_named_after_its_first_row_and_has_the_promised_columns(tmp_path: Path) -> None:
     columns: dict[str, Any] = {"labels": [1, 0], "probabilities": [[0.25, 0.5, 0.25], [0.125, 0.25, 0.625]]}
     part = write_predictions(str(tmp_path), "abc", shard_index=1, ids=[500, 501], **columns)
-    assert (part.name, part.rows) == ("predictions/abc/part-00001-000000000500.parquet", 2)
+    assert (part.name, part.rows) == ("predictions/report_id=abc/part-00001-000000000500.parquet", 2)
     stored = pq.read_table(tmp_path / part.name)
     assert stored.schema.equals(table_schema("predictions"))
     assert stored.to_pylist() == [
@@ -107,7 +107,7 @@ def test_predictions_of_another_evaluation_are_refused(tmp_path: Path, publish: 
 
 def test_part_that_was_changed_is_refused(tmp_path: Path, publish: Callable[..., str]) -> None:
     report_id = publish()
-    part = next((tmp_path / "predictions" / report_id).iterdir())
+    part = next((tmp_path / "predictions" / f"report_id={report_id}").iterdir())
     part.write_bytes(part.read_bytes() + b"!")
     with pytest.raises(ReportError, match="is not what its manifest says"):
         read_predictions(str(tmp_path), report_id)

@@ -7,7 +7,8 @@ import doctest
 import pyarrow as pa
 import pytest
 
-from cnnlib.reports import compare, schema
+from cnnlib.reports import gate_checks, schema
+from cnnlib.reports import ranking as report_ranking
 from cnnlib.reports.history import HISTORY_COLUMNS, HISTORY_SCHEMA
 from cnnlib.reports.schema import COLUMNS, REPORT_VERSION, VERSION_KEY, table_schema
 
@@ -211,7 +212,7 @@ def test_history_has_the_promised_columns() -> None:
     assert all(column.doc.endswith(".") for column in HISTORY_COLUMNS)
 
 
-@pytest.mark.parametrize("module", [schema, compare])
+@pytest.mark.parametrize("module", [schema, report_ranking, gate_checks])
 def test_examples_in_the_docstrings_hold(module: object) -> None:
     result = doctest.testmod(module)  # type: ignore[arg-type]
     assert result.attempted >= 1

@@ -9,10 +9,8 @@ from typing import Any
 import pytest
 from rich.console import Console, RenderableType
 
-from cnnlib.metrics.per_class import Proportion, proportion
-from cnnlib.reports.compare import compare_accuracies
 from cnnlib.reports.read import Report, list_reports, read_report
-from cnnlib.reports.tables import render_comparison, render_list, render_report
+from cnnlib.reports.tables import render_list, render_report
 
 
 @pytest.fixture
@@ -74,34 +72,6 @@ def test_slices_have_a_table_of_their_own(make_facts: Any, load: Any) -> None:
     ]
 
 
-def test_comparison_shows_points_and_marks_ranges_that_do_not_overlap(make_facts: Any, load: Any) -> None:
-    worse = load(make_facts(counts=[[100, 900, 0], [100, 900, 0], [0, 0, 0]], checkpoint_digest="d1"))
-    better = load(make_facts(counts=[[900, 100, 0], [90, 910, 0], [0, 0, 0]], checkpoint_digest="d2"))
-    lines = draw(render_comparison(worse, better))
-    assert lines[3:] == [
-        "class          A  95 % range of A     B  95 % range of B  B - A",
-        "──────────────────────────────────────────────────────────────────",
-        "Coat        10.0         8.3-12.0  90.0        88.0-91.7  +80.0  *",
-        "Bag         90.0        88.0-91.7  91.0        89.1-92.6   +1.0",
-        "Ankle boot     -                -     -                -      -",
-        "──────────────────────────────────────────────────────────────────",
-        "all         50.0        47.8-52.2  90.5        89.1-91.7  +40.5  *",
-        "B - A in points; * where the 95 % ranges do not overlap (a hint, not a test).",
-    ]
-
-
-def test_comparison_on_different_data_says_so(make_facts: Any, load: Any) -> None:
-    a, b = load(make_facts()), load(make_facts(dataset_fingerprint="other"))
-    assert draw(render_comparison(a, b))[-1].startswith("A and B were scored on different rows")
-
-
-def test_comparison_of_different_classes_leaves_gaps(make_facts: Any, load: Any) -> None:
-    a = load(make_facts())
-    b = load(make_facts(class_names=("Coat", "Hat", "Ankle boot"), dataset_fingerprint="other"))
-    names = [line.split()[0] for line in draw(render_comparison(a, b))[5:9]]
-    assert names == ["Coat", "Bag", "Ankle", "Hat"]
-
-
 def test_list_shows_runs_by_epoch_and_files_by_name(tmp_path: Path, make_facts: Any, write: Any) -> None:
     first = write(make_facts()).report_id[:8]
     foreign = {"run": None, "model": "some.keras", "checkpoint_epoch": None}
@@ -119,15 +89,3 @@ def test_long_class_names_are_folded_and_not_cut(make_facts: Any, load: Any) -> 
     text = "".join(line[:14].strip() for line in draw(render_report(load(make_facts(class_names=names)))))
     assert text.count("woo") >= 2
     assert "[or" in text.replace(" ", "")
-
-
-def test_intervals_that_touch_overlap() -> None:
-    assert compare_accuracies("x", Proportion(0.5, 0.4, 0.6), Proportion(0.7, 0.6, 0.8)).intervals_overlap
-    assert not compare_accuracies(
-        "x", Proportion(0.7, 0.61, 0.8), Proportion(0.5, 0.4, 0.6)
-    ).intervals_overlap
-
-
-def test_difference_to_no_rows_is_none() -> None:
-    difference = compare_accuracies("x", proportion(1, 2), proportion(0, 0))
-    assert (difference.points, difference.intervals_overlap) == (None, True)

@@ -144,6 +144,12 @@ def test_damaged_shard_is_found_before_anything_starts(data: str) -> None:
         plan(data)
 
 
+def test_record_of_a_run_names_its_recipe(data: str, tmp_path: Path) -> None:
+    planned = plan_run(CONFIG, data, str(tmp_path / "runs"), "run", "demo")
+    assert launch._run_record(planned, "memory")["recipe"] == "demo"
+    assert launch._run_record(plan(data), "memory")["recipe"] is None
+
+
 def start_run(data: str, config: TrainConfig = CONFIG, epochs_done: int = 1) -> str:
     """Leaves what a run of this config leaves after some epochs."""
     planned = plan(data, config)

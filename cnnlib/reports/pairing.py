@@ -1,0 +1,87 @@
+"""The stored predictions of some reports in, the rows that all of them scored out, with who has which right."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from cnnlib.errors import NotFoundError, ReportError
+from cnnlib.reports.predictions import read_predictions
+from cnnlib.reports.read import ReportRecord
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class PairedRows:
+    """Rows that several models scored.
+
+    Attributes:
+        ids: int64 [rows], rising.
+        labels: int32 [rows], indexes of the true classes.
+        right: bool [models, rows], whether the model's prediction is the label.
+    """
+
+    ids: NDArray[np.int64]
+    labels: NDArray[np.int32]
+    right: NDArray[np.bool_]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Unpaired:
+    """There are no such rows.
+
+    Attributes:
+        reason: why, as a part of a sentence.
+    """
+
+    reason: str
+
+
+def pair_rows(reports_uri: str, records: Sequence[ReportRecord]) -> PairedRows | Unpaired:
+    """Reads the predictions of some reports and matches them row by row.
+
+    It holds the id, label and prediction of every row of two models in memory, and a byte per row and model.
+
+    Args:
+        reports_uri: the folder of all reports.
+        records: at least one; the order of the models in the result.
+    """
+    first = records[0]
+    for record in records[1:]:
+        if record.subject.dataset_fingerprint != first.subject.dataset_fingerprint:
+            return Unpaired(reason="their data sets differ")
+        if record.subject.split != first.subject.split:
+            return Unpaired(reason=f"their splits differ, {first.subject.split} and {record.subject.split}")
+    rows: _Rows | None = None
+    right = []
+    for record in records:
+        try:
+            table = read_predictions(reports_uri, record.report_id)
+        except (ReportError, NotFoundError) as err:
+            return Unpaired(reason=str(err).rstrip("."))
+        own = _Rows.of(table)
+        if len(own.ids) != record.rows:
+            return Unpaired(
+                reason=f"report {record.report_id} has {len(own.ids)} predictions of its {record.rows} rows"
+            )
+        rows = rows or own
+        if not (np.array_equal(rows.ids, own.ids) and np.array_equal(rows.labels, own.labels)):
+            return Unpaired(reason=f"{first.report_id} and {record.report_id} have predictions of other rows")
+        right.append(own.predictions == own.labels)
+    assert rows is not None
+    return PairedRows(ids=rows.ids, labels=rows.labels, right=np.stack(right))
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class _Rows:
+    ids: NDArray[np.int64]
+    labels: NDArray[np.int32]
+    predictions: NDArray[np.int32]
+
+    @classmethod
+    def of(cls, table: pa.Table) -> _Rows:
+        columns = (table[name].to_numpy() for name in ("id", "label", "prediction"))
+        return cls(**dict(zip(("ids", "labels", "predictions"), columns, strict=True)))

@@ -1,0 +1,144 @@
+"""Several reports in, a ranking out, with groups of models that cannot be told apart."""
+
+from __future__ import annotations
+
+import itertools
+import string
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from cnnlib.metrics import significance
+from cnnlib.reports.compare import LEVEL
+from cnnlib.reports.pairing import PairedRows, Unpaired, pair_rows
+from cnnlib.reports.read import Report, ReportRecord
+from cnnlib.reports.tables import SHORT_ID_DIGITS, describe_model
+
+
+@dataclass(frozen=True, kw_only=True)
+class Ranked:
+    """A report in a ranking.
+
+    Attributes:
+        groups: letters; reports that share one cannot be told apart.
+    """
+
+    record: ReportRecord
+    groups: tuple[str, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class PairTest:
+    """Two of the ranked reports, by their ids, the better one first.
+
+    Attributes:
+        p_value: two-sided, of both being as often right, adjusted by Holm over all pairs.
+    """
+
+    better: str
+    worse: str
+    p_value: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class Ranking:
+    """Reports by their accuracy, the best first.
+
+    Attributes:
+        pairs: the test of every pair.
+        unpaired_because: why the rows are not paired; None where they are.
+    """
+
+    reports: tuple[Ranked, ...]
+    pairs: tuple[PairTest, ...]
+    unpaired_because: str | None
+
+    @property
+    def words(self) -> str:
+        """The ranking as a sentence."""
+        best, *others = self.reports
+        equals = [_name(each) for each in others if set(each.groups) & set(best.groups)]
+        if not equals:
+            return f"{_name(best)} is better than all others."
+        return f"{_name(best)} has the most right; not distinguishable from it: {', '.join(equals)}."
+
+    def to_row(self) -> dict[str, Any]:
+        """As JSON values."""
+        return {
+            "words": self.words,
+            "unpaired_because": self.unpaired_because,
+            "ranking": [{**each.record.to_row(), "groups": list(each.groups)} for each in self.reports],
+            "pairs": [
+                {"better": pair.better, "worse": pair.worse, "p_value": pair.p_value} for pair in self.pairs
+            ],
+        }
+
+
+def rank_reports(reports_uri: str, reports: Sequence[Report]) -> Ranking:
+    """Ranks reports by their accuracy and tests every pair, on the same rows where all can be paired.
+
+    Args:
+        reports_uri: the folder of all reports.
+        reports: at least two, of splits that have rows.
+    """
+    records = sorted(
+        (report.record for report in reports),
+        key=lambda each: (-(each.accuracy.share or 0.0), each.report_id),
+    )
+    paired = pair_rows(reports_uri, records)
+    couples = list(itertools.combinations(range(len(records)), 2))
+    p_values = significance.holm([_pair_p(records, paired, *couple) for couple in couples])
+    groups = letters(
+        len(records), [couple for couple, p in zip(couples, p_values, strict=True) if p <= LEVEL]
+    )
+    return Ranking(
+        reports=tuple(
+            Ranked(record=record, groups=group) for record, group in zip(records, groups, strict=True)
+        ),
+        pairs=tuple(
+            PairTest(better=records[first].report_id, worse=records[second].report_id, p_value=p)
+            for (first, second), p in zip(couples, p_values, strict=True)
+        ),
+        unpaired_because=paired.reason if isinstance(paired, Unpaired) else None,
+    )
+
+
+def letters(count: int, different: Iterable[tuple[int, int]]) -> list[tuple[str, ...]]:
+    """Letters for each of `count` things such that two share one unless they are different.
+
+    By inserting one difference after the other, which splits the groups that hold both, and absorbing groups that
+    lie within another. Source: H.-P. Piepho, "An algorithm for a letter-based representation of all-pairwise
+    comparisons", Journal of Computational and Graphical Statistics 13 (2004), 456-466.
+
+    >>> letters(3, [(0, 2)])
+    [('a',), ('a', 'b'), ('b',)]
+    """
+    groups = [frozenset(range(count))]
+    for first, second in different:
+        split = [
+            part
+            for group in groups
+            for part in ((group - {first}, group - {second}) if {first, second} <= group else (group,))
+        ]
+        groups = [part for part in dict.fromkeys(split) if not any(part < other for other in split)]
+    groups.sort(key=sorted)
+    return [tuple(_letter(at) for at, group in enumerate(groups) if each in group) for each in range(count)]
+
+
+def _letter(index: int) -> str:
+    """a..z, then aa, ab …, as the columns of a spreadsheet."""
+    before, last = divmod(index, 26)
+    return (_letter(before - 1) if before else "") + string.ascii_lowercase[last]
+
+
+def _name(ranked: Ranked) -> str:
+    return f"{describe_model(ranked.record)} ({ranked.record.report_id[:SHORT_ID_DIGITS]})"
+
+
+def _pair_p(records: Sequence[ReportRecord], paired: PairedRows | Unpaired, a: int, b: int) -> float:
+    if isinstance(paired, Unpaired):
+        return significance.unpaired_p(
+            records[a].correct, records[a].rows, records[b].correct, records[b].rows
+        )
+    right_a, right_b = paired.right[a], paired.right[b]
+    return significance.mcnemar_p(int((right_a & ~right_b).sum()), int((right_b & ~right_a).sum()))

@@ -1,0 +1,101 @@
+"""Reports made of the labels and predictions of single rows, written as an evaluation writes them, without a model."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from cnnlib.metrics.sums import ScoreSums
+from cnnlib.reports.facts import ReportSubject, Versions, report_id
+from cnnlib.reports.predictions import write_predictions
+from cnnlib.reports.write import write_report
+
+CLASSES = ("Coat", "Shirt", "Bag")
+START = datetime(2026, 11, 22, 6, 0, tzinfo=UTC)
+
+
+def write_rows(
+    folder: Path,
+    labels: ArrayLike,
+    predictions: ArrayLike,
+    *,
+    epoch: int,
+    ids: Sequence[int] | None = None,
+    slices: Mapping[str, NDArray[np.bool_]] | None = None,
+    store: bool = True,
+    **subject: Any,
+) -> str:
+    """Publishes the report of the n-th epoch of a run, made n minutes after the first, and returns its id.
+
+    Args:
+        labels: [rows], indexes of CLASSES.
+        predictions: [rows].
+        ids: of the rows; None: from 0.
+        slices: which rows are in each slice.
+        store: whether the predictions are stored.
+        subject: what differs from epoch `epoch` of the run demo on the split test of one data set.
+    """
+    told = {
+        "checkpoint_digest": f"digest of epoch {epoch}",
+        "dataset_fingerprint": "fingerprint",
+        "split": "test",
+        "evaluation": {"top_k": 1},
+        "class_names": CLASSES,
+        "checkpoint_uri": f"/runs/demo/checkpoints/epoch-{epoch:04d}",
+        "dataset_uri": "/data/fashion-mnist",
+        "run": "demo",
+        "model": "small-cnn",
+        "checkpoint_epoch": epoch,
+    }
+    about = ReportSubject(**{**told, **subject})
+    true, probabilities = np.asarray(labels), _certain(predictions, len(about.class_names))
+    numbers = np.arange(len(true)) if ids is None else np.asarray(ids)
+    parts = []
+    if store:
+        # Two parts, the later rows first: a reader must sort them.
+        for part, chosen in enumerate(np.array_split(np.arange(len(true)), 2)[::-1]):
+            parts.append(
+                write_predictions(
+                    str(folder),
+                    report_id(about),
+                    shard_index=part,
+                    ids=numbers[chosen],
+                    labels=true[chosen],
+                    probabilities=probabilities[chosen],
+                )
+            )
+    written = write_report(
+        str(folder),
+        about,
+        ScoreSums.from_probabilities(true, probabilities, top_k=1),
+        evaluated_at=START + timedelta(minutes=epoch),
+        seconds=1.0,
+        versions=Versions(python="3", cnnlib="0", ray="0", tensorflow="0", keras="0", numpy="0"),
+        slices={
+            name: ScoreSums.from_probabilities(true[rows], probabilities[rows], top_k=1)
+            for name, rows in (slices or {}).items()
+        },
+        predictions=parts if store else None,
+    )
+    return written.report_id
+
+
+def with_mistakes(labels: ArrayLike, wrong: ArrayLike) -> NDArray[np.int64]:
+    """The labels, but the next class for the rows whose indexes are `wrong`."""
+    predictions = np.array(labels, np.int64)
+    chosen = np.asarray(wrong, np.int64)
+    predictions[chosen] = (predictions[chosen] + 1) % len(CLASSES)
+    return predictions
+
+
+def _certain(predictions: ArrayLike, num_classes: int) -> NDArray[np.float32]:
+    """Probabilities of which the predicted class has 0.9."""
+    chosen = np.asarray(predictions)
+    probabilities = np.full((len(chosen), num_classes), 0.1 / max(1, num_classes - 1), np.float32)
+    probabilities[np.arange(len(chosen)), chosen] = 0.9
+    return probabilities

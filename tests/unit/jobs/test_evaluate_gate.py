@@ -1,0 +1,122 @@
+"""`jobs.evaluate --gate` on reports that exist: verdicts and exit codes, and nothing is scored again."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from cnnlib.config import EvaluateConfig, TrainConfig
+from cnnlib.data.manifest import Manifest
+from cnnlib.evaluation import run as evaluation
+from cnnlib.evaluation.gate import find_gates
+from cnnlib.evaluation.target import find_target
+from cnnlib.recipes import RECIPES
+from jobs import evaluate
+from tests.checkpoints import write_checkpoint_without_model, write_run_record
+from tests.datasets import write_dataset_without_ray
+from tests.reports_of_rows import write_rows
+
+GATES = "[max_drop]\noverall = 0\n"
+Run = Callable[..., tuple[int, dict[str, Any], str]]
+
+
+@pytest.fixture
+def manifest(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Manifest:
+    """A data set of 23 test rows; a run of the seed recipe with 3 epochs, and gates that allow no drop."""
+    manifest = write_dataset_without_ray(str(tmp_path / "data"))
+    run = str(tmp_path / "runs" / "seed")
+    write_run_record(run, TrainConfig(), manifest.fingerprint, "seed")
+    for epoch in (1, 2, 3):
+        write_checkpoint_without_model(run, epoch)
+    (tmp_path / "gates.toml").write_text(GATES)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(evaluation.cluster, "connect", lambda *_: pytest.fail("something was scored"))
+    return manifest
+
+
+@pytest.fixture
+def write_report(manifest: Manifest, tmp_path: Path) -> Callable[[int, int], str]:
+    """Writes the report that an evaluation of an epoch of the run would, with the first rows wrong."""
+
+    def write(epoch: int, wrong: int) -> str:
+        target = find_target(f"{tmp_path}/runs/seed@{epoch}", None)
+        subject = target.subject(EvaluateConfig(), str(tmp_path / "data"), manifest)
+        about = {name: getattr(subject, name) for name in subject.to_document()}
+        labels = np.repeat(np.arange(manifest.num_classes), manifest.split("test").rows_per_class)
+        predictions = np.where(np.arange(len(labels)) < wrong, (labels + 1) % manifest.num_classes, labels)
+        return write_rows(tmp_path / "reports", labels, predictions, epoch=epoch, **about)
+
+    return write
+
+
+@pytest.fixture
+def run(capsys: pytest.CaptureFixture[str]) -> Run:
+    def main(*words: str) -> tuple[int, dict[str, Any], str]:
+        code = evaluate.main(["--data", "data", "--reports", "reports", "--json", *words])
+        captured = capsys.readouterr()
+        return code, json.loads(captured.out or "{}"), captured.err
+
+    return main
+
+
+def checkpoint(*epochs: int) -> list[str]:
+    return ["--checkpoint", *(f"runs/seed@{epoch}" for epoch in epochs)]
+
+
+def test_without_gates_the_exit_code_is_0(write_report: Any, run: Run) -> None:
+    write_report(1, 20)
+    code, result, _ = run(*checkpoint(1))
+    assert (code, result["gates"], result["reports"][0]["new"]) == (0, [], False)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "code", "verdict"), [(1, 0, "pass"), (3, 4, "inconclusive"), (18, 3, "fail")]
+)
+def test_report_that_exists_is_judged_without_scoring(
+    write_report: Any, run: Run, wrong: int, code: int, verdict: str
+) -> None:
+    before, judged = write_report(1, 1), write_report(2, wrong)
+    exit_code, result, err = run(*checkpoint(2), "--gate", "gates.toml")
+    assert exit_code == code
+    [found] = result["gates"]
+    assert (found["report_id"], found["verdict"]) == (judged, verdict)
+    assert found["checks"][0]["baseline_id"] == before
+    assert f"gates {verdict}  report {judged}" in err, "with --json the tables go to stderr"
+
+
+def test_worst_of_several_checkpoints_decides(write_report: Any, run: Run) -> None:
+    for epoch, wrong in ((1, 1), (2, 18), (3, 1)):
+        write_report(epoch, wrong)
+    code, result, _ = run(*checkpoint(1, 2, 3), "--gate", "gates.toml")
+    assert code == 3
+    assert [each["verdict"] for each in result["gates"]] == ["pass", "fail", "pass"]
+    assert run(*checkpoint(1, 3), "--gate", "gates.toml")[0] == 0
+
+
+def test_file_may_name_other_exit_codes(write_report: Any, run: Run, tmp_path: Path) -> None:
+    write_report(1, 1)
+    write_report(2, 18)
+    (tmp_path / "gates.toml").write_text("fail_exit_code = 42\n" + GATES)
+    assert run(*checkpoint(2), "--gate", "gates.toml")[0] == 42
+
+
+def test_pending_judges_only_what_it_scores(write_report: Any, run: Run) -> None:
+    for epoch, wrong in ((1, 1), (2, 18), (3, 18)):
+        write_report(epoch, wrong)
+    code, result, _ = run("--pending", "runs", "--gate", "gates.toml")
+    assert (code, result["gates"], len(result["reports"])) == (0, [], 3)
+
+
+def test_gates_of_the_recipe_are_those_of_the_run(write_report: Any, run: Run, tmp_path: Path) -> None:
+    report_id = write_report(1, 18)
+    plan = evaluation.plan_evaluation(
+        EvaluateConfig(), str(tmp_path / "data"), str(tmp_path / "reports"), checkpoints=["runs/seed@1"]
+    )
+    assert find_gates("recipe", plan, plan.targets) == {report_id: RECIPES["seed"].gates}
+    code, result, _ = run(*checkpoint(1), "--gate", "recipe")
+    assert (code, result["gates"][0]["verdict"]) == (3, "fail")

@@ -1,0 +1,80 @@
+"""`python -m jobs.report --experiments` and `--prometheus`: what they print and write."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from cnnlib.reports.prometheus import prometheus_text
+from jobs import report
+from tests.report_folders import write_figures
+
+REPOSITORY = Path(__file__).parents[3]
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """Reports of a CNN and a DNN."""
+    reports = tmp_path / "reports"
+    write_figures(str(reports), minute=1, correct=91, model="seed-cnn", run="cnn")
+    write_figures(str(reports), minute=2, correct=88, model="dnn", run="dnn")
+    return reports
+
+
+def test_experiments_are_shown_and_drawn(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    picture = folder.parent / "deep" / "out.png"
+    assert report.main([str(folder), "--experiments", "--plot", str(picture)]) == 0
+    shown = capsys.readouterr().out
+    assert [line.split()[0] for line in shown.splitlines() if "mnist/test" in line] == ["seed-cnn", "dnn"]
+    assert "3840x2160" in shown
+    assert picture.read_bytes().startswith(b"\x89PNG")
+
+
+def test_experiments_as_json(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert report.main([str(folder), "--experiments", "--json"]) == 0
+    result = json.loads(capsys.readouterr().out)
+    assert [(row["model"], row["accuracy"]) for row in result["experiments"]] == [
+        ("seed-cnn", 0.91),
+        ("dnn", 0.88),
+    ]
+    assert {row["model"] for row in result["growth"]} == {"seed-cnn", "small-cnn", "dnn"}
+    assert result["plot"] is None
+
+
+def test_gauges_go_to_stdout_as_they_are(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert report.main([str(folder), "--prometheus", "-"]) == 0
+    assert capsys.readouterr().out == prometheus_text(str(folder), 20)
+
+
+def test_gauges_replace_the_file_and_leave_no_other(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    target = folder.parent / "textfile" / "cnnlib.prom"
+    for limit, runs in ((2, 2), (1, 1)):
+        assert report.main([str(folder), "--prometheus", str(target), "--limit", str(limit)]) == 0
+        assert capsys.readouterr().out == ""
+        assert target.read_text().count("\ncnnlib_report_accuracy_ratio{") == runs
+    # A name that node exporter would read as well, or half a file, would show the series twice.
+    assert list(target.parent.iterdir()) == [target]
+
+
+def test_gauges_as_json(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert report.main([str(folder), "--prometheus", "-", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out) == {
+        "prometheus": "-",
+        "text": prometheus_text(str(folder), 20),
+    }
+
+
+@pytest.mark.parametrize("flags", [["--experiments"], ["--prometheus", "-"]], ids=lambda flags: flags[0])
+def test_costs_need_neither_tensorflow_nor_ray(folder: Path, flags: list[str]) -> None:
+    program = (
+        "import sys; from jobs.report import main; code = main(sys.argv[1:]);"
+        "print({'tensorflow', 'keras', 'ray', 'matplotlib'} & set(sys.modules), file=sys.stderr); sys.exit(code)"
+    )
+    ran = subprocess.run(
+        [sys.executable, "-c", program, str(folder), *flags], cwd=REPOSITORY, capture_output=True, text=True
+    )
+    assert (ran.returncode, ran.stderr) == (0, "set()\n")
