@@ -7,7 +7,7 @@ STORAGE ?= local
 OUT ?= out/demo
 RUN := .venv/bin/python
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test unit integration bench bench-peers check format lock clean
+.PHONY: help setup demo test unit integration browser bench bench-peers check format lock clean
 
 help: ## this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -18,13 +18,17 @@ setup: ## leave the locked environment in .venv
 demo: setup ## prepare Fashion-MNIST, train on two workers, evaluate, report (STORAGE=s3: on object storage)
 	@RUN="$(RUN)" OUT="$(OUT)" STORAGE="$(STORAGE)" sh infra/demo.sh
 
-test: check unit integration ## everything CI runs
+test: check unit integration browser ## everything CI runs
 
 unit: setup ## the tests that need no cluster
 	$(RUN) -m pytest tests/unit tests/infra
 
 integration: setup ## the tests on a real Ray cluster, a real S3 server and the real data
 	$(RUN) -m pytest tests/integration
+
+browser: setup ## the tests of the pages in a real Chromium, with pictures of them in out/browser
+	@sh infra/setup/chromium.sh
+	$(RUN) -m pytest tests/browser
 
 check: setup ## format, lint, strict types, import layers
 	$(RUN) -m ruff format --check .

@@ -29,4 +29,5 @@ cat <<EOF
 dataset   $base/data         (preview.png: the first 25 images)
 run       $base/runs/demo    (checkpoints, history.parquet, learning-curves.png)
 report    $base/reports      (per_class/, overall/, confusion/: Parquet)
+page      $base/reports/pages/index.html
 EOF

@@ -16,6 +16,7 @@ from tyro.conf import arg
 
 from cnnlib.config import EvaluateConfig
 from cnnlib.log import log_event
+from cnnlib.reports.page.publish import publish_pages
 from cnnlib.reports.read import read_report
 from cnnlib.reports.tables import render_report
 from cnnlib.storage.uri import normalize_uri
@@ -65,6 +66,8 @@ def _evaluate(args: Args) -> Finished:
     show(*(render_report(report) for report in reports if pending is None or report.record.report_id in new))
     results = [apply_gates(reports_uri, report_id, each) for report_id, each in gates.items()]
     show(*map(render_gates, results))
+    # Last: reports and verdicts stand, whatever becomes of a page.
+    publish_pages(reports_uri, [report.record.report_id for report in reports], changed=new | gates.keys())
     rows = [{**report.record.to_row(), "new": report.record.report_id in new} for report in reports]
     result = {"reports_uri": reports_uri, "reports": rows, "gates": [each.to_row() for each in results]}
     return Finished(result=result, exit_code=gate.exit_code(results))

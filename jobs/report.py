@@ -1,4 +1,4 @@
-"""Shows reports: a list, one with its classes, two compared, more ranked; what models cost; gauges for Prometheus.
+"""Shows reports: a list, one with its classes, two compared, more ranked; what models cost; gauges; HTML pages.
 
 Loads neither TensorFlow nor Ray.
 """
@@ -34,6 +34,8 @@ class Args:
     prometheus: str | None = None
     """Instead: write the newest report of each run, dataset and split as gauges for Prometheus to this file, - for
     stdout; --limit of them at most."""
+    html: str | None = None
+    """Write a page to this file or s3:// object: of the report with the id, or, without an id, of all reports."""
     json: bool = False
     """Print the result as one JSON object on the last line of stdout."""
 
@@ -42,6 +44,8 @@ class Args:
             raise ConfigError(f"limit must be at least 1. Received {self.limit}.")
         if sum((bool(self.ids), self.experiments, self.prometheus is not None)) > 1:
             raise ConfigError("Expected one of: ids, --experiments, --prometheus. Received several.")
+        if self.html is not None and (len(self.ids) > 1 or self.experiments or self.prometheus is not None):
+            raise ConfigError("--html draws one report, or without an id all. Received more than an id.")
         if self.plot is not None and not self.experiments:
             raise ConfigError(f"--plot draws what --experiments shows. Received --plot {self.plot} alone.")
 
@@ -57,9 +61,12 @@ def _show_reports(args: Args) -> dict[str, Any]:
         view = views.view_experiments(args.reports, args.plot)
     elif args.prometheus is not None:
         view = views.view_gauges(args.reports, args.prometheus, args.limit)
+    elif args.html is not None:
+        view = views.view_page(args.reports, next(iter(args.ids), None), args.html)
     else:
         view = views.view_reports(args.reports, args.ids, args.limit)
     show(*view.renderables)
+    print(view.text, end="")
     return view.result
 
 

@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import dataclasses
+from collections.abc import Mapping, Sequence
+from typing import Any
+
 import numpy as np
+import pyarrow as pa
 
 from cnnlib.data.manifest import Manifest, Shard, Split
 from cnnlib.data.record import ImageShape, encode_shard
@@ -40,6 +45,21 @@ def make_source(
     )
 
 
+def add_metadata(source: Source, columns: Mapping[str, Sequence[Any]]) -> Source:
+    """The same rows with metadata columns: a column's values come again and again, in every split."""
+    splits = {
+        name: dataclasses.replace(
+            split,
+            metadata={
+                column: pa.array([values[index % len(values)] for index in range(len(split))])
+                for column, values in columns.items()
+            },
+        )
+        for name, split in source.splits.items()
+    }
+    return dataclasses.replace(source, splits=splits)
+
+
 def write_dataset_without_ray(
     dataset_uri: str, source: Source | None = None, shard_rows: int = 10
 ) -> Manifest:
@@ -51,6 +71,7 @@ def write_dataset_without_ray(
         splits={name: _write_split(dataset_uri, source, name, shard_rows) for name in source.splits},
         source=source.description,
         source_digest=source.digest,
+        metadata=source.metadata,
     )
     publish.write_manifest(layout.dataset_manifest(dataset_uri), manifest.to_json())
     return manifest

@@ -9,9 +9,8 @@ import time
 import pyarrow as pa
 
 from cnnlib.config import EvaluateConfig
-from cnnlib.data.ingest import SHARD_INDEX
 from cnnlib.data.manifest import load_manifest, read_shard
-from cnnlib.data.record import decode_shard
+from cnnlib.data.record import SHARD_INDEX, decode_shard
 from cnnlib.evaluation.predictor import Predictor, PredictorTask
 from cnnlib.evaluation.target import find_target
 from cnnlib.metrics.rows import keeps_rows

@@ -16,9 +16,7 @@ from ray.data import DataContext, Dataset, Datasource, ReadTask
 from ray.data.block import BlockMetadata
 
 from cnnlib.data.manifest import Manifest, Shard, read_shard
-from cnnlib.data.record import decode_shard
-
-SHARD_INDEX = "shard_index"
+from cnnlib.data.record import SHARD_INDEX, decode_shard
 
 
 class ShardDatasource(Datasource):  # type: ignore[misc]

@@ -9,9 +9,10 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
+from cnnlib.data.metadata import check_types
 from cnnlib.errors import DatasetError, NotFoundError, nearest
 from cnnlib.storage import files, layout, publish
 from cnnlib.storage.uri import join_uri
@@ -66,6 +67,8 @@ class Manifest:
         image_shape: height, width, channels.
         source: where the rows came from, in words.
         source_digest: sha256 (hex) of the rows as they came, before they were sharded.
+        metadata: name and type (bool, int64, float64, string) of the columns that the shards hold beside id, image and
+            label; stored only where there are any, so that a data set without has the manifest that it always had.
     """
 
     class_names: tuple[str, ...]
@@ -73,6 +76,7 @@ class Manifest:
     splits: Mapping[str, Split]
     source: str
     source_digest: str
+    metadata: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def num_classes(self) -> int:
@@ -107,6 +111,7 @@ class Manifest:
             "splits": {name: dataclasses.asdict(split) for name, split in self.splits.items()},
             "source": self.source,
             "source_digest": self.source_digest,
+            **({"metadata": dict(self.metadata)} if self.metadata else {}),
         }
 
 
@@ -206,6 +211,7 @@ def _parse(document: Mapping[str, Any], dataset_uri: str) -> Manifest:
             splits={name: _parse_split(split) for name, split in document["splits"].items()},
             source=document["source"],
             source_digest=document["source_digest"],
+            metadata=check_types(document.get("metadata", {})),
         )
     except (AttributeError, KeyError, TypeError, ValueError) as err:
         raise DatasetError(

@@ -10,7 +10,8 @@ from __future__ import annotations
 
 import io
 import json
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -23,6 +24,8 @@ from cnnlib.errors import DatasetError
 ImageShape = tuple[int, int, int]
 
 ID, IMAGE, LABEL = "id", "image", "label"
+SHARD_INDEX = "shard_index"
+"""A column that readers add: the index of the row's shard in its split."""
 _SHAPE_KEY = b"cnnlib.image_shape"
 
 
@@ -34,22 +37,29 @@ class Rows:
         ids: int64 [rows], unique in the split.
         images: uint8 [rows, height, width, channels].
         labels: int32 [rows].
+        metadata: the other columns by name, each of as many values as there are rows.
     """
 
     ids: npt.NDArray[np.int64]
     images: npt.NDArray[np.uint8]
     labels: npt.NDArray[np.int32]
+    metadata: Mapping[str, pa.Array] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(self.ids)
 
     def take(self, indexes: npt.NDArray[np.int64]) -> Rows:
         """Some of the rows, copied, in the order of the indexes."""
-        return Rows(ids=self.ids[indexes], images=self.images[indexes], labels=self.labels[indexes])
+        return Rows(
+            ids=self.ids[indexes],
+            images=self.images[indexes],
+            labels=self.labels[indexes],
+            metadata={name: values.take(pa.array(indexes)) for name, values in self.metadata.items()},
+        )
 
 
 def row_schema(image_shape: ImageShape) -> pa.Schema:
-    """The Arrow schema of a shard whose images have this shape (height, width, channels)."""
+    """The Arrow schema of a shard without metadata whose images have this shape (height, width, channels)."""
     height, width, channels = image_shape
     return pa.schema(
         [
@@ -62,21 +72,29 @@ def row_schema(image_shape: ImageShape) -> pa.Schema:
 
 
 def rows_to_table(rows: Rows) -> pa.Table:
-    """Rows as an Arrow table of `row_schema`, without copying pixels."""
+    """Rows as an Arrow table of `row_schema`, the metadata columns after it, without copying pixels."""
     shape = rows.images.shape[1:]
     pixels = pa.py_buffer(np.ascontiguousarray(rows.images))
     images = pa.Array.from_buffers(pa.binary(int(np.prod(shape))), len(rows), [None, pixels])
-    return pa.table(
+    table = pa.table(
         [pa.array(rows.ids, pa.int64()), images, pa.array(rows.labels, pa.int32())], schema=row_schema(shape)
     )
+    for name, values in rows.metadata.items():
+        table = table.append_column(name, values)
+    return table
 
 
 def table_to_rows(table: pa.Table, image_shape: ImageShape) -> Rows:
-    """An Arrow table of `row_schema` as NumPy arrays; copies pixels only where the table has several chunks."""
+    """A table that `decode_shard` gave, or a part of it, as arrays; copies only where it has several chunks."""
     return Rows(
         ids=table.column(ID).to_numpy().astype(np.int64, copy=False),
         images=images_to_numpy(table.column(IMAGE), image_shape),
         labels=table.column(LABEL).to_numpy().astype(np.int32, copy=False),
+        metadata={
+            name: table.column(name).combine_chunks()
+            for name in table.column_names
+            if name not in (ID, IMAGE, LABEL, SHARD_INDEX)
+        },
     )
 
 
@@ -104,7 +122,7 @@ def encode_shard(rows: Rows) -> bytes:
 
 
 def decode_shard(data: bytes | pa.Buffer, name: str) -> pa.Table:
-    """Parses a shard's bytes into a table of `row_schema`.
+    """Parses a shard's bytes into a table of `row_schema`, its metadata columns after it.
 
     Args:
         data: the whole Parquet file.

@@ -44,7 +44,9 @@ def write_dataset(source: Source, dataset_uri: str, shard_bytes: int | None = No
 
     Raises:
         ConflictError: another data set, or something else, is already there.
+        DatasetError: a split without rows, or metadata that a shard cannot hold.
     """
+    metadata = source.metadata
     existing = _find_existing(source, dataset_uri)
     if existing is not None:
         return PreparedDataset(existing, created=False)
@@ -59,6 +61,7 @@ def write_dataset(source: Source, dataset_uri: str, shard_bytes: int | None = No
             splits=splits,
             source=source.description,
             source_digest=digest.result(),
+            metadata=metadata,
         )
     files.write_bytes(layout.dataset_preview(dataset_uri), preview)
     if not publish.write_manifest(layout.dataset_manifest(dataset_uri), manifest.to_json()):

@@ -5,8 +5,8 @@ from __future__ import annotations
 import math
 import tempfile
 import time
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,8 +14,9 @@ import numpy as np
 import numpy.typing as npt
 
 from cnnlib.config import EvaluateConfig
-from cnnlib.data.ingest import SHARD_INDEX
-from cnnlib.data.record import ImageShape, Rows, table_to_rows
+from cnnlib.data.corruptions import CORRUPTIONS, STRENGTHS, distort, slice_name
+from cnnlib.data.record import SHARD_INDEX, ImageShape, Rows, table_to_rows
+from cnnlib.data.slices import Mask, Slicer
 from cnnlib.errors import CheckpointError, InputError, ModelError
 from cnnlib.evaluation.part import ENDED, PART, STARTED, TARGET, Explanation, ScoredPart
 from cnnlib.evaluation.target import Target
@@ -47,6 +48,7 @@ class PredictorTask:
         report_ids: of each target, under which its predictions are stored; None: they are not.
         keep_rows: whether the driver gets the rows with all their probabilities, or a histogram of them.
         cpus: threads of this actor.
+        slicer: cuts the rows into slices; None: there are none.
     """
 
     targets: tuple[Target, ...]
@@ -57,6 +59,7 @@ class PredictorTask:
     reports_uri: str
     report_ids: tuple[str, ...] | None
     keep_rows: bool
+    slicer: Slicer | None = None
 
 
 class Predictor:
@@ -91,20 +94,30 @@ class Predictor:
         # Before the clock starts: it is done once, whatever the number of rows.
         explanations = [explain(rows) if shard_index == 0 else None for explain in self._explains]
         started = time.time()
+        masks = {} if self._task.slicer is None else self._task.slicer.masks(rows)
         parts = [
-            self._score(index, rows, shard_index, explanation).encode()
+            self._score(index, rows, shard_index, masks, explanation)
             for index, explanation in enumerate(explanations)
         ]
+        if self._task.config.corruptions:
+            parts = self._add_distorted(parts, rows)
         return {
             TARGET: np.arange(len(parts)),
-            PART: np.array(parts, dtype=object),
+            PART: np.array([part.encode() for part in parts], dtype=object),
             STARTED: np.full(len(parts), started),
             ENDED: np.full(len(parts), time.time()),
         }
 
-    def _score(self, index: int, rows: Rows, shard_index: int, explanation: Explanation | None) -> ScoredPart:
+    def _score(
+        self,
+        index: int,
+        rows: Rows,
+        shard_index: int,
+        masks: Mapping[str, Mask],
+        explanation: Explanation | None,
+    ) -> ScoredPart:
         task, started = self._task, time.perf_counter()
-        probabilities = self._predict(index, rows)
+        probabilities = self._predict(index, rows.images)
         stored = None
         if task.report_ids is not None:
             stored = write_predictions(
@@ -116,24 +129,41 @@ class Predictor:
                 probabilities=probabilities,
             )
         return ScoredPart(
-            score=ScoreSums.from_probabilities(
-                rows.labels,
-                probabilities,
-                top_k=min(task.config.top_k, task.num_classes),
-                histogram=not task.keep_rows,
-            ),
+            score=self._sums(rows.labels, probabilities, histogram=not task.keep_rows),
             rows=ScoredRows.from_probabilities(rows.ids, rows.labels, probabilities)
             if task.keep_rows
             else None,
             predictions=stored,
+            slices={name: self._sums(rows.labels[mask], probabilities[mask]) for name, mask in masks.items()},
             busy_s=time.perf_counter() - started,
             explanation=explanation,
         )
 
-    def _predict(self, index: int, rows: Rows) -> Probabilities:
+    def _sums(
+        self, labels: npt.NDArray[np.int32], probabilities: Probabilities, *, histogram: bool = False
+    ) -> ScoreSums:
+        top_k = min(self._task.config.top_k, self._task.num_classes)
+        return ScoreSums.from_probabilities(labels, probabilities, top_k=top_k, histogram=histogram)
+
+    def _add_distorted(self, parts: list[ScoredPart], rows: Rows) -> list[ScoredPart]:
+        """The parts with one slice more for every corruption: all rows, distorted, predicted again."""
+        started = time.perf_counter()
+        slices: list[dict[str, ScoreSums]] = [{} for _ in parts]
+        for kind in CORRUPTIONS:
+            for strength in STRENGTHS:
+                images = distort(rows.images, rows.ids, kind, strength)
+                for index, own in enumerate(slices):
+                    own[slice_name(kind, strength)] = self._sums(rows.labels, self._predict(index, images))
+        seconds = (time.perf_counter() - started) / len(parts)
+        return [
+            replace(part, slices={**part.slices, **own}, distorted_s=seconds)
+            for part, own in zip(parts, slices, strict=True)
+        ]
+
+    def _predict(self, index: int, images: Images) -> Probabilities:
         """Probabilities float32 [rows, classes] of one target; what is none is refused."""
         target = self._task.targets[index]
-        probabilities = self._predicts[index](rows.images)
+        probabilities = self._predicts[index](images)
         if not np.isfinite(probabilities).all():
             raise ModelError(f"{target.uri} gives values that are not finite: its training diverged.")
         low, high = probabilities.min(), probabilities.max()

@@ -1,6 +1,6 @@
 """What `jobs.report` can show: a folder of reports in, renderables for a terminal and JSON values out.
 
-Each view imports what only it needs: a list appears at once, tests of significance load SciPy, pictures matplotlib.
+Each view imports what only it needs: a list appears at once, tests of significance load SciPy, a page Jinja.
 """
 
 from __future__ import annotations
@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from typing import Any
 
 from rich.console import RenderableType
-from rich.text import Text
 
 from cnnlib.errors import ConfigError
 from cnnlib.reports.read import Report, list_reports, read_report, resolve
@@ -21,10 +20,15 @@ from cnnlib.storage.uri import normalize_uri
 
 @dataclass(frozen=True, kw_only=True)
 class View:
-    """What is printed for a person, and the same as JSON values."""
+    """What is printed for a person, and the same as JSON values.
+
+    Attributes:
+        text: for a program: printed to the character, whatever the terminal's width.
+    """
 
     renderables: Sequence[RenderableType]
     result: dict[str, Any]
+    text: str = ""
 
 
 def view_reports(reports_uri: str, names: Sequence[str], limit: int) -> View:
@@ -76,12 +80,21 @@ def view_gauges(reports_uri: str, output: str, limit: int) -> View:
     from cnnlib.reports.prometheus import prometheus_text
 
     text = prometheus_text(reports_uri, limit)
-    printed = []
-    if output == "-":
-        printed = [Text(text.rstrip(), no_wrap=True, overflow="ignore")]
-    else:
+    if output != "-":
         files.write_bytes(normalize_uri(output), text.encode())
-    return View(renderables=printed, result={"prometheus": output, "text": text})
+    return View(
+        renderables=[], text=text if output == "-" else "", result={"prometheus": output, "text": text}
+    )
+
+
+def view_page(reports_uri: str, name: str | None, output: str) -> View:
+    """The page of a report, or without a name of all, written where `output` says."""
+    from cnnlib.reports.page.publish import draw_page
+
+    uri = normalize_uri(output)
+    page = draw_page(reports_uri, uri, resolve(reports_uri, name) if name else None)
+    files.write_bytes(uri, page.encode())
+    return View(renderables=[], text=f"{uri}\n", result={"page": uri})
 
 
 def _view_together(reports_uri: str, reports: Sequence[Report]) -> View:

@@ -159,6 +159,16 @@ def test_pending_evaluates_every_checkpoint_once_and_nothing_twice(story: Story,
     assert old.items() >= {row["report_id"]: row["evaluated_at"] for row in new}.items()
 
 
+def test_every_report_has_a_page_beside_it_and_the_folder_has_one(story: Story) -> None:
+    ids = [row["report_id"] for row in story.pending["reports"]]
+    for report_id in ids:
+        page = files.read_bytes(layout.report_page(story.reports, report_id)).decode()
+        assert page.count("data:image/png;base64,") > 1, "the mistaken images were not found"
+        assert "Learning curves" in page
+    history = files.read_bytes(layout.history_page(story.reports)).decode()
+    assert all(f'href="{report_id}.html"' in history for report_id in ids)
+
+
 def test_a_report_is_whole_and_agrees_with_itself(story: Story) -> None:
     row = story.pending["reports"][0]
     tables = {name: _read(story.reports, name, row["report_id"]) for name in layout.REPORT_TABLES}

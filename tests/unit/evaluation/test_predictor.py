@@ -15,8 +15,7 @@ import pytest
 from keras import layers
 
 from cnnlib.config import EvaluateConfig, PixelRange
-from cnnlib.data.ingest import SHARD_INDEX
-from cnnlib.data.record import Rows, rows_to_table
+from cnnlib.data.record import SHARD_INDEX, Rows, rows_to_table
 from cnnlib.errors import CheckpointError, ModelError
 from cnnlib.evaluation.part import ENDED, PART, STARTED, TARGET, Collected, ScoredPart
 from cnnlib.evaluation.predictor import Predictor, PredictorTask, _compile

@@ -172,6 +172,19 @@ EVALUATE_CASES = [
         "A file and a folder are mixed up at {world}/file",
     ),
     (f"{EVALUATE} --checkpoint mine.keras --top-k 0", "top_k must be at least 1. Received 0."),
+    (
+        f"{EVALUATE} --checkpoint mine.keras --slice-by brightnes",
+        "slice_by knows no 'brightnes'. Did you mean 'brightness'? Known: brightness, contrast, near-duplicate,",
+    ),
+    (f"{EVALUATE} --checkpoint mine.keras --slice-by source", "The data set's own columns: none."),
+    (
+        f"{EVALUATE} --checkpoint mine.keras --slice-by near-duplicate --split train",
+        "Received split='train', all of whose images are.",
+    ),
+    (
+        f"{EVALUATE} --checkpoint mine.keras --slice-by size --slice-quantiles 1",
+        "slice_quantiles must be at least 2. Received 1.",
+    ),
     (f"{GATED} nothing.toml", "There is nothing at {world}/nothing.toml."),
     (f"{GATED} typo.toml", "typo.toml: Unknown key 'min_acuracy' in the file. Did you mean 'min_accuracy'?"),
     (f"{GATED} class.toml", "max_drop.classes: no class 'Hat' in the data."),

@@ -81,7 +81,7 @@ FLAGS = {
         "--slice-quantiles",
         "--corruptions",
     ],
-    "report": ["--limit", "--experiments", "--plot", "--prometheus", "--json"],
+    "report": ["--limit", "--experiments", "--plot", "--prometheus", "--html", "--json"],
     "submit": ["--address", "--submission-id", "--working-dir", "--timeout-s", "--env", "--json"],
     "bench": ["--pairs", "--batch-sizes", "--rows", "--cores", "--output", "--theme", "--json"],
 }

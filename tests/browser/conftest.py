@@ -1,0 +1,83 @@
+"""A real Chromium, and pages of real reports in it.
+
+Debian's Chromium draws them: `infra/setup/chromium.sh` installs it. Without one these tests are skipped and say why,
+except in CI (`CI=true`), where they fail.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from playwright.sync_api import Browser, sync_playwright
+
+from cnnlib.reports.page.publish import publish_pages
+from tests.browser.chromium import DESKTOP, OpenPage, Visit, find_chromium, launch
+from tests.pages import Reports, write_real_reports, write_small_reports
+
+HOSTILE = ("<script>alert(1)</script>", "\"'><img src=x onerror=alert(2)>", "</script><!--")
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[Browser]:
+    """One Chromium for all tests."""
+    if find_chromium() is None:
+        reason = "no Chromium on this machine: sh infra/setup/chromium.sh, as root, installs Debian's"
+        if os.environ.get("CI") == "true":
+            pytest.fail(reason)
+        pytest.skip(reason)
+    with sync_playwright() as playwright:
+        chromium = launch(playwright)
+        yield chromium
+        chromium.close()
+
+
+@pytest.fixture(scope="session")
+def reports(browser: Browser, tmp_path_factory: pytest.TempPathFactory) -> Reports:
+    """Seven reports on Fashion-MNIST with their pages. After `browser`: without one nothing is computed."""
+    written = write_real_reports(tmp_path_factory.mktemp("real"))
+    assert len(publish_pages(written.uri, written.ids, written.ids)) == len(written.ids) + 1
+    return written
+
+
+@pytest.fixture(scope="session")
+def hostile(browser: Browser, tmp_path_factory: pytest.TempPathFactory) -> Reports:
+    """Reports whose classes have names that are markup, with their pages."""
+    written = write_small_reports(tmp_path_factory.mktemp("hostile"), class_names=HOSTILE)
+    publish_pages(written.uri, written.ids, written.ids)
+    return written
+
+
+@pytest.fixture(scope="session")
+def many(browser: Browser, tmp_path_factory: pytest.TempPathFactory) -> Reports:
+    """A report of 35 classes of coloured images, with its page."""
+    names = [f"class number {index}" for index in range(35)]
+    folder = tmp_path_factory.mktemp("many")
+    written = write_small_reports(folder, class_names=names, image_shape=(96, 80, 3), rows=400, reports=1)
+    publish_pages(written.uri, written.ids, written.ids)
+    return written
+
+
+@pytest.fixture
+def visit(browser: Browser) -> Iterator[OpenPage]:
+    """Opens a page from the disk; at the end of the test nothing may have gone wrong on it."""
+    contexts, visits = [], []
+
+    def open_page(file: Path, size: tuple[int, int] = DESKTOP, scheme: Any = "light") -> Visit:
+        context = browser.new_context(viewport={"width": size[0], "height": size[1]}, color_scheme=scheme)
+        contexts.append(context)
+        opened = Visit(context.new_page())
+        visits.append(opened)
+        opened.page.goto(file.as_uri())
+        return opened
+
+    yield open_page
+    for context in contexts:
+        context.close()
+    for opened in visits:
+        assert opened.faults == []
+        assert opened.requests
+        assert [url for url in opened.requests if not url.startswith(("file://", "data:image/png;"))] == []

@@ -1,0 +1,312 @@
+"""Folders of reports to draw pages of: one of real predictions on Fashion-MNIST, and small ones, made up."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+from scipy import ndimage
+
+from cnnlib.data.manifest import Manifest
+from cnnlib.data.sources.source import SourceSplit
+from cnnlib.metrics.rows import ScoredRows
+from cnnlib.metrics.sums import ScoreSums
+from cnnlib.reports.facts import ReportSubject, installed_versions, report_id
+from cnnlib.reports.history import EpochRecord, encode_history
+from cnnlib.reports.parquet import parquet_bytes
+from cnnlib.reports.predictions import write_predictions
+from cnnlib.reports.read import read_report
+from cnnlib.reports.schema import table_schema
+from cnnlib.reports.write import write_report
+from cnnlib.storage import files, layout, publish
+from tests.datasets import make_source, write_dataset_without_ray
+from tests.fashion import fashion_mnist
+
+TOP_K = 3
+_TRAIN_ROWS, _SHARD_ROWS = 5000, 2500
+_SHIRT, _COAT = 6, 4
+_FIRST_DAY = datetime(2026, 11, 20, 6, 0, tzinfo=UTC)
+_CORRUPTIONS = ("noise", "blur", "shift", "rotation", "contrast", "occlusion")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Reports:
+    """A folder of reports and the data set they are of; ids oldest first."""
+
+    uri: str
+    data_uri: str
+    ids: tuple[str, ...]
+
+
+def write_real_reports(folder: Path) -> Reports:
+    """Two runs of a small perceptron on real images, evaluated after every epoch on all 10,000 test images.
+
+    The last epoch was shown many shirts as coats: its report tells of a class that got worse, and of everything else
+    that a page can show.
+    """
+    from sklearn.neural_network import MLPClassifier
+
+    full = fashion_mnist()
+    train = full.splits["train"]
+    small = SourceSplit(images=train.images[:_TRAIN_ROWS], labels=train.labels[:_TRAIN_ROWS])
+    source = replace(full, splits={"train": small, "test": full.splits["test"]})
+    data_uri, uri = str(folder / "data" / "fashion-mnist"), str(folder / "reports")
+    manifest = write_dataset_without_ray(data_uri, source, shard_rows=_SHARD_ROWS)
+    x, y = _flatten(small.images), small.labels
+    rng, ids = np.random.default_rng(0), []
+    for day, (run, epochs) in enumerate((("monday", 3), ("tuesday", 4))):
+        model, history = MLPClassifier((64,), random_state=day, learning_rate_init=0.001), []
+        for epoch in range(1, epochs + 1):
+            worse = run == "tuesday" and epoch == epochs
+            shown = np.where((y == _SHIRT) & (rng.random(len(y)) < 0.4), _COAT, y) if worse else y
+            for _ in range(1 if worse else 3):
+                model.partial_fit(x, shown, classes=range(10))
+            history.append(_epoch_record(model, x, y, epoch))
+            extras = _extras(model, source.splits["test"]) if worse else {}
+            ids.append(
+                write_scored(
+                    uri,
+                    data_uri,
+                    manifest,
+                    source.splits["test"],
+                    model.predict_proba(_flatten(source.splits["test"].images)),
+                    checkpoint_uri=str(folder / "runs" / run / "checkpoints" / f"epoch-{epoch:04d}"),
+                    run=run,
+                    epoch=epoch,
+                    evaluated_at=_FIRST_DAY + timedelta(days=day, minutes=epoch),
+                    **extras,
+                )
+            )
+        files.write_bytes(layout.run_history(str(folder / "runs" / run)), encode_history(history))
+    write_gates(uri, ids[2], ["pass"])
+    write_gates(uri, ids[-1], ["inconclusive", "fail", "pass"])
+    return Reports(uri=uri, data_uri=data_uri, ids=tuple(ids))
+
+
+def write_small_reports(
+    folder: Path,
+    *,
+    class_names: Sequence[str] = ("Coat", "Bag", "Sandal"),
+    image_shape: tuple[int, int, int] = (8, 8, 1),
+    rows: int = 60,
+    reports: int = 2,
+    predictions: bool = True,
+) -> Reports:
+    """Reports on made-up images with made-up probabilities, about two of three right."""
+    data_uri, uri = str(folder / "data"), str(folder / "reports")
+    source = make_source(test_rows=rows, class_names=tuple(class_names), image_shape=image_shape)
+    manifest = write_dataset_without_ray(data_uri, source, shard_rows=16)
+    split, rng = source.splits["test"], np.random.default_rng(1)
+    ids = []
+    for epoch in range(1, reports + 1):
+        scores = rng.normal(0, 1, (rows, len(class_names))) + 2 * np.eye(len(class_names))[split.labels]
+        shares = np.exp(scores) / np.exp(scores).sum(axis=1, keepdims=True)
+        ids.append(
+            write_scored(
+                uri,
+                data_uri,
+                manifest,
+                split,
+                shares,
+                checkpoint_uri=f"/models/{epoch}.keras",
+                run=None,
+                epoch=None,
+                evaluated_at=_FIRST_DAY + timedelta(minutes=epoch),
+                predictions=predictions,
+            )
+        )
+    return Reports(uri=uri, data_uri=data_uri, ids=tuple(ids))
+
+
+def write_scored(
+    uri: str,
+    data_uri: str,
+    manifest: Manifest,
+    split: SourceSplit,
+    probabilities: np.ndarray,
+    *,
+    checkpoint_uri: str,
+    run: str | None,
+    epoch: int | None,
+    evaluated_at: datetime,
+    predictions: bool = True,
+    **extras: Any,
+) -> str:
+    """Writes the report of float64 [rows, classes] probabilities, as an evaluation does; returns its id."""
+    subject = ReportSubject(
+        checkpoint_digest=publish.sha256_hex(checkpoint_uri.encode()),
+        dataset_fingerprint=manifest.fingerprint,
+        split="test",
+        evaluation={"pixel_range": "0-255", "outputs": "probabilities", "top_k": TOP_K},
+        class_names=manifest.class_names,
+        checkpoint_uri=checkpoint_uri,
+        dataset_uri=data_uri,
+        run=run,
+        model=None if run is None else "small-mlp",
+        checkpoint_step=None if epoch is None else 79 * epoch,
+        checkpoint_epoch=epoch,
+    )
+    shares = probabilities.astype(np.float32)
+    rows = ScoredRows.from_probabilities(np.arange(len(split)), split.labels, shares)
+    stored, first = [], 0
+    for index, shard in enumerate(manifest.split("test").shards):
+        part = slice(first, first + shard.rows)
+        first += shard.rows
+        stored.append(
+            write_predictions(
+                uri,
+                report_id(subject),
+                shard_index=index,
+                ids=rows.ids[part],
+                labels=rows.labels[part],
+                probabilities=shares[part],
+            )
+        )
+    return write_report(
+        uri,
+        subject,
+        ScoreSums.from_probabilities(split.labels, shares, top_k=TOP_K),
+        evaluated_at=evaluated_at,
+        seconds=4.2,
+        versions=installed_versions(),
+        rows=rows,
+        predictions=stored if predictions else None,
+        **extras,
+    ).report_id
+
+
+def write_gates(uri: str, report: str, verdicts: Sequence[str]) -> None:
+    """Writes one check per verdict, with limits that the report's own figures pass, miss, or may miss."""
+    figures = read_report(uri, report)
+    weakest = min(figures.classes, key=lambda row: row["accuracy"])
+    checks = {
+        "pass": _check(figures.overall, figures.overall["accuracy_low"] - 0.05),
+        "inconclusive": _check(figures.overall, figures.overall["accuracy"] + 0.006),
+        "fail": _check(weakest, weakest["accuracy_high"] + 0.05) | {"class_name": weakest["class_name"]},
+    }
+    common = {
+        "report_id": report,
+        "checked_at": _FIRST_DAY + timedelta(days=2),
+        "gates_digest": "9a7e" * 16,
+        "significance": 0.05,
+    }
+    rows = [common | checks[verdict] | {"verdict": verdict} for verdict in verdicts]
+    table = pa.Table.from_pylist(rows, schema=table_schema("gates"))
+    files.write_bytes(layout.report_gates_table(uri, report, "9a7e9a7e"), parquet_bytes(table))
+
+
+def _check(row: Mapping[str, Any], limit: float) -> dict[str, Any]:
+    rounded = round(limit, 3)
+    seen = f"{row['accuracy']:.1%} ({100 * row['accuracy_low']:.1f}–{row['accuracy_high']:.1%})"
+    return {
+        "check": "min_accuracy",
+        "scope": "class" if "class_name" in row else "overall",
+        "limit": rounded,
+        "observed": row["accuracy"],
+        "observed_low": row["accuracy_low"],
+        "observed_high": row["accuracy_high"],
+        "reason": f"{row.get('class_name', 'All classes')}: {seen}; at least {rounded:.1%} is asked for.",
+    }
+
+
+def _flatten(images: np.ndarray) -> np.ndarray:
+    return images.reshape(len(images), -1) / 255.0
+
+
+def _epoch_record(model: Any, x: np.ndarray, y: np.ndarray, epoch: int) -> EpochRecord:
+    held_out = slice(4000, None)
+    shares = np.clip(model.predict_proba(x), 1e-7, 1)
+    right, loss = shares.argmax(axis=1) == y, -np.log(shares[np.arange(len(y)), y])
+    return EpochRecord(
+        epoch=epoch,
+        step=79 * epoch,
+        loss=float(loss[:4000].mean()),
+        accuracy=float(right[:4000].mean()),
+        validation_loss=float(loss[held_out].mean()) + 0.03,
+        validation_accuracy=float(right[held_out].mean()) - 0.01,
+        learning_rate=0.001,
+        images_per_s=3000.0,
+        data_wait=0.02,
+        seconds=1.6,
+        time=_FIRST_DAY,
+        rows=4000,
+    )
+
+
+def _extras(model: Any, split: SourceSplit) -> dict[str, Any]:
+    """Slices, corruptions, cost and activations, of the real images and the real model."""
+    images = split.images[..., 0].astype(np.float64)
+
+    def score(chosen: np.ndarray, pixels: np.ndarray) -> ScoreSums:
+        shares = model.predict_proba(pixels[chosen].reshape(chosen.sum(), -1) / 255.0).astype(np.float32)
+        return ScoreSums.from_probabilities(split.labels[chosen], shares, top_k=TOP_K)
+
+    slices = {}
+    for name, values in (("brightness", images.mean(axis=(1, 2))), ("contrast", images.std(axis=(1, 2)))):
+        quarter = np.digitize(values, np.quantile(values, [0.25, 0.5, 0.75]))
+        slices |= {f"{name}=q{part + 1}": score(quarter == part, images) for part in range(4)}
+    every = np.ones(len(images), bool)
+    for kind in _CORRUPTIONS:
+        for strength in range(1, 6):
+            slices[f"corruption={kind}/{strength}"] = score(every, _corrupt(images, kind, strength))
+    return {
+        "slices": slices,
+        "parameters": sum(each.size for each in (*model.coefs_, *model.intercepts_)),
+        "flops_per_image": 2 * sum(each.size for each in model.coefs_),
+        "activations": _activations(images[0]),
+    }
+
+
+def _corrupt(images: np.ndarray, kind: str, strength: int) -> np.ndarray:
+    match kind:
+        case "noise":
+            noise = np.random.default_rng(2).normal(0, 14 * strength, images.shape)
+            return np.clip(images + noise, 0, 255)
+        case "blur":
+            return ndimage.gaussian_filter(images, (0, 0.5 * strength, 0.5 * strength))
+        case "shift":
+            return np.roll(images, strength, axis=2)
+        case "rotation":
+            return ndimage.rotate(images, 6 * strength, axes=(1, 2), reshape=False, order=1)
+        case "contrast":
+            return images * (1 - 0.17 * strength)
+        case _:
+            covered = images.copy()
+            covered[:, 8 : 8 + 3 * strength, 8 : 8 + 3 * strength] = 0
+            return covered
+
+
+def _activations(image: np.ndarray) -> pa.Table:
+    """An example, a few kernels that find edges, and what they answer: the table without its `report_id`."""
+    rng, pixels = np.random.default_rng(3), image / 255.0
+    edge = np.array([[1, 0, -1], [2, 0, -2], [1, 0, -1]]) / 4
+    rows = [_map_row(-1, "image", "image", 0, 1, pixels)]
+    for index in range(16):
+        kernel = np.rot90(edge, index % 4) + rng.normal(0, 0.2, (3, 3))
+        answer = np.maximum(ndimage.convolve(pixels, kernel), 0)
+        rows.append(_map_row(0, "conv2d", "kernel", index, 32, kernel))
+        rows.append(_map_row(0, "conv2d", "activation", index, 32, answer[1:-1, 1:-1]))
+    schema = table_schema("activations")
+    return pa.Table.from_pylist(rows, schema=schema.remove(schema.get_field_index("report_id")))
+
+
+def _map_row(
+    layer_index: int, layer: str, kind: str, index: int, total: int, values: np.ndarray
+) -> dict[str, Any]:
+    return {
+        "layer_index": layer_index,
+        "layer": layer,
+        "kind": kind,
+        "map": index,
+        "height": values.shape[0],
+        "width": values.shape[1],
+        "channels": 1,
+        "values": values.ravel().tolist(),
+        "example_id": 0,
+        "total": total,
+    }
