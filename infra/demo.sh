@@ -20,14 +20,15 @@ say "1 of 4: prepare the dataset"
 "$RUN" -m jobs.prepare fashion-mnist --output "$base/data"
 say "2 of 4: train small-cnn on two workers"
 "$RUN" -m jobs.train demo --data "$base/data" --runs "$base/runs" --name demo
-say "3 of 4: evaluate the last checkpoint on the 10,000 test images"
-"$RUN" -m jobs.evaluate --checkpoint "$base/runs/demo" --data "$base/data" --reports "$base/reports" >/dev/null
+say "3 of 4: evaluate the last checkpoint on the 10,000 test images, against the recipe's gates"
+"$RUN" -m jobs.evaluate --checkpoint "$base/runs/demo" --data "$base/data" --reports "$base/reports" \
+    --gate recipe >/dev/null
 say "4 of 4: report"
 "$RUN" -m jobs.report "$base/reports" latest
 
 cat <<EOF
 dataset   $base/data         (preview.png: the first 25 images)
 run       $base/runs/demo    (checkpoints, history.parquet, learning-curves.png)
-report    $base/reports      (per_class/, overall/, confusion/: Parquet)
+report    $base/reports      (per_class/, overall/, confusion/, predictions/, …: Parquet)
 page      $base/reports/pages/index.html
 EOF
