@@ -11,6 +11,8 @@ from cnnlib.reports.page import words
 VERDICTS = ("fail", "inconclusive", "pass")
 """From the worst to the best."""
 
+_MIN_SHOWN = 3
+
 
 @dataclass(frozen=True, kw_only=True)
 class Verdict:
@@ -19,6 +21,17 @@ class Verdict:
     verdict: str
     sentence: str
     checks: Sequence[Mapping[str, Any]]
+
+    @property
+    def shown(self) -> Sequence[Mapping[str, Any]]:
+        """The checks that stand open: all that did not pass, or else the first few."""
+        open_ones = sum(check["verdict"] != "pass" for check in self.checks)
+        return self.checks[: max(open_ones, _MIN_SHOWN)]
+
+    @property
+    def folded(self) -> Sequence[Mapping[str, Any]]:
+        """The others, all of which passed."""
+        return self.checks[len(self.shown) :]
 
 
 def worst_verdict(gates: Sequence[Mapping[str, Any]]) -> str:

@@ -164,6 +164,18 @@ def test_verdict_is_the_worst_of_the_checks_and_every_reason_is_told(
     assert all(check["reason"] in page.text for check in verdict.checks)
 
 
+@pytest.mark.parametrize(
+    ("verdicts", "shown"),
+    [(["pass"] * 2, 2), (["pass"] * 12, 3), (["pass"] * 5 + ["fail"] * 4 + ["inconclusive"], 5)],
+)
+def test_checks_that_did_not_pass_stand_open_and_few_others(verdicts: list[str], shown: int) -> None:
+    verdict = build_verdict([{"verdict": each} for each in verdicts])
+    assert verdict is not None
+    assert len(verdict.shown) == shown
+    assert [*verdict.shown, *verdict.folded] == verdict.checks
+    assert {check["verdict"] for check in verdict.folded} <= {"pass"}
+
+
 def test_hostile_names_are_text_and_never_markup(tmp_path: Path) -> None:
     hostile = write_small_reports(tmp_path, class_names=HOSTILE)
     plain = write_small_reports(tmp_path / "plain", class_names=("a", "b", "c"))
