@@ -9,8 +9,8 @@ from cnnlib.evaluation.run import EvaluationPlan
 from cnnlib.evaluation.target import Target
 from cnnlib.gate_config import GateConfig, parse_gates
 from cnnlib.recipes import find_recipe
-from cnnlib.reports.gate_checks import worst
 from cnnlib.reports.gates import GateResult, check_gates
+from cnnlib.reports.verdicts import worst
 from cnnlib.storage import files, layout, runs
 from cnnlib.storage.uri import normalize_uri
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from cnnlib.models.growth import Growth
-from cnnlib.reports.read import ReportRecord, list_reports, read_report
+from cnnlib.reports.read import ReportRecord, list_reports, read_overall
 from cnnlib.storage.uri import uri_name
 
 
@@ -53,8 +53,7 @@ def list_experiments(reports_uri: str) -> list[Experiment]:
     """
     groups = defaultdict(list)
     for record in list_reports(reports_uri):
-        subject = record.subject
-        groups[_model_name(record), subject.dataset_fingerprint, subject.split].append(record)
+        groups[_model_name(record), *record.scored_rows].append(record)
     # Newest first comes from the list, and max keeps the first of equal ones.
     chosen = [(max(records, key=_accuracy), len(records)) for records in groups.values()]
     experiments = [
@@ -62,7 +61,7 @@ def list_experiments(reports_uri: str) -> list[Experiment]:
             model=_model_name(record),
             record=record,
             reports=reports,
-            **_read_costs(reports_uri, record.report_id),
+            **_read_costs(reports_uri, record),
         )
         for record, reports in chosen
     ]
@@ -107,9 +106,9 @@ def describe_growth(growths: Sequence[Growth]) -> list[str]:
     return sentences
 
 
-def _read_costs(reports_uri: str, report_id: str) -> dict[str, Any]:
+def _read_costs(reports_uri: str, record: ReportRecord) -> dict[str, Any]:
     """What a report says of its model's cost; None for what it does not know."""
-    overall = read_report(reports_uri, report_id).overall
+    overall = next(row for row in read_overall(reports_uri, record) if row["slice"] is None)
     return {name: overall[name] for name in ("parameters", "flops_per_image", "images_per_s")}
 
 

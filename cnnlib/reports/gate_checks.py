@@ -21,11 +21,10 @@ from typing import Literal
 from cnnlib.gate_config import GateConfig, Limits
 from cnnlib.metrics import significance
 from cnnlib.metrics.per_class import proportion
+from cnnlib.reports.verdicts import Verdict
 
 CheckName = Literal["min_accuracy", "max_drop"]
 Scope = Literal["overall", "class", "slice"]
-Verdict = Literal["pass", "fail", "inconclusive"]
-_BY_WEIGHT: tuple[Verdict, ...] = ("pass", "inconclusive", "fail")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -161,15 +160,6 @@ def judge(checks: Sequence[Check], evidence: Sequence[Evidence], level: float) -
         _judge(check, each, next(adjusted) if each.p_value is not None and level > 0 else None, level)
         for check, each in zip(checks, evidence, strict=True)
     ]
-
-
-def worst(verdicts: Iterable[Verdict]) -> Verdict:
-    """The worst of some verdicts: fail, else inconclusive, else pass.
-
-    >>> worst(["pass", "inconclusive"])
-    'inconclusive'
-    """
-    return max(verdicts, key=_BY_WEIGHT.index, default="pass")
 
 
 def _checks_of(check: CheckName, limits: Limits, classes: Sequence[str]) -> Iterable[Check]:

@@ -7,6 +7,7 @@ from rich.text import Text
 
 from cnnlib.reports.gates import GateResult
 from cnnlib.reports.tables import NOTHING, Columns, format_percent, new_table
+from cnnlib.reports.verdicts import worst_first
 
 _COLUMNS: Columns = {
     "verdict": "word",
@@ -17,13 +18,12 @@ _COLUMNS: Columns = {
     "because": "name",
 }
 _STYLES = {"pass": "green", "fail": "bold red", "inconclusive": "yellow"}
-_WORST_FIRST = ("fail", "inconclusive", "pass")
 
 
 def render_gates(result: GateResult) -> RenderableType:
     """A line per check, worst first, under the verdict on all of them."""
     table = new_table(_COLUMNS)
-    for row in sorted(result.rows, key=lambda row: _WORST_FIRST.index(row["verdict"])):
+    for row in sorted(result.rows, key=worst_first):
         table.add_row(
             Text(row["verdict"], style=_STYLES[row["verdict"]]),
             row["check"],

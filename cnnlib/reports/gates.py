@@ -15,19 +15,20 @@ import pyarrow as pa
 
 from cnnlib.errors import ConfigError, nearest
 from cnnlib.gate_config import EARLIER, GateConfig, Limits
-from cnnlib.reports.gate_checks import (
-    Judged,
-    Verdict,
-    judge,
-    list_checks,
-    worst,
-)
+from cnnlib.reports.gate_checks import Judged, judge, list_checks
 from cnnlib.reports.gate_evidence import weigh
 from cnnlib.reports.parquet import parquet_bytes, parquet_table
-from cnnlib.reports.read import Report, ReportRecord, list_reports, read_report, resolve
+from cnnlib.reports.read import (
+    Report,
+    ReportRecord,
+    complete_record,
+    list_reports,
+    read_report,
+    resolve,
+)
 from cnnlib.reports.schema import table_schema
+from cnnlib.reports.verdicts import Verdict, worst
 from cnnlib.storage import files, layout, publish
-from cnnlib.storage.uri import uri_name
 
 _DIGEST_DIGITS = 16
 
@@ -120,19 +121,6 @@ def apply_gates(reports_uri: str, report_id: str, gates: GateConfig) -> GateResu
     return GateResult(report_id=report_id, verdict=verdict, rows=rows, exit_code=codes[verdict])
 
 
-def read_gates(reports_uri: str, report_id: str) -> list[dict[str, Any]]:
-    """The rows of `gates` of a report, as column -> value: of those gates that were applied to it last.
-
-    Gates that are applied again keep the time of the first. Empty where none were.
-    """
-    tables = [
-        parquet_table(files.read_bytes(stored.uri)).to_pylist()
-        for stored in files.list_objects(layout.report_gates(reports_uri))
-        if uri_name(stored.uri).startswith(f"{report_id}-")
-    ]
-    return max((rows for rows in tables if rows), key=lambda rows: rows[0]["checked_at"], default=[])
-
-
 def find_baseline(reports_uri: str, record: ReportRecord, baseline: str) -> Report | None:
     """The report that a drop is measured against; None where there is none yet.
 
@@ -154,14 +142,13 @@ def find_baseline(reports_uri: str, record: ReportRecord, baseline: str) -> Repo
     found = (
         earlier[0] if baseline == "previous" else max(earlier, key=lambda each: each.accuracy.share or 0.0)
     )
-    return read_report(reports_uri, found.report_id)
+    return complete_record(reports_uri, found)
 
 
 def _precedes(other: ReportRecord, record: ReportRecord) -> bool:
     return (
-        (other.evaluated_at, other.report_id) < (record.evaluated_at, record.report_id)
-        and other.subject.dataset_fingerprint == record.subject.dataset_fingerprint
-        and other.subject.split == record.subject.split
+        other.age < record.age
+        and other.scored_rows == record.scored_rows
         and dict(other.subject.evaluation) == dict(record.subject.evaluation)
     )
 

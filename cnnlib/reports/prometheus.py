@@ -9,18 +9,15 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
-import pyarrow as pa
 from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.metrics_core import GaugeMetricFamily
 
-from cnnlib.reports.parquet import parquet_table
-from cnnlib.reports.read import ReportRecord, list_reports, read_report
-from cnnlib.storage import files, layout
+from cnnlib.reports.read import ReportRecord, complete_record, list_reports
+from cnnlib.reports.verdicts import VERDICTS, find_gates, worst
 from cnnlib.storage.uri import uri_name
 
 MAX_SERIES_CLASSES = 100
 _LABELS = ("run", "model", "dataset", "split")
-_VERDICTS = {"pass": 0, "inconclusive": 1, "fail": 2}
 
 # Gauge to column and meaning. A value that is null has no series.
 _OVERALL = {
@@ -97,34 +94,22 @@ def _labels(record: ReportRecord) -> tuple[str, ...]:
 
 
 def _read_snapshots(reports_uri: str, records: Sequence[ReportRecord]) -> list[_Snapshot]:
-    verdicts = _read_verdicts(reports_uri, {record.report_id for record in records})
-    reports = [read_report(reports_uri, record.report_id) for record in records]
+    gates = find_gates(reports_uri, {record.report_id for record in records})
+    reports = [complete_record(reports_uri, record) for record in records]
     return [
         _Snapshot(
             labels=_labels(report.record),
             overall=report.overall,
             classes=report.classes if len(report.classes) <= MAX_SERIES_CLASSES else (),
-            verdict=verdicts.get(report.record.report_id),
+            verdict=_judge(gates.get(report.record.report_id)),
         )
         for report in reports
     ]
 
 
-def _read_verdicts(reports_uri: str, report_ids: set[str]) -> dict[str, int]:
-    """The worst verdict of the gates that were applied to each report last; nothing for one without gates."""
-    newest: dict[str, tuple[Any, int]] = {}
-    for stored in files.list_objects(layout.report_gates(reports_uri)):
-        report_id = uri_name(stored.uri).partition("-")[0]
-        if report_id in report_ids and stored.uri.endswith(".parquet"):
-            checked_at, verdict = _worst(parquet_table(files.read_bytes(stored.uri)))
-            newest[report_id] = max(newest.get(report_id, (checked_at, verdict)), (checked_at, verdict))
-    return {report_id: verdict for report_id, (_, verdict) in newest.items()}
-
-
-def _worst(gates: pa.Table) -> tuple[Any, int]:
-    """When some gates were applied, and the worst verdict of them."""
-    verdicts = (_VERDICTS[verdict] for verdict in gates["verdict"].to_pylist())
-    return gates["checked_at"][0].as_py(), max(verdicts)
+def _judge(gates: Sequence[Mapping[str, Any]] | None) -> int | None:
+    """The worst verdict of some gates as the number that the gauge has; None without any."""
+    return None if gates is None else VERDICTS.index(worst(row["verdict"] for row in gates))
 
 
 def _families(snapshots: Sequence[_Snapshot]) -> Iterator[GaugeMetricFamily]:

@@ -49,6 +49,16 @@ class ReportRecord:
     tables: Mapping[str, StoredTable]
     predictions: tuple[StoredTable, ...] | None
 
+    @property
+    def age(self) -> tuple[datetime, int, str]:
+        """What orders reports, rising from the oldest: those of one pass end together, then the epochs decide."""
+        return self.evaluated_at, self.subject.checkpoint_epoch or 0, self.report_id
+
+    @property
+    def scored_rows(self) -> tuple[str, str]:
+        """What tells sets of rows apart: reports of equal ones were scored on the same rows."""
+        return self.subject.dataset_fingerprint, self.subject.split
+
     def to_row(self) -> dict[str, Any]:
         """The record as flat columns, named as in the table `overall`."""
         return {
@@ -104,8 +114,16 @@ def read_report(reports_uri: str, report_id: str) -> Report:
     Raises:
         ReportError: there is no such report, it is damaged, or a newer version of this project wrote it.
     """
-    record = read_record(reports_uri, report_id)
-    overall = _read_table(reports_uri, record, "overall").to_pylist()
+    return complete_record(reports_uri, read_record(reports_uri, report_id))
+
+
+def complete_record(reports_uri: str, record: ReportRecord) -> Report:
+    """Reads the tables of a report whose manifest is read.
+
+    Raises:
+        ReportError: it is damaged.
+    """
+    overall = read_overall(reports_uri, record)
     classes = _read_table(reports_uri, record, "per_class").to_pylist()
     slices = [row for row in overall if row["slice"] is not None]
     return Report(
@@ -117,6 +135,16 @@ def read_report(reports_uri: str, report_id: str) -> Report:
             part["slice"]: [row for row in classes if row["slice"] == part["slice"]] for part in slices
         },
     )
+
+
+def read_overall(reports_uri: str, record: ReportRecord) -> list[dict[str, Any]]:
+    """Reads the rows of a report's table `overall` as column -> value: of the whole split, and of its slices.
+
+    Raises:
+        ReportError: the object is not the one in the report's manifest.
+    """
+    rows: list[dict[str, Any]] = _read_table(reports_uri, record, "overall").to_pylist()
+    return rows
 
 
 def list_reports(reports_uri: str) -> list[ReportRecord]:
@@ -133,7 +161,7 @@ def list_reports(reports_uri: str) -> list[ReportRecord]:
     # Names are hashes, so the newest is known only once all are read; from a bucket one takes tens of ms.
     with ThreadPoolExecutor(_MANIFEST_READERS) as pool:
         records = [_to_record(manifest) for manifest in pool.map(publish.read_manifest, uris)]
-    return sorted(records, key=lambda record: (record.evaluated_at, record.report_id), reverse=True)
+    return sorted(records, key=lambda record: record.age, reverse=True)
 
 
 def resolve(reports_uri: str, name: str) -> str:

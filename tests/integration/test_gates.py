@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from cnnlib.reports.gates import read_gates
+from cnnlib.reports.verdicts import read_gates
 from cnnlib.storage import runs
 from tests.integration.conftest import JobResult, RunJob
 

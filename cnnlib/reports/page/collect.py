@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
 from typing import Any
 
 import numpy as np
@@ -16,9 +15,16 @@ from cnnlib.reports.compare import Comparison, compare_reports
 from cnnlib.reports.history import EpochRecord, decode_history
 from cnnlib.reports.page.images import RowImages, read_images
 from cnnlib.reports.page.mistakes import Pair, ShownMistakes, choose_mistakes
-from cnnlib.reports.parquet import parquet_table
 from cnnlib.reports.predictions import read_predictions
-from cnnlib.reports.read import Report, ReportRecord, list_reports, read_report, read_table
+from cnnlib.reports.read import (
+    Report,
+    ReportRecord,
+    complete_record,
+    list_reports,
+    read_report,
+    read_table,
+)
+from cnnlib.reports.verdicts import read_gates
 from cnnlib.storage import files, layout
 from cnnlib.storage.uri import uri_name
 
@@ -101,7 +107,7 @@ def collect_report(
             row for row in _find_rows(reports_uri, record, "calibration") if row["class_index"] is None
         ],
         activations=_find_rows(reports_uri, record, "activations"),
-        gates=find_gates(reports_uri, {report_id}).get(report_id, ()),
+        gates=read_gates(reports_uri, report_id),
         mistakes=mistakes,
         images=images,
         notes=[note for note in (*notes, images.missing) if note],
@@ -122,28 +128,6 @@ def worst_pairs(counts: npt.NDArray[np.int64], limit: int = WORST_PAIRS) -> list
     order = np.argsort(-mistaken, axis=None, kind="stable")[:limit]
     pairs = [divmod(int(place), len(counts)) for place in order]
     return [pair for pair in pairs if mistaken[pair]]
-
-
-def find_gates(reports_uri: str, report_ids: Collection[str]) -> dict[str, list[Row]]:
-    """The rows of the table `gates` of some reports, by report: of the gates that were applied to it last."""
-    newest: dict[str, list[Row]] = {}
-    for stored in files.list_objects(layout.report_gates(reports_uri)):
-        report_id = uri_name(stored.uri).partition("-")[0]
-        if report_id not in report_ids:
-            continue
-        rows = parquet_table(files.read_bytes(stored.uri)).to_pylist()
-        known = newest.get(report_id)
-        if rows and (known is None or known[0]["checked_at"] <= rows[0]["checked_at"]):
-            newest[report_id] = rows
-    return newest
-
-
-def same_rows(a: ReportRecord, b: ReportRecord) -> bool:
-    """Whether both were scored on the same rows."""
-    return (a.subject.dataset_fingerprint, a.subject.split) == (
-        b.subject.dataset_fingerprint,
-        b.subject.split,
-    )
 
 
 def _pairs_to_show(counts: npt.NDArray[np.int64]) -> set[Pair] | None:
@@ -185,9 +169,9 @@ def _find_images(record: ReportRecord, mistakes: ShownMistakes) -> RowImages:
 
 def _find_history(record: ReportRecord) -> list[EpochRecord]:
     """The history of the run that the checkpoint lies in, RUNS/NAME/checkpoints/epoch-0001."""
-    checkpoints, _, name = record.subject.checkpoint_uri.rpartition("/")
-    run, _, folder = checkpoints.rpartition("/")
-    if layout.find_epoch(name) is None or folder != uri_name(layout.run_checkpoints("")):
+    checkpoint = record.subject.checkpoint_uri
+    run, epoch = layout.run_of_checkpoint(checkpoint), layout.find_epoch(uri_name(checkpoint))
+    if epoch is None or layout.checkpoint_uri(run, epoch) != checkpoint:
         return []
     try:
         return decode_history(files.read_bytes(layout.run_history(run)))
@@ -196,9 +180,9 @@ def _find_history(record: ReportRecord) -> list[EpochRecord]:
 
 
 def _find_previous(reports_uri: str, record: ReportRecord, records: Sequence[ReportRecord]) -> Report | None:
-    earlier = [each for each in records if _age(each) < _age(record) and same_rows(each, record)]
+    earlier = [each for each in records if each.age < record.age and each.scored_rows == record.scored_rows]
     try:
-        return read_report(reports_uri, earlier[0].report_id) if earlier else None
+        return complete_record(reports_uri, earlier[0]) if earlier else None
     except CnnlibError:
         return None  # it is damaged; that is its own page's matter
 
@@ -207,7 +191,3 @@ def _find_comparison(reports_uri: str, previous: Report | None, report: Report) 
     if previous is None or report.record.rows > MAX_PREDICTIONS:
         return None
     return compare_reports(reports_uri, previous, report)
-
-
-def _age(record: ReportRecord) -> tuple[datetime, str]:
-    return record.evaluated_at, record.report_id

@@ -9,11 +9,12 @@ from contextlib import contextmanager
 
 from cnnlib.errors import CnnlibError
 from cnnlib.log import log_event, log_text
-from cnnlib.reports.page.collect import collect_report, find_gates
+from cnnlib.reports.page.collect import collect_report
 from cnnlib.reports.page.render import render_history_page, render_report_page
 from cnnlib.reports.page.trends import build_history
 from cnnlib.reports.page.view import build_view
-from cnnlib.reports.read import ReportRecord, list_reports, read_report
+from cnnlib.reports.read import ReportRecord, complete_record, list_reports
+from cnnlib.reports.verdicts import find_gates
 from cnnlib.storage import files, layout
 from cnnlib.storage.uri import normalize_uri, uri_name
 
@@ -110,7 +111,7 @@ def _draw_report(
 def _draw_history(reports_uri: str, records: Sequence[ReportRecord], links: frozenset[str]) -> str:
     newest = records[:MAX_HISTORY]
     with ThreadPoolExecutor(_READERS) as pool:
-        reports = list(pool.map(lambda record: read_report(reports_uri, record.report_id), newest))
+        reports = list(pool.map(lambda record: complete_record(reports_uri, record), newest))
     gates = find_gates(reports_uri, {record.report_id for record in newest})
     return render_history_page(build_history(reports, gates, links, total=len(records)))
 

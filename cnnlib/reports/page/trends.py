@@ -90,17 +90,11 @@ def build_history(
         total: how many reports the folder has.
     """
     by_rows: dict[tuple[str, str], list[Report]] = defaultdict(list)
-    # Reports of one `--pending` may end in any order within a moment: then by epoch.
-    for report in sorted(reports, key=_age):
-        by_rows[report.record.subject.dataset_fingerprint, report.record.subject.split].append(report)
-    ordered = sorted(by_rows.values(), key=lambda series: _age(series[-1]), reverse=True)
+    for report in sorted(reports, key=lambda report: report.record.age):
+        by_rows[report.record.scored_rows].append(report)
+    ordered = sorted(by_rows.values(), key=lambda series: series[-1].record.age, reverse=True)
     trends = [_trend(f"trend-{place}", series, gates) for place, series in enumerate(ordered)]
     return HistoryView(trends=trends, shown=len(reports), total=total, links=links)
-
-
-def _age(report: Report) -> tuple[object, int, str]:
-    record = report.record
-    return record.evaluated_at, record.subject.checkpoint_epoch or 0, record.report_id
 
 
 def _trend(key: str, series: Sequence[Report], gates: Mapping[str, Sequence[Row]]) -> Trend:

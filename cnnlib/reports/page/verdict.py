@@ -7,9 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from cnnlib.reports.page import words
-
-VERDICTS = ("fail", "inconclusive", "pass")
-"""From the worst to the best."""
+from cnnlib.reports.verdicts import worst, worst_first
 
 _MIN_SHOWN = 3
 
@@ -40,7 +38,7 @@ def worst_verdict(gates: Sequence[Mapping[str, Any]]) -> str:
     >>> worst_verdict([{"verdict": "pass"}, {"verdict": "fail"}])
     'fail'
     """
-    return min((row["verdict"] for row in gates), key=VERDICTS.index, default="")
+    return worst(row["verdict"] for row in gates) if gates else ""
 
 
 def build_verdict(gates: Sequence[Mapping[str, Any]]) -> Verdict | None:
@@ -55,7 +53,7 @@ def build_verdict(gates: Sequence[Mapping[str, Any]]) -> Verdict | None:
         "fail": f"{of_it} of {checks} failed.",
         "inconclusive": f"{of_it} of {checks} cannot be decided with these rows.",
     }
-    ordered = sorted(gates, key=lambda row: VERDICTS.index(row["verdict"]))
+    ordered = sorted(gates, key=worst_first)
     return Verdict(verdict=verdict, sentence=said[verdict], checks=ordered)
 
 

@@ -18,8 +18,8 @@ from cnnlib.reports.gate_checks import (
     list_checks,
     paired_drop_evidence,
     unpaired_drop_evidence,
-    worst,
 )
+from cnnlib.reports.verdicts import worst
 
 FLOOR = Check(check="min_accuracy", limit=0.9)
 NO_DROP = Check(check="max_drop", limit=0.0)
