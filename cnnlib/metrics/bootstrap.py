@@ -21,7 +21,7 @@ from cnnlib.metrics.calibration import NUM_BINS, CalibrationBins, bin_of
 from cnnlib.metrics.confusion import ConfusionCounts
 from cnnlib.metrics.ranking import resample_ranking
 from cnnlib.metrics.rows import ScoredRows
-from cnnlib.metrics.sums import SMALLEST_PROBABILITY
+from cnnlib.metrics.sums import row_losses, row_squares
 from cnnlib.metrics.values import (
     Floats,
     Values,
@@ -70,10 +70,8 @@ def resample_rows(rows: ScoredRows) -> Values:
     labels, shares = rows.labels, rows.probabilities
     num_rows, num_classes = shares.shape
     wide = shares.astype(np.float64)
-    of_true = wide[np.arange(num_rows), labels]
-    loss = -np.log(np.maximum(of_true, SMALLEST_PROBABILITY))
+    loss, squares = row_losses(labels, wide), row_squares(labels, wide)
     by_class = _indicator(labels, num_classes)
-    squares = _squares(labels, wide)
     gaps = _calibration_gaps(labels, wide)
     generator, parts = np.random.default_rng(SEED), []
     for size in _block_sizes(RESAMPLES, num_rows):
@@ -137,14 +135,6 @@ def _indicator(
     index = np.arange(len(labels)) if where is None else where
     shape = (num_classes, len(labels))
     return sparse.csr_array((np.ones(len(index)), (labels[index], index)), shape=shape)
-
-
-def _squares(labels: NDArray[np.int64], shares: Floats) -> Floats:
-    """Squared distances to the truth of every row: float64 [rows, num_classes + 1], the last one their sum."""
-    distance = shares.copy()
-    distance[np.arange(len(labels)), labels] -= 1
-    squares = distance**2
-    return np.column_stack([squares, squares.sum(axis=1)])
 
 
 def _calibration_gaps(labels: NDArray[np.int64], shares: Floats) -> sparse.csr_array:

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from cnnlib.metrics.bootstrap import BOOTSTRAP_VALUES, middle, resample_confusion, resample_rows
-from cnnlib.metrics.normal import normal_interval
+from cnnlib.metrics.normal import normal_interval, ranked
 from cnnlib.metrics.per_class import wilson_interval
 from cnnlib.metrics.ranking import Ranking, rank_bins, rank_rows
 from cnnlib.metrics.rows import ScoredRows
@@ -25,7 +25,6 @@ from cnnlib.metrics.values import (
     calibration_values,
     confusion_values,
     loss_values,
-    ranking_values,
     ratio,
 )
 
@@ -65,8 +64,8 @@ def measure(score: ScoreSums, rows: ScoredRows | None = None) -> Figures:
     rankings = _rank(score, rows)
     values, errors = _values(score), _NOTHING
     if rankings:
-        values |= _ranked(score, rankings, "auc", "average_precision")
-        errors = _ranked(score, rankings, "auc_error", "average_precision_error")
+        values |= ranked(score, rankings, "auc", "average_precision")
+        errors = ranked(score, rankings, "auc_error", "average_precision_error")
     low, high = _shares_interval(score)
     if score.rows:
         for ends in _estimated(score, rows, values, rankings):
@@ -99,13 +98,6 @@ def _rank(score: ScoreSums, rows: ScoredRows | None) -> list[Ranking]:
     if score.histogram is not None:
         return [rank_bins(score.histogram, index) for index in classes]
     return []
-
-
-def _ranked(score: ScoreSums, rankings: list[Ranking], auc: str, average_precision: str) -> Values:
-    of_auc, of_precision = (
-        np.array([getattr(ranking, name) for ranking in rankings]) for name in (auc, average_precision)
-    )
-    return ranking_values(of_auc, of_precision, _support(score))
 
 
 def _values(score: ScoreSums) -> Values:

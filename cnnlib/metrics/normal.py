@@ -28,8 +28,8 @@ def normal_interval(score: ScoreSums, values: Values, rankings: Sequence[Ranking
     deviations = _deviations(score)
     errors = Values({}, {})
     if rankings:
-        deviations |= _ranked(score, rankings, "auc_deviation", "average_precision_deviation")
-        errors = _ranked(score, rankings, "auc_error", "average_precision_error")
+        deviations |= ranked(score, rankings, "auc_deviation", "average_precision_deviation")
+        errors = ranked(score, rankings, "auc_error", "average_precision_error")
     half_width = Values(
         {name: Z_95 * value + errors.overall.get(name, 0.0) for name, value in deviations.overall.items()},
         {
@@ -44,7 +44,14 @@ def normal_interval(score: ScoreSums, values: Values, rankings: Sequence[Ranking
     )
 
 
-def _ranked(score: ScoreSums, rankings: Sequence[Ranking], auc: str, average_precision: str) -> Values:
+def ranked(score: ScoreSums, rankings: Sequence[Ranking], auc: str, average_precision: str) -> Values:
+    """Two fields of the rankings of all classes, as figures of each class and of all.
+
+    Args:
+        rankings: of every class.
+        auc: the field about the AUC: itself, its deviation or its error.
+        average_precision: the field that says the same of the average precision.
+    """
     support = score.confusion.counts.sum(axis=1).astype(np.float64)
     of_auc, of_precision = (
         np.array([getattr(ranking, name) for ranking in rankings]) for name in (auc, average_precision)

@@ -178,16 +178,26 @@ class ScoreSums:
         return hash((self.confusion, self.top_k))
 
 
+def row_losses(labels: NDArray[np.int64], shares: NDArray[np.float64]) -> NDArray[np.float64]:
+    """-log p(true class) of every row, in nats: float64 [rows] of probabilities [rows, num_classes]."""
+    of_true = shares[np.arange(len(labels)), labels]
+    losses: NDArray[np.float64] = -np.log(np.maximum(of_true, SMALLEST_PROBABILITY))
+    return losses
+
+
+def row_squares(labels: NDArray[np.int64], shares: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Squared distances to the truth of every row: float64 [rows, num_classes + 1], the last one their sum."""
+    distance = shares.copy()
+    distance[np.arange(len(labels)), labels] -= 1
+    squares = np.square(distance, out=distance)
+    return np.column_stack([squares, squares.sum(axis=1)])
+
+
 def _score_block(labels: NDArray[np.int64], shares: NDArray[np.float32], top_k: int) -> dict[str, Any]:
     """The sums over at most 4096 rows, by the name of their field: each row's part is rounded to units by itself."""
-    rows, num_classes = shares.shape
-    index, wide = np.arange(rows), shares.astype(np.float64)
-    of_true = wide[index, labels]
-    loss = -np.log(np.maximum(of_true, SMALLEST_PROBABILITY))
-    distance = wide.copy()
-    distance[index, labels] -= 1
-    squares = np.square(distance, out=distance)
-    brier = np.column_stack([squares, squares.sum(axis=1)])
+    num_classes = shares.shape[1]
+    wide = shares.astype(np.float64)
+    loss, brier = row_losses(labels, wide), row_squares(labels, wide)
     return {
         "top_k_hits": np.bincount(labels[_ranks(shares, labels) < top_k], minlength=num_classes),
         "loss": _sum_by_class(labels, loss, num_classes),
