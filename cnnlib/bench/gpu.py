@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import shutil
 import subprocess
-import sys
 
 from cnnlib.bench import machine
+from cnnlib.bench.contenders import keras_fit, our_ingest, our_steps, tfrecord_iterate, torch_eager
 from cnnlib.bench.harness import Comparison, Share
 from cnnlib.bench.programs import Program, reported
 
@@ -36,45 +36,25 @@ def build_gpu(threads: int, rows: int | None) -> list[Comparison]:
     for batch_size in (_DEFAULT_BATCH, _BIG_BATCH):
         steps = max(50, rows // batch_size) if rows else _STEPS
         case = f"batch {batch_size}, ours mixed_bfloat16 and XLA"
-        ours = _program("ours", "cnnlib.bench.our_step", batch_size, steps, threads, "mixed_bfloat16")
+        ours = our_steps(batch_size, steps, threads, "mixed_bfloat16", gpu=_FIRST_GPU)
         share = Share(
             case=f"{case}: waiting for data",
             of="the time of the epoch",
             figure=reported("data_wait"),
             target=_MAX_DATA_WAIT,
         )
-        for jit in (0, 1):
-            peer = _program(
-                f"Keras 3 fit, float32, XLA {'on' if jit else 'off'}",
-                *("cnnlib.bench.peers.keras_fit", batch_size, steps, threads, jit),
-            )
+        for jit in (False, True):
+            peer = keras_fit(batch_size, steps, threads, jit=jit, gpu=_FIRST_GPU)
             target = 1.5 if batch_size == _DEFAULT_BATCH else None
             comparisons.append(_compare(case, ours, peer, target, missing, None if jit else share))
-        for bf16 in (0, 1):
-            peer = _program(
-                f"PyTorch eager, {'bfloat16 autocast' if bf16 else 'float32'}",
-                *("cnnlib.bench.peers.torch_eager", batch_size, steps, threads, bf16),
-                python=str(machine.PEERS_PYTHON),
-            )
+        for bf16 in (False, True):
+            peer = torch_eager(batch_size, steps, threads, bf16=bf16, gpu=_FIRST_GPU)
             comparisons.append(_compare(case, ours, peer, None, missing or machine.why_no_torch()))
     ingest_rows = rows or 60_000
-    ingest = _program("ours", "cnnlib.bench.our_ingest", f"{{dataset:{ingest_rows}}}", _BIG_BATCH, threads)
-    tfrecord = _program(
-        "tf.data, TFRecord",
-        *("cnnlib.bench.peers.tfrecord_iterate", f"{{tfrecord:{ingest_rows}}}", _BIG_BATCH, threads),
-    )
+    ingest = our_ingest(ingest_rows, _BIG_BATCH, threads, gpu=_FIRST_GPU)
+    tfrecord = tfrecord_iterate(ingest_rows, _BIG_BATCH, threads, gpu=_FIRST_GPU)
     case = f"batch {_BIG_BATCH}, second pass over {ingest_rows} images, ours into the GPU's memory"
     return [*comparisons, _compare(case, ingest, tfrecord, 1.0, missing)]
-
-
-def _program(name: str, module: str, *arguments: object, python: str = sys.executable) -> Program:
-    return Program(
-        name=name,
-        arguments=("-m", module, *map(str, arguments)),
-        figure=reported("images_per_s"),
-        python=python,
-        gpu=_FIRST_GPU,
-    )
 
 
 def _compare(

@@ -61,12 +61,6 @@ def pin(cores: int | None) -> int:
     return len(usable)
 
 
-@cache
-def has_bf16() -> bool:
-    """True where the CPU computes in bfloat16; others emulate it, more slowly than float32."""
-    return bool({"avx512_bf16", "amx_bf16"} & cpu_flags())
-
-
 def why_no_torch() -> str | None:
     """Why the PyTorch peer cannot run here; None if it can."""
     if PEERS_PYTHON.exists():

@@ -9,11 +9,13 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from cnnlib.bench import machine
+from cnnlib.bench.contenders import keras_fit, our_ingest, our_steps, tfrecord_iterate, torch_eager
 from cnnlib.bench.flops import SEED_CNN, training_flops
 from cnnlib.bench.gpu import build_gpu
 from cnnlib.bench.harness import Comparison, Share
 from cnnlib.bench.programs import Program, reported, until_line, whole_command
 from cnnlib.errors import ConfigError, nearest
+from cnnlib.models.runtime import cpu_has_bfloat16
 
 _RATE = reported("images_per_s")
 _STEPS = 150
@@ -56,21 +58,21 @@ def build_stage(name: str, setting: Setting) -> list[Comparison]:
 
 def _build_step(setting: Setting) -> list[Comparison]:
     """Training steps in one process, on images made up in memory."""
-    best = "mixed_bfloat16" if machine.has_bf16() else "float32"
+    able = cpu_has_bfloat16()
+    best = "mixed_bfloat16" if able else "float32"
     rows = []
     for batch_size in setting.batch_sizes:
-        for jit in (False, True):
-            rows.append(_step(setting, batch_size, "float32", _keras_fit(setting, batch_size, jit), 1.4))
-        for jit in (False, True):
-            peer = _keras_fit(setting, batch_size, jit)
-            why = None if machine.has_bf16() else f"{_NO_BF16}: float32 is our best precision here"
-            rows.append(_step(setting, batch_size, "mixed_bfloat16", peer, 2.6, why))
+        steps, threads = _steps(setting, batch_size), setting.threads
+        fits = [keras_fit(batch_size, steps, threads, jit=jit) for jit in (False, True)]
+        rows += [_step(setting, batch_size, "float32", fit, 1.4) for fit in fits]
+        why = None if able else f"{_NO_BF16}: float32 is our best precision here"
+        rows += [_step(setting, batch_size, "mixed_bfloat16", fit, 2.6, why) for fit in fits]
         for bf16 in (False, True):
-            peer = _torch_eager(setting, batch_size, bf16)
-            why = _NO_BF16 if bf16 and not machine.has_bf16() else machine.why_no_torch()
+            peer = torch_eager(batch_size, steps, threads, bf16=bf16)
+            why = _NO_BF16 if bf16 and not able else machine.why_no_torch()
             rows.append(_step(setting, batch_size, best, peer, 1.7, why))
         rows += [_share_of_peak(setting, batch_size, "float32", None)]
-        if machine.has_bf16():
+        if able:
             rows += [_share_of_peak(setting, batch_size, "mixed_bfloat16", None)]
     return rows
 
@@ -81,7 +83,7 @@ def _step(
     return Comparison(
         stage="step",
         case=f"batch {batch_size}, ours {precision}, {setting.threads} threads",
-        ours=_our_step(setting, batch_size, precision),
+        ours=our_steps(batch_size, _steps(setting, batch_size), setting.threads, precision),
         peer=peer,
         unit="images/s",
         target=target,
@@ -95,7 +97,9 @@ def _share_of_peak(setting: Setting, batch_size: int, precision: str, target: fl
     return Comparison(
         stage="step",
         case=f"batch {batch_size}, ours {precision}, {setting.threads} threads: {flops / 1e6:.0f} MFLOP per image",
-        ours=_our_step(setting, batch_size, precision, scale=flops / 1e9),
+        ours=our_steps(
+            batch_size, _steps(setting, batch_size), setting.threads, precision, scale=flops / 1e9
+        ),
         peer=Program(
             name=f"{dtype} peak, 2048^3 product",
             arguments=("-m", "cnnlib.bench.gemm_peak", dtype, str(setting.threads)),
@@ -103,40 +107,6 @@ def _share_of_peak(setting: Setting, batch_size: int, precision: str, target: fl
         ),
         unit="GFLOP/s",
         target=target,
-    )
-
-
-def _our_step(setting: Setting, batch_size: int, precision: str, scale: float = 1.0) -> Program:
-    return Program(
-        name="ours",
-        arguments=(
-            *("-m", "cnnlib.bench.our_step"),
-            *(str(batch_size), str(_steps(setting, batch_size)), str(setting.threads), precision),
-        ),
-        figure=reported("images_per_s", scale),
-    )
-
-
-def _keras_fit(setting: Setting, batch_size: int, jit: bool) -> Program:
-    return Program(
-        name=f"Keras 3 fit, float32, XLA {'on' if jit else 'off'}",
-        arguments=(
-            *("-m", "cnnlib.bench.peers.keras_fit"),
-            *(str(batch_size), str(_steps(setting, batch_size)), str(setting.threads), str(int(jit))),
-        ),
-        figure=_RATE,
-    )
-
-
-def _torch_eager(setting: Setting, batch_size: int, bf16: bool) -> Program:
-    return Program(
-        name=f"PyTorch eager, {'bfloat16 autocast' if bf16 else 'float32'}",
-        arguments=(
-            *("-m", "cnnlib.bench.peers.torch_eager"),
-            *(str(batch_size), str(_steps(setting, batch_size)), str(setting.threads), str(int(bf16))),
-        ),
-        figure=_RATE,
-        python=str(machine.PEERS_PYTHON),
     )
 
 
@@ -240,25 +210,11 @@ def _build_ingest(setting: Setting) -> list[Comparison]:
     rows, threads = setting.rows or _ALL_ROWS, str(setting.threads)
     comparisons = []
     for batch_size in setting.batch_sizes:
-        ours = Program(
-            name="ours",
-            arguments=("-m", "cnnlib.bench.our_ingest", f"{{dataset:{rows}}}", str(batch_size), threads),
-            figure=_RATE,
-        )
+        ours = our_ingest(rows, batch_size, setting.threads)
         peers = [
             (_ray_iterate("to_tf", rows, batch_size, threads), 10.0),
             (_ray_iterate("iter_tf_batches", rows, batch_size, threads), 10.0),
-            (
-                Program(
-                    name="tf.data, TFRecord",
-                    arguments=(
-                        *("-m", "cnnlib.bench.peers.tfrecord_iterate", f"{{tfrecord:{rows}}}"),
-                        *(str(batch_size), threads),
-                    ),
-                    figure=_RATE,
-                ),
-                1.0,
-            ),
+            (tfrecord_iterate(rows, batch_size, setting.threads), 1.0),
         ]
         comparisons += [
             Comparison(

@@ -26,7 +26,7 @@ PEERS = sorted((REPOSITORY / "cnnlib" / "bench" / "peers").glob("*.py"))
 
 @pytest.fixture(autouse=True)
 def cpu_with_bf16(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(machine, "has_bf16", lambda: True)
+    monkeypatch.setattr(stages, "cpu_has_bfloat16", lambda: True)
 
 
 def targets(stage: str) -> dict[str, set[tuple[str, float | None]]]:
@@ -92,7 +92,7 @@ def _input_rows(each: Comparison) -> set[str]:
 
 
 def test_what_needs_bfloat16_is_not_run_without_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(machine, "has_bf16", lambda: False)
+    monkeypatch.setattr(stages, "cpu_has_bfloat16", lambda: False)
     monkeypatch.setattr(machine, "why_no_torch", lambda: None)
     rows = build_stage("step", SETTING)
     assert not [each.peer.name for each in rows if "bfloat16 peak" in each.peer.name]

@@ -1,0 +1,62 @@
+"""The programs that more than one stage runs: ours and the peers', on the CPU or on a GPU."""
+
+from __future__ import annotations
+
+import sys
+
+from cnnlib.bench import machine
+from cnnlib.bench.programs import Program, reported
+
+
+def our_steps(
+    batch_size: int, steps: int, threads: int, precision: str, *, scale: float = 1.0, gpu: str = ""
+) -> Program:
+    """Training steps of ours on images made up in memory; `scale` times images/s is the figure."""
+    return _program(
+        "ours", "cnnlib.bench.our_step", batch_size, steps, threads, precision, scale=scale, gpu=gpu
+    )
+
+
+def keras_fit(batch_size: int, steps: int, threads: int, *, jit: bool, gpu: str = "") -> Program:
+    """The same steps by Keras 3."""
+    return _program(
+        f"Keras 3 fit, float32, XLA {'on' if jit else 'off'}",
+        *("cnnlib.bench.peers.keras_fit", batch_size, steps, threads, int(jit)),
+        gpu=gpu,
+    )
+
+
+def torch_eager(batch_size: int, steps: int, threads: int, *, bf16: bool, gpu: str = "") -> Program:
+    """The same steps by PyTorch."""
+    return _program(
+        f"PyTorch eager, {'bfloat16 autocast' if bf16 else 'float32'}",
+        *("cnnlib.bench.peers.torch_eager", batch_size, steps, threads, int(bf16)),
+        python=str(machine.PEERS_PYTHON),
+        gpu=gpu,
+    )
+
+
+def our_ingest(rows: int, batch_size: int, threads: int, *, gpu: str = "") -> Program:
+    """Shards to tensors."""
+    return _program("ours", "cnnlib.bench.our_ingest", f"{{dataset:{rows}}}", batch_size, threads, gpu=gpu)
+
+
+def tfrecord_iterate(rows: int, batch_size: int, threads: int, *, gpu: str = "") -> Program:
+    """TFRecord files to tensors by tf.data."""
+    return _program(
+        "tf.data, TFRecord",
+        *("cnnlib.bench.peers.tfrecord_iterate", f"{{tfrecord:{rows}}}", batch_size, threads),
+        gpu=gpu,
+    )
+
+
+def _program(
+    name: str, module: str, *arguments: object, python: str = sys.executable, scale: float = 1.0, gpu: str
+) -> Program:
+    return Program(
+        name=name,
+        arguments=("-m", module, *map(str, arguments)),
+        figure=reported("images_per_s", scale),
+        python=python,
+        gpu=gpu,
+    )
