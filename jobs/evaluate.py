@@ -16,7 +16,6 @@ from tyro.conf import arg
 
 from cnnlib.config import EvaluateConfig
 from cnnlib.log import log_event
-from cnnlib.reports.page.publish import publish_pages
 from cnnlib.reports.read import read_report
 from cnnlib.reports.tables import render_report
 from cnnlib.storage.uri import normalize_uri
@@ -52,6 +51,7 @@ def _evaluate(args: Args) -> Finished:
     from cnnlib.evaluation import gate, run
     from cnnlib.reports.gate_tables import render_gates
     from cnnlib.reports.gates import apply_gates
+    from cnnlib.reports.page.publish import publish_pages
 
     pending = normalize_uri(args.pending) if args.pending else None
     data, reports_uri = normalize_uri(args.data), normalize_uri(args.reports)

@@ -23,7 +23,6 @@ from types import MappingProxyType
 
 import numpy as np
 import numpy.typing as npt
-from scipy import ndimage
 
 Images = npt.NDArray[np.uint8]
 Ids = npt.NDArray[np.int64]
@@ -82,6 +81,8 @@ def _noise(images: Images, ids: Ids, strength: int) -> Images:
 
 
 def _blur(images: Images, ids: Ids, strength: int) -> Images:
+    from scipy import ndimage
+
     del ids
     sigma = _BLUR[strength - 1] * min(images.shape[1:3])
     return _to_pixels(
@@ -100,6 +101,8 @@ def _shift(images: Images, ids: Ids, strength: int) -> Images:
 
 
 def _rotation(images: Images, ids: Ids, strength: int) -> Images:
+    from scipy import ndimage
+
     clockwise = np.array([rng.integers(2) for rng in _generators(ids, "rotation")], bool)
     rotated = np.empty_like(images)
     for chosen, sign in ((clockwise, -1), (~clockwise, 1)):
