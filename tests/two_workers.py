@@ -1,7 +1,7 @@
-"""What each of two workers computes under the real strategy: one process per worker, no Ray.
+"""What each of some workers computes under the real strategy: one process per worker, no Ray.
 
-Run as `python -m tests.unit.training.two_workers RANK PORT PORT`; prints one JSON object: the
-weights after each case, and what random layers drew.
+Run as `python -m tests.two_workers RANK PORT PORT`, or with one port for a worker alone; prints one JSON object:
+the weights after each case, and what random layers drew.
 """
 
 from __future__ import annotations

@@ -12,7 +12,7 @@ import tensorflow as tf
 
 from cnnlib.config import OptimizerConfig, OptimizerName
 from cnnlib.training.optimizer import build_optimizer, build_plain_optimizer
-from tests.unit.training.two_workers import LEARNING_RATE, weights_of
+from tests.two_workers import LEARNING_RATE, weights_of
 
 pytestmark = pytest.mark.usefixtures("strategy")
 

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from cnnlib.training.randomness import find_reseed, find_seed_states
-from tests.unit.training.two_workers import STEPS, draws_of
+from tests.two_workers import STEPS, draws_of
 
 
 @pytest.fixture(scope="module")
