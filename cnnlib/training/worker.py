@@ -22,7 +22,6 @@ from cnnlib.log import log_event, log_text
 from cnnlib.models.registry import is_row_by_row
 from cnnlib.models.runtime import count_parts, load_tensorflow
 from cnnlib.reports.history import EpochRecord, decode_history, encode_history
-from cnnlib.reports.plots import learning_curves_png
 from cnnlib.storage import files, layout, runs
 from cnnlib.training import strategy as strategies
 from cnnlib.training.class_weights import class_weights
@@ -286,6 +285,8 @@ def _train_epoch(
 
 
 def _write_history(run: str, history: list[EpochRecord]) -> None:
+    from cnnlib.reports.plots import learning_curves_png  # 0.8 s, which no start needs to wait for
+
     files.write_bytes(layout.run_history(run), encode_history(history))
     files.write_bytes(layout.run_learning_curves(run), learning_curves_png(history))
 
