@@ -1,6 +1,7 @@
 """What one step computes: the gradient of the loss over the global batch, and one update of the weights.
 
-The only place that knows the loss. It decides nothing about when: see loop.py.
+The only place that knows the loss. It decides nothing about when: see loop.py. Nothing here needs AutoGraph, which
+would rewrite each function while a run starts, and leave its text in the folder for temporary files.
 
 What random layers draw is a function of (seed, step, replica, part of the batch) alone: the replicas drop different
 units, and a run that was restarted draws what one that was not draws. See randomness.py.
@@ -96,11 +97,15 @@ def build_train_call(
     images_spec = tf.TensorSpec([None, worker_batch, *image_shape], tf.uint8)
     labels_spec = tf.TensorSpec([None, worker_batch], tf.int32)
 
-    @tf.function(input_signature=[images_spec, labels_spec])  # type: ignore[untyped-decorator]
+    @tf.function(input_signature=[images_spec, labels_spec], autograph=False)  # type: ignore[untyped-decorator]
     def train_call(images: tf.Tensor, labels: tf.Tensor) -> tf.Tensor:
-        sums = tf.zeros([2], tf.float64)
-        for step in tf.range(tf.shape(labels)[0]):
-            sums += strategy.run(replica_step, args=(images[step], labels[step]))
+        def add_step(step: tf.Tensor, sums: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+            return step + 1, sums + strategy.run(replica_step, args=(images[step], labels[step]))
+
+        steps = tf.shape(labels)[0]
+        _, sums = tf.while_loop(
+            lambda step, _: step < steps, add_step, [tf.constant(0), tf.zeros([2], tf.float64)]
+        )
         return _sum_over_replicas(strategy, sums)
 
     return train_call  # type: ignore[no-any-return]
@@ -135,7 +140,7 @@ def build_score_call(
         tf.TensorSpec([rows], tf.float32),
     ]
 
-    @tf.function(input_signature=specs)  # type: ignore[untyped-decorator]
+    @tf.function(input_signature=specs, autograph=False)  # type: ignore[untyped-decorator]
     def score_call(images: tf.Tensor, labels: tf.Tensor, mask: tf.Tensor) -> tf.Tensor:
         return strategy.run(score, args=(images, labels, mask))
 
@@ -145,7 +150,7 @@ def build_score_call(
 def build_sum_call(strategy: tf.distribute.Strategy, size: int) -> Callable[[tf.Tensor], tf.Tensor]:
     """Builds the compiled function that adds up a float64 [size] of every worker; all must call it."""
 
-    @tf.function(input_signature=[tf.TensorSpec([size], tf.float64)])  # type: ignore[untyped-decorator]
+    @tf.function(input_signature=[tf.TensorSpec([size], tf.float64)], autograph=False)  # type: ignore[untyped-decorator]
     def sum_call(values: tf.Tensor) -> tf.Tensor:
         return _sum_over_replicas(strategy, values)
 
