@@ -13,7 +13,7 @@ from cnnlib.reports.page.collect import collect_report
 from cnnlib.reports.page.render import render_history_page, render_report_page
 from cnnlib.reports.page.trends import build_history
 from cnnlib.reports.page.view import build_view
-from cnnlib.reports.read import ReportRecord, complete_record, list_reports
+from cnnlib.reports.read import Report, ReportRecord, complete_record, list_reports
 from cnnlib.reports.verdicts import find_gates
 from cnnlib.storage import files, layout
 from cnnlib.storage.uri import normalize_uri, uri_name
@@ -111,9 +111,22 @@ def _draw_report(
 def _draw_history(reports_uri: str, records: Sequence[ReportRecord], links: frozenset[str]) -> str:
     newest = records[:MAX_HISTORY]
     with ThreadPoolExecutor(_READERS) as pool:
-        reports = list(pool.map(lambda record: complete_record(reports_uri, record), newest))
+        found = list(pool.map(lambda record: _find_report(reports_uri, record), newest))
+    reports = [report for report in found if report is not None]
+    if not reports:
+        complete_record(reports_uri, newest[0])  # says what is wrong with it
+    damaged = [record for record, report in zip(newest, found, strict=True) if report is None]
     gates = find_gates(reports_uri, {record.report_id for record in newest})
-    return render_history_page(build_history(reports, gates, links, total=len(records)))
+    return render_history_page(build_history(reports, gates, links, damaged, total=len(records)))
+
+
+def _find_report(reports_uri: str, record: ReportRecord) -> Report | None:
+    """The report; None, and a line in the log, where it is damaged: the history of all others stands without it."""
+    try:
+        return complete_record(reports_uri, record)
+    except CnnlibError as err:
+        log_event("report_left_out", report=record.report_id, reason=str(err))
+        return None
 
 
 def _find_pages(reports_uri: str) -> frozenset[str]:

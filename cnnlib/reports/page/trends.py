@@ -70,16 +70,26 @@ class Trend:
 
 @dataclass(frozen=True, kw_only=True)
 class HistoryView:
-    """The history page: the trend with the newest report first. `total` counts reports, also those left out."""
+    """The history page: the trend with the newest report first. `total` counts reports, also those left out.
+
+    Attributes:
+        read: how many of the newest were looked at.
+        damaged: those of them that could not be read.
+    """
 
     trends: Sequence[Trend]
-    shown: int
+    read: int
+    damaged: Sequence[ReportRecord]
     total: int
     links: Collection[str]
 
 
 def build_history(
-    reports: Sequence[Report], gates: Mapping[str, Sequence[Row]], links: Collection[str], total: int
+    reports: Sequence[Report],
+    gates: Mapping[str, Sequence[Row]],
+    links: Collection[str],
+    damaged: Sequence[ReportRecord],
+    total: int,
 ) -> HistoryView:
     """Lays out the history page.
 
@@ -87,6 +97,7 @@ def build_history(
         reports: at least one, in any order.
         gates: rows of the table `gates`, by report.
         links: ids of the reports whose pages lie beside this one.
+        damaged: reports that could not be read.
         total: how many reports the folder has.
     """
     by_rows: dict[tuple[str, str], list[Report]] = defaultdict(list)
@@ -94,7 +105,8 @@ def build_history(
         by_rows[report.record.scored_rows].append(report)
     ordered = sorted(by_rows.values(), key=lambda series: series[-1].record.age, reverse=True)
     trends = [_trend(f"trend-{place}", series, gates) for place, series in enumerate(ordered)]
-    return HistoryView(trends=trends, shown=len(reports), total=total, links=links)
+    read = len(reports) + len(damaged)
+    return HistoryView(trends=trends, read=read, damaged=damaged, total=total, links=links)
 
 
 def _trend(key: str, series: Sequence[Report], gates: Mapping[str, Sequence[Row]]) -> Trend:

@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 
+from cnnlib.errors import ReportError
 from cnnlib.metrics.per_class import Proportion
 from cnnlib.reports.compare import Comparison, Difference
 from cnnlib.reports.history import encode_history
@@ -351,6 +352,23 @@ def test_page_that_cannot_be_drawn_is_logged_and_stops_neither_the_others_nor_th
     err = capsys.readouterr().err
     assert "page_not_drawn" in err
     assert "is not what its manifest says" in err
+
+
+def test_history_leaves_out_a_damaged_report_and_names_it(
+    own_reports: Reports, capsys: pytest.CaptureFixture[str]
+) -> None:
+    first, second = own_reports.ids
+    Path(layout.report_table(own_reports.uri, "per_class", first)).write_bytes(b"rot")
+    assert publish_pages(own_reports.uri, [second], changed=[second]) == [
+        layout.report_page(own_reports.uri, second),
+        layout.history_page(own_reports.uri),
+    ]
+    history = files.read_bytes(layout.history_page(own_reports.uri)).decode()
+    assert f"2 evaluation reports, without 1 damaged one: {first}" in history
+    assert "report_left_out" in capsys.readouterr().err
+    Path(layout.report_table(own_reports.uri, "per_class", second)).write_bytes(b"rot")
+    with pytest.raises(ReportError, match=second):
+        draw_page(own_reports.uri, layout.history_page(own_reports.uri))
 
 
 @pytest.mark.parametrize("ids", [["latest"], []], ids=["report", "history"])
