@@ -48,7 +48,7 @@ def find_gates(reports_uri: str, report_ids: Collection[str]) -> dict[str, list[
     newest: dict[str, list[dict[str, Any]]] = {}
     for stored in files.list_objects(layout.report_gates(reports_uri)):
         report_id = uri_name(stored.uri).partition("-")[0]
-        if report_id not in report_ids:
+        if report_id not in report_ids or not stored.uri.endswith(".parquet"):
             continue
         rows = parquet_table(files.read_bytes(stored.uri)).to_pylist()
         known = newest.get(report_id)
