@@ -44,7 +44,6 @@ def weights_of(
 
     from cnnlib.training.ema import averaged_weights
     from cnnlib.training.optimizer import build_optimizer
-    from cnnlib.training.step import build_train_call
 
     keras.utils.set_random_seed(3)
     with strategy.scope():
@@ -58,16 +57,7 @@ def weights_of(
         )
         optimizer = build_optimizer(config, LEARNING_RATE, epochs=1, steps_per_epoch=STEPS)
         optimizer.build(model.trainable_variables)
-    train_call = build_train_call(
-        model=model,
-        optimizer=optimizer,
-        strategy=strategy,
-        batch_size=BATCH,
-        image_shape=FEATURES,
-        from_logits=True,
-        jit_compile=False,
-        seed=0,
-    )
+    train_call = _build_call(strategy, model, optimizer, seed=0)
     images, labels = make_rows()
     own = slice(rank * BATCH // workers, (rank + 1) * BATCH // workers)
     train_call(images[:steps, own], labels[:steps, own])
@@ -90,8 +80,6 @@ def draws_of(
     """Trains a model with two random layers; returns what this worker's draw: [layer, step x part, 3]."""
     import keras
 
-    from cnnlib.training.step import build_train_call
-
     class Noise(keras.layers.Layer):
         """Adds random numbers, and remembers the last of them."""
 
@@ -110,7 +98,16 @@ def draws_of(
         optimizer = keras.optimizers.SGD(0.1)
         optimizer.build(model.trainable_variables)
     optimizer.iterations.assign(first_step)
-    train_call = build_train_call(
+    train_call = _build_call(strategy, model, optimizer, seed=seed, micro_batches=parts)
+    images, labels = make_rows()
+    train_call(images[first_step:steps, : BATCH // workers], labels[first_step:steps, : BATCH // workers])
+    return [layer.drawn.numpy().tolist() for layer in layers[2:]]
+
+
+def _build_call(strategy: Any, model: Any, optimizer: Any, **options: int) -> Any:
+    from cnnlib.training.step import build_train_call
+
+    return build_train_call(
         model=model,
         optimizer=optimizer,
         strategy=strategy,
@@ -118,12 +115,8 @@ def draws_of(
         image_shape=FEATURES,
         from_logits=True,
         jit_compile=False,
-        seed=seed,
-        micro_batches=parts,
+        **options,
     )
-    images, labels = make_rows()
-    train_call(images[first_step:steps, : BATCH // workers], labels[first_step:steps, : BATCH // workers])
-    return [layer.drawn.numpy().tolist() for layer in layers[2:]]
 
 
 def precision_of(strategy: Any, *, able: bool) -> str:

@@ -51,7 +51,7 @@ def run_workers(number: int) -> list[dict[str, Any]]:
     finally:
         for worker in workers:
             worker.kill()
-    assert not any(worker.returncode for worker in workers), told
+    assert [worker.returncode for worker in workers] == [0] * number, told
     return [json.loads(out.splitlines()[-1]) for out, _ in told]
 
 
