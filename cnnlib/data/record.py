@@ -77,7 +77,8 @@ def rows_to_table(rows: Rows) -> pa.Table:
     pixels = pa.py_buffer(np.ascontiguousarray(rows.images))
     images = pa.Array.from_buffers(pa.binary(int(np.prod(shape))), len(rows), [None, pixels])
     table = pa.table(
-        [pa.array(rows.ids, pa.int64()), images, pa.array(rows.labels, pa.int32())], schema=row_schema(shape)
+        [_integers(rows.ids, pa.int64()), images, _integers(rows.labels, pa.int32())],
+        schema=row_schema(shape),
     )
     for name, values in rows.metadata.items():
         table = table.append_column(name, values)
@@ -140,6 +141,12 @@ def decode_shard(data: bytes | pa.Buffer, name: str) -> pa.Table:
         raise DatasetError(
             f"{name} is not a shard of a data set: {err}. Expected the columns id, image, label."
         ) from err
+
+
+def _integers(values: npt.NDArray[np.integer[Any]], kind: pa.DataType) -> pa.Array:
+    # `pa.array` imports pandas, to see whether the array is one of pandas': longer than a shard takes to write.
+    data = np.ascontiguousarray(values, kind.to_pandas_dtype())
+    return pa.Array.from_buffers(kind, len(data), [None, pa.py_buffer(data)])
 
 
 def _chunk_to_numpy(chunk: Any, size: int) -> npt.NDArray[np.uint8]:

@@ -77,7 +77,7 @@ def _places() -> Iterator[tuple[str, Callable[[], str]]]:
 
 
 def _read(folder_uri: str) -> Source:
-    contents = {name: _checked(idx.read_file(folder_uri, name), name, folder_uri) for name in SHA256}
+    contents = {name: _checked(data, name, folder_uri) for name, data in idx.read_files(folder_uri).items()}
     return idx.parse_source(contents.__getitem__, CLASS_NAMES, "Fashion-MNIST (Zalando SE, MIT license)")
 
 

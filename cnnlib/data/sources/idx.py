@@ -9,11 +9,13 @@ row-major (http://yann.lecun.com/exdb/mnist/, "The IDX file format").
 
 from __future__ import annotations
 
+import functools
 import gzip
 import math
 import struct
 import zlib
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import numpy.typing as npt
@@ -48,8 +50,7 @@ def load_idx(directory_uri: str, class_names: Sequence[str] | None = None) -> So
         NotFoundError: a file is missing.
         DatasetError: a file is not IDX, or images, labels and class names do not match.
     """
-    contents = {name: read_file(directory_uri, name) for name in file_names()}
-    return parse_source(contents.__getitem__, class_names, f"IDX files of {directory_uri}")
+    return parse_source(read_files(directory_uri).__getitem__, class_names, f"IDX files of {directory_uri}")
 
 
 def parse_source(
@@ -72,13 +73,20 @@ def parse_source(
     )
 
 
-def read_file(directory_uri: str, name: str) -> bytes:
-    """The uncompressed content of one file of the folder, which may be gzipped.
+def read_files(directory_uri: str) -> dict[str, bytes]:
+    """The uncompressed contents of the folder's four files, which may be gzipped, by name.
 
     Raises:
-        NotFoundError: neither `name` nor `name.gz` is there.
-        DatasetError: the gzip stream is damaged.
+        NotFoundError: neither `NAME` nor `NAME.gz` is there.
+        DatasetError: a gzip stream is damaged.
     """
+    names = file_names()
+    with ThreadPoolExecutor(len(names), thread_name_prefix="read-idx") as pool:
+        return dict(zip(names, pool.map(functools.partial(read_file, directory_uri), names), strict=True))
+
+
+def read_file(directory_uri: str, name: str) -> bytes:
+    """One of them; raises what `read_files` does."""
     for candidate in (f"{name}.gz", name):
         try:
             return decompress(files.read_bytes(join_uri(directory_uri, candidate)), candidate)

@@ -7,7 +7,7 @@ import struct
 
 import numpy as np
 import pytest
-from matplotlib.image import imread
+from PIL import Image
 
 from cnnlib.data.preview import PREVIEW_ROWS, preview_png
 
@@ -20,8 +20,7 @@ def flat_images(rows: int, channels: int, value: int = 128) -> np.ndarray:
 
 def top_left_pixel(png: bytes) -> list[int]:
     """The colour in the middle of the first of the 5x5 images."""
-    pixels = np.round(imread(io.BytesIO(png))[..., :3] * 255).astype(int)
-    return pixels[100, 100].tolist()
+    return np.asarray(Image.open(io.BytesIO(png)).convert("RGB"))[100, 100].tolist()
 
 
 @pytest.mark.parametrize("rows", [0, 3, PREVIEW_ROWS + 5])
@@ -50,3 +49,24 @@ def test_same_images_give_the_same_picture() -> None:
 def test_what_is_no_picture_is_refused(shape: tuple[int, ...]) -> None:
     with pytest.raises(ValueError, match="images must be"):
         preview_png(np.zeros(shape, np.uint8), [0, 0], NAMES)
+
+
+@pytest.mark.parametrize(("height", "width"), [(4, 16), (16, 4), (2, 2000), (2160, 3840)])
+def test_image_of_any_shape_keeps_its_proportions(height: int, width: int) -> None:
+    png = preview_png(np.full((1, height, width, 1), 50, np.uint8), [0], [""])
+    shown = np.asarray(Image.open(io.BytesIO(png)).convert("L")) == 50
+    rows, columns = np.flatnonzero(shown.any(axis=1)), np.flatnonzero(shown.any(axis=0))
+    shown_height, shown_width = np.ptp(rows) + 1, np.ptp(columns) + 1
+    assert shown[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1].all()
+    assert max(shown_height, shown_width) == 168
+    assert shown_height == max(1, round(168 * height / max(height, width)))
+    assert shown_width == max(1, round(168 * width / max(height, width)))
+
+
+def test_name_wider_than_its_image_is_cut() -> None:
+    images = flat_images(1, 1)
+    short, cut = (preview_png(images, [0], [name]) for name in ("Coat\nand Bag", "W" * 400))
+    dark = np.asarray(Image.open(io.BytesIO(cut)).convert("L"))[190:] < 200
+    assert short != cut
+    assert dark.any()
+    assert np.flatnonzero(dark.any(axis=0))[-1] < 16 + 168
