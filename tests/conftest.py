@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from hypothesis import settings
+from hypothesis import HealthCheck, settings
 
 from cnnlib.storage import files
 from infra.local_s3 import LocalS3Server, run_local_s3
@@ -20,8 +20,8 @@ _BUCKET = "tests"
 def pytest_configure() -> None:
     """Gives random cases their time, and ends in order when terminated: servers that tests started are stopped too."""
     # A random case may meet a machine that is busy: how long it takes says nothing.
-    settings.register_profile("no deadline", deadline=None)
-    settings.load_profile("no deadline")
+    settings.register_profile("unhurried", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+    settings.load_profile("unhurried")
     signal.signal(signal.SIGTERM, lambda *_: pytest.exit("terminated", returncode=143))
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 from types import SimpleNamespace
@@ -108,10 +107,9 @@ def test_head_that_stays_silent_is_given_up_with_a_way_back() -> None:
         asyncio.run(submission._wait(head, "slot", None))
 
 
+@pytest.mark.timeout(60)
 def test_job_that_runs_too_long_is_stopped() -> None:
     head = Head([], "", ["RUNNING"])
-    began = time.monotonic()
     with pytest.raises(CnnlibError, match=r"did not end within 0\.1 s and was stopped"):
         asyncio.run(submission._wait(head, "slot", 0.1))
     assert head.stopped == ["slot"]
-    assert time.monotonic() - began < 5

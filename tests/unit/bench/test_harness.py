@@ -108,10 +108,10 @@ def test_a_figure_may_lie_deeper_and_be_scaled(tmp_path: Path) -> None:
 
 
 def test_seconds_are_those_of_the_whole_command_or_until_a_line_comes() -> None:
-    code = "import sys, time; print('first-step step=1', file=sys.stderr, flush=True); time.sleep(0.3)"
+    code = "import sys, time; print('first-step step=1', file=sys.stderr, flush=True); time.sleep(1)"
     done = programs.run_program(program(code))
     first, whole = until_line("first-step ", "train step=")(done), whole_command(done)
-    assert 0 < first < whole - 0.25
+    assert 0 < first < whole - 0.3  # of one second, if the machine is busy when the line comes
     # Where the first mark never comes, the second does.
     assert until_line("never", "step=1")(done) == first
     with pytest.raises(CnnlibError, match="no line with 'never'"):

@@ -42,7 +42,7 @@ def test_the_same_rows_are_distorted_as_they_always_were(kind: str) -> None:
 
 @pytest.mark.parametrize("kind", CORRUPTIONS)
 @given(order=st.permutations(range(12)), size=st.integers(1, 12))
-@settings(max_examples=10, deadline=None)
+@settings(max_examples=10)
 def test_what_a_row_becomes_does_not_depend_on_the_rows_beside_it(
     kind: str, order: list[int], size: int
 ) -> None:

@@ -96,7 +96,7 @@ def test_fashion_mnist_has_near_duplicates_of_its_own_kind() -> None:
 @given(
     seed=st.integers(0, 2**32), count=st.integers(0, 40), bits=st.lists(st.integers(0, BITS - 1), max_size=40)
 )
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_the_search_finds_what_comparing_all_with_all_finds(seed: int, count: int, bits: list[int]) -> None:
     rng = np.random.default_rng(seed)
     known = random_hashes(rng, count)

@@ -26,7 +26,6 @@ def box(top: int, left: int, height: int, width: int, value: int = 200, backgrou
 
 
 @given(images=IMAGES)
-@settings(deadline=None)
 def test_brightness_and_contrast_are_mean_and_deviation(images: np.ndarray) -> None:
     flat = images.reshape(len(images), -1) / 255
     np.testing.assert_allclose(measure("brightness", images), flat.mean(axis=1), atol=1e-6)
@@ -35,7 +34,6 @@ def test_brightness_and_contrast_are_mean_and_deviation(images: np.ndarray) -> N
 
 
 @given(images=IMAGES.filter(lambda images: min(images.shape[1:3]) >= 3))
-@settings(deadline=None)
 def test_sharpness_is_the_variance_of_the_laplacian_of_the_grey_image(images: np.ndarray) -> None:
     expected = [ndimage.laplace(image.mean(axis=2) / 255)[1:-1, 1:-1].var() for image in images]
     np.testing.assert_allclose(measure("sharpness", images), expected, atol=1e-5)
@@ -99,7 +97,7 @@ def test_no_rows_have_no_numbers(name: str) -> None:
 
 
 @given(images=IMAGES)
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 def test_every_property_is_finite_and_not_negative(images: np.ndarray) -> None:
     for name in PROPERTIES:
         values = measure(name, images)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from cnnlib.data import slice_plan
@@ -39,7 +39,6 @@ def make_split(shards: int, rows_per_shard: int) -> Split:
 
 
 @given(values=st.lists(st.integers(0, 9), min_size=1, max_size=60), quantiles=st.integers(2, 6))
-@settings(deadline=None)
 def test_no_quantile_is_empty_and_none_is_too_big_where_values_differ(
     values: list[int], quantiles: int
 ) -> None:

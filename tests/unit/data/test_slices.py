@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pyarrow as pa
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from cnnlib.data.duplicates import NearDuplicates, hash_images
@@ -118,7 +118,6 @@ def test_a_slice_without_a_row_is_left_out() -> None:
         lambda edges: tuple(map(float, sorted(edges)))
     ),
 )
-@settings(deadline=None)
 def test_every_row_is_in_one_slice_of_a_dimension_and_of_a_pair(
     sources: list[str | None], ages: list[int | None], edges: tuple[float, ...]
 ) -> None:

@@ -48,7 +48,7 @@ def test_accuracy_below_a_minimum_is_a_binomial_test(rows: int, share: float, mi
     assert significance.below_p(correct, rows, minimum) == pytest.approx(expected, abs=1e-12)
 
 
-@settings(max_examples=8, deadline=None)  # statsmodels takes its time
+@settings(max_examples=8)  # statsmodels takes its time
 @given(st.lists(st.floats(0, 1), min_size=1, max_size=12))
 def test_holm_agrees_with_statsmodels(p_values: list[float]) -> None:
     expected = multipletests(p_values, method="holm")[1]

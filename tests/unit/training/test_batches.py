@@ -22,8 +22,8 @@ ROWS = Rows(
 )
 
 
-def filling_threads() -> list[threading.Thread]:
-    return [thread for thread in threading.enumerate() if thread.name == "macro-batches"]
+def filling_threads() -> set[threading.Thread]:
+    return {thread for thread in threading.enumerate() if thread.name == "macro-batches"}
 
 
 @pytest.mark.parametrize(
@@ -52,11 +52,12 @@ def test_error_while_gathering_reaches_the_consumer() -> None:
 
 
 def test_consumer_that_leaves_early_leaves_no_thread_behind() -> None:
+    before = filling_threads()  # of earlier tests, which may be about to end
     batches = iter_macro_batches(gather(ROWS, np.zeros((30, 2), np.int64), 1), CPU)
     next(batches)
-    assert len(filling_threads()) == 1
+    assert len(filling_threads() - before) == 1
     batches.close()  # type: ignore[attr-defined]
     deadline = time.monotonic() + 10
-    while filling_threads() and time.monotonic() < deadline:
+    while filling_threads() - before and time.monotonic() < deadline:
         time.sleep(0.02)
-    assert filling_threads() == []
+    assert filling_threads() - before == set()
