@@ -21,7 +21,7 @@ demo: setup ## prepare Fashion-MNIST, train on two workers, evaluate, report (ST
 test: check unit integration browser ## everything CI runs
 
 unit: setup ## the tests that need no cluster
-	$(RUN) -m pytest -n auto --maxprocesses 4 --dist loadfile tests/unit tests/infra
+	$(RUN) -m pytest -n auto --maxprocesses 4 --dist worksteal tests/unit tests/infra
 
 integration: setup ## the tests on a real Ray cluster, a real S3 server and the real data
 	$(RUN) -m pytest tests/integration
