@@ -5,10 +5,9 @@ Pillow draws it, not matplotlib: importing that takes longer than writing all sh
 
 from __future__ import annotations
 
-import importlib.util
+import importlib.metadata
 import io
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -68,18 +67,17 @@ def _fit(image: NDArray[np.uint8]) -> Image.Image:
 
 def _load_font() -> ImageFont.FreeTypeFont:
     """DejaVu Sans, which matplotlib brings and Pillow does not; found without importing matplotlib."""
-    spec = importlib.util.find_spec("matplotlib")
-    if spec is None or not spec.submodule_search_locations:
-        raise ModuleNotFoundError("matplotlib, which brings the font of preview.png, is not installed.")
-    package = Path(spec.submodule_search_locations[0])
-    return ImageFont.truetype(str(package / "mpl-data" / "fonts" / "ttf" / "DejaVuSans.ttf"), _FONT_SIZE)
+    matplotlib = importlib.metadata.distribution("matplotlib")
+    return ImageFont.truetype(
+        str(matplotlib.locate_file("matplotlib/mpl-data/fonts/ttf/DejaVuSans.ttf")), _FONT_SIZE
+    )
 
 
 def _shorten(name: str, font: ImageFont.FreeTypeFont) -> str:
     """The name on one line, cut where it is wider than its image."""
     line = " ".join(name.split())
-    shown = line
-    while font.getlength(shown) > _SIDE:
-        line = line[:-1]
-        shown = f"{line}…"
-    return shown
+    if font.getlength(line) <= _SIDE:
+        return line
+    # No more letters than pixels, however long the name is.
+    cuts = (f"{line[:letters]}…" for letters in range(_SIDE, -1, -1))
+    return next(cut for cut in cuts if font.getlength(cut) <= _SIDE)

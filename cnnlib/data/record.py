@@ -72,13 +72,17 @@ def row_schema(image_shape: ImageShape) -> pa.Schema:
 
 
 def rows_to_table(rows: Rows) -> pa.Table:
-    """Rows as an Arrow table of `row_schema`, the metadata columns after it, without copying pixels."""
-    shape = rows.images.shape[1:]
-    pixels = pa.py_buffer(np.ascontiguousarray(rows.images))
-    images = pa.Array.from_buffers(pa.binary(int(np.prod(shape))), len(rows), [None, pixels])
+    """Rows as an Arrow table of `row_schema`, the metadata columns after it, without copying pixels.
+
+    Raises:
+        TypeError: ids or labels of a type that does not fit into int64 or int32.
+    """
+    schema = row_schema(rows.images.shape[1:])
+    # Cast here: a buffer says nothing of what is in it.
+    ids, labels = rows.ids.astype(np.int64, casting="safe"), rows.labels.astype(np.int32, casting="safe")
     table = pa.table(
-        [_integers(rows.ids, pa.int64()), images, _integers(rows.labels, pa.int32())],
-        schema=row_schema(shape),
+        [_wrap(ids, pa.int64()), _wrap(rows.images, schema.field(IMAGE).type), _wrap(labels, pa.int32())],
+        schema=schema,
     )
     for name, values in rows.metadata.items():
         table = table.append_column(name, values)
@@ -143,10 +147,9 @@ def decode_shard(data: bytes | pa.Buffer, name: str) -> pa.Table:
         ) from err
 
 
-def _integers(values: npt.NDArray[np.integer[Any]], kind: pa.DataType) -> pa.Array:
+def _wrap(values: npt.NDArray[Any], kind: pa.DataType) -> pa.Array:
     # `pa.array` imports pandas, to see whether the array is one of pandas': longer than a shard takes to write.
-    data = np.ascontiguousarray(values, kind.to_pandas_dtype())
-    return pa.Array.from_buffers(kind, len(data), [None, pa.py_buffer(data)])
+    return pa.Array.from_buffers(kind, len(values), [None, pa.py_buffer(np.ascontiguousarray(values))])
 
 
 def _chunk_to_numpy(chunk: Any, size: int) -> npt.NDArray[np.uint8]:

@@ -211,7 +211,7 @@ def test_kustomization_names_files_that_exist_and_the_image_they_use() -> None:
 
 
 def test_kustomization_renders_and_sets_every_image(tmp_path: Path) -> None:
-    if shutil.which("kubectl") is None:
+    if shutil.which("kubectl") is None:  # a program of its own that no package of ours brings
         pytest.skip("kubectl is not installed")
     for file in FOLDER.glob("*.yaml"):
         text = file.read_text().replace("newName: cnnlib", "newName: registry.example/team/cnnlib")

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-import shutil
-import subprocess
 import sys
 from pathlib import Path
 from typing import Any
@@ -15,6 +13,7 @@ import yaml
 from prometheus_client.parser import text_string_to_metric_families
 
 from cnnlib.reports.prometheus import prometheus_text
+from tests.processes import analyze_units
 from tests.report_folders import write_figures, write_gates
 
 INFRA = Path(__file__).parents[2] / "infra"
@@ -70,8 +69,6 @@ def test_panels_lie_beside_and_below_each_other() -> None:
 
 
 def test_systemd_takes_the_drop_in(tmp_path: Path) -> None:
-    if shutil.which("systemd-analyze") is None:
-        pytest.skip("systemd-analyze is not installed (Debian package systemd)")
     program = tmp_path / "checkout" / ".venv" / "bin" / "python"
     program.parent.mkdir(parents=True)
     program.symlink_to(sys.executable)
@@ -82,6 +79,5 @@ def test_systemd_takes_the_drop_in(tmp_path: Path) -> None:
         (FOLDER / "cnnlib-gauges.conf", folder / "gauges.conf"),
     ):
         target.write_text(source.read_text().replace("/opt/cnnlib", str(tmp_path / "checkout")))
-    command = ["systemd-analyze", "verify", str(tmp_path / "cnnlib-evaluate.service")]
-    ran = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
+    ran = analyze_units("verify", str(tmp_path / "cnnlib-evaluate.service"))
     assert (ran.returncode, ran.stderr) == (0, "")

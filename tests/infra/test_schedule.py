@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import configparser
 import re
-import shutil
-import subprocess
 import sys
 from pathlib import Path
 
-import pytest
+from tests.processes import analyze_units
 
 FOLDER = Path(__file__).parents[2] / "infra" / "schedule"
 UNITS = ["cnnlib-evaluate.service", "cnnlib-evaluate.timer"]
@@ -21,13 +19,6 @@ def read_unit(name: str) -> configparser.ConfigParser:
     parser.optionxform = str  # type: ignore[assignment,method-assign]
     parser.read(FOLDER / name)
     return parser
-
-
-def analyze(*arguments: str) -> subprocess.CompletedProcess[str]:
-    if shutil.which("systemd-analyze") is None:
-        pytest.skip("systemd-analyze is not installed (Debian package systemd)")
-    command = ["systemd-analyze", *arguments]
-    return subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
 
 
 def copy_units(folder: Path, **changes: str) -> list[str]:
@@ -44,12 +35,12 @@ def copy_units(folder: Path, **changes: str) -> list[str]:
 
 
 def test_systemd_finds_nothing_wrong(tmp_path: Path) -> None:
-    ran = analyze("verify", *copy_units(tmp_path))
+    ran = analyze_units("verify", *copy_units(tmp_path))
     assert (ran.returncode, ran.stderr) == (0, "")
 
 
 def test_systemd_finds_a_misspelt_setting(tmp_path: Path) -> None:
-    ran = analyze("verify", *copy_units(tmp_path, PrivateTmp="PrivatTmp"))
+    ran = analyze_units("verify", *copy_units(tmp_path, PrivateTmp="PrivatTmp"))
     assert "PrivatTmp" in ran.stderr
 
 
@@ -57,7 +48,7 @@ def test_timer_has_a_time_and_a_service() -> None:
     timer = read_unit("cnnlib-evaluate.timer")["Timer"]
     # Without Unit= it starts the service of its own name.
     assert "Unit" not in timer
-    ran = analyze("calendar", timer["OnCalendar"])
+    ran = analyze_units("calendar", timer["OnCalendar"])
     assert ran.returncode == 0, ran.stderr
 
 

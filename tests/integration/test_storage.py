@@ -12,8 +12,10 @@ import stat
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
+import botocore.endpoint
 import pytest
 from botocore.awsrequest import AWSResponse
 from hypothesis import given
@@ -210,7 +212,6 @@ def test_unknown_profile_is_an_access_error(s3_uri: str, monkeypatch: pytest.Mon
         files.read_bytes(s3_uri)
 
 
-@pytest.mark.timeout(120)  # four pauses of at most 1, 2, 4 and 8 s; the defaults would make it minutes
 def test_closed_port_is_given_up_soon_and_names_the_endpoint(
     s3_uri: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -218,8 +219,12 @@ def test_closed_port_is_given_up_soon_and_names_the_endpoint(
         unused.bind(("127.0.0.1", 0))
         endpoint = f"http://127.0.0.1:{unused.getsockname()[1]}"
         monkeypatch.setenv("AWS_ENDPOINT_URL", endpoint)
+        pauses: list[float] = []
+        monkeypatch.setattr(botocore.endpoint, "time", SimpleNamespace(sleep=pauses.append))
         with pytest.raises(StorageError, match=f"No answer from {endpoint}"):
             files.read_bytes(s3_uri)
+    assert len(pauses) == 4
+    assert all(pause <= most for pause, most in zip(pauses, (1, 2, 4, 8), strict=True)), pauses  # seconds
 
 
 def test_server_that_never_answers_is_given_up(s3_uri: str, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -107,8 +107,9 @@ def test_head_that_stays_silent_is_given_up_with_a_way_back() -> None:
         asyncio.run(submission._wait(head, "slot", None))
 
 
-@pytest.mark.timeout(60)
-def test_job_that_runs_too_long_is_stopped() -> None:
+@pytest.mark.timeout(60)  # it waits until the job has stopped, not for as long as that may take
+def test_job_that_runs_too_long_is_stopped(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(submission, "_STOP_S", 3600)
     head = Head([], "", ["RUNNING"])
     with pytest.raises(CnnlibError, match=r"did not end within 0\.1 s and was stopped"):
         asyncio.run(submission._wait(head, "slot", 0.1))

@@ -111,22 +111,23 @@ def _draw_report(
 def _draw_history(reports_uri: str, records: Sequence[ReportRecord], links: frozenset[str]) -> str:
     newest = records[:MAX_HISTORY]
     with ThreadPoolExecutor(_READERS) as pool:
-        found = list(pool.map(lambda record: _find_report(reports_uri, record), newest))
-    reports = [report for report in found if report is not None]
+        found = list(pool.map(lambda record: _read_or_log(reports_uri, record), newest))
+    reports = [each for each in found if isinstance(each, Report)]
+    errors = [each for each in found if isinstance(each, CnnlibError)]
     if not reports:
-        complete_record(reports_uri, newest[0])  # says what is wrong with it
-    damaged = [record for record, report in zip(newest, found, strict=True) if report is None]
+        raise errors[0]
+    damaged = [record for record, each in zip(newest, found, strict=True) if isinstance(each, CnnlibError)]
     gates = find_gates(reports_uri, {record.report_id for record in newest})
     return render_history_page(build_history(reports, gates, links, damaged, total=len(records)))
 
 
-def _find_report(reports_uri: str, record: ReportRecord) -> Report | None:
-    """The report; None, and a line in the log, where it is damaged: the history of all others stands without it."""
+def _read_or_log(reports_uri: str, record: ReportRecord) -> Report | CnnlibError:
+    """The report; where it is damaged a line in the log, and why: the history of all others stands without it."""
     try:
         return complete_record(reports_uri, record)
     except CnnlibError as err:
         log_event("report_left_out", report=record.report_id, reason=str(err))
-        return None
+        return err
 
 
 def _find_pages(reports_uri: str) -> frozenset[str]:

@@ -73,7 +73,7 @@ class HistoryView:
     """The history page: the trend with the newest report first. `total` counts reports, also those left out.
 
     Attributes:
-        read: how many of the newest were looked at.
+        read: how many of the newest were looked at, the damaged among them.
         damaged: those of them that could not be read.
     """
 

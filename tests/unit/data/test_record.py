@@ -75,6 +75,13 @@ def test_images_that_are_not_contiguous_are_written_as_they_look() -> None:
     assert_same(table_to_rows(rows_to_table(every_other), (3, 4, 1)), every_other)
 
 
+@pytest.mark.parametrize("labels", [np.array([0, 2**32 + 1]), np.array([0.0, 1.5])])
+def test_labels_that_would_not_be_what_they_are_are_refused(labels: np.ndarray) -> None:
+    rows = make_rows(2)
+    with pytest.raises(TypeError):
+        rows_to_table(Rows(ids=rows.ids, images=rows.images, labels=labels))
+
+
 @given(cuts=st.lists(st.integers(0, 12), max_size=4), start=st.integers(0, 12), length=st.integers(0, 12))
 def test_any_cut_through_chunks_gives_the_pixels_of_its_rows(
     cuts: list[int], start: int, length: int

@@ -14,6 +14,7 @@ import pytest
 from cnnlib.reports.facts import ReportSubject, installed_versions
 from cnnlib.reports.write import write_report
 from jobs import report
+from tests.processes import run_job_and_list_imports
 from tests.reports_of_rows import with_mistakes, write_rows
 from tests.scores import make_rows, make_score
 
@@ -219,18 +220,8 @@ def test_command_line_is_as_promised(capsys: pytest.CaptureFixture[str]) -> None
 
 
 def test_command_runs_without_tensorflow_and_ray(tmp_path: Path, reports: list[str]) -> None:
-    program = (
-        "import sys; from jobs.report import main; code = main(sys.argv[1:]);"
-        "heavy = {'tensorflow', 'keras', 'ray', 'matplotlib'} & set(sys.modules);"
-        "print(heavy, file=sys.stderr); sys.exit(code)"
-    )
-    ran = subprocess.run(
-        [sys.executable, "-c", program, str(tmp_path), "latest"],
-        cwd=REPOSITORY,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    heavy = {"tensorflow", "keras", "ray", "matplotlib"}
+    ran = run_job_and_list_imports("report", str(tmp_path), "latest", of=heavy)
     assert (ran.returncode, ran.stderr) == (0, "set()\n")
     assert reports[1] in ran.stdout
 

@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
 from cnnlib.reports.prometheus import prometheus_text
 from jobs import report
+from tests.processes import run_job_and_list_imports
 from tests.report_folders import write_figures
-
-REPOSITORY = Path(__file__).parents[3]
 
 
 @pytest.fixture
@@ -70,11 +67,6 @@ def test_gauges_as_json(folder: Path, capsys: pytest.CaptureFixture[str]) -> Non
 
 @pytest.mark.parametrize("flags", [["--experiments"], ["--prometheus", "-"]], ids=lambda flags: flags[0])
 def test_costs_need_neither_tensorflow_nor_ray(folder: Path, flags: list[str]) -> None:
-    program = (
-        "import sys; from jobs.report import main; code = main(sys.argv[1:]);"
-        "print({'tensorflow', 'keras', 'ray', 'matplotlib'} & set(sys.modules), file=sys.stderr); sys.exit(code)"
-    )
-    ran = subprocess.run(
-        [sys.executable, "-c", program, str(folder), *flags], cwd=REPOSITORY, capture_output=True, text=True
-    )
+    heavy = {"tensorflow", "keras", "ray", "matplotlib"}
+    ran = run_job_and_list_imports("report", str(folder), *flags, of=heavy)
     assert (ran.returncode, ran.stderr) == (0, "set()\n")
