@@ -26,7 +26,7 @@ from typing import Any, NoReturn, TypeVar, cast
 import tyro
 from rich.console import Console, RenderableType
 
-from cnnlib import local_ray
+from cnnlib.cluster import local as local_ray
 from cnnlib.errors import CnnlibError, InputError
 from cnnlib.gate_config import GateConfig
 from cnnlib.recipes import RECIPES, Recipe, find_recipe

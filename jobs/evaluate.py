@@ -17,8 +17,8 @@ from tyro.conf import arg
 from cnnlib.config import EvaluateConfig
 from cnnlib.log import log_event
 from cnnlib.reports.read import read_report
-from cnnlib.reports.tables import render_report
 from cnnlib.storage.uri import normalize_uri
+from cnnlib.views.terminal.tables import render_report
 from jobs.cli import Finished, exit_with, parse_args, run_job, show
 
 
@@ -48,10 +48,11 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _evaluate(args: Args) -> Finished:
-    from cnnlib.evaluation import gate, run
-    from cnnlib.reports.gate_tables import render_gates
-    from cnnlib.reports.gates import apply_gates
-    from cnnlib.reports.page.publish import publish_pages
+    from cnnlib.evaluation import gates as gate
+    from cnnlib.evaluation import run
+    from cnnlib.gates.apply import apply_gates
+    from cnnlib.views.page.publish import publish_pages
+    from cnnlib.views.terminal.gates import render_gates
 
     pending = normalize_uri(args.pending) if args.pending else None
     data, reports_uri = normalize_uri(args.data), normalize_uri(args.reports)

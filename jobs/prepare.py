@@ -12,9 +12,9 @@ from typing import Annotated, Any
 
 from tyro.conf import Positional, arg, subcommand
 
-from cnnlib.data.sources.source import Source
 from cnnlib.errors import ConfigError
 from cnnlib.log import log_event
+from cnnlib.sources.source import Source
 from cnnlib.storage import layout
 from cnnlib.storage.uri import normalize_uri
 from jobs.cli import exit_with, parse_args, run_job
@@ -43,7 +43,7 @@ class FashionMnist(_Output):
 
     def load(self) -> Source:
         """Finds and reads the files."""
-        from cnnlib.data.sources.fashion_mnist import load_fashion_mnist
+        from cnnlib.sources.fashion_mnist import load_fashion_mnist
 
         return load_fashion_mnist(normalize_uri(self.source) if self.source else None)
 
@@ -59,7 +59,7 @@ class Idx(_Output):
 
     def load(self) -> Source:
         """Reads the files."""
-        from cnnlib.data.sources.idx import load_idx
+        from cnnlib.sources.idx import load_idx
 
         return load_idx(normalize_uri(self.directory), self.class_names or None)
 
@@ -74,7 +74,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _prepare(args: FashionMnist | Idx) -> dict[str, Any]:
-    from cnnlib.data import shards
+    from cnnlib.dataset import writer as shards
 
     output = normalize_uri(args.output)
     source = args.load()
@@ -84,7 +84,7 @@ def _prepare(args: FashionMnist | Idx) -> dict[str, Any]:
 
 
 def _describe(output: str) -> dict[str, Any]:
-    from cnnlib.data.manifest import load_manifest
+    from cnnlib.dataset.manifest import load_manifest
 
     manifest = load_manifest(output)
     splits = {name: split.rows for name, split in manifest.splits.items()}

@@ -12,7 +12,7 @@ from typing import Annotated, Any
 from tyro.conf import Positional, arg
 
 from cnnlib.errors import ConfigError
-from cnnlib.reports import views
+from cnnlib.views.terminal import views
 from jobs.cli import exit_with, parse_args, run_job, show
 
 

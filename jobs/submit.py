@@ -12,7 +12,7 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from cnnlib.submission import Submission, find_environment, prefer_address, run_submission
+from cnnlib.cluster.submit import Submission, find_environment, prefer_address, run_submission
 from jobs.cli import Finished, exit_with, parse_args, run_job
 
 

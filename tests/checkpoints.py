@@ -5,8 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 from cnnlib.config import TrainConfig, to_dict
-from cnnlib.storage import files, layout, publish, runs
-from cnnlib.storage.runs import CHECKPOINT_VERSION
+from cnnlib.runs import checkpoints as runs
+from cnnlib.runs.checkpoints import CHECKPOINT_VERSION
+from cnnlib.storage import files, layout, publish
 from cnnlib.storage.uri import join_uri, uri_name
 
 

@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from cnnlib.data.manifest import Manifest, Shard, Split
-from cnnlib.data.record import ImageShape, encode_shard
-from cnnlib.data.sources.source import Source, SourceSplit
+from cnnlib.dataset.manifest import Manifest, Shard, Split
+from cnnlib.dataset.record import ImageShape, encode_shard
+from cnnlib.sources.source import Source, SourceSplit
 from cnnlib.storage import files, layout, publish
 from cnnlib.storage.uri import join_uri
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import UTC, datetime
 
-from cnnlib.reports.history import EpochRecord
+from cnnlib.runs.history import EpochRecord
 
 
 def make_history(validation_accuracies: Sequence[float]) -> list[EpochRecord]:

@@ -9,10 +9,10 @@ from typing import Any
 import pyarrow as pa
 
 from cnnlib.metrics.per_class import proportion
-from cnnlib.reports.facts import ReportSubject, report_id
-from cnnlib.reports.parquet import parquet_bytes
 from cnnlib.reports.schema import COLUMNS, REPORT_VERSION, table_schema
+from cnnlib.reports.subject import ReportSubject, report_id
 from cnnlib.storage import files, layout, publish
+from cnnlib.storage.parquet import parquet_bytes
 
 CLASS_NAMES = ("Coat", 'Bag "new"')
 _ROWS = 100

@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from cnnlib.metrics.sums import ScoreSums
-from cnnlib.reports.facts import ReportSubject, Versions, report_id
+from cnnlib.metrics.sums.score_sums import ScoreSums
 from cnnlib.reports.predictions import write_predictions
+from cnnlib.reports.subject import ReportSubject, Versions, report_id
 from cnnlib.reports.write import write_report
 
 CLASSES = ("Coat", "Shirt", "Bag")

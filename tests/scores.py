@@ -6,8 +6,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from cnnlib.metrics.rows import ScoredRows
-from cnnlib.metrics.sums import ScoreSums
+from cnnlib.metrics.sums.rows import ScoredRows
+from cnnlib.metrics.sums.score_sums import ScoreSums
 
 
 def make_rows(counts: Sequence[Sequence[int]]) -> ScoredRows:

@@ -13,7 +13,7 @@ def our_steps(
 ) -> Program:
     """Training steps of ours on images made up in memory; `scale` times images/s is the figure."""
     return _program(
-        "ours", "cnnlib.bench.our_step", batch_size, steps, threads, precision, scale=scale, gpu=gpu
+        "ours", "cnnlib.bench.ours.step", batch_size, steps, threads, precision, scale=scale, gpu=gpu
     )
 
 
@@ -38,7 +38,7 @@ def torch_eager(batch_size: int, steps: int, threads: int, *, bf16: bool, gpu: s
 
 def our_ingest(rows: int, batch_size: int, threads: int, *, gpu: str = "") -> Program:
     """Shards to tensors."""
-    return _program("ours", "cnnlib.bench.our_ingest", f"{{dataset:{rows}}}", batch_size, threads, gpu=gpu)
+    return _program("ours", "cnnlib.bench.ours.ingest", f"{{dataset:{rows}}}", batch_size, threads, gpu=gpu)
 
 
 def tfrecord_iterate(rows: int, batch_size: int, threads: int, *, gpu: str = "") -> Program:

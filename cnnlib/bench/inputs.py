@@ -30,7 +30,7 @@ _WRITERS: Mapping[str, tuple[str, ...]] = {
     "dataset": ("-m", "jobs.prepare", "idx", "{idx}", "--output"),
     "ray_parquet": ("-m", "cnnlib.bench.peers.ray_write_parquet", "{idx}"),
     "tfrecord": ("-m", "cnnlib.bench.peers.tfrecord_write", "{idx}"),
-    "model": ("-m", "cnnlib.bench.save_seed_model"),
+    "model": ("-m", "cnnlib.bench.ours.save_seed_model"),
 }
 
 
@@ -78,7 +78,7 @@ class Inputs:
 
 def write_idx(folder: Path, rows: int) -> None:
     """Writes the first rows of Fashion-MNIST as the four gzipped files it comes in."""
-    from cnnlib.data.sources.fashion_mnist import load_fashion_mnist
+    from cnnlib.sources.fashion_mnist import load_fashion_mnist
 
     folder.mkdir(parents=True)
     splits = load_fashion_mnist().splits

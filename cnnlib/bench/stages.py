@@ -102,7 +102,7 @@ def _share_of_peak(setting: Setting, batch_size: int, precision: str, target: fl
         ),
         peer=Program(
             name=f"{dtype} peak, 2048^3 product",
-            arguments=("-m", "cnnlib.bench.gemm_peak", dtype, str(setting.threads)),
+            arguments=("-m", "cnnlib.bench.peers.gemm_peak", dtype, str(setting.threads)),
             figure=reported("gflop_per_s"),
         ),
         unit="GFLOP/s",
@@ -240,7 +240,7 @@ def _build_evaluate(setting: Setting) -> list[Comparison]:
             case=f"second pass over {min(rows, 10_000)} test images, float32, {threads} threads",
             ours=Program(
                 name="ours",
-                arguments=("-m", "cnnlib.bench.our_evaluate", model, f"{{dataset:{rows}}}", threads),
+                arguments=("-m", "cnnlib.bench.ours.evaluate", model, f"{{dataset:{rows}}}", threads),
                 figure=_RATE,
             ),
             peer=Program(

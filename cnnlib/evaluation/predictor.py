@@ -14,19 +14,19 @@ import numpy as np
 import numpy.typing as npt
 
 from cnnlib.config import EvaluateConfig
-from cnnlib.data.corruptions import CORRUPTIONS, STRENGTHS, distort, slice_name
-from cnnlib.data.record import SHARD_INDEX, ImageShape, Rows, table_to_rows
-from cnnlib.data.slices import Mask, Slicer
+from cnnlib.dataset.record import SHARD_INDEX, ImageShape, Rows, table_to_rows
 from cnnlib.errors import CheckpointError, InputError, ModelError
-from cnnlib.evaluation.part import ENDED, PART, STARTED, TARGET, Explanation, ScoredPart
+from cnnlib.evaluation.partial_scores import ENDED, PART, STARTED, TARGET, Explanation, ScoredPart
 from cnnlib.evaluation.target import Target
-from cnnlib.metrics.arrays import LARGEST_PROBABILITY
-from cnnlib.metrics.rows import ScoredRows
-from cnnlib.metrics.sums import ScoreSums
+from cnnlib.metrics.sums.arrays import LARGEST_PROBABILITY
+from cnnlib.metrics.sums.rows import ScoredRows
+from cnnlib.metrics.sums.score_sums import ScoreSums
 from cnnlib.models.cost import prediction_cost
 from cnnlib.models.explain import explain_image
 from cnnlib.models.runtime import count_parts, load_tensorflow
 from cnnlib.reports.predictions import write_predictions
+from cnnlib.slices.corruptions import CORRUPTIONS, STRENGTHS, distort, slice_name
+from cnnlib.slices.slicer import Mask, Slicer
 from cnnlib.storage import files, publish
 from cnnlib.storage.uri import uri_name
 

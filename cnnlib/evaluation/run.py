@@ -13,24 +13,24 @@ from typing import Any
 
 from ray.data import ActorPoolStrategy
 
-from cnnlib import cluster
+from cnnlib.cluster import connect as cluster
 from cnnlib.config import EvaluateConfig
-from cnnlib.data.corruptions import CORRUPTIONS, STRENGTHS
-from cnnlib.data.ingest import build_dataset
-from cnnlib.data.manifest import Manifest, check_shards, load_manifest
-from cnnlib.data.slice_plan import check_slices, plan_slicer
-from cnnlib.data.slices import MAX_SLICES, Slicer
+from cnnlib.dataset.manifest import Manifest, check_shards, load_manifest
 from cnnlib.errors import ConfigError, DatasetError, RowCountError
-from cnnlib.evaluation.part import TARGET, Collected, Explanation
+from cnnlib.evaluation.dataset import build_dataset
+from cnnlib.evaluation.partial_scores import TARGET, Collected, Explanation
 from cnnlib.evaluation.predictor import Predictor, PredictorTask
 from cnnlib.evaluation.target import Target, find_all_targets, find_target
 from cnnlib.log import log_event
-from cnnlib.metrics.rows import keeps_rows
-from cnnlib.metrics.sums import ScoreSums
+from cnnlib.metrics.sums.rows import keeps_rows
+from cnnlib.metrics.sums.score_sums import ScoreSums
 from cnnlib.reports.activations import activations_table
-from cnnlib.reports.facts import installed_versions
 from cnnlib.reports.read import find_manifest
+from cnnlib.reports.subject import installed_versions
 from cnnlib.reports.write import WrittenReport, write_report
+from cnnlib.slices.corruptions import CORRUPTIONS, STRENGTHS
+from cnnlib.slices.plan import check_slices, plan_slicer
+from cnnlib.slices.slicer import MAX_SLICES, Slicer
 from cnnlib.storage import files
 
 _TARGETS_PER_PASS = 8  # models that an actor holds at a time

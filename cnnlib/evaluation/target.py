@@ -5,11 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from cnnlib.config import EvaluateConfig, PixelRange
-from cnnlib.data.manifest import Manifest
+from cnnlib.dataset.manifest import Manifest
 from cnnlib.errors import NotFoundError
-from cnnlib.reports.facts import ReportSubject, report_id
+from cnnlib.reports.subject import ReportSubject, report_id
+from cnnlib.runs.checkpoints import Checkpoint, list_checkpoints, list_runs, resolve_checkpoint
 from cnnlib.storage import files, publish
-from cnnlib.storage.runs import Checkpoint, list_checkpoints, list_runs, resolve_checkpoint
 from cnnlib.storage.uri import normalize_uri, uri_name
 
 MODEL_SUFFIXES = (".keras", ".h5", ".hdf5")

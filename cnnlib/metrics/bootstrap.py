@@ -17,11 +17,11 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
 
-from cnnlib.metrics.calibration import NUM_BINS, CalibrationBins, bin_of
-from cnnlib.metrics.confusion import ConfusionCounts
 from cnnlib.metrics.ranking import resample_ranking
-from cnnlib.metrics.rows import ScoredRows
-from cnnlib.metrics.sums import row_losses, row_squares
+from cnnlib.metrics.sums.calibration import NUM_BINS, CalibrationBins, bin_of
+from cnnlib.metrics.sums.confusion import ConfusionCounts
+from cnnlib.metrics.sums.rows import ScoredRows
+from cnnlib.metrics.sums.score_sums import row_losses, row_squares
 from cnnlib.metrics.values import (
     Floats,
     Values,

@@ -16,8 +16,8 @@ from cnnlib.metrics.bootstrap import BOOTSTRAP_VALUES, middle, resample_confusio
 from cnnlib.metrics.normal import normal_interval, ranked
 from cnnlib.metrics.per_class import wilson_interval
 from cnnlib.metrics.ranking import Ranking, rank_bins, rank_rows
-from cnnlib.metrics.rows import ScoredRows
-from cnnlib.metrics.sums import ScoreSums
+from cnnlib.metrics.sums.rows import ScoredRows
+from cnnlib.metrics.sums.score_sums import ScoreSums
 from cnnlib.metrics.values import (
     Floats,
     Values,

@@ -14,7 +14,7 @@ import numpy as np
 from cnnlib.metrics.bootstrap import middle, resample_bins
 from cnnlib.metrics.per_class import Z_95
 from cnnlib.metrics.ranking import Ranking
-from cnnlib.metrics.sums import ScoreSums
+from cnnlib.metrics.sums.score_sums import ScoreSums
 from cnnlib.metrics.values import Floats, Values, brier_values, loss_values, ranking_values, ratio
 
 

@@ -14,7 +14,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from cnnlib.metrics.histogram import ScoreHistogram
+from cnnlib.metrics.sums.histogram import ScoreHistogram
 
 Counts = NDArray[np.int64]
 Floats = NDArray[np.float64]

@@ -10,13 +10,13 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from cnnlib.metrics.calibration import NUM_BINS
 from cnnlib.metrics.figures import Figures, measure, measure_slice
 from cnnlib.metrics.per_class import wilson_interval
-from cnnlib.metrics.sums import ScoreSums
+from cnnlib.metrics.sums.calibration import NUM_BINS
+from cnnlib.metrics.sums.score_sums import ScoreSums
 from cnnlib.metrics.values import Values, ratio
-from cnnlib.reports.facts import ReportFacts
 from cnnlib.reports.schema import table_schema
+from cnnlib.reports.subject import ReportFacts
 
 # What a column is given as: one value per row, or one for all rows; None is null.
 _Columns = Mapping[str, NDArray[Any] | str | float | None]

@@ -9,10 +9,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from cnnlib.metrics import significance
-from cnnlib.reports.compare import LEVEL
+from cnnlib.reports.comparison import LEVEL
 from cnnlib.reports.pairing import PairedRows, Unpaired, pair_rows
 from cnnlib.reports.read import Report, ReportRecord
-from cnnlib.reports.tables import SHORT_ID_DIGITS, describe_model
+from cnnlib.views.terminal.tables import SHORT_ID_DIGITS, describe_model
 
 
 @dataclass(frozen=True, kw_only=True)

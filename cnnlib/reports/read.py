@@ -12,10 +12,10 @@ import pyarrow as pa
 
 from cnnlib.errors import NotFoundError, ReportError, nearest
 from cnnlib.metrics.per_class import Proportion
-from cnnlib.reports.facts import ReportSubject, StoredTable
-from cnnlib.reports.parquet import parquet_table
 from cnnlib.reports.schema import REPORT_VERSION, table_schema
+from cnnlib.reports.subject import ReportSubject, StoredTable
 from cnnlib.storage import files, layout, publish
+from cnnlib.storage.parquet import parquet_table
 from cnnlib.storage.uri import join_uri, uri_name
 
 _MANIFEST_READERS = 16

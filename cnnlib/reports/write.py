@@ -26,15 +26,15 @@ from typing import Any
 import pyarrow as pa
 
 from cnnlib.log import log_event
-from cnnlib.metrics.rows import ScoredRows
-from cnnlib.metrics.sums import ScoreSums
+from cnnlib.metrics.sums.rows import ScoredRows
+from cnnlib.metrics.sums.score_sums import ScoreSums
 from cnnlib.reports.build import build_tables
 from cnnlib.reports.claim import pack_claim, unpack_claim
-from cnnlib.reports.facts import ReportFacts, ReportSubject, StoredTable, Versions
-from cnnlib.reports.parquet import parquet_bytes
 from cnnlib.reports.read import find_manifest
 from cnnlib.reports.schema import REPORT_VERSION
+from cnnlib.reports.subject import ReportFacts, ReportSubject, StoredTable, Versions
 from cnnlib.storage import files, layout, publish
+from cnnlib.storage.parquet import parquet_bytes
 
 _MANIFEST = "manifest"
 # per_class last: it is the folder people read without looking at manifests.

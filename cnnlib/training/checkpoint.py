@@ -17,14 +17,14 @@ import keras
 import numpy as np
 
 from cnnlib.errors import CheckpointError
+from cnnlib.runs.checkpoints import CHECKPOINT_VERSION, Checkpoint
 from cnnlib.storage import files, layout, publish
-from cnnlib.storage.runs import CHECKPOINT_VERSION, Checkpoint
 from cnnlib.storage.uri import uri_name
 from cnnlib.training.ema import averaged_weights
 from cnnlib.training.randomness import find_seed_states
 
 if TYPE_CHECKING:
-    from cnnlib.reports.history import EpochRecord
+    from cnnlib.runs.history import EpochRecord
 
 
 def save_checkpoint(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from cnnlib.config import EarlyStoppingConfig
-from cnnlib.reports.history import EpochRecord
+from cnnlib.runs.history import EpochRecord
 
 
 def is_stopped(history: Sequence[EpochRecord], config: EarlyStoppingConfig) -> bool:

@@ -16,21 +16,22 @@ from typing import Any
 import ray
 from ray.train import FailureConfig, RunConfig, ScalingConfig, TrainingFailedError
 
-from cnnlib import cluster
+from cnnlib.cluster import connect as cluster
 from cnnlib.config import TrainConfig, to_dict
-from cnnlib.data.feed import Cache, choose_cache, worker_bytes
-from cnnlib.data.manifest import Manifest, check_shards, load_manifest
-from cnnlib.data.order import HeldOut, steps_per_epoch
+from cnnlib.dataset.manifest import Manifest, check_shards, load_manifest
 from cnnlib.errors import ConfigError, ConflictError, TrainingError
+from cnnlib.feed.feed import Cache, choose_cache, worker_bytes
+from cnnlib.feed.order import HeldOut, steps_per_epoch
 from cnnlib.log import log_event
 from cnnlib.models.registry import build_model, check_model_name, is_registered
 from cnnlib.models.runtime import hide_gpus, load_tensorflow
-from cnnlib.storage import files, layout, runs
+from cnnlib.runs import checkpoints as runs
+from cnnlib.storage import files, layout
 from cnnlib.training.class_weights import class_weights
 from cnnlib.training.early_stopping import is_stopped
+from cnnlib.training.observe.mlflow import check_installed
+from cnnlib.training.ray.trainer import Trainer
 from cnnlib.training.strategy import MultiWorkerConfig
-from cnnlib.training.tracking import check_installed
-from cnnlib.training.trainer import Trainer
 from cnnlib.training.worker import WorkerTask, load_history, train_worker
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")

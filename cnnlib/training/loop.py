@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from cnnlib.data.batches import MacroBatch
-from cnnlib.data.record import Rows
-from cnnlib.training.progress import Progress, Throughput
+from cnnlib.dataset.record import Rows
+from cnnlib.feed.device import MacroBatch
+from cnnlib.training.observe.progress import Progress, Throughput
 from cnnlib.training.step import TrainCall
 
 

@@ -13,16 +13,17 @@ import ray.train
 from ray.train.v2._internal.execution.context import logger as report_logger
 
 from cnnlib.config import TrainConfig, to_dict
-from cnnlib.data.feed import Cache, Feed, FeedTask
-from cnnlib.data.manifest import Manifest
-from cnnlib.data.memory import MemoryFeed
-from cnnlib.data.stream import StreamFeed
+from cnnlib.dataset.manifest import Manifest
 from cnnlib.errors import ModelError, NotFoundError
+from cnnlib.feed.feed import Cache, Feed, FeedTask
+from cnnlib.feed.memory import MemoryFeed
+from cnnlib.feed.stream import StreamFeed
 from cnnlib.log import log_event, log_text
 from cnnlib.models.registry import is_row_by_row
 from cnnlib.models.runtime import count_parts, load_tensorflow
-from cnnlib.reports.history import EpochRecord, decode_history, encode_history
-from cnnlib.storage import files, layout, runs
+from cnnlib.runs import checkpoints as runs
+from cnnlib.runs.history import EpochRecord, decode_history, encode_history
+from cnnlib.storage import files, layout
 from cnnlib.training import strategy as strategies
 from cnnlib.training.class_weights import class_weights
 from cnnlib.training.early_stopping import is_stopped
@@ -216,7 +217,7 @@ def load_history(run: str) -> list[EpochRecord]:
 
 
 def _build_progress(task: WorkerTask) -> Any:
-    from cnnlib.training.progress import LiveBar, LogLines
+    from cnnlib.training.observe.progress import LiveBar, LogLines
 
     if task.live:
         return LiveBar(task.config.epochs * task.steps_per_epoch, task.config.epochs)
@@ -224,13 +225,13 @@ def _build_progress(task: WorkerTask) -> Any:
 
 
 def _build_observers(task: WorkerTask) -> Any:
-    from cnnlib.training.observers import Observers
+    from cnnlib.training.observe.observers import Observers
 
     return Observers(task.config, task.run)
 
 
 def _silent() -> Any:
-    from cnnlib.training.progress import Silent
+    from cnnlib.training.observe.progress import Silent
 
     return Silent()
 
@@ -246,7 +247,7 @@ def _train_epoch(
 ) -> EpochRecord:
     import keras
 
-    from cnnlib.data.batches import iter_macro_batches
+    from cnnlib.feed.device import iter_macro_batches
     from cnnlib.training.ema import averaged_weights
     from cnnlib.training.loop import run_epoch, score_rows
 
@@ -285,7 +286,7 @@ def _train_epoch(
 
 
 def _write_history(run: str, history: list[EpochRecord]) -> None:
-    from cnnlib.reports.plots import learning_curves_png  # 0.8 s, which no start needs to wait for
+    from cnnlib.runs.learning_curves import learning_curves_png  # 0.8 s, which no start needs to wait for
 
     files.write_bytes(layout.run_history(run), encode_history(history))
     files.write_bytes(layout.run_learning_curves(run), learning_curves_png(history))

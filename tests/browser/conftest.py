@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 from playwright.sync_api import Browser, sync_playwright
 
-from cnnlib.reports.page.publish import publish_pages
+from cnnlib.views.page.publish import publish_pages
 from tests.browser.chromium import DESKTOP, OpenPage, Visit, find_chromium, launch
 from tests.pages import Reports, write_real_reports, write_small_reports
 

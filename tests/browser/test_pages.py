@@ -11,7 +11,7 @@ import pytest
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, Page, expect
 
-from cnnlib.reports.page.collect import collect_report
+from cnnlib.views.page.collect import collect_report
 from tests.browser.chromium import DESKTOP, PHONE, SHOTS, OpenPage, Visit, page_file
 from tests.pages import Reports
 

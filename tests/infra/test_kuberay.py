@@ -167,7 +167,7 @@ def test_training_fits_its_cluster() -> None:
     words = shlex.split(load("train-rayjob.yaml")["spec"]["entrypoint"])
     workers, gpus = flag(words, "--workers"), flag(words, "--gpus-per-worker")
     assert workers * gpus == count_resource("train-rayjob.yaml", "nvidia.com/gpu") > 0
-    # One CPU is left to read the data: see cnnlib/cluster.py.
+    # One CPU is left to read the data: see cnnlib/cluster/connect.py.
     assert workers * flag(words, "--cluster.cpus-per-worker") < count_resource("train-rayjob.yaml", "cpu")
 
 

@@ -12,7 +12,7 @@ import pytest
 import yaml
 from prometheus_client.parser import text_string_to_metric_families
 
-from cnnlib.reports.prometheus import prometheus_text
+from cnnlib.views.export.prometheus import prometheus_text
 from tests.processes import analyze_units
 from tests.report_folders import write_figures, write_gates
 

@@ -14,7 +14,7 @@ from typing import Any
 import pyarrow.parquet as pq
 import pytest
 
-from cnnlib.storage import runs
+from cnnlib.runs import checkpoints as runs
 from tests.fashion import CLASSES, TEST_ROWS
 from tests.integration.conftest import Cluster
 

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from cnnlib.gate_config import GateConfig, Limits
+from cnnlib.gates.apply import apply_gates
 from cnnlib.metrics import bootstrap
-from cnnlib.reports.gates import apply_gates
 from tests.reports_of_rows import with_mistakes, write_rows
 
 

@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from cnnlib.reports.verdicts import read_gates
-from cnnlib.storage import runs
+from cnnlib.gates.verdicts import read_gates
+from cnnlib.runs import checkpoints as runs
 from tests.integration.conftest import JobResult, RunJob
 
 

@@ -18,10 +18,11 @@ import pyarrow as pa
 import pyarrow.dataset as pads
 import pytest
 
-from cnnlib.reports.history import decode_history
 from cnnlib.reports.predictions import read_predictions
 from cnnlib.reports.schema import table_schema
-from cnnlib.storage import files, layout, runs
+from cnnlib.runs import checkpoints as runs
+from cnnlib.runs.history import decode_history
+from cnnlib.storage import files, layout
 from cnnlib.storage.uri import join_uri, split_s3
 from infra.local_s3 import LocalS3Server
 from tests.buckets import BucketForDuckdb

@@ -7,8 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from cnnlib.reports.history import decode_history
-from cnnlib.storage import files, layout, runs
+from cnnlib.runs import checkpoints as runs
+from cnnlib.runs.history import decode_history
+from cnnlib.storage import files, layout
 from tests.fashion import TEST_ROWS, TRAIN_ROWS
 from tests.integration.conftest import run_job, run_job_on_terminal
 from tests.models import DIE_WHEN

@@ -7,8 +7,8 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from cnnlib.data.corruptions import CORRUPTIONS, STRENGTHS
-from cnnlib.data.manifest import Manifest
+from cnnlib.dataset.manifest import Manifest
+from cnnlib.slices.corruptions import CORRUPTIONS, STRENGTHS
 from tests.datasets import add_metadata, make_source, write_dataset_without_ray
 from tests.integration.conftest import RunJob
 from tests.models import build_linear

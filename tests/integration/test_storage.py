@@ -21,13 +21,7 @@ from botocore.awsrequest import AWSResponse
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cnnlib.errors import (
-    AccessError,
-    ConflictError,
-    InputError,
-    NotFoundError,
-    StorageError,
-)
+from cnnlib.errors import AccessError, ConflictError, InputError, NotFoundError, StorageError
 from cnnlib.storage import files, publish
 from cnnlib.storage.uri import is_s3, join_uri, split_s3
 from infra.local_s3 import LocalS3Server

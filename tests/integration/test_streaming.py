@@ -12,7 +12,7 @@ PIXELS_MIB = ROWS * 28 * 28 / 2**20
 
 def test_twenty_epochs_leave_no_thread_file_or_memory_behind() -> None:
     done = subprocess.run(
-        [sys.executable, "-m", "cnnlib.bench.our_scale", "epochs", str(ROWS), str(EPOCHS)],
+        [sys.executable, "-m", "cnnlib.bench.ours.scale", "epochs", str(ROWS), str(EPOCHS)],
         capture_output=True,
         text=True,
         timeout=300,

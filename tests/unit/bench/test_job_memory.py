@@ -9,7 +9,7 @@ import time
 
 import pytest
 
-from cnnlib.bench import our_job_memory
+from cnnlib.bench.ours import job_memory as our_job_memory
 
 _HELD_KIB = 100 * 1024
 PARENT = """

@@ -16,7 +16,7 @@ from cnnlib.bench.harness import Comparison
 from cnnlib.bench.programs import REPOSITORY, Program, reported
 from cnnlib.bench.record import read_record
 from cnnlib.bench.stages import STAGES, Setting, build_stage
-from cnnlib.data import shards
+from cnnlib.dataset import writer as shards
 from cnnlib.errors import ConfigError
 from jobs import bench
 

@@ -15,13 +15,13 @@ import pytest
 from keras import layers
 
 from cnnlib.config import EvaluateConfig, PixelRange
-from cnnlib.data.record import SHARD_INDEX, Rows, rows_to_table
+from cnnlib.dataset.record import SHARD_INDEX, Rows, rows_to_table
 from cnnlib.errors import CheckpointError, ModelError
-from cnnlib.evaluation.part import ENDED, PART, STARTED, TARGET, Collected, ScoredPart
+from cnnlib.evaluation.partial_scores import ENDED, PART, STARTED, TARGET, Collected, ScoredPart
 from cnnlib.evaluation.predictor import Predictor, PredictorTask, _compile
 from cnnlib.evaluation.target import Target, find_target
-from cnnlib.metrics.rows import ScoredRows
-from cnnlib.metrics.sums import ScoreSums
+from cnnlib.metrics.sums.rows import ScoredRows
+from cnnlib.metrics.sums.score_sums import ScoreSums
 from cnnlib.models.cost import PredictionCost
 from cnnlib.training.step import build_score_call, build_train_call
 from tests.datasets import make_source

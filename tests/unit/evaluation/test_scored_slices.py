@@ -8,17 +8,17 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from cnnlib.data.corruptions import CORRUPTIONS, STRENGTHS, distort
-from cnnlib.data.duplicates import NearDuplicates, hash_images
-from cnnlib.data.properties import measure
-from cnnlib.data.record import Rows
-from cnnlib.data.slice_plan import quantile_edges
-from cnnlib.data.slices import Slicer
+from cnnlib.dataset.record import Rows
 from cnnlib.errors import DatasetError
-from cnnlib.evaluation.part import ENDED, PART, STARTED, Collected, ScoredPart
+from cnnlib.evaluation.partial_scores import ENDED, PART, STARTED, Collected, ScoredPart
 from cnnlib.evaluation.predictor import Predictor
 from cnnlib.evaluation.target import find_target
-from cnnlib.metrics.sums import ScoreSums
+from cnnlib.metrics.sums.score_sums import ScoreSums
+from cnnlib.slices.corruptions import CORRUPTIONS, STRENGTHS, distort
+from cnnlib.slices.duplicates import NearDuplicates, hash_images
+from cnnlib.slices.plan import quantile_edges
+from cnnlib.slices.properties import measure
+from cnnlib.slices.slicer import Slicer
 from tests.datasets import add_metadata, make_source
 from tests.models import build_linear
 from tests.scores import make_score

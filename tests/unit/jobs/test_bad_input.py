@@ -12,9 +12,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from cnnlib import cluster
+from cnnlib.cluster import connect as cluster
 from cnnlib.config import TrainConfig
-from cnnlib.data.sources.idx import file_names
+from cnnlib.sources.idx import file_names
 from jobs import evaluate, prepare, train
 from tests.checkpoints import write_checkpoint_without_model, write_run_record
 from tests.datasets import make_source, write_dataset_without_ray

@@ -11,9 +11,9 @@ import numpy as np
 import pytest
 
 from cnnlib.config import EvaluateConfig, TrainConfig
-from cnnlib.data.manifest import Manifest
+from cnnlib.dataset.manifest import Manifest
 from cnnlib.evaluation import run as evaluation
-from cnnlib.evaluation.gate import find_gates
+from cnnlib.evaluation.gates import find_gates
 from cnnlib.evaluation.target import find_target
 from cnnlib.recipes import RECIPES
 from jobs import evaluate

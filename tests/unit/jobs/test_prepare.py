@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from cnnlib.data.manifest import load_manifest
+from cnnlib.dataset.manifest import load_manifest
 from tests.fashion import TEST_ROWS, write_tiny_idx
 from tests.processes import run_job_and_list_imports
 

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from cnnlib.reports.facts import ReportSubject, installed_versions
+from cnnlib.reports.subject import ReportSubject, installed_versions
 from cnnlib.reports.write import write_report
 from jobs import report
 from tests.processes import run_job_and_list_imports

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from cnnlib.reports.prometheus import prometheus_text
+from cnnlib.views.export.prometheus import prometheus_text
 from jobs import report
 from tests.processes import run_job_and_list_imports
 from tests.report_folders import write_figures

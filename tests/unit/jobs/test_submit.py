@@ -6,7 +6,7 @@ import os
 
 import pytest
 
-from cnnlib.submission import Outcome, Submission
+from cnnlib.cluster.submit import Outcome, Submission
 from jobs import submit
 
 ADDRESS = "http://head:8265"

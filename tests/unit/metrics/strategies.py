@@ -8,7 +8,7 @@ import numpy as np
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as npst
 
-from cnnlib.metrics.rows import ScoredRows
+from cnnlib.metrics.sums.rows import ScoredRows
 
 
 @st.composite

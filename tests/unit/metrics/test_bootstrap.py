@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 
 from cnnlib.metrics.bootstrap import RESAMPLES, middle, resample_bins, resample_confusion, resample_rows
-from cnnlib.metrics.confusion import ConfusionCounts
 from cnnlib.metrics.figures import measure_slice
-from cnnlib.metrics.rows import ScoredRows
-from cnnlib.metrics.sums import ScoreSums
+from cnnlib.metrics.sums.confusion import ConfusionCounts
+from cnnlib.metrics.sums.rows import ScoredRows
+from cnnlib.metrics.sums.score_sums import ScoreSums
 from cnnlib.metrics.values import Values, confusion_values
 
 

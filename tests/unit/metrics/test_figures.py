@@ -13,8 +13,8 @@ from sklearn import metrics as sk
 
 from cnnlib.metrics import values as formulas
 from cnnlib.metrics.figures import Figures, measure, measure_slice
-from cnnlib.metrics.rows import ScoredRows
-from cnnlib.metrics.sums import ScoreSums
+from cnnlib.metrics.sums.rows import ScoredRows
+from cnnlib.metrics.sums.score_sums import ScoreSums
 from tests.unit.metrics.strategies import scored_rows
 
 TOLERANCE = 1e-9

@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 from sklearn.metrics import average_precision_score, roc_auc_score
 
 from cnnlib.metrics import ranking
-from cnnlib.metrics.histogram import NUM_BINS, ScoreHistogram
 from cnnlib.metrics.ranking import rank_bins, rank_rows, resample_ranking
-from cnnlib.metrics.rows import ScoredRows
+from cnnlib.metrics.sums.histogram import NUM_BINS, ScoreHistogram
+from cnnlib.metrics.sums.rows import ScoredRows
 from tests.unit.metrics.strategies import scored_rows
 
 TOLERANCE = 1e-9

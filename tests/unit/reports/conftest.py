@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from cnnlib.reports.facts import ReportFacts, ReportSubject, StoredTable, Versions
+from cnnlib.reports.subject import ReportFacts, ReportSubject, StoredTable, Versions
 from tests.scores import make_rows, make_score
 
 FactsFactory = Callable[..., ReportFacts]

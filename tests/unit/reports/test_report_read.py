@@ -12,11 +12,11 @@ import pytest
 
 from cnnlib.errors import ReportError
 from cnnlib.metrics.per_class import proportion
-from cnnlib.reports.facts import ReportFacts
-from cnnlib.reports.parquet import parquet_bytes
 from cnnlib.reports.read import find_manifest, list_reports, read_report, read_table, resolve
 from cnnlib.reports.schema import table_schema
+from cnnlib.reports.subject import ReportFacts
 from cnnlib.storage import publish
+from cnnlib.storage.parquet import parquet_bytes
 
 
 @pytest.fixture

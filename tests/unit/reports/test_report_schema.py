@@ -7,10 +7,11 @@ import doctest
 import pyarrow as pa
 import pytest
 
-from cnnlib.reports import gate_checks, schema
+from cnnlib.gates import checks as gate_checks
 from cnnlib.reports import ranking as report_ranking
-from cnnlib.reports.history import HISTORY_COLUMNS, HISTORY_SCHEMA
+from cnnlib.reports import schema
 from cnnlib.reports.schema import COLUMNS, REPORT_VERSION, VERSION_KEY, table_schema
+from cnnlib.runs.history import HISTORY_COLUMNS, HISTORY_SCHEMA
 
 KEYS = [
     ("report_id", pa.string()),

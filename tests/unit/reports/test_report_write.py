@@ -18,7 +18,7 @@ import pytest
 
 from cnnlib.errors import StorageError
 from cnnlib.metrics.per_class import proportion
-from cnnlib.metrics.sums import ScoreSums
+from cnnlib.metrics.sums.score_sums import ScoreSums
 from cnnlib.reports.claim import unpack_claim
 from cnnlib.reports.read import find_manifest
 from cnnlib.reports.schema import table_schema

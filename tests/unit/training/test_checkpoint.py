@@ -11,10 +11,10 @@ import numpy as np
 import pytest
 
 from cnnlib.config import OptimizerConfig, TrainConfig
-from cnnlib.data.manifest import Manifest, Split
+from cnnlib.dataset.manifest import Manifest, Split
 from cnnlib.errors import CheckpointError
-from cnnlib.reports.history import EpochRecord
-from cnnlib.storage import runs
+from cnnlib.runs import checkpoints as runs
+from cnnlib.runs.history import EpochRecord
 from cnnlib.training.checkpoint import restore_checkpoint, save_checkpoint
 from cnnlib.training.ema import averaged_weights
 from cnnlib.training.randomness import find_seed_states

@@ -18,16 +18,10 @@ from cnnlib.config import (
     TrainConfig,
     to_dict,
 )
-from cnnlib.errors import (
-    CheckpointError,
-    CnnlibError,
-    ConfigError,
-    ConflictError,
-    DatasetError,
-    ModelError,
-)
-from cnnlib.reports.history import encode_history
-from cnnlib.storage import files, layout, runs
+from cnnlib.errors import CheckpointError, CnnlibError, ConfigError, ConflictError, DatasetError, ModelError
+from cnnlib.runs import checkpoints as runs
+from cnnlib.runs.history import encode_history
+from cnnlib.storage import files, layout
 from cnnlib.training import launch
 from cnnlib.training.launch import RunPlan, check_model, plan_run
 from tests.checkpoints import write_checkpoint_without_model, write_run_record

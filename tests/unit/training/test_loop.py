@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from cnnlib.data.batches import MacroBatch
-from cnnlib.data.record import Rows
+from cnnlib.dataset.record import Rows
+from cnnlib.feed.device import MacroBatch
 from cnnlib.training.loop import run_epoch, score_rows
 
 BATCH = 10

@@ -1,0 +1,50 @@
+"""Our data path alone: shards into macro-batches of tensors, without training, on a GPU if it may see one.
+
+Run by the harness.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import time
+
+from cnnlib.dataset.manifest import load_manifest
+from cnnlib.feed.feed import FeedTask
+from cnnlib.feed.stream import StreamFeed
+from cnnlib.models.runtime import load_tensorflow
+
+_STEPS_PER_CALL = 25
+
+
+def main(dataset_uri: str, batch_size: int, threads: int) -> float:
+    """Returns images per second of the second epoch, streamed from the shards like the first."""
+    load_tensorflow(threads)
+    from cnnlib.feed.device import iter_macro_batches
+
+    manifest = load_manifest(dataset_uri)
+    split = manifest.split("train")
+    feed = StreamFeed(
+        FeedTask(
+            dataset_uri=dataset_uri,
+            manifest=manifest,
+            split_name="train",
+            batch_size=batch_size,
+        )
+    )
+
+    device = "/device:GPU:0" if os.environ.get("CUDA_VISIBLE_DEVICES") else "/device:CPU:0"
+
+    def epoch(number: int) -> int:
+        host_batches = feed.epoch(number, split.rows // batch_size, _STEPS_PER_CALL)
+        return sum(batch.steps * batch_size for batch in iter_macro_batches(host_batches, device))
+
+    epoch(1)
+    started = time.perf_counter()
+    count = epoch(2)
+    return count / (time.perf_counter() - started)
+
+
+if __name__ == "__main__":
+    print(json.dumps({"images_per_s": main(sys.argv[1], int(sys.argv[2]), int(sys.argv[3]))}))  # noqa: T201

@@ -1,0 +1,68 @@
+"""Manifest in, a Ray Dataset out: how the evaluation reads shards, wherever its predictors are.
+
+A read task takes the bytes of one shard, checks them against the manifest and gives its rows. Every row comes once:
+this does not go through `streaming_split(equal=True)`, which drops rows and deals blocks to whoever asks first
+(https://github.com/ray-project/ray/issues/63285). Training workers read their own rows: see feed.py.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Iterator
+
+import pyarrow as pa
+import ray
+from ray.data import DataContext, Dataset, Datasource, ReadTask
+from ray.data.block import BlockMetadata
+
+from cnnlib.dataset.manifest import Manifest, Shard, read_shard
+from cnnlib.dataset.record import SHARD_INDEX, decode_shard
+
+
+class ShardDatasource(Datasource):  # type: ignore[misc]
+    """The rows of a split, one read task per shard, in manifest order."""
+
+    def __init__(self, dataset_uri: str, manifest: Manifest, split: str) -> None:
+        super().__init__()
+        self._dataset_uri = dataset_uri
+        self._row_bytes = math.prod(manifest.image_shape)
+        self._shards = manifest.split(split).shards
+
+    def estimate_inmemory_data_size(self) -> int:
+        """Bytes of pixels."""
+        return sum(shard.rows for shard in self._shards) * self._row_bytes
+
+    def get_read_tasks(self, parallelism: int, *_: object, **__: object) -> list[ReadTask]:
+        """One task per shard: a shard is read whole, to check its digest."""
+        del parallelism
+        return [
+            ReadTask(_reader(self._dataset_uri, shard, index), self._metadata(shard))
+            for index, shard in enumerate(self._shards)
+        ]
+
+    def _metadata(self, shard: Shard) -> BlockMetadata:
+        return BlockMetadata(
+            num_rows=shard.rows,
+            size_bytes=shard.rows * self._row_bytes,
+            input_files=[shard.name],
+            exec_stats=None,
+        )
+
+
+def build_dataset(dataset_uri: str, manifest: Manifest, split: str) -> Dataset:
+    """A Ray Dataset of the rows of a split, in order, with their shard's index as a column."""
+    _quiet(DataContext.get_current())
+    return ray.data.read_datasource(ShardDatasource(dataset_uri, manifest, split))
+
+
+def _reader(dataset_uri: str, shard: Shard, index: int) -> Callable[[], Iterable[pa.Table]]:
+    def read() -> Iterator[pa.Table]:
+        table = decode_shard(read_shard(dataset_uri, shard), shard.name)
+        yield table.append_column(SHARD_INDEX, pa.repeat(pa.scalar(index, pa.int32()), len(table)))
+
+    return read
+
+
+def _quiet(context: DataContext) -> None:
+    context.enable_progress_bars = False
+    context.execution_options.preserve_order = True

@@ -1,0 +1,64 @@
+"""Scored rows themselves, where they are few enough to keep: a ranking of them needs no histogram and no bound."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from cnnlib.metrics.sums.arrays import as_scored
+
+EXACT_VALUES = 20_000_000
+"""Up to so many probabilities, rows times classes (80 MB), the rows are kept and AUC and average precision are
+exact. Beyond, they come from histograms, with a bound on their error."""
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class ScoredRows:
+    """Some rows with all their probabilities.
+
+    Attributes:
+        ids: int64 [rows], unique.
+        labels: int64 [rows], true classes.
+        probabilities: float32 [rows, num_classes].
+    """
+
+    ids: NDArray[np.int64]
+    labels: NDArray[np.int64]
+    probabilities: NDArray[np.float32]
+
+    @classmethod
+    def from_probabilities(cls, ids: ArrayLike, labels: ArrayLike, probabilities: ArrayLike) -> ScoredRows:
+        """Takes the rows as they were scored.
+
+        Raises:
+            ValueError: see `ScoreSums.from_probabilities`.
+        """
+        true, shares = as_scored(labels, probabilities)
+        return cls(ids=np.asarray(ids, np.int64), labels=true, probabilities=shares)
+
+    @classmethod
+    def merge_all(cls, parts: Iterable[ScoredRows]) -> ScoredRows:
+        """All rows in the order of their ids, whoever scored them.
+
+        Raises:
+            ValueError: no part.
+        """
+        known = list(parts)
+        ids = np.concatenate([part.ids for part in known])
+        order = np.argsort(ids, kind="stable")
+        return cls(
+            ids=ids[order],
+            labels=np.concatenate([part.labels for part in known])[order],
+            probabilities=np.concatenate([part.probabilities for part in known])[order],
+        )
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+
+def keeps_rows(rows: int, num_classes: int) -> bool:
+    """Whether a split is small enough to keep its rows."""
+    return rows * num_classes <= EXACT_VALUES

@@ -1,0 +1,221 @@
+"""What one pass over the data yields: counts and sums of a set of rows. NumPy only, no I/O.
+
+The labels and probabilities of some rows go in; counts and sums come out, of a size that does not depend on the
+number of rows. They are whole numbers and merge exactly: in any grouping and any order, so it does not matter how
+many workers scored which rows. Nothing here is a mean: `figures` divides, once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, fields
+from functools import reduce
+from operator import add
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from cnnlib.metrics.sums.arrays import as_scored
+from cnnlib.metrics.sums.calibration import CalibrationBins
+from cnnlib.metrics.sums.confusion import ConfusionCounts
+from cnnlib.metrics.sums.exact import MAX_BLOCK_ROWS, ExactSums, in_units
+from cnnlib.metrics.sums.histogram import ScoreHistogram
+
+# Keras's cross-entropy puts this floor under a probability: a loss here and one of `model.evaluate` agree.
+SMALLEST_PROBABILITY = 1e-7
+_BLOCK_VALUES = 2**18  # 2 MB of float64: what is done with a block stays in the cache
+
+
+@dataclass(frozen=True, kw_only=True)
+class ScoreSums:
+    """Everything a pass over some rows adds up.
+
+    Attributes:
+        confusion: the counts of true against predicted labels.
+        top_k: k, at least 1; only sums of the same k merge.
+        top_k_hits: int64 [num_classes], rows of each true class that have it among their k most probable.
+        loss: [num_classes], sums over the rows of each true class of -log p(true class), in nats.
+        loss_squares: [num_classes], sums of the squares of the same.
+        brier: [num_classes + 1], sums over all rows of (p - y)^2, where y is 1 for the true class, else 0; the
+            last is of their sum over the classes.
+        brier_squares: [num_classes + 1], sums of the squares of the same.
+        calibration: rows and hits by probability.
+        histogram: rows by probability, finer; None where nobody asks for a ranking of the rows, or where
+            it is known from the rows themselves.
+    """
+
+    confusion: ConfusionCounts
+    top_k: int
+    top_k_hits: NDArray[np.int64]
+    loss: ExactSums
+    loss_squares: ExactSums
+    brier: ExactSums
+    brier_squares: ExactSums
+    calibration: CalibrationBins
+    histogram: ScoreHistogram | None = None
+
+    @classmethod
+    def from_probabilities(
+        cls, labels: ArrayLike, probabilities: ArrayLike, *, top_k: int, histogram: bool = False
+    ) -> ScoreSums:
+        """Scores some rows.
+
+        The predicted class is the most probable one; among equals the lowest index wins, there and in the
+        top k, so that top 1 is the accuracy. A probability below 1e-7 counts as 1e-7 in the loss, as in Keras.
+
+        Args:
+            labels: integers [rows] in 0..num_classes-1, the true classes.
+            probabilities: float32 [rows, num_classes] in 0..1.
+            top_k: how many of the most probable classes may hold the true one; at least 1.
+            histogram: count what a ranking of too many rows to sort needs.
+
+        Raises:
+            ValueError: a label out of range, shapes that do not fit, or a probability outside 0..1 or NaN.
+
+        >>> ScoreSums.from_probabilities([1], [[0.5, 0.25, 0.25]], top_k=2).top_k_hits.tolist()
+        [0, 1, 0]
+        """
+        true, shares = as_scored(labels, probabilities)
+        num_classes = shares.shape[1]
+        if top_k < 1:
+            raise ValueError(f"top_k must be at least 1. Received {top_k}.")
+        step = min(MAX_BLOCK_ROWS, max(1, _BLOCK_VALUES // num_classes))
+        blocks = [
+            _score_block(true[first : first + step], shares[first : first + step], top_k)
+            for first in range(0, max(1, len(true)), step)
+        ]
+        return cls(
+            # Of all rows at once: it is the one sum that is larger than a block.
+            confusion=ConfusionCounts.from_labels(true, shares.argmax(axis=1), num_classes),
+            top_k=top_k,
+            histogram=ScoreHistogram.from_rows(true, shares) if histogram else None,
+            **{name: reduce(add, (block[name] for block in blocks)) for name in blocks[0]},
+        )
+
+    @classmethod
+    def merge_all(cls, parts: Iterable[ScoreSums]) -> ScoreSums:
+        """The sums over all parts, taken one at a time; their order and grouping change nothing, not one bit.
+
+        Raises:
+            ValueError: no part, or parts of different k or numbers of classes.
+        """
+        remaining = iter(parts)
+        first = next(remaining, None)
+        if first is None:
+            raise ValueError("Nothing to merge. The score of no rows is ScoreSums.zero.")
+        return reduce(cls.merge, remaining, first)
+
+    @classmethod
+    def zero(cls, num_classes: int, *, top_k: int, histogram: bool = False) -> ScoreSums:
+        """The score of no rows, which merges without effect."""
+        return cls(
+            confusion=ConfusionCounts.zero(num_classes),
+            top_k=top_k,
+            top_k_hits=np.zeros(num_classes, np.int64),
+            loss=ExactSums.zero(num_classes),
+            loss_squares=ExactSums.zero(num_classes),
+            brier=ExactSums.zero(num_classes + 1),
+            brier_squares=ExactSums.zero(num_classes + 1),
+            calibration=CalibrationBins.zero(num_classes),
+            histogram=ScoreHistogram.zero(num_classes) if histogram else None,
+        )
+
+    @property
+    def rows(self) -> int:
+        """Number of rows that were scored."""
+        return self.confusion.rows
+
+    @property
+    def num_classes(self) -> int:
+        """Number of classes, with or without rows."""
+        return self.confusion.num_classes
+
+    @property
+    def top_k_correct(self) -> int:
+        """Rows whose true class is among the k most probable."""
+        return int(self.top_k_hits.sum())
+
+    @property
+    def loss_sum(self) -> float:
+        """Sum over all rows of -log p(true class), in nats."""
+        return float(self.loss.to_float().sum())
+
+    def merge(self, other: ScoreSums) -> ScoreSums:
+        """The sums over both sets of rows, exactly.
+
+        Raises:
+            ValueError: different k or numbers of classes, or only one of them has a histogram.
+        """
+        if (self.top_k, self.num_classes) != (other.top_k, other.num_classes):
+            raise ValueError("Cannot merge scores of different k or different numbers of classes.")
+        if (self.histogram is None) != (other.histogram is None):
+            raise ValueError("Cannot merge a score with a histogram and one without.")
+        return ScoreSums(
+            confusion=self.confusion.merge(other.confusion),
+            top_k=self.top_k,
+            top_k_hits=self.top_k_hits + other.top_k_hits,
+            loss=self.loss + other.loss,
+            loss_squares=self.loss_squares + other.loss_squares,
+            brier=self.brier + other.brier,
+            brier_squares=self.brier_squares + other.brier_squares,
+            calibration=self.calibration + other.calibration,
+            histogram=None
+            if self.histogram is None or other.histogram is None
+            else self.histogram + other.histogram,
+        )
+
+    def __eq__(self, other: object) -> bool:
+        # Not the generated one: arrays do not answer == with one bool.
+        return isinstance(other, ScoreSums) and all(
+            np.array_equal(getattr(self, field.name), getattr(other, field.name))
+            if field.name == "top_k_hits"
+            else getattr(self, field.name) == getattr(other, field.name)
+            for field in fields(self)
+        )
+
+    def __hash__(self) -> int:
+        return hash((self.confusion, self.top_k))
+
+
+def row_losses(labels: NDArray[np.int64], shares: NDArray[np.float64]) -> NDArray[np.float64]:
+    """-log p(true class) of every row, in nats: float64 [rows] of probabilities [rows, num_classes]."""
+    of_true = shares[np.arange(len(labels)), labels]
+    losses: NDArray[np.float64] = -np.log(np.maximum(of_true, SMALLEST_PROBABILITY))
+    return losses
+
+
+def row_squares(labels: NDArray[np.int64], shares: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Squared distances to the truth of every row: float64 [rows, num_classes + 1], the last one their sum."""
+    distance = shares.copy()
+    distance[np.arange(len(labels)), labels] -= 1
+    squares = np.square(distance, out=distance)
+    return np.column_stack([squares, squares.sum(axis=1)])
+
+
+def _score_block(labels: NDArray[np.int64], shares: NDArray[np.float32], top_k: int) -> dict[str, Any]:
+    """The sums over at most 4096 rows, by the name of their field: each row's part is rounded to units by itself."""
+    num_classes = shares.shape[1]
+    wide = shares.astype(np.float64)
+    loss, brier = row_losses(labels, wide), row_squares(labels, wide)
+    return {
+        "top_k_hits": np.bincount(labels[_ranks(shares, labels) < top_k], minlength=num_classes),
+        "loss": _sum_by_class(labels, loss, num_classes),
+        "loss_squares": _sum_by_class(labels, loss**2, num_classes),
+        "brier": ExactSums.from_units(in_units(brier).sum(axis=0)),
+        "brier_squares": ExactSums.from_units(in_units(brier**2).sum(axis=0)),
+        "calibration": CalibrationBins.from_block(labels, wide),
+    }
+
+
+def _sum_by_class(labels: NDArray[np.int64], values: NDArray[np.float64], num_classes: int) -> ExactSums:
+    return ExactSums.from_units(np.bincount(labels, in_units(values), num_classes))
+
+
+def _ranks(shares: NDArray[np.float32], labels: NDArray[np.int64]) -> NDArray[np.int64]:
+    """How many classes come before the true one: the more probable, and the equal ones of a lower index."""
+    of_true = shares[np.arange(len(labels)), labels][:, np.newaxis]
+    before = np.count_nonzero(shares > of_true, axis=1)
+    ties = (shares == of_true) & (np.arange(shares.shape[1]) < labels[:, np.newaxis])
+    ranks: NDArray[np.int64] = before + np.count_nonzero(ties, axis=1)
+    return ranks

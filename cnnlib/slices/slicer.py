@@ -1,0 +1,187 @@
+"""Rows in, parts of them out: for every slice that is asked for, which of the rows are in it.
+
+A *dimension* is what rows are told apart by: a metadata column (`source`), a property of the image (`brightness`,
+`contrast`, `sharpness`, `size`), or whether a training image looks the same (`near-duplicate`). Two may be crossed
+(`source+brightness`). The slices of one dimension, or of one pair, have every row once.
+
+Names: `source=web`, `age=3`, `indoors=true`, `source=null` without a value; `brightness=q1` for the lowest quantile;
+`near-duplicate=yes`; crossed `source=web+brightness=q1`. A text that could be misread in a name (an empty one, null, or
+one with + = " in it) stands in JSON's quotes.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from cnnlib.dataset.metadata import NEAR_DUPLICATE
+from cnnlib.dataset.record import Rows
+from cnnlib.errors import ConfigError, DatasetError, nearest
+from cnnlib.slices.duplicates import NearDuplicates, hash_images
+from cnnlib.slices.properties import PROPERTIES, measure
+
+Mask = npt.NDArray[np.bool_]
+Group = tuple[str, ...]
+"""One dimension, or two that are crossed."""
+
+MAX_SLICES = 256
+"""How many slices one dimension, or one crossed pair, may make."""
+
+
+class _Labels(NamedTuple):
+    """Which of some names every row has: codes int64 [rows] index the names."""
+
+    codes: npt.NDArray[np.int64]
+    names: list[str]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Slicer:
+    """How rows are cut into slices: the same for every row, wherever it is cut.
+
+    Attributes:
+        groups: what was asked for, in that order.
+        edges: of every dimension that is cut into quantiles, the greatest value of each quantile but the last,
+            rising. The other metadata columns are cut by value.
+        train: the training images that near-duplicates are near to; None where nobody asks.
+    """
+
+    groups: tuple[Group, ...]
+    edges: Mapping[str, tuple[float, ...]]
+    train: NearDuplicates | None = None
+
+    def masks(self, rows: Rows) -> dict[str, Mask]:
+        """Which rows are in which slice, bool [rows] by the slice's name; a slice without a row is left out.
+
+        Raises:
+            DatasetError: a shard lacks a column that its manifest states.
+            ConfigError: a dimension makes too many slices.
+        """
+        dimensions = dict.fromkeys(name for group in self.groups for name in group)
+        labels = {name: self._labels(name, rows) for name in dimensions}
+        for name, own in labels.items():
+            check_count((name,), len(own.names) - 1)  # before they are crossed; one of the names is for null
+        masks: dict[str, Mask] = {}
+        for group in self.groups:
+            codes, names = _cross([labels[name] for name in group])
+            present = np.unique(codes)
+            check_count(group, len(present))
+            masks |= {names[code]: codes == code for code in present.tolist()}
+        return masks
+
+    def _labels(self, name: str, rows: Rows) -> _Labels:
+        if name == NEAR_DUPLICATE:
+            assert self.train is not None
+            near = self.train.find(hash_images(rows.images))
+            return _Labels(near.astype(np.int64), [f"{name}=no", f"{name}=yes"])
+        if name in PROPERTIES:
+            return _by_quantile(name, measure(name, rows.images), self.edges[name])
+        column = metadata_column(rows, name)
+        if name in self.edges:
+            return _by_quantile(name, numbers(column), self.edges[name])
+        return _by_value(name, column)
+
+
+def parse_slices(asked: Sequence[str], columns: Mapping[str, str]) -> tuple[Group, ...]:
+    """What `--slice-by` asks for; the same thing asked for twice is one.
+
+    Args:
+        asked: dimensions, or two joined by +.
+        columns: name and type of the data set's metadata columns.
+
+    Raises:
+        ConfigError: a name that is none of these, or more than two, or one crossed with itself.
+
+    >>> parse_slices(["size", "source+size"], {"source": "string"})
+    (('size',), ('source', 'size'))
+    """
+    known = (*columns, *PROPERTIES, NEAR_DUPLICATE)
+    groups = []
+    for item in asked:
+        group = tuple(item.split("+"))
+        for name in group:
+            if name not in known:
+                own = ", ".join(columns) if columns else "none"
+                raise ConfigError(
+                    f"slice_by knows no {name!r}. {nearest(name, known)} The data set's own columns: {own}."
+                )
+        if len(group) > 2 or len(set(group)) < len(group):
+            raise ConfigError(
+                f"slice_by crosses two different dimensions at most. Received {item!r}, "
+                "expected for example brightness+contrast."
+            )
+        groups.append(group)
+    return tuple(dict.fromkeys(groups))
+
+
+def check_count(group: Group, count: int) -> None:
+    """Checks that a dimension or a pair makes no more slices than can be looked at.
+
+    Raises:
+        ConfigError: it makes more than MAX_SLICES.
+    """
+    if count > MAX_SLICES:
+        raise ConfigError(
+            f"slice_by {'+'.join(group)} makes too many slices. Received {count} or more values, expected at most "
+            f"{MAX_SLICES}. Slice by a coarser column, or cross fewer values."
+        )
+
+
+def metadata_column(rows: Rows, name: str) -> pa.Array:
+    """A metadata column of some rows.
+
+    Raises:
+        DatasetError: the rows have none of that name.
+    """
+    if name not in rows.metadata:
+        raise DatasetError(
+            f"A shard lacks the column {name!r} that its manifest states. Received "
+            f"{', '.join(rows.metadata) or 'none'}. Prepare the data set again."
+        )
+    return rows.metadata[name]
+
+
+def numbers(column: pa.Array) -> npt.NDArray[np.float64]:
+    """A column of numbers as float64 [rows], NaN where there is none."""
+    values: npt.NDArray[np.float64] = column.cast(pa.float64()).to_numpy(zero_copy_only=False)
+    return values
+
+
+def _by_quantile(name: str, values: npt.NDArray[np.floating], edges: tuple[float, ...]) -> _Labels:
+    codes = np.searchsorted(np.array(edges, np.float64), values.astype(np.float64), side="left")
+    missing = len(edges) + 1
+    names = [*(f"{name}=q{number}" for number in range(1, missing + 1)), f"{name}=null"]
+    return _Labels(np.where(np.isnan(values), missing, codes), names)
+
+
+def _by_value(name: str, column: pa.Array) -> _Labels:
+    if pa.types.is_floating(column.type):
+        column = pc.if_else(pc.is_nan(column), None, column)  # a number that is none, as in numbers()
+    encoded = column.dictionary_encode()
+    values = encoded.dictionary.to_pylist()
+    codes = encoded.indices.fill_null(len(values)).to_numpy(zero_copy_only=False).astype(np.int64)
+    return _Labels(codes, [*(f"{name}={_text(value)}" for value in values), f"{name}=null"])
+
+
+def _text(value: bool | float | str) -> str:
+    if isinstance(value, str):
+        plain = value not in ("", "null") and not set(value) & set('+="')
+        return value if plain else json.dumps(value, ensure_ascii=False)
+    return json.dumps(value)
+
+
+def _cross(labels: Sequence[_Labels]) -> _Labels:
+    first, *others = labels
+    for other in others:
+        first = _Labels(
+            first.codes * len(other.names) + other.codes,
+            [f"{one}+{two}" for one in first.names for two in other.names],
+        )
+    return first

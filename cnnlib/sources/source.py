@@ -1,0 +1,87 @@
+"""What every source gives: classes, an image shape, and rows by split."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from cnnlib.dataset.metadata import describe_columns
+from cnnlib.dataset.record import ImageShape, Rows
+from cnnlib.errors import DatasetError
+
+
+@dataclass(frozen=True, kw_only=True)
+class SourceSplit:
+    """One split in memory.
+
+    Attributes:
+        images: uint8 [rows, height, width, channels].
+        labels: int32 [rows].
+        metadata: what else is known of every row: columns of bool, int64, float64 or string, nulls allowed.
+    """
+
+    images: npt.NDArray[np.uint8]
+    labels: npt.NDArray[np.int32]
+    metadata: Mapping[str, pa.Array] = field(default_factory=dict)
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def read(self, start: int, stop: int) -> Rows:
+        """Rows [start, stop); a row's id is its position."""
+        return Rows(
+            ids=np.arange(start, stop, dtype=np.int64),
+            images=self.images[start:stop],
+            labels=self.labels[start:stop],
+            metadata={name: values.slice(start, stop - start) for name, values in self.metadata.items()},
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Source:
+    """A data set before it is one of ours.
+
+    Attributes:
+        description: where the rows came from, in words, for the manifest.
+    """
+
+    class_names: tuple[str, ...]
+    image_shape: ImageShape
+    splits: Mapping[str, SourceSplit]
+    description: str
+
+    @cached_property
+    def metadata(self) -> dict[str, str]:
+        """Name and type of every metadata column.
+
+        Raises:
+            DatasetError: a column that a shard cannot hold, or splits whose columns differ.
+        """
+        columns = {name: describe_columns(split.metadata, len(split)) for name, split in self.splits.items()}
+        first = next(iter(columns.values()), {})
+        for name, own in columns.items():
+            if own != first:
+                raise DatasetError(
+                    "All splits need the same metadata columns. "
+                    f"Received {first or 'none'}, in {name!r} {own or 'none'}."
+                )
+        return first
+
+    @cached_property
+    def digest(self) -> str:
+        """sha256 (hex) over classes, shapes, pixels, labels and metadata: of the rows, whatever file held them."""
+        digest = hashlib.sha256(repr((self.class_names, self.image_shape)).encode())
+        for name, split in self.splits.items():
+            digest.update(f"{name} {split.images.shape}".encode())
+            digest.update(np.ascontiguousarray(split.images).data)
+            digest.update(np.ascontiguousarray(split.labels).data)
+            for column, values in split.metadata.items():
+                digest.update(json.dumps([column, values.to_pylist()]).encode())
+        return digest.hexdigest()

@@ -1,0 +1,108 @@
+"""Experiments in, one picture out: what each model reaches, and how its cost grows from small images to 4K."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Callable, Sequence
+
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from matplotlib.layout_engine import ConstrainedLayoutEngine
+from matplotlib.ticker import NullLocator, PercentFormatter
+
+from cnnlib.models.growth import Cost, Growth
+from cnnlib.views.experiments.experiments import Experiment
+from cnnlib.views.terminal.tables import describe_data
+
+_COLORS = ("#2a6f97", "#d1603d", "#5b8c5a", "#8e6c8a", "#b08a3e", "#4f5d75")
+_TEXT_COLOR = "#333333"
+_GRID_COLOR = "#e6e6e6"
+_MAX_RESULTS = 12  # rows that stay readable; the table has all
+
+
+def experiments_png(experiments: Sequence[Experiment], growths: Sequence[Growth]) -> bytes:
+    """Draws accuracies with their intervals, and three costs against the pixels of an image; 1500 x 1080 pixels.
+
+    Args:
+        experiments: the first twelve are drawn.
+        growths: of every model from the smallest image to the largest.
+    """
+    layout = ConstrainedLayoutEngine(w_pad=0.14, h_pad=0.12)
+    figure = Figure(figsize=(10, 7.2), dpi=150, layout=layout)
+    FigureCanvasAgg(figure)
+    names = [growth.model for growth in growths] + [experiment.model for experiment in experiments]
+    colors = {name: _COLORS[index % len(_COLORS)] for index, name in enumerate(dict.fromkeys(names))}
+    (results, parameters), (flops, activations) = figure.subplots(2, 2)
+    _draw_results(results, experiments[:_MAX_RESULTS], colors)
+    _draw_growth(parameters, "Parameters", growths, lambda cost: cost.parameters, colors)
+    _draw_growth(flops, "Operations (FLOP) for one image", growths, lambda cost: cost.flops, colors)
+    _draw_growth(
+        activations, "Activations of one image, bytes", growths, lambda cost: cost.activation_bytes, colors
+    )
+    buffer = io.BytesIO()
+    # Without matplotlib's version in the file, the same reports give the same bytes.
+    figure.savefig(buffer, format="png", metadata={"Software": None})
+    return buffer.getvalue()
+
+
+def _style(axes: Axes, title: str) -> None:
+    axes.set_title(title, loc="left", fontsize=11, fontweight="bold", color=_TEXT_COLOR)
+    axes.tick_params(which="both", length=0, labelcolor=_TEXT_COLOR, labelsize=9)
+    axes.set_axisbelow(True)
+    axes.spines[["top", "right", "left"]].set_visible(False)
+    axes.spines["bottom"].set_color(_GRID_COLOR)
+
+
+def _draw_results(axes: Axes, experiments: Sequence[Experiment], colors: dict[str, str]) -> None:
+    """Draws a dot per model with its interval, the best on top."""
+    _style(axes, "Accuracy, with its 95 % interval")
+    axes.grid(axis="x", color=_GRID_COLOR)
+    several = len({describe_data(experiment.record) for experiment in experiments}) > 1
+    labels = []
+    for row, experiment in enumerate(experiments):
+        accuracy, color = experiment.record.accuracy, colors[experiment.model]
+        data = f"\n{describe_data(experiment.record)}" if several else ""
+        labels.append(f"{experiment.model}{data}")
+        if accuracy.share is not None and accuracy.low is not None and accuracy.high is not None:
+            axes.plot([accuracy.low, accuracy.high], [row, row], color=color, linewidth=2.4)
+            axes.plot([accuracy.share], [row], "o", color=color, markersize=7)
+            axes.annotate(
+                f"{accuracy.share:.1%}",
+                (accuracy.share, row),
+                (0, 8),
+                textcoords="offset points",
+                ha="center",
+                fontsize=9,
+                color=color,
+            )
+    axes.set_yticks(range(len(labels)), labels)
+    axes.set_ylim(len(labels) - 0.4, -0.7)
+    axes.margins(x=0.15)
+    axes.xaxis.set_major_formatter(PercentFormatter(xmax=1))
+
+
+def _draw_growth(
+    axes: Axes, title: str, growths: Sequence[Growth], figure: Callable[[Cost], int], colors: dict[str, str]
+) -> None:
+    """Draws one cost of every model against the pixels, both on logarithmic scales."""
+    _style(axes, title)
+    axes.grid(axis="y", color=_GRID_COLOR)
+    axes.set_xscale("log")
+    axes.set_yscale("log")
+    ticks: dict[int, str] = {}
+    for model in dict.fromkeys(growth.model for growth in growths):
+        own = [growth for growth in growths if growth.model == model]
+        pixels = [growth.image_shape[0] * growth.image_shape[1] for growth in own]
+        values = [figure(growth.cost) for growth in own]
+        ticks |= {each: _size_name(*growth.image_shape[:2]) for each, growth in zip(pixels, own, strict=True)}
+        axes.plot(pixels, values, color=colors[model], linewidth=1.8, marker="o", markersize=4, label=model)
+    axes.set_xticks(list(ticks), list(ticks.values()))
+    axes.xaxis.set_minor_locator(NullLocator())
+    axes.yaxis.set_minor_locator(NullLocator())
+    axes.legend(frameon=False, fontsize=9, labelcolor="linecolor", handlelength=1.2)
+
+
+def _size_name(height: int, width: int) -> str:
+    """What a size is called; as numbers, those of videos would run into each other."""
+    return {720: "HD", 1080: "Full\nHD", 2160: "4K"}.get(height, f"{width}x{height}")

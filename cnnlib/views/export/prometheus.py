@@ -1,0 +1,141 @@
+"""A folder of reports in, the newest ones as gauges in Prometheus' text format out.
+
+One set of series per run, dataset and split, so that a new report continues the series of the one before, and their
+number does not grow with the number of reports. Names follow https://prometheus.io/docs/practices/naming/.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any, NamedTuple
+
+from prometheus_client import CollectorRegistry, generate_latest
+from prometheus_client.metrics_core import GaugeMetricFamily
+
+from cnnlib.gates.verdicts import VERDICTS, find_gates, worst
+from cnnlib.reports.read import ReportRecord, complete_record, list_reports
+from cnnlib.storage.uri import uri_name
+
+MAX_SERIES_CLASSES = 100
+_LABELS = ("run", "model", "dataset", "split")
+
+# Gauge to column and meaning. A value that is null has no series.
+_OVERALL = {
+    "accuracy_ratio": ("accuracy", "Share of the split's rows that are predicted rightly, 0 to 1."),
+    "accuracy_low_ratio": ("accuracy_low", "Lower end of the accuracy's 95 % interval."),
+    "accuracy_high_ratio": ("accuracy_high", "Upper end of the accuracy's 95 % interval."),
+    "macro_f1_ratio": ("macro_f1", "Mean of the classes' F1, 0 to 1."),
+    "loss_nats": ("loss", "Mean cross-entropy in nats."),
+    "calibration_error_ratio": ("ece", "Expected calibration error of the predicted class's probability."),
+    "rows": ("rows", "Rows that were scored."),
+    "images_per_second": ("images_per_s", "Speed of the evaluation."),
+    "checkpoint_epoch": ("checkpoint_epoch", "Epochs that the checkpoint had completed."),
+}
+_PER_CLASS = {
+    "class_accuracy_ratio": (
+        "accuracy",
+        "Share of the class's rows that are predicted rightly (its recall).",
+    ),
+    "class_f1_ratio": ("f1", "F1 of the class, 0 to 1."),
+    "class_rows": ("support", "Rows that truly are of the class."),
+}
+
+
+class _Snapshot(NamedTuple):
+    """One report as the gauges see it: its labels, its row in `overall`, its classes, and its verdict if it has one."""
+
+    labels: tuple[str, ...]
+    overall: Mapping[str, Any]
+    classes: Sequence[Mapping[str, Any]]
+    verdict: int | None
+
+
+def prometheus_text(reports_uri: str, limit: int) -> str:
+    """The newest report of each run, dataset and split as gauges named `cnnlib_report_…`.
+
+    Args:
+        reports_uri: the folder of all reports.
+        limit: so many of them at most, the newest; of a report with over 100 classes no class is shown. Prometheus
+            keeps every series it ever saw for weeks.
+
+    Raises:
+        ReportError: there are no reports, or one is damaged.
+    """
+    snapshots = _read_snapshots(reports_uri, _newest(list_reports(reports_uri))[:limit])
+    registry = CollectorRegistry()
+    registry.register(_Collector(_families(snapshots)))
+    text: str = generate_latest(registry).decode()
+    return text
+
+
+class _Collector:
+    """What a registry asks for its figures."""
+
+    def __init__(self, families: Iterable[GaugeMetricFamily]) -> None:
+        self._families = list(families)
+
+    def collect(self) -> Iterator[GaugeMetricFamily]:
+        """The gauges."""
+        return iter(self._families)
+
+
+def _newest(records: Iterable[ReportRecord]) -> list[ReportRecord]:
+    """The first record of each set of labels, in the order given."""
+    first: dict[tuple[str, ...], ReportRecord] = {}
+    for record in records:
+        first.setdefault(_labels(record), record)
+    return list(first.values())
+
+
+def _labels(record: ReportRecord) -> tuple[str, ...]:
+    """The values of `_LABELS`: names without their folders, empty where there is none."""
+    subject = record.subject
+    return subject.run or "", subject.model or "", uri_name(subject.dataset_uri), subject.split
+
+
+def _read_snapshots(reports_uri: str, records: Sequence[ReportRecord]) -> list[_Snapshot]:
+    gates = find_gates(reports_uri, {record.report_id for record in records})
+    reports = [complete_record(reports_uri, record) for record in records]
+    return [
+        _Snapshot(
+            labels=_labels(report.record),
+            overall=report.overall,
+            classes=report.classes if len(report.classes) <= MAX_SERIES_CLASSES else (),
+            verdict=_judge(gates.get(report.record.report_id)),
+        )
+        for report in reports
+    ]
+
+
+def _judge(gates: Sequence[Mapping[str, Any]] | None) -> int | None:
+    """The worst verdict of some gates as the number that the gauge has; None without any."""
+    return None if gates is None else VERDICTS.index(worst(row["verdict"] for row in gates))
+
+
+def _families(snapshots: Sequence[_Snapshot]) -> Iterator[GaugeMetricFamily]:
+    for name, (column, meaning) in _OVERALL.items():
+        gauge = _new_gauge(name, meaning)
+        for snapshot in snapshots:
+            _add(gauge, snapshot.labels, snapshot.overall[column])
+        yield gauge
+    written = _new_gauge("timestamp_seconds", "When the evaluation ended, in seconds since 1970.")
+    verdict = _new_gauge("gate_verdict", "Worst verdict of the gates: 0 pass, 1 inconclusive, 2 fail.")
+    for snapshot in snapshots:
+        _add(written, snapshot.labels, snapshot.overall["evaluated_at"].timestamp())
+        _add(verdict, snapshot.labels, snapshot.verdict)
+    yield from (written, verdict)
+    for name, (column, meaning) in _PER_CLASS.items():
+        gauge = _new_gauge(name, meaning, "class")
+        for snapshot in snapshots:
+            for row in snapshot.classes:
+                _add(gauge, (*snapshot.labels, row["class_name"]), row[column])
+        yield gauge
+
+
+def _new_gauge(name: str, meaning: str, *labels: str) -> GaugeMetricFamily:
+    return GaugeMetricFamily(f"cnnlib_report_{name}", meaning, labels=(*_LABELS, *labels))
+
+
+def _add(gauge: GaugeMetricFamily, labels: Sequence[str], value: float | None) -> None:
+    if value is not None:
+        gauge.add_metric(labels, value)

@@ -1,0 +1,186 @@
+"""A report's id in, all that its page states out, as it was stored. Reads storage; draws and words nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from cnnlib.errors import CnnlibError, InputError
+from cnnlib.gates.verdicts import read_gates
+from cnnlib.reports.comparison import Comparison, compare_reports
+from cnnlib.reports.predictions import read_predictions
+from cnnlib.reports.read import Report, ReportRecord, complete_record, list_reports, read_report, read_table
+from cnnlib.runs.history import EpochRecord, decode_history
+from cnnlib.storage import files, layout
+from cnnlib.storage.uri import uri_name
+from cnnlib.views.page.images import RowImages, read_images
+from cnnlib.views.page.sections.mistakes import Pair, ShownMistakes, choose_mistakes
+
+MAX_MATRIX_CLASSES = 30
+"""With more classes than these, a page lists the worst pairs in place of the whole confusion matrix."""
+WORST_PAIRS = 40
+"""How many pairs that list has."""
+MAX_PREDICTIONS = 5_000_000
+"""With more rows than these no single mistake is shown and no row compared: all predictions would be read for it."""
+
+Row = Mapping[str, Any]
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReportData:
+    """What a report, its data set, its run and the report before it state.
+
+    Attributes:
+        overall: row of the table `overall` for the whole split.
+        classes: rows of `per_class` for the whole split, in the order of the class indexes.
+        slices: rows of `overall` for parts of the split.
+        counts: int64 [classes, classes], rows true, columns predicted.
+        calibration: rows of `calibration` of the predicted class's probability.
+        activations: rows of `activations`.
+        gates: rows of `gates` of the last time that they were applied.
+        mistakes: those to show; none without stored predictions.
+        images: of their rows.
+        notes: what is missing, and why, in sentences.
+        history: of the training run; empty if it is not there.
+        previous: the report on the same rows that was made before this one, if there is one.
+        comparison: of this report with that one, row by row where both have predictions; None without one, and for
+            more rows than `MAX_PREDICTIONS`.
+    """
+
+    record: ReportRecord
+    overall: Row
+    classes: Sequence[Row]
+    slices: Sequence[Row]
+    counts: npt.NDArray[np.int64]
+    calibration: Sequence[Row]
+    activations: Sequence[Row]
+    gates: Sequence[Row]
+    mistakes: ShownMistakes
+    images: RowImages
+    notes: Sequence[str]
+    history: Sequence[EpochRecord]
+    previous: Report | None
+    comparison: Comparison | None
+
+
+def collect_report(
+    reports_uri: str, report_id: str, records: Sequence[ReportRecord] | None = None
+) -> ReportData:
+    """Reads all that a report's page states. What is optional and missing or unreadable is left out.
+
+    Args:
+        reports_uri: the folder of all reports.
+        report_id: all 16 digits.
+        records: the records of all reports, newest first; None: they are read.
+
+    Raises:
+        ReportError: there is no such report, or it is damaged.
+    """
+    report = read_report(reports_uri, report_id)
+    record = report.record
+    counts = _read_counts(reports_uri, report_id, len(record.subject.class_names))
+    predictions, notes = _find_predictions(reports_uri, record)
+    mistakes = (
+        ShownMistakes() if predictions is None else choose_mistakes(predictions, _pairs_to_show(counts))
+    )
+    images = _find_images(record, mistakes)
+    previous = _find_previous(reports_uri, record, records or list_reports(reports_uri))
+    return ReportData(
+        record=record,
+        overall=report.overall,
+        classes=report.classes,
+        slices=report.slices,
+        counts=counts,
+        calibration=[
+            row for row in _find_rows(reports_uri, record, "calibration") if row["class_index"] is None
+        ],
+        activations=_find_rows(reports_uri, record, "activations"),
+        gates=read_gates(reports_uri, report_id),
+        mistakes=mistakes,
+        images=images,
+        notes=[note for note in (*notes, images.missing) if note],
+        history=_find_history(record),
+        previous=previous,
+        comparison=_find_comparison(reports_uri, previous, report),
+    )
+
+
+def worst_pairs(counts: npt.NDArray[np.int64], limit: int = WORST_PAIRS) -> list[Pair]:
+    """The pairs of a true and another predicted class that happened most often, falling, at least once.
+
+    >>> worst_pairs(np.array([[5, 2], [3, 5]]))
+    [(1, 0), (0, 1)]
+    """
+    mistaken = counts.copy()
+    np.fill_diagonal(mistaken, 0)
+    order = np.argsort(-mistaken, axis=None, kind="stable")[:limit]
+    pairs = [divmod(int(place), len(counts)) for place in order]
+    return [pair for pair in pairs if mistaken[pair]]
+
+
+def _pairs_to_show(counts: npt.NDArray[np.int64]) -> set[Pair] | None:
+    return None if len(counts) <= MAX_MATRIX_CLASSES else set(worst_pairs(counts))
+
+
+def _read_counts(reports_uri: str, report_id: str, num_classes: int) -> npt.NDArray[np.int64]:
+    table = read_table(reports_uri, "confusion", [report_id])
+    counts = np.zeros((num_classes, num_classes), np.int64)
+    counts[table["true"].to_numpy(), table["predicted"].to_numpy()] = table["count"].to_numpy()
+    return counts
+
+
+def _find_rows(reports_uri: str, record: ReportRecord, table: str) -> list[Row]:
+    if table not in record.tables:
+        return []  # an older version of this project wrote the report
+    rows: list[Row] = read_table(reports_uri, table, [record.report_id]).to_pylist()
+    return rows
+
+
+def _find_predictions(reports_uri: str, record: ReportRecord) -> tuple[pa.Table | None, tuple[str, ...]]:
+    """The stored predictions, or None with a sentence that says why not."""
+    if record.predictions is None:
+        return None, ("Single mistakes are not shown: this report was made without predictions.",)
+    if record.rows > MAX_PREDICTIONS:
+        return None, (f"Single mistakes are shown of up to {MAX_PREDICTIONS:,} rows; this split has more.",)
+    try:
+        return read_predictions(reports_uri, record.report_id), ()
+    except InputError as err:
+        return None, (f"Single mistakes are not shown. {err}",)
+
+
+def _find_images(record: ReportRecord, mistakes: ShownMistakes) -> RowImages:
+    if not mistakes.ids:
+        return RowImages(by_id={})
+    subject = record.subject
+    return read_images(subject.dataset_uri, subject.dataset_fingerprint, subject.split, mistakes.ids)
+
+
+def _find_history(record: ReportRecord) -> list[EpochRecord]:
+    """The history of the run that the checkpoint lies in, RUNS/NAME/checkpoints/epoch-0001."""
+    checkpoint = record.subject.checkpoint_uri
+    run, epoch = layout.run_of_checkpoint(checkpoint), layout.find_epoch(uri_name(checkpoint))
+    if epoch is None or layout.checkpoint_uri(run, epoch) != checkpoint:
+        return []
+    try:
+        return decode_history(files.read_bytes(layout.run_history(run)))
+    except (CnnlibError, TypeError, pa.ArrowInvalid):
+        return []  # gone, out of reach, or of another version: the report stands without it
+
+
+def _find_previous(reports_uri: str, record: ReportRecord, records: Sequence[ReportRecord]) -> Report | None:
+    earlier = [each for each in records if each.age < record.age and each.scored_rows == record.scored_rows]
+    try:
+        return complete_record(reports_uri, earlier[0]) if earlier else None
+    except CnnlibError:
+        return None  # it is damaged; that is its own page's matter
+
+
+def _find_comparison(reports_uri: str, previous: Report | None, report: Report) -> Comparison | None:
+    if previous is None or report.record.rows > MAX_PREDICTIONS:
+        return None
+    return compare_reports(reports_uri, previous, report)

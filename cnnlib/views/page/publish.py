@@ -1,0 +1,140 @@
+"""Draws the pages of a folder of reports: as text, or into its folder `pages`, where they link to each other."""
+
+from __future__ import annotations
+
+import traceback
+from collections.abc import Collection, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+
+from cnnlib.errors import CnnlibError
+from cnnlib.gates.verdicts import find_gates
+from cnnlib.log import log_event, log_text
+from cnnlib.reports.read import Report, ReportRecord, complete_record, list_reports
+from cnnlib.storage import files, layout
+from cnnlib.storage.uri import normalize_uri, uri_name
+from cnnlib.views.page.collect import collect_report
+from cnnlib.views.page.render import render_history_page, render_report_page
+from cnnlib.views.page.sections.trends import build_history
+from cnnlib.views.page.view import build_view
+
+MAX_HISTORY = 300
+"""The history page shows as many reports as these, the newest."""
+_READERS = 16
+INDEX = "index"
+
+
+def draw_page(
+    reports_uri: str,
+    page_uri: str,
+    report_id: str | None = None,
+) -> str:
+    """The page of a report, or of all reports, as HTML.
+
+    Args:
+        reports_uri: the folder of all reports.
+        page_uri: where the page will lie. In the folder `pages` of the reports it links to those that are there;
+            elsewhere it stands for itself.
+        report_id: all 16 digits; None for all reports.
+
+    Raises:
+        ReportError: there is no such report, or it is damaged.
+    """
+    beside = _folder(page_uri) == _folder(layout.history_page(reports_uri))
+    links = _find_pages(reports_uri) if beside else frozenset()
+    records = list_reports(reports_uri)
+    if report_id is None:
+        return _draw_history(reports_uri, records, links)
+    return _draw_report(reports_uri, report_id, records, links)
+
+
+def publish_pages(reports_uri: str, report_ids: Collection[str], changed: Collection[str]) -> list[str]:
+    """Writes pages of reports and the history page into the folder `pages`; returns the URIs of those written.
+
+    A page is made of a report and can be made anew. So whatever keeps one from being drawn is logged, and changes
+    neither the other pages nor what becomes of an evaluation whose report is written: not even a fault of this
+    project's, after which a gate's verdict still has to leave the process as its exit code.
+
+    Args:
+        reports_uri: the folder of all reports.
+        report_ids: the reports that are to have a page. One that is there is kept.
+        changed: those of them whose page is drawn anew, because the report is new or its gates are.
+    """
+    try:
+        records, existing = list_reports(reports_uri), _find_pages(reports_uri)
+    except CnnlibError as err:
+        log_event("pages_not_drawn", reports=reports_uri, reason=str(err))
+        return []
+    wanted = [report_id for report_id in report_ids if report_id in changed or report_id not in existing]
+    links = existing | {*wanted, INDEX}
+    written = [_try_report(reports_uri, report_id, records, links) for report_id in wanted]
+    return [uri for uri in (*written, _try_history(reports_uri, records, links)) if uri]
+
+
+def _try_report(
+    reports_uri: str, report_id: str, records: Sequence[ReportRecord], links: frozenset[str]
+) -> str | None:
+    uri = layout.report_page(reports_uri, report_id)
+    with _failure_is_logged(uri):
+        files.write_bytes(uri, _draw_report(reports_uri, report_id, records, links).encode())
+        return uri
+    return None
+
+
+def _try_history(reports_uri: str, records: Sequence[ReportRecord], links: frozenset[str]) -> str | None:
+    uri = layout.history_page(reports_uri)
+    with _failure_is_logged(uri):
+        files.write_bytes(uri, _draw_history(reports_uri, records, links).encode())
+        return uri
+    return None
+
+
+@contextmanager
+def _failure_is_logged(page_uri: str) -> Iterator[None]:
+    try:
+        yield
+    except Exception as err:  # see publish_pages
+        log_event("page_not_drawn", page=page_uri, reason=f"{type(err).__name__}: {err}")
+        if not isinstance(err, CnnlibError):
+            log_text(traceback.format_exc())
+
+
+def _draw_report(
+    reports_uri: str,
+    report_id: str,
+    records: Sequence[ReportRecord],
+    links: frozenset[str],
+) -> str:
+    return render_report_page(build_view(collect_report(reports_uri, report_id, records), links))
+
+
+def _draw_history(reports_uri: str, records: Sequence[ReportRecord], links: frozenset[str]) -> str:
+    newest = records[:MAX_HISTORY]
+    with ThreadPoolExecutor(_READERS) as pool:
+        found = list(pool.map(lambda record: _read_or_log(reports_uri, record), newest))
+    reports = [each for each in found if isinstance(each, Report)]
+    errors = [each for each in found if isinstance(each, CnnlibError)]
+    if not reports:
+        raise errors[0]
+    damaged = [record for record, each in zip(newest, found, strict=True) if isinstance(each, CnnlibError)]
+    gates = find_gates(reports_uri, {record.report_id for record in newest})
+    return render_history_page(build_history(reports, gates, links, damaged, total=len(records)))
+
+
+def _read_or_log(reports_uri: str, record: ReportRecord) -> Report | CnnlibError:
+    """The report; where it is damaged a line in the log, and why: the history of all others stands without it."""
+    try:
+        return complete_record(reports_uri, record)
+    except CnnlibError as err:
+        log_event("report_left_out", report=record.report_id, reason=str(err))
+        return err
+
+
+def _find_pages(reports_uri: str) -> frozenset[str]:
+    """What has a page: ids of reports, and `INDEX` for the history page."""
+    pages = files.list_objects(_folder(layout.history_page(reports_uri)))
+    return frozenset(uri_name(page.uri).removesuffix(".html") for page in pages)
+
+
+def _folder(uri: str) -> str:
+    return normalize_uri(uri).rpartition("/")[0]

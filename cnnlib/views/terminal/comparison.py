@@ -1,0 +1,112 @@
+"""Comparisons and rankings in, tables for a terminal of 80 columns out, as rich renderables. Prints nothing."""
+
+from __future__ import annotations
+
+from rich.console import Group, RenderableType
+from rich.text import Text
+
+from cnnlib.reports.comparison import LEVEL, Comparison, Difference, Flips
+from cnnlib.reports.ranking import Ranking
+from cnnlib.reports.read import ReportRecord
+from cnnlib.views.terminal.tables import (
+    NOTHING,
+    SHORT_ID_DIGITS,
+    Columns,
+    describe_data,
+    describe_model,
+    format_accuracy,
+    format_percent,
+    heading,
+    new_table,
+)
+
+_MAX_SHOWN_IDS = 8
+
+_COMPARISON_COLUMNS: Columns = {
+    "class": "name",
+    "A": "number",
+    "B": "number",
+    "B - A": "number",
+    "95 % range": "number",
+    "lost": "number",
+    "won": "number",
+    "p": "number",
+    "": "word",
+}
+_RANKING_COLUMNS: Columns = {
+    "report": "word",
+    "model": "name",
+    "data": "name",
+    "accuracy": "number",
+    "95 % range": "number",
+    "group": "name",
+}
+
+
+def render_comparison(a: ReportRecord, b: ReportRecord, comparison: Comparison) -> RenderableType:
+    """Two reports side by side: both accuracies, how many points B lies above A, and how sure that is."""
+    overall = comparison.overall
+    table = new_table(_COMPARISON_COLUMNS, (overall.name, *_format_difference(overall)))
+    for difference in comparison.classes:
+        table.add_row(Text(difference.name), *_format_difference(difference))
+    lines = [
+        f"B - A in points; * where chance gives such a difference at most {LEVEL:.0%} of the time, the classes"
+    ]
+    lines[0] += " counted together (Holm)."
+    if comparison.unpaired_because is None:
+        lines.append("lost: right in A and wrong in B; won: the other way. p: McNemar's exact test.")
+        lines += [
+            f"{name}: {_format_ids(flips)}"
+            for name, flips in (("lost", overall.lost), ("won", overall.won))
+            if flips
+        ]
+    else:
+        lines.append(f"{_describe_unpaired(comparison.unpaired_because)} p: Fisher's exact test.")
+    words = Text(comparison.words, style="bold")
+    return Group(heading("A", a), heading("B", b), "", words, "", table, *map(Text, lines))
+
+
+def render_ranking(ranking: Ranking) -> RenderableType:
+    """Reports by their accuracy; those that share a letter cannot be told apart."""
+    table = new_table(_RANKING_COLUMNS)
+    for ranked in ranking.reports:
+        record = ranked.record
+        table.add_row(
+            record.report_id[:SHORT_ID_DIGITS],
+            Text(describe_model(record)),
+            Text(describe_data(record)),
+            *format_accuracy(record.accuracy),
+            " ".join(ranked.groups),
+        )
+    lines = [
+        "Reports that share a letter cannot be told apart: every pair tested, at 5 % over all pairs (Holm)."
+    ]
+    if ranking.unpaired_because is not None:
+        lines.append(_describe_unpaired(ranking.unpaired_because))
+    return Group(Text(ranking.words, style="bold"), "", table, *map(Text, lines))
+
+
+def _describe_unpaired(reason: str) -> str:
+    return f"Not paired row by row, which finds less: {reason}."
+
+
+def _format_difference(difference: Difference) -> tuple[str, ...]:
+    if difference.points is None or difference.p_value is None:
+        return format_percent(difference.a.share), format_percent(difference.b.share), *[NOTHING] * 5, ""
+    return (
+        format_percent(difference.a.share),
+        format_percent(difference.b.share),
+        f"{difference.points:+.1f}",
+        f"{difference.low:+.1f}..{difference.high:+.1f}",
+        *(NOTHING if flips is None else str(flips.total) for flips in (difference.lost, difference.won)),
+        "<.001" if difference.p_value < 0.001 else f"{difference.p_value:.3f}",
+        "*" if difference.is_distinguishable else "",
+    )
+
+
+def _format_ids(flips: Flips) -> str:
+    if not flips.total:
+        return "no rows"
+    shown = ", ".join(map(str, flips.ids[:_MAX_SHOWN_IDS]))
+    rows = f"{flips.total} row" + ("s" if flips.total > 1 else "")
+    return f"{rows}, ids {shown}{', …' if flips.total > _MAX_SHOWN_IDS else ''}"

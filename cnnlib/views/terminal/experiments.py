@@ -1,0 +1,100 @@
+"""Experiments in, tables for a terminal of 80 columns out, as rich renderables. Prints nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from rich import box
+from rich.console import Group, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from cnnlib.models.growth import Growth
+from cnnlib.views.experiments.experiments import Experiment, describe_growth
+from cnnlib.views.terminal.tables import describe_data
+
+_NOTHING = "-"
+_NAMES = 2  # columns that hold words, before those that hold numbers
+_KIB = 2**10
+
+
+def render_experiments(experiments: Sequence[Experiment], growths: Sequence[Growth]) -> RenderableType:
+    """What every model reaches and costs, and below it how the costs grow with the image."""
+    results = _new_table("model", "data", "accuracy", "95 % range", "parameters", "MFLOP", "img/s")
+    for experiment in experiments:
+        results.add_row(*map(Text, _result_cells(experiment)))
+    costs = _new_table("model", "image", "parameters", "MFLOP", "activations, KiB")
+    previous = ""
+    for growth in growths:
+        if previous not in ("", growth.model):
+            costs.add_section()
+        costs.add_row(*map(Text, _growth_cells(growth)))
+        previous = growth.model
+    return Group(
+        Text("What each model reaches", style="bold"),
+        "",
+        results,
+        *map(Text, _result_notes(experiments)),
+        "",
+        Text("How its cost grows with the image", style="bold"),
+        "",
+        costs,
+        *map(Text, _growth_notes(growths)),
+    )
+
+
+def _new_table(*headers: str) -> Table:
+    table = Table(box=box.SIMPLE, padding=(0, 1, 0, 0), show_edge=False, pad_edge=False)
+    for index, header in enumerate(headers):
+        table.add_column(header, justify="left" if index < _NAMES else "right", overflow="fold")
+    return table
+
+
+def _result_cells(experiment: Experiment) -> tuple[str, ...]:
+    record, flops = experiment.record, experiment.flops_per_image
+    accuracy = record.accuracy
+    return (
+        experiment.model,
+        describe_data(record),
+        *(_percent(accuracy.share), f"{_percent(accuracy.low)}-{_percent(accuracy.high)}"),
+        _NOTHING if experiment.parameters is None else f"{experiment.parameters:,}",
+        _NOTHING if flops is None else f"{flops / 1e6:,.1f}",
+        _NOTHING if experiment.images_per_s is None else f"{experiment.images_per_s:,.0f}",
+    )
+
+
+def _growth_cells(growth: Growth) -> tuple[str, ...]:
+    height, width, _ = growth.image_shape
+    cost = growth.cost
+    return (
+        growth.model,
+        f"{width}x{height}",
+        f"{cost.parameters:,}",
+        f"{cost.flops / 1e6:,.1f}",
+        f"{cost.activation_bytes / _KIB:,.1f}",
+    )
+
+
+def _result_notes(experiments: Sequence[Experiment]) -> list[str]:
+    notes = ["MFLOP: million operations per image; a multiplication and an addition are two."]
+    if any(experiment.reports > 1 for experiment in experiments):
+        counts = ", ".join(f"{each.model} {each.reports}" for each in experiments if each.reports > 1)
+        notes.append(f"The best of several reports, chosen by the same rows: {counts}.")
+    return notes
+
+
+def _growth_notes(growths: Sequence[Growth]) -> list[str]:
+    (small_height, small_width, channels), (height, width, _) = (
+        growths[0].image_shape,
+        growths[-1].image_shape,
+    )
+    pixels = height * width / (small_height * small_width)
+    return [
+        f"Computed, with {channels} channel. Activations: of all layers for one image, float32.",
+        f"From {small_width}x{small_height} to {width}x{height}, {pixels:,.0f} times the pixels:",
+        *describe_growth(growths),
+    ]
+
+
+def _percent(share: float | None) -> str:
+    return _NOTHING if share is None else f"{100 * share:.1f}"

@@ -1,0 +1,40 @@
+"""The verdicts of gates in, a table for a terminal of 80 columns out. Prints nothing."""
+
+from __future__ import annotations
+
+from rich.console import Group, RenderableType
+from rich.text import Text
+
+from cnnlib.gates.apply import GateResult
+from cnnlib.gates.verdicts import worst_first
+from cnnlib.views.terminal.tables import NOTHING, Columns, format_percent, new_table
+
+_COLUMNS: Columns = {
+    "verdict": "word",
+    "check": "word",
+    "of": "name",
+    "limit": "number",
+    "seen": "number",
+    "because": "name",
+}
+_STYLES = {"pass": "green", "fail": "bold red", "inconclusive": "yellow"}
+
+
+def render_gates(result: GateResult) -> RenderableType:
+    """A line per check, worst first, under the verdict on all of them."""
+    table = new_table(_COLUMNS)
+    for row in sorted(result.rows, key=worst_first):
+        table.add_row(
+            Text(row["verdict"], style=_STYLES[row["verdict"]]),
+            row["check"],
+            Text(row["class_name"] or row["slice"] or "all"),
+            format_percent(row["limit"]),
+            NOTHING if row["observed"] is None else format_percent(row["observed"]),
+            Text(row["reason"]),
+        )
+    baselines = sorted({row["baseline_id"] for row in result.rows if row["baseline_id"] is not None})
+    against = f"  against {', '.join(baselines)}" if baselines else ""
+    heading = Text.assemble(
+        (f"gates {result.verdict}", _STYLES[result.verdict]), f"  report {result.report_id}{against}"
+    )
+    return Group(heading, "", table)

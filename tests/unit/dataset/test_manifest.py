@@ -1,0 +1,228 @@
+"""The manifest is the only thing a reader believes, so nothing wrong in it, or beside it, passes."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from cnnlib.dataset import manifest as manifests
+from cnnlib.dataset.manifest import (
+    Manifest,
+    Shard,
+    Split,
+    check_shards,
+    load_manifest,
+    read_shard,
+    slice_rows,
+)
+from cnnlib.errors import DatasetError, InputError
+from tests.datasets import TEST_ROWS, TRAIN_ROWS, make_source, write_dataset_without_ray
+
+
+@pytest.fixture
+def dataset(tmp_path: Path) -> Path:
+    """A data set of 50 train rows in five shards and 23 test rows in three."""
+    write_dataset_without_ray(str(tmp_path / "dataset"))
+    return tmp_path / "dataset"
+
+
+def edit(dataset: Path, change: Callable[[dict[str, Any]], None]) -> None:
+    """Changes a manifest as a careless hand would."""
+    path = dataset / "manifest.json"
+    document = json.loads(path.read_text())
+    change(document)
+    path.write_text(json.dumps(document))
+
+
+def test_manifest_survives_storage(tmp_path: Path) -> None:
+    written = write_dataset_without_ray(str(tmp_path))
+    loaded = load_manifest(str(tmp_path))
+    assert loaded == written
+    assert loaded.fingerprint == written.fingerprint
+    assert {name: split.rows for name, split in loaded.splits.items()} == {
+        "train": TRAIN_ROWS,
+        "test": TEST_ROWS,
+    }
+    assert [len(loaded.split(name).shards) for name in ("train", "test")] == [5, 3]
+    assert sum(loaded.split("test").rows_per_class) == TEST_ROWS
+    assert loaded.num_classes == 3
+
+
+def test_stored_manifest_says_everything_that_readers_were_promised(dataset: Path) -> None:
+    document = json.loads((dataset / "manifest.json").read_text())
+    assert set(document) == {
+        "format_version", "class_names", "image_shape", "splits", "source", "source_digest", "fingerprint",
+    }  # fmt: skip
+    assert set(document["splits"]["train"]) == {"rows", "rows_per_class", "shards"}
+    assert set(document["splits"]["train"]["shards"][0]) == {"name", "rows", "bytes", "sha256"}
+    assert document["splits"]["train"]["shards"][4]["name"] == "train/part-00004.parquet"
+
+
+def test_fingerprint_depends_neither_on_the_place_nor_on_the_words_about_the_source(tmp_path: Path) -> None:
+    here, there = (write_dataset_without_ray(str(tmp_path / name)) for name in ("here", "there"))
+    assert here.fingerprint == there.fingerprint
+    assert dataclasses.replace(here, source="told otherwise").fingerprint == here.fingerprint
+    assert len(here.fingerprint) == 64
+
+
+def test_fingerprint_depends_on_everything_else(tmp_path: Path) -> None:
+    manifest = write_dataset_without_ray(str(tmp_path))
+    train = manifest.split("train")
+    shard = dataclasses.replace(train.shards[0], sha256="0" * 64)
+    others = [
+        dataclasses.replace(manifest, class_names=("Coat", "Bag", "Boot")),
+        dataclasses.replace(manifest, image_shape=(4, 16, 1)),
+        dataclasses.replace(manifest, source_digest="0" * 64),
+        dataclasses.replace(manifest, splits={"train": train}),
+        dataclasses.replace(
+            manifest,
+            splits={
+                **manifest.splits,
+                "train": dataclasses.replace(train, shards=(shard, *train.shards[1:])),
+            },
+        ),
+    ]
+    assert len({each.fingerprint for each in [manifest, *others]}) == 6
+
+
+def test_other_rows_or_other_shards_of_the_same_rows_are_another_data_set(tmp_path: Path) -> None:
+    first = write_dataset_without_ray(str(tmp_path / "a"))
+    other_rows = write_dataset_without_ray(str(tmp_path / "b"), make_source(seed=1))
+    other_shards = write_dataset_without_ray(str(tmp_path / "c"), shard_rows=11)
+    assert len({first.fingerprint, other_rows.fingerprint, other_shards.fingerprint}) == 3
+    assert first.source_digest == other_shards.source_digest != other_rows.source_digest
+
+
+def test_data_set_without_a_manifest_does_not_exist(dataset: Path) -> None:
+    (dataset / "manifest.json").unlink()
+    with pytest.raises(DatasetError, match=r"No data set at .*: it has no manifest\.json") as raised:
+        load_manifest(str(dataset))
+    assert f"jobs.prepare fashion-mnist --output {dataset}" in str(raised.value)
+
+
+def test_tampered_manifest_is_refused(dataset: Path) -> None:
+    edit(dataset, lambda document: document["class_names"].reverse())
+    with pytest.raises(DatasetError, match="was changed after it was written"):
+        load_manifest(str(dataset))
+
+
+def test_unknown_format_version_is_refused(dataset: Path) -> None:
+    edit(dataset, lambda document: document.update(format_version=2))
+    with pytest.raises(DatasetError, match=r"has format_version 2\. This version reads 1\."):
+        load_manifest(str(dataset))
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda document: document.pop("splits"),
+        lambda document: document.pop("class_names"),
+        lambda document: document.update(image_shape=28),
+        lambda document: document.update(image_shape=[28, 28]),
+        lambda document: document.update(splits=[]),
+        lambda document: document["splits"]["train"].pop("rows"),
+        lambda document: document["splits"]["train"]["shards"][0].pop("sha256"),
+        lambda document: document["splits"]["train"]["shards"][0].update(colour="blue"),
+    ],
+    ids=[
+        "no splits", "no class names", "shape a number", "shape of two", "splits a list", "no rows", "no sha256",
+        "an unknown entry",
+    ],
+)  # fmt: skip
+def test_manifest_that_is_not_whole_is_refused(
+    dataset: Path, change: Callable[[dict[str, Any]], None]
+) -> None:
+    edit(dataset, change)
+    with pytest.raises(DatasetError, match="is not whole"):
+        load_manifest(str(dataset))
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", "3"])
+def test_manifest_that_is_no_json_object_is_refused(dataset: Path, text: str) -> None:
+    (dataset / "manifest.json").write_text(text)
+    with pytest.raises(InputError, match=r"manifest\.json (is not JSON|holds a JSON)"):
+        load_manifest(str(dataset))
+
+
+def test_missing_split_names_the_nearest(dataset: Path) -> None:
+    with pytest.raises(DatasetError, match=r"no split 'tests'\. Did you mean 'test'\? Known: test, train\."):
+        load_manifest(str(dataset)).split("tests")
+
+
+def test_shards_that_match_pass(dataset: Path) -> None:
+    manifest = load_manifest(str(dataset))
+    check_shards(str(dataset), manifest, "train")
+    check_shards(str(dataset), manifest, "test")
+
+
+def test_missing_shard_is_found_before_anything_starts(dataset: Path) -> None:
+    manifest = load_manifest(str(dataset))
+    (dataset / "train" / "part-00003.parquet").unlink()
+    with pytest.raises(
+        DatasetError, match=r"train/part-00003\.parquet is in the manifest but not in storage"
+    ):
+        check_shards(str(dataset), manifest, "train")
+    check_shards(str(dataset), manifest, "test")
+
+
+def _flip_last_byte(path: Path) -> None:
+    data = bytearray(path.read_bytes())
+    data[-1] ^= 1
+    path.write_bytes(data)
+
+
+def test_shard_with_one_wrong_bit_is_refused(dataset: Path) -> None:
+    manifest = load_manifest(str(dataset))
+    _flip_last_byte(dataset / "train" / "part-00001.parquet")
+    with pytest.raises(
+        DatasetError, match=r"the bytes of train/part-00001\.parquet do not match the manifest"
+    ):
+        check_shards(str(dataset), manifest, "train")
+    with pytest.raises(DatasetError, match="do not match the manifest"):
+        read_shard(str(dataset), manifest.split("train").shards[1])
+    assert read_shard(str(dataset), manifest.split("train").shards[0])
+
+
+def test_big_split_has_only_its_sizes_checked_before_the_start(
+    dataset: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    manifest = load_manifest(str(dataset))
+    monkeypatch.setattr(manifests, "PREFLIGHT_DIGEST_BYTES", manifest.split("train").num_bytes - 1)
+    shards = [dataset / shard.name for shard in manifest.split("train").shards]
+    _flip_last_byte(shards[0])
+    check_shards(str(dataset), manifest, "train")
+    shards[1].write_bytes(shards[1].read_bytes() + b"!")
+    size = shards[1].stat().st_size
+    with pytest.raises(DatasetError, match=rf"Received {size} bytes, expected {size - 1} bytes"):
+        check_shards(str(dataset), manifest, "train")
+    shards[1].unlink()
+    with pytest.raises(DatasetError, match=rf"Received nothing, expected {size - 1} bytes"):
+        check_shards(str(dataset), manifest, "train")
+
+
+@given(sizes=st.lists(st.integers(0, 7), max_size=8), start=st.integers(0, 60), stop=st.integers(0, 60))
+def test_slices_of_shards_hold_exactly_the_rows_asked_for(sizes: list[int], start: int, stop: int) -> None:
+    shards = [Shard(name=f"{index}", rows=rows, bytes=0, sha256="") for index, rows in enumerate(sizes)]
+    positions = [(index, row) for index, rows in enumerate(sizes) for row in range(rows)]
+    slices = list(slice_rows(shards, start, stop))
+    found = [(part.shard_index, row) for part in slices for row in range(part.start, part.stop)]
+    assert found == positions[start:stop]
+    assert all(part.start < part.stop and part.shard is shards[part.shard_index] for part in slices)
+
+
+def test_split_adds_up_its_bytes() -> None:
+    shards = tuple(Shard(name="", rows=1, bytes=size, sha256="") for size in (5, 7))
+    assert Split(rows=2, rows_per_class=(2,), shards=shards).num_bytes == 12
+
+
+def test_manifest_is_immutable(dataset: Path) -> None:
+    manifest: Manifest = load_manifest(str(dataset))
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        manifest.source = "another"  # type: ignore[misc]

@@ -1,0 +1,122 @@
+"""Rows survive the way into Parquet and back, pixel by pixel."""
+
+from __future__ import annotations
+
+import io
+import itertools
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from cnnlib.dataset.record import (
+    ImageShape,
+    Rows,
+    decode_shard,
+    encode_shard,
+    images_to_numpy,
+    row_schema,
+    rows_to_table,
+    table_to_rows,
+)
+from cnnlib.errors import DatasetError
+
+
+def make_rows(count: int, shape: ImageShape = (3, 4, 1), first_id: int = 0) -> Rows:
+    rng = np.random.default_rng(count)
+    return Rows(
+        ids=np.arange(first_id, first_id + count, dtype=np.int64),
+        images=rng.integers(0, 256, (count, *shape), np.uint8),
+        labels=rng.integers(0, 10, count).astype(np.int32),
+    )
+
+
+def assert_same(rows: Rows, expected: Rows) -> None:
+    for name in ("ids", "images", "labels"):
+        have, want = getattr(rows, name), getattr(expected, name)
+        assert have.dtype == want.dtype
+        np.testing.assert_array_equal(have, want)
+
+
+@pytest.mark.parametrize("shape", [(28, 28, 1), (4, 5, 3), (1, 1, 1)])
+@pytest.mark.parametrize("count", [0, 1, 7])
+def test_rows_survive_a_shard(shape: ImageShape, count: int) -> None:
+    rows = make_rows(count, shape)
+    assert_same(table_to_rows(decode_shard(encode_shard(rows), "shard"), shape), rows)
+
+
+def test_a_shard_has_the_columns_and_types_that_were_promised() -> None:
+    table = decode_shard(encode_shard(make_rows(3, (3, 4, 2))), "shard")
+    assert table.schema.equals(row_schema((3, 4, 2)), check_metadata=True)
+    assert [(field.name, str(field.type), field.nullable) for field in table.schema] == [
+        ("id", "int64", False),
+        ("image", "fixed_size_binary[24]", False),
+        ("label", "int32", False),
+    ]
+    assert table.schema.metadata == {b"cnnlib.image_shape": b"[3, 4, 2]"}
+
+
+def test_same_rows_give_the_same_bytes() -> None:
+    assert encode_shard(make_rows(20)) == encode_shard(make_rows(20))
+
+
+def test_pixels_become_a_table_without_a_copy() -> None:
+    rows = make_rows(5)
+    (chunk,) = rows_to_table(rows).column("image").chunks
+    assert chunk.buffers()[1].address == rows.images.ctypes.data
+
+
+def test_images_that_are_not_contiguous_are_written_as_they_look() -> None:
+    rows = make_rows(6)
+    every_other = Rows(ids=rows.ids[::2], images=rows.images[::2, ::-1], labels=rows.labels[::2])
+    assert_same(table_to_rows(rows_to_table(every_other), (3, 4, 1)), every_other)
+
+
+@pytest.mark.parametrize("labels", [np.array([0, 2**32 + 1]), np.array([0.0, 1.5])])
+def test_labels_that_would_not_be_what_they_are_are_refused(labels: np.ndarray) -> None:
+    rows = make_rows(2)
+    with pytest.raises(TypeError):
+        rows_to_table(Rows(ids=rows.ids, images=rows.images, labels=labels))
+
+
+@given(cuts=st.lists(st.integers(0, 12), max_size=4), start=st.integers(0, 12), length=st.integers(0, 12))
+def test_any_cut_through_chunks_gives_the_pixels_of_its_rows(
+    cuts: list[int], start: int, length: int
+) -> None:
+    rows = make_rows(12)
+    whole = rows_to_table(rows)
+    bounds = [0, *sorted(cuts), 12]
+    chunked = pa.concat_tables([whole.slice(low, high - low) for low, high in itertools.pairwise(bounds)])
+    part = chunked.slice(start, length)
+    np.testing.assert_array_equal(
+        images_to_numpy(part.column("image"), (3, 4, 1)), rows.images[start : start + length]
+    )
+
+
+def test_columns_of_the_sources_own_come_after_ours() -> None:
+    table = rows_to_table(make_rows(2)).add_column(0, "camera", pa.array(["a", "b"]))
+    sink = io.BytesIO()
+    pq.write_table(table, sink)
+    decoded = decode_shard(sink.getvalue(), "shard")
+    assert decoded.column_names == ["id", "image", "label", "camera"]
+    assert decoded.column("camera").to_pylist() == ["a", "b"]
+
+
+def _without(column: str) -> bytes:
+    sink = io.BytesIO()
+    pq.write_table(rows_to_table(make_rows(2)).drop_columns([column]), sink)
+    return sink.getvalue()
+
+
+@pytest.mark.parametrize(
+    "data",
+    [b"", b"not Parquet at all", encode_shard(make_rows(9))[:-20], _without("image"), _without("id")],
+    ids=["empty", "text", "cut off", "no image", "no id"],
+)
+def test_what_is_no_shard_is_refused_by_name(data: bytes) -> None:
+    with pytest.raises(DatasetError, match=r"train/part-00003\.parquet is not a shard") as raised:
+        decode_shard(data, "train/part-00003.parquet")
+    assert "Expected the columns id, image, label" in str(raised.value)

@@ -1,0 +1,234 @@
+"""What the workers are fed, from memory and streamed: every global batch, put together from all workers."""
+
+from __future__ import annotations
+
+import dataclasses
+import threading
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from cnnlib.dataset.manifest import Manifest, Shard, ShardSlice, Split
+from cnnlib.dataset.record import Rows
+from cnnlib.feed import stream
+from cnnlib.feed.feed import Feed, FeedTask, choose_cache, worker_bytes
+from cnnlib.feed.memory import MemoryFeed
+from cnnlib.feed.order import HeldOut, steps_per_epoch
+from cnnlib.feed.stream import StreamFeed
+
+WORKER_COUNTS = (1, 2, 4)
+SHARD_ROWS = 13
+GiB = 2**30
+
+# A busy machine may be slow to draw rows; the fixture that a random case shares is not changed by it.
+UNCHECKED = [HealthCheck.too_slow, HealthCheck.function_scoped_fixture]
+kinds = pytest.mark.parametrize("kind", [MemoryFeed, StreamFeed])
+
+
+@dataclasses.dataclass(frozen=True)
+class Run:
+    """Rows of a split, the share held out, and a batch size that four workers divide and the rows fill."""
+
+    num_rows: int
+    fraction: float
+    batch_size: int
+    seed: int = 0
+
+    @property
+    def held_out(self) -> HeldOut:
+        return HeldOut.of(self.num_rows, self.fraction)
+
+    @property
+    def steps(self) -> int:
+        return steps_per_epoch(self.held_out.train_rows, self.batch_size)
+
+
+@st.composite
+def runs(draw: st.DrawFn) -> Run:
+    batch_size = draw(st.sampled_from([4, 8, 12, 32, 64]))
+    fraction = draw(st.sampled_from([0.0, 0.05, 0.3, 0.5]))
+    num_rows = draw(
+        st.integers(batch_size, 300).filter(lambda rows: rows - round(rows * fraction) >= batch_size)
+    )
+    return Run(num_rows, fraction, batch_size, draw(st.integers(0, 2**31)))
+
+
+@pytest.fixture(autouse=True)
+def _rows_without_files(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Rows whose id, label and pixel tell their position, so that thousands of orders can be tried."""
+
+    def read_slice(dataset_uri: str, manifest: Manifest, part: ShardSlice) -> Rows:
+        positions = part.shard_index * SHARD_ROWS + np.arange(part.start, part.stop)
+        images = positions.astype(np.uint8).reshape(-1, 1, 1, 1)
+        return Rows(ids=positions, images=images, labels=positions.astype(np.int32))
+
+    monkeypatch.setattr("cnnlib.feed.memory.read_slice", read_slice)
+    monkeypatch.setattr("cnnlib.feed.stream.read_slice", read_slice)
+
+
+def feeds(kind: type[Feed], run: Run, workers: int) -> list[Feed]:
+    """Every worker's feed."""
+    sizes = [min(SHARD_ROWS, run.num_rows - first) for first in range(0, run.num_rows, SHARD_ROWS)]
+    shards = tuple(Shard(name=str(index), rows=size, bytes=1, sha256="") for index, size in enumerate(sizes))
+    split = Split(rows=run.num_rows, rows_per_class=(run.num_rows,), shards=shards)
+    manifest = Manifest(
+        class_names=("one",), image_shape=(1, 1, 1), splits={"train": split}, source="", source_digest=""
+    )
+    task = FeedTask(
+        dataset_uri="",
+        manifest=manifest,
+        split_name="train",
+        batch_size=run.batch_size,
+        validation_fraction=run.fraction,
+        seed=run.seed,
+        workers=workers,
+    )
+    return [kind(dataclasses.replace(task, rank=rank)) for rank in range(workers)]  # type: ignore[call-arg]
+
+
+def global_batches(
+    kind: type[Feed], run: Run, workers: int, epoch: int = 1, steps_per_call: int = 3
+) -> np.ndarray:
+    """Ids of the rows of every global batch of an epoch, int64 [steps, batch_size]."""
+    parts = []
+    for feed in feeds(kind, run, workers):
+        batches = list(feed.epoch(epoch, run.steps, steps_per_call))
+        for batch in batches:
+            np.testing.assert_array_equal(batch.labels, batch.ids)
+            np.testing.assert_array_equal(batch.images[..., 0, 0, 0], batch.ids.astype(np.uint8))
+        assert all(len(batch.ids) == steps_per_call for batch in batches[:-1])
+        parts.append(np.concatenate([batch.ids for batch in batches]))
+    assert {part.shape for part in parts} == {(run.steps, run.batch_size // workers)}
+    return np.concatenate(parts, axis=1)
+
+
+@kinds
+@settings(max_examples=50, suppress_health_check=UNCHECKED)
+@given(run=runs(), epoch=st.integers(1, 50))
+def test_a_global_batch_holds_the_same_rows_for_any_number_of_workers(
+    kind: type[Feed], run: Run, epoch: int
+) -> None:
+    one, *others = (global_batches(kind, run, workers, epoch) for workers in WORKER_COUNTS)
+    for other in others:
+        np.testing.assert_array_equal(one, other)
+
+
+@kinds
+@settings(max_examples=50, suppress_health_check=UNCHECKED)
+@given(run=runs(), workers=st.sampled_from(WORKER_COUNTS))
+def test_an_epoch_takes_whole_batches_of_training_rows_each_at_most_once(
+    kind: type[Feed], run: Run, workers: int
+) -> None:
+    seen = global_batches(kind, run, workers).ravel().tolist()
+    held_out = set(np.flatnonzero(run.held_out.mask(0, run.num_rows)).tolist())
+    assert len(seen) == len(set(seen)) == run.steps * run.batch_size
+    assert not held_out & set(seen)
+    assert set(seen) <= set(range(run.num_rows))
+
+
+@kinds
+@settings(max_examples=30, suppress_health_check=UNCHECKED)
+@given(run=runs(), workers=st.sampled_from(WORKER_COUNTS))
+def test_the_rows_held_out_are_each_given_once_for_any_number_of_workers(
+    kind: type[Feed], run: Run, workers: int
+) -> None:
+    given_out = [
+        int(row) for feed in feeds(kind, run, workers) for rows in feed.held_out() for row in rows.ids
+    ]
+    assert sorted(given_out) == np.flatnonzero(run.held_out.mask(0, run.num_rows)).tolist()
+
+
+@kinds
+@pytest.mark.parametrize("steps_per_call", [1, 2, 100])
+def test_the_order_does_not_depend_on_how_many_steps_a_call_has(
+    kind: type[Feed], steps_per_call: int
+) -> None:
+    run = Run(300, 0.1, 12)
+    expected = global_batches(kind, run, 2, steps_per_call=7)
+    np.testing.assert_array_equal(global_batches(kind, run, 2, steps_per_call=steps_per_call), expected)
+
+
+@kinds
+def test_the_order_does_not_depend_on_how_fast_files_are_read(
+    kind: type[Feed], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = Run(300, 0.1, 32)
+    expected = global_batches(kind, run, 1)
+    rng, read = np.random.default_rng(0), stream.read_slice
+
+    def read_slowly(dataset_uri: str, manifest: Manifest, part: ShardSlice) -> Rows:
+        threading.Event().wait(rng.uniform(0, 0.01))
+        return read(dataset_uri, manifest, part)
+
+    monkeypatch.setattr("cnnlib.feed.memory.read_slice", read_slowly)
+    monkeypatch.setattr("cnnlib.feed.stream.read_slice", read_slowly)
+    np.testing.assert_array_equal(global_batches(kind, run, 1), expected)
+
+
+@kinds
+def test_the_remainder_rotates_until_every_row_was_seen(kind: type[Feed]) -> None:
+    run = Run(610, 0.0, 64)
+    left_out = [
+        frozenset(range(610)) - set(global_batches(kind, run, 2, epoch).ravel().tolist())
+        for epoch in range(1, 6)
+    ]
+    assert [len(rows) for rows in left_out] == [610 - 9 * 64] * 5
+    assert len(set(left_out)) == 5
+    assert not frozenset.intersection(*left_out)
+
+
+@kinds
+def test_another_seed_or_epoch_gives_another_order_and_the_same_gives_the_same(kind: type[Feed]) -> None:
+    draws = [(seed, epoch) for seed in (0, 1, 2) for epoch in (1, 2, 3)]
+    orders = [
+        {global_batches(kind, Run(300, 0.1, 12, seed), 2, epoch).tobytes() for seed, epoch in draws}
+        for _ in range(2)
+    ]
+    assert len(orders[0]) == len(draws)
+    assert orders[0] == orders[1]
+
+
+def test_streamed_batches_come_from_all_over_the_split() -> None:
+    run = Run(6400, 0.0, 64)
+    batches = global_batches(StreamFeed, run, 1)
+    # Of 16 equal ranges of the split each gives 4 rows to every batch.
+    ranges = np.sort(batches // 400, axis=1)
+    np.testing.assert_array_equal(ranges, np.broadcast_to(np.repeat(np.arange(16), 4), ranges.shape))
+
+
+def test_consumers_that_leave_early_leave_no_more_threads_than_one_that_stays() -> None:
+    def readers() -> set[threading.Thread]:
+        return {each for each in threading.enumerate() if each.name.startswith("read-shard")}
+
+    (feed,) = feeds(StreamFeed, Run(6400, 0.0, 64), 1)
+    # Feeds of earlier tests give their threads back whenever they are collected: only new ones count.
+    before = readers()
+    for epoch in range(1, 6):
+        batches = feed.epoch(epoch, 100, 3)
+        next(batches)
+        batches.close()
+        assert 0 < len(readers() - before) <= stream.READERS
+
+
+@pytest.mark.parametrize(
+    ("asked", "needed", "free", "expected"),
+    [
+        ("auto", 1 * GiB, 2 * GiB, "memory"),
+        ("auto", 1 * GiB + 1, 2 * GiB, "none"),
+        ("auto", 1, 0, "none"),
+        ("none", 1, 2 * GiB, "none"),
+        ("memory", 8 * GiB, 2 * GiB, "memory"),
+    ],
+)
+def test_rows_are_kept_in_memory_where_they_take_at_most_half(
+    asked: str, needed: int, free: int, expected: str
+) -> None:
+    assert choose_cache(asked, needed, free) == expected  # type: ignore[arg-type]
+
+
+def test_bytes_of_a_worker_count_pixels_ids_and_labels() -> None:
+    split = Split(rows=101, rows_per_class=(101,), shards=())
+    manifest = Manifest(class_names=("one",), image_shape=(28, 28, 1), splits={}, source="", source_digest="")
+    assert worker_bytes(manifest, split, workers=4) == 26 * (784 + 12)

@@ -1,0 +1,76 @@
+"""A report's name depends on what was evaluated and how, and on nothing else."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any
+
+import numpy
+import pytest
+
+from cnnlib.metrics.sums.score_sums import ScoreSums
+from cnnlib.reports.subject import ReportFacts, installed_versions, report_id
+
+
+def test_report_id_is_sixteen_hex_digits_that_never_change(make_facts: Any) -> None:
+    # Written down: a new value here would evaluate every old checkpoint again.
+    assert report_id(make_facts().subject) == "94a2b43c9ffd8bd9"
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"checkpoint_digest": "other"},
+        {"dataset_fingerprint": "other"},
+        {"split": "train"},
+        {"evaluation": {"pixel_range": "0-1", "top_k": 2}},
+        {"evaluation": {"pixel_range": "0-255", "top_k": 3}},
+    ],
+    ids=str,
+)
+def test_report_id_follows_what_changes_the_numbers(make_facts: Any, change: dict[str, Any]) -> None:
+    assert make_facts(**change).report_id != make_facts().report_id
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"run": None, "model": "model.keras", "checkpoint_step": None, "checkpoint_epoch": None},
+        {"checkpoint_uri": "s3://bucket/copy"},
+        {"dataset_uri": "s3://bucket/data"},
+        {"evaluation": {"top_k": 2, "pixel_range": "0-255"}},
+        {"minute": 30, "seconds": 9.0},
+    ],
+    ids=str,
+)
+def test_report_id_ignores_where_things_lie_and_when_it_was(make_facts: Any, change: dict[str, Any]) -> None:
+    assert make_facts(**change).report_id == make_facts().report_id
+
+
+def test_time_without_a_zone_is_refused(make_facts: Any) -> None:
+    facts = make_facts()
+    with pytest.raises(ValueError, match="needs a time zone"):
+        ReportFacts(
+            subject=facts.subject,
+            score=facts.score,
+            evaluated_at=datetime(2026, 11, 22),
+            seconds=1.0,
+            versions=facts.versions,
+        )
+
+
+def test_class_without_a_name_is_refused(make_facts: Any) -> None:
+    facts = make_facts()
+    with pytest.raises(ValueError, match="Received 3 names, 4 classes"):
+        ReportFacts(
+            subject=facts.subject,
+            score=ScoreSums.zero(4, top_k=1),
+            evaluated_at=facts.evaluated_at,
+            seconds=1.0,
+            versions=facts.versions,
+        )
+
+
+def test_installed_versions_are_those_that_would_be_imported() -> None:
+    assert installed_versions().numpy == numpy.__version__
+    assert installed_versions().python.startswith("3.")

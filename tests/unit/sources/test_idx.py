@@ -1,0 +1,198 @@
+"""The IDX format, whole and broken in every way we could think of."""
+
+from __future__ import annotations
+
+import gzip
+import struct
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from cnnlib.errors import DatasetError, NotFoundError
+from cnnlib.sources.idx import decompress, file_names, load_idx, parse_idx, parse_source, read_file
+from tests.fashion import encode_idx
+
+TRAIN_IMAGES, TRAIN_LABELS, TEST_IMAGES, TEST_LABELS = file_names()
+
+
+def images(rows: int, *shape: int) -> np.ndarray:
+    return np.random.default_rng(rows).integers(0, 256, (rows, *(shape or (4, 3))), np.uint8)
+
+
+def contents(**changes: np.ndarray) -> dict[str, bytes]:
+    """Five train and two test rows of 4x3, labels 0..2; `changes` replace train_images, test_labels, …"""
+    arrays = {
+        "train_images": images(5),
+        "train_labels": np.array([0, 1, 2, 1, 0], np.uint8),
+        "test_images": images(2),
+        "test_labels": np.array([2, 0], np.uint8),
+    } | changes
+    return {name: encode_idx(array) for name, array in zip(file_names(), arrays.values(), strict=True)}
+
+
+def write(directory: Path, files: dict[str, bytes]) -> str:
+    directory.mkdir(exist_ok=True)
+    for name, data in files.items():
+        (directory / name).write_bytes(data)
+    return str(directory)
+
+
+def test_the_four_files_have_the_names_of_mnist() -> None:
+    assert file_names() == [
+        "train-images-idx3-ubyte", "train-labels-idx1-ubyte", "t10k-images-idx3-ubyte", "t10k-labels-idx1-ubyte",
+    ]  # fmt: skip
+
+
+@given(shape=st.lists(st.integers(0, 5), min_size=1, max_size=4))
+def test_any_array_of_bytes_survives_the_format(shape: list[int]) -> None:
+    array = np.arange(np.prod(shape), dtype=np.uint8).reshape(shape)
+    parsed = parse_idx(encode_idx(array), "images")
+    assert (parsed.shape, parsed.dtype) == (tuple(shape), np.uint8)
+    np.testing.assert_array_equal(parsed, array)
+
+
+def test_folder_becomes_rows(tmp_path: Path) -> None:
+    source = load_idx(write(tmp_path, contents()), ["Coat", "Bag", "Boot"])
+    assert source.class_names == ("Coat", "Bag", "Boot")
+    assert source.image_shape == (4, 3, 1)
+    assert {name: len(split) for name, split in source.splits.items()} == {"train": 5, "test": 2}
+    np.testing.assert_array_equal(source.splits["train"].images[..., 0], images(5))
+    assert source.splits["test"].labels.tolist() == [2, 0]
+    assert source.splits["test"].labels.dtype == np.int32
+    assert str(tmp_path) in source.description
+
+
+def test_classes_without_names_are_their_numbers(tmp_path: Path) -> None:
+    assert load_idx(write(tmp_path, contents())).class_names == ("0", "1", "2")
+
+
+def test_more_class_names_than_labels_are_classes_without_rows(tmp_path: Path) -> None:
+    assert len(load_idx(write(tmp_path, contents()), list("abcde")).class_names) == 5
+
+
+def test_gzipped_files_are_the_same_data_set(tmp_path: Path) -> None:
+    plain = load_idx(write(tmp_path / "plain", contents()))
+    zipped = load_idx(
+        write(tmp_path / "zip", {f"{name}.gz": gzip.compress(data) for name, data in contents().items()})
+    )
+    assert plain.digest == zipped.digest
+
+
+def test_images_of_four_dimensions_keep_their_channels(tmp_path: Path) -> None:
+    colours = contents(train_images=images(5, 4, 3, 3), test_images=images(2, 4, 3, 3))
+    source = load_idx(write(tmp_path, colours))
+    assert source.image_shape == (4, 3, 3)
+    np.testing.assert_array_equal(source.splits["train"].images, images(5, 4, 3, 3))
+
+
+def test_digest_is_of_the_rows_not_of_where_they_lay(tmp_path: Path) -> None:
+    here, there = load_idx(write(tmp_path / "a", contents())), load_idx(write(tmp_path / "b", contents()))
+    assert here.digest == there.digest
+    assert here.description != there.description
+    other = load_idx(write(tmp_path / "c", contents(test_labels=np.array([2, 1], np.uint8))))
+    named = load_idx(write(tmp_path / "d", contents()), ["x", "y", "z"])
+    assert len({here.digest, other.digest, named.digest}) == 3
+
+
+HEADER_OF_TWO = bytes([0, 0, 8, 1]) + struct.pack(">I", 2)
+
+
+@pytest.mark.parametrize(
+    ("data", "message"),
+    [
+        (b"", "not an IDX file of unsigned bytes. Received nothing, expected 00 00 08 …"),
+        (b"\0\0\x08", "not an IDX file of unsigned bytes. Received 00 00 08,"),
+        (b"\0\x01\x08\x01", "not an IDX file of unsigned bytes. Received 00 01 08 01"),
+        (b"\x89PNG....", "not an IDX file of unsigned bytes. Received 89 50 4e 47"),
+        (bytes([0, 0, 0x0D, 1]) + HEADER_OF_TWO[4:] + b"12345678", "Received 00 00 0d 01"),
+        (bytes([0, 0, 8, 3]) + b"\0" * 11, "ends inside its header: 15 bytes, expected 16"),
+        (bytes([0, 0, 8, 255]), "ends inside its header: 4 bytes, expected 1024"),
+        (HEADER_OF_TWO, r"states the shape (2,), 2 bytes, but holds 0"),
+        (HEADER_OF_TWO + b"1", r"states the shape (2,), 2 bytes, but holds 1"),
+        (HEADER_OF_TWO + b"123", r"states the shape (2,), 2 bytes, but holds 3"),
+        (bytes([0, 0, 8, 4]) + b"\xff" * 16 + b"1", "but holds 1"),
+    ],
+)
+def test_broken_file_is_refused_by_name(data: bytes, message: str) -> None:
+    with pytest.raises(DatasetError) as raised:
+        parse_idx(data, "train-images-idx3-ubyte")
+    assert str(raised.value).startswith("train-images-idx3-ubyte ")
+    assert message in str(raised.value)
+
+
+def _with_wrong_checksum(data: bytes) -> bytes:
+    return data[:-8] + bytes(4) + data[-4:]
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda data: data[:-1],
+        lambda data: data[:3],
+        _with_wrong_checksum,
+        lambda data: data[:10] + b"\xff" * 20,
+    ],
+    ids=["cut off", "header cut off", "wrong checksum", "no deflate stream"],
+)
+def test_damaged_gzip_file_is_refused_by_name(tmp_path: Path, damage: object) -> None:
+    files = contents()
+    files["t10k-labels-idx1-ubyte.gz"] = damage(gzip.compress(files.pop(TEST_LABELS) * 20))  # type: ignore[operator]
+    with pytest.raises(DatasetError, match=r"^t10k-labels-idx1-ubyte\.gz is a damaged gzip file") as raised:
+        load_idx(write(tmp_path, files))
+    assert "Fetch it again" in str(raised.value)
+
+
+def test_what_is_not_gzipped_is_left_as_it_is() -> None:
+    assert decompress(b"plain", "name") == b"plain"
+
+
+@pytest.mark.parametrize("name", file_names())
+def test_missing_file_is_named(tmp_path: Path, name: str) -> None:
+    files = contents()
+    del files[name]
+    with pytest.raises(NotFoundError, match=f"has neither {name}.gz nor {name}"):
+        load_idx(write(tmp_path, files))
+
+
+def test_gzipped_file_is_taken_before_a_plain_one(tmp_path: Path) -> None:
+    folder = write(tmp_path, {"some": b"plain", "some.gz": gzip.compress(b"from gzip")})
+    assert read_file(folder, "some") == b"from gzip"
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"train_labels": np.zeros(4, np.uint8)},
+        {"train_labels": np.zeros((5, 1), np.uint8)},
+        {"train_images": images(6)},
+        {"train_images": np.zeros((5, 12), np.uint8)},
+        {"train_images": np.zeros((5, 2, 2, 3, 1), np.uint8)},
+        {"train_images": np.zeros((), np.uint8)},
+        {"train_labels": np.zeros((), np.uint8)},
+    ],
+    ids=["fewer labels", "labels in columns", "more images", "flat images", "5-D", "one number", "one label"],
+)
+def test_images_and_labels_that_do_not_match_are_refused(
+    tmp_path: Path, changes: dict[str, np.ndarray]
+) -> None:
+    with pytest.raises(DatasetError, match=rf"{TRAIN_IMAGES} has the shape .*, {TRAIN_LABELS} ") as raised:
+        load_idx(write(tmp_path, contents(**changes)))
+    assert "Expected (n, height, width[, channels]) and (n,)." in str(raised.value)
+
+
+def test_splits_of_different_shapes_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(DatasetError, match=r"different shapes: \[\(4, 3, 1\), \(5, 5, 1\)\]"):
+        load_idx(write(tmp_path, contents(test_images=images(2, 5, 5))))
+
+
+def test_too_few_class_names_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(DatasetError, match="labels go up to 2, but there are 2 class names: Coat, Bag"):
+        load_idx(write(tmp_path, contents()), ["Coat", "Bag"])
+
+
+def test_labels_of_the_test_split_count_too() -> None:
+    files = contents(test_labels=np.array([9, 0], np.uint8))
+    assert len(parse_source(files.__getitem__, None, "here").class_names) == 10

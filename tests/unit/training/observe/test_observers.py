@@ -1,0 +1,151 @@
+"""What TensorBoard and MLflow are told of a run, read back with TensorFlow and MLflow themselves."""
+
+from __future__ import annotations
+
+import importlib.util
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from cnnlib.config import LoopConfig, OptimizerConfig, TrainConfig
+from cnnlib.errors import ConfigError
+from cnnlib.storage import files, layout
+from cnnlib.storage.uri import join_uri
+from cnnlib.training.observe.mlflow import check_installed
+from cnnlib.training.observe.observers import Observers
+from cnnlib.training.observe.tensorboard import StepTrace, epoch_scalars
+from tests.histories import make_history
+
+pytestmark = pytest.mark.usefixtures("strategy")
+
+HISTORY = make_history([0.5, 0.75])
+
+
+def read_scalars(path: Path) -> dict[tuple[str, int], float]:
+    """The figures in an event file, by name and epoch."""
+    return {
+        (value.tag, event.step): float(tf.make_ndarray(value.tensor))
+        for event in tf.compat.v1.train.summary_iterator(str(path))
+        for value in event.summary.value
+        if value.metadata.plugin_data.plugin_name == "scalars"
+    }
+
+
+def test_tensorboard_reads_what_the_history_says(base_uri: str, tmp_path: Path) -> None:
+    run = join_uri(base_uri, "runs", "seed")
+    observers = Observers(TrainConfig(loop=LoopConfig(tensorboard=True)), run)
+    for record in [*HISTORY, HISTORY[-1]]:  # an epoch that is trained again replaces its figures
+        observers.write(record)
+    observers.close()
+    found = [each.uri for each in files.list_objects(run)]
+    assert found == [layout.run_scalars(run, 1), layout.run_scalars(run, 2)]
+    for uri, record in zip(found, HISTORY, strict=True):
+        path = tmp_path / "events"
+        files.download(uri, path)
+        scalars = read_scalars(path)
+        assert scalars == {
+            (name, record.epoch): pytest.approx(value) for name, value in epoch_scalars(record).items()
+        }
+        assert scalars["validation_accuracy", record.epoch] == pytest.approx(record.validation_accuracy)
+
+
+def test_run_that_asks_for_nothing_writes_nothing(tmp_path: Path) -> None:
+    observers = Observers(TrainConfig(), str(tmp_path / "run"))
+    assert observers.watch(abs, calls=9) is abs
+    observers.write(HISTORY[0])
+    observers.close()
+    assert not (tmp_path / "run").exists()
+
+
+class Calls:
+    """A train call of 5 steps that notes whether it was traced."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.traced: list[bool] = []
+        self._tracing = False
+        start, stop = tf.profiler.experimental.start, tf.profiler.experimental.stop
+        monkeypatch.setattr(tf.profiler.experimental, "start", self._noting(start, True))
+        monkeypatch.setattr(tf.profiler.experimental, "stop", self._noting(stop, False))
+
+    def _noting(self, function: Callable[..., None], tracing: bool) -> Callable[..., None]:
+        def noted(*args: Any) -> None:
+            self._tracing = tracing
+            function(*args)
+
+        return noted
+
+    def __call__(self, images: tf.Tensor, labels: tf.Tensor) -> tf.Tensor:
+        self.traced.append(self._tracing)
+        return tf.reduce_sum(tf.cast(labels, tf.float64))
+
+
+@pytest.mark.parametrize(
+    ("steps", "calls", "traced"),
+    [
+        (5, 4, [False, True, False, False]),
+        (6, 4, [False, True, True, False]),
+        (99, 3, [False, True, True]),
+        (1, 1, [True]),
+    ],
+)
+def test_trace_holds_the_calls_after_the_first_and_is_uploaded(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, steps: int, calls: int, traced: list[bool]
+) -> None:
+    noted, run = Calls(monkeypatch), str(tmp_path / "run")
+    call = StepTrace(noted, run, steps, calls)
+    labels = tf.ones((5, 2), tf.int32)
+    results = [call(labels, labels).numpy() for _ in range(calls)]
+    call.close()
+    assert results == [10.0] * calls
+    assert noted.traced == traced
+    found = files.list_objects(layout.run_profile(run))
+    assert [each.num_bytes > 0 for each in found if each.uri.endswith(".xplane.pb")] == [True]
+
+
+def test_trace_is_uploaded_to_object_storage(s3_uri: str) -> None:
+    observers = Observers(TrainConfig(loop=LoopConfig(profile_steps=1)), s3_uri)
+    labels = np.ones((5, 2), np.int32)
+    observers.watch(lambda _, labels: tf.reduce_sum(labels), calls=1)(labels, labels)
+    observers.close()
+    (trace,) = (each for each in files.list_objects(s3_uri) if each.uri.endswith(".xplane.pb"))
+    assert trace.num_bytes > 0
+
+
+def test_mlflow_is_told_the_config_and_every_epoch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MLFLOW_ALLOW_FILE_STORE", "true")
+    from mlflow.tracking import MlflowClient
+
+    store = (tmp_path / "mlflow").as_uri()
+    config = TrainConfig(loop=LoopConfig(mlflow_uri=store), optimizer=OptimizerConfig(name="adamw"))
+    for record in HISTORY:  # once more for each epoch, as a run that is continued does
+        observers = Observers(config, "s3://bucket/runs/seed")
+        observers.write(record)
+        observers.close()
+    client = MlflowClient(tracking_uri=store)
+    (run,) = client.search_runs([client.get_experiment_by_name("cnnlib").experiment_id])
+    assert run.info.run_name == "seed"
+    assert run.info.status == "FINISHED"
+    assert run.data.params["optimizer.name"] == "adamw"
+    accuracies = client.get_metric_history(run.info.run_id, "validation_accuracy")
+    assert [(each.step, each.value) for each in accuracies] == [(1, 0.5), (2, 0.75)]
+
+
+def test_mlflow_that_cannot_be_used_is_a_clear_error(tmp_path: Path) -> None:
+    config = TrainConfig(loop=LoopConfig(mlflow_uri=(tmp_path / "mlflow").as_uri()))
+    with pytest.raises(ConfigError, match=r"MLflow at file:.* cannot be used"):
+        Observers(config, "s3://bucket/runs/seed")
+
+
+def test_mlflow_that_is_not_installed_is_refused_before_anything_starts(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    config = TrainConfig(loop=LoopConfig(mlflow_uri="http://localhost:5000"))
+    check_installed(config)
+    monkeypatch.setattr(importlib.util, "find_spec", lambda _: None)
+    with pytest.raises(ConfigError, match=r"pip install 'cnnlib\[mlflow\]'"):
+        check_installed(config)
+    check_installed(TrainConfig())

@@ -1,0 +1,182 @@
+"""Ray Train's internals that trainer.py replaces are still where they were, and the replacements do what they say."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable
+from types import SimpleNamespace
+from typing import Any, ClassVar
+
+import pytest
+from ray.exceptions import RayTaskError
+from ray.train import FailureConfig, RunConfig, ScalingConfig, WorkerGroupError
+from ray.train.backend import Backend
+from ray.train.v2._internal.callbacks import DatasetsCallback
+from ray.train.v2._internal.callbacks.placement_group_callback import PlacementGroupCleanerCallback
+from ray.train.v2._internal.execution.controller import TrainController
+from ray.train.v2._internal.execution.failure_handling.default import DefaultFailurePolicy
+from ray.train.v2._internal.execution.failure_handling.failure_policy import FailureDecision, FailurePolicy
+from ray.train.v2._internal.execution.scaling_policy import FixedScalingPolicy, ResizeDecision, ScalingPolicy
+from ray.train.v2._internal.execution.worker_group import RayTrainWorker, WorkerGroup
+from ray.train.v2.api import data_parallel_trainer
+from ray.train.v2.api.data_parallel_trainer import DataParallelTrainer
+
+from cnnlib.errors import DatasetError
+from cnnlib.training.ray import trainer
+from cnnlib.training.ray.trainer import (
+    Trainer,
+    _ControllerHere,
+    _NothingToScale,
+    _OwnErrorsEndTheRun,
+    _WorkersHere,
+)
+from cnnlib.training.strategy import MultiWorkerConfig
+
+
+@pytest.fixture(params=["", "127.0.0.1:6379"], ids=["local", "cluster"])
+def local(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> bool:
+    """Once on a cluster of our own, once on one that was given."""
+    monkeypatch.setenv("RAY_ADDRESS", request.param)
+    return not request.param
+
+
+def build_trainer() -> Trainer:
+    return Trainer(
+        lambda: None,
+        backend_config=MultiWorkerConfig(),
+        scaling_config=ScalingConfig(num_workers=2),
+        run_config=RunConfig(failure_config=FailureConfig(max_failures=1)),
+    )
+
+
+class FakeController:
+    """Takes what a controller takes, and runs nothing."""
+
+    handed: ClassVar[dict[str, Any]] = {}
+
+    def __init__(self, **parts: Any) -> None:
+        self.handed.update(parts)
+
+    async def run(self) -> None: ...
+
+    def get_result(self) -> Any:
+        return SimpleNamespace(error=None)
+
+
+def parameters(function: Callable[..., Any]) -> list[str]:
+    return [
+        f"{'**' if each.kind is each.VAR_KEYWORD else ''}{name}"
+        for name, each in inspect.signature(function).parameters.items()
+    ]
+
+
+@pytest.mark.parametrize(
+    ("owner", "method", "expected"),
+    [
+        (DataParallelTrainer, "_create_default_callbacks", ["self"]),
+        (DataParallelTrainer, "_initialize_and_run_controller", ["self", "**controller_init_kwargs"]),
+        (FailurePolicy, "__init__", ["self", "failure_config"]),
+        (DefaultFailurePolicy, "make_decision", ["self", "training_failed_error"]),
+        (ScalingPolicy, "__init__", ["self", "scaling_config"]),
+        (FixedScalingPolicy, "after_controller_start", ["self", "train_run_context"]),
+        (FixedScalingPolicy, "_maybe_send_resource_request", ["self"]),
+        (FixedScalingPolicy, "_cancel_resource_request", ["self"]),
+        (TrainController, "run", ["self"]),
+        (TrainController, "get_result", ["self"]),
+        (WorkerGroup, "_get_worker_runtime_env", ["custom_runtime_env"]),
+        (
+            WorkerGroup,
+            "_init_train_context_on_workers",
+            ["self", "workers", "sync_actor", "train_context_args"],
+        ),
+        (Backend, "on_start", ["self", "worker_group", "backend_config"]),
+    ],
+    ids=lambda value: getattr(value, "__name__", None) or (value if isinstance(value, str) else ""),
+)
+def test_method_that_is_replaced_has_the_name_and_parameters_it_had(
+    owner: type, method: str, expected: list[str]
+) -> None:
+    assert parameters(getattr(owner, method)) == expected
+
+
+def test_replacements_replace_methods_that_exist() -> None:
+    for ours in (Trainer, _OwnErrorsEndTheRun, _NothingToScale, _WorkersHere, _ControllerHere):
+        (base,) = ours.__bases__
+        own = {name for name in vars(ours) if not name.startswith("__")} - {"_abc_impl"}
+        assert own
+        assert {name for name in own if not hasattr(base, name)} == set()
+
+
+def test_controller_still_takes_the_policies_by_these_names() -> None:
+    assert {"failure_policy", "scaling_policy", "callbacks"} <= set(
+        inspect.signature(TrainController.__init__).parameters
+    )
+
+
+def test_decisions_of_the_failure_policy_are_those_we_know() -> None:
+    assert {decision.name for decision in FailureDecision} == {"RETRY", "RAISE", "NOOP"}
+
+
+def test_workers_still_take_their_context_by_these_names() -> None:
+    parameters = inspect.signature(RayTrainWorker.init_train_context).parameters
+    assert {
+        "train_run_context", "distributed_context", "synchronization_actor", "storage_context",
+        "worker_callbacks", "controller_actor",
+    } <= set(parameters)  # fmt: skip
+    required = {name for name, each in parameters.items() if each.default is each.empty} - {"self"}
+    assert len(required) == 6, "a parameter came that has no default"
+
+
+def test_fit_hands_both_policies_to_the_controller(monkeypatch: pytest.MonkeyPatch, local: bool) -> None:
+    handed: dict[str, Any] = {}
+
+    def run(self: DataParallelTrainer, **parts: Any) -> Any:
+        handed.update(parts)
+        return SimpleNamespace(error=None)
+
+    monkeypatch.setattr(DataParallelTrainer, "_initialize_and_run_controller", run)
+    monkeypatch.setattr(trainer, "_ControllerHere", FakeController)
+    monkeypatch.setattr(FakeController, "handed", handed)
+    monkeypatch.setattr(data_parallel_trainer, "ObjectRefWrapper", lambda function: function)
+    build_trainer().fit()
+    assert type(handed["failure_policy"]) is _OwnErrorsEndTheRun
+    assert type(handed["scaling_policy"]) is (_NothingToScale if local else FixedScalingPolicy)
+
+
+def test_nobody_watches_for_the_drivers_death_on_a_cluster_of_our_own(local: bool) -> None:
+    callbacks = build_trainer()._create_default_callbacks()
+    all_of_rays = DataParallelTrainer._create_default_callbacks(build_trainer())
+    cleaners = [each for each in callbacks if isinstance(each, PlacementGroupCleanerCallback)]
+    assert len(cleaners) == (0 if local else 1)
+    assert not [each for each in callbacks if isinstance(each, DatasetsCallback)]
+    assert len(callbacks) == len(all_of_rays) - (2 if local else 1)
+
+
+def test_error_of_ours_ends_the_run_at_once() -> None:
+    policy = _OwnErrorsEndTheRun(FailureConfig(max_failures=5))
+    own = RayTaskError("read", "trace", DatasetError("bad shard"), proctitle="p", pid=1, ip="127.0.0.1")
+    assert policy.make_decision(WorkerGroupError("failed", {0: own})) is FailureDecision.RAISE
+    assert policy.make_decision(WorkerGroupError("failed", {1: DatasetError("bad")})) is FailureDecision.RAISE
+
+
+def test_any_other_error_restarts_the_workers_as_often_as_was_asked_for() -> None:
+    policy = _OwnErrorsEndTheRun(FailureConfig(max_failures=2))
+    decisions = [policy.make_decision(WorkerGroupError("died", {0: OSError("gone")})) for _ in range(3)]
+    assert decisions == [FailureDecision.RETRY, FailureDecision.RETRY, FailureDecision.RAISE]
+
+
+def test_policy_of_our_own_cluster_asks_no_autoscaler() -> None:
+    policy = _NothingToScale(ScalingConfig(num_workers=3, resources_per_worker={"CPU": 2}))
+    policy.after_controller_start(SimpleNamespace(run_id="run"))
+    decision = policy.make_decision_for_non_running_worker_group()
+    assert decision == ResizeDecision(num_workers=3, resources_per_worker={"CPU": 2})
+    assert type(policy.make_decision_for_running_worker_group(None, None)).__name__ == "NoopDecision"
+    policy.before_controller_abort()
+    assert policy._coordinator_client is None
+
+
+def test_rays_own_policy_would_ask_one() -> None:
+    # When this fails, _NothingToScale may go.
+    policy = FixedScalingPolicy(ScalingConfig(num_workers=3))
+    with pytest.raises(AssertionError):
+        policy.make_decision_for_non_running_worker_group()

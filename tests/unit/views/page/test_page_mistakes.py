@@ -1,0 +1,198 @@
+"""Which mistakes a page shows, and their pictures."""
+
+from __future__ import annotations
+
+import base64
+import io
+from collections import Counter
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pytest
+from PIL import Image
+
+from cnnlib.reports.predictions import predictions_table
+from cnnlib.views.page import images
+from cnnlib.views.page.images import build_sheet, read_images, shrink
+from cnnlib.views.page.sections import mistakes
+from cnnlib.views.page.sections.confusion import HEAT_LEVELS, build_confusion, mistakes_document
+from cnnlib.views.page.sections.mistakes import Mistake, choose_mistakes
+from tests.datasets import make_source, write_dataset_without_ray
+
+
+def make_predictions(rows: int = 3000, classes: int = 4, seed: int = 0) -> pa.Table:
+    rng = np.random.default_rng(seed)
+    shares = rng.dirichlet(np.ones(classes), rows).astype(np.float32)
+    return predictions_table(np.arange(rows), rng.integers(classes, size=rows), shares)
+
+
+def wrong_rows(table: pa.Table) -> list[dict[str, float]]:
+    return [row for row in table.to_pylist() if row["label"] != row["prediction"]]
+
+
+def test_gallery_has_the_surest_of_all_mistakes() -> None:
+    table = make_predictions()
+    expected = sorted(wrong_rows(table), key=lambda row: (-row["probability"], row["id"]))
+    chosen = choose_mistakes(table).surest
+    assert [each.id for each in chosen] == [row["id"] for row in expected[: mistakes.GALLERY]]
+
+
+def test_every_pair_has_its_surest_and_no_more_than_its_share() -> None:
+    table = make_predictions()
+    chosen = choose_mistakes(table).of_pairs
+    happened = Counter((row["label"], row["prediction"]) for row in wrong_rows(table))
+    assert Counter(each.pair for each in chosen) == {
+        pair: min(count, mistakes.PER_PAIR) for pair, count in happened.items()
+    }
+    for pair in happened:
+        own = sorted(
+            (row["probability"] for row in wrong_rows(table) if (row["label"], row["prediction"]) == pair),
+            reverse=True,
+        )
+        shown = [each.probability for each in chosen if each.pair == pair]
+        assert shown == own[: mistakes.PER_PAIR]
+
+
+def test_limit_on_all_leaves_no_pair_without_an_image(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(mistakes, "IN_ALL", 15)
+    chosen = choose_mistakes(make_predictions()).of_pairs
+    counts = Counter(each.pair for each in chosen)
+    assert (len(chosen), len(counts)) == (15, 12)
+    assert set(counts.values()) == {1, 2}
+
+
+def test_only_the_pairs_that_can_be_asked_for_are_kept() -> None:
+    chosen = choose_mistakes(make_predictions(), pairs={(0, 1), (2, 3)})
+    assert {each.pair for each in chosen.of_pairs} == {(0, 1), (2, 3)}
+    assert len({each.pair for each in chosen.surest}) > 2
+
+
+def test_no_mistake_at_all_is_no_error() -> None:
+    table = predictions_table([1, 2], [0, 1], np.eye(2, dtype=np.float32))
+    assert choose_mistakes(table) == mistakes.ShownMistakes()
+
+
+def test_probability_of_the_true_class_is_told_where_it_is_stored() -> None:
+    shares = np.array([[0.75, 0.25, 0.0]], np.float32)
+    assert choose_mistakes(predictions_table([9], [1], shares)).surest[0].truth == 0.25
+    many = np.zeros((1, 12), np.float32)
+    many[0, :11] = np.linspace(0.2, 0.05, 11)
+    assert choose_mistakes(predictions_table([9], [11], many)).surest[0].truth is None
+
+
+def decode(uri: str) -> np.ndarray:
+    kind, _, data = uri.partition(",")
+    assert kind == "data:image/png;base64"
+    return np.asarray(Image.open(io.BytesIO(base64.b64decode(data))))
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_sheet_holds_every_image_at_its_place(channels: int) -> None:
+    rng = np.random.default_rng(0)
+    pixels = {row_id: rng.integers(0, 256, (5, 7, channels), np.uint8) for row_id in (30, 4, 17, 99, 2)}
+    sheet = build_sheet(pixels)
+    picture = decode(sheet.uri).reshape(-1, sheet.columns * 7, channels)
+    for row_id, expected in pixels.items():
+        top, left = sheet.places[row_id] // sheet.columns * 5, sheet.places[row_id] % sheet.columns * 7
+        assert np.array_equal(picture[top : top + 5, left : left + 7], expected)
+
+
+def test_sheet_of_big_noisy_images_stays_below_its_limit() -> None:
+    rng = np.random.default_rng(0)
+    pixels = {row_id: rng.integers(0, 256, (64, 64, 3), np.uint8) for row_id in range(200)}
+    sheet = build_sheet(pixels)
+    assert list(sheet.places) == list(range(images.MAX_SHEET_BYTES // (64 * 64 * 3)))
+    assert len(sheet.uri) < 2_000_000
+
+
+@pytest.mark.parametrize(
+    ("shape", "expected"),
+    [
+        ((28, 28, 1), (28, 28, 1)),
+        ((28, 28, 2), (28, 28, 1)),
+        ((224, 112, 3), (64, 32, 3)),
+        ((100, 300, 4), (21, 64, 3)),
+        ((128, 128, 1), (64, 64, 1)),
+    ],
+)
+def test_images_are_shrunk_to_what_a_page_shows(
+    shape: tuple[int, int, int], expected: tuple[int, int, int]
+) -> None:
+    pixels = np.full(shape, 200, np.uint8)
+    small = shrink(pixels)
+    assert small.shape == expected
+    assert (small == 200).all()
+
+
+@pytest.fixture
+def dataset(tmp_path: Path) -> tuple[str, str]:
+    """Where a data set lies, and its fingerprint: 23 test rows in shards of 10."""
+    uri = str(tmp_path / "data")
+    return uri, write_dataset_without_ray(uri).fingerprint
+
+
+def test_images_are_those_of_the_rows(dataset: tuple[str, str]) -> None:
+    expected = make_source().splits["test"].images
+    read = read_images(*dataset, "test", {0, 11, 22})
+    assert (set(read.by_id), read.missing) == ({0, 11, 22}, "")
+    assert all(np.array_equal(pixels, expected[row_id]) for row_id, pixels in read.by_id.items())
+
+
+def test_only_shards_that_hold_wanted_rows_are_read(dataset: tuple[str, str]) -> None:
+    for index in (0, 2):
+        (Path(dataset[0]) / "test" / f"part-{index:05d}.parquet").unlink()
+    assert set(read_images(*dataset, "test", {10, 15, 19}).by_id) == {10, 15, 19}
+
+
+def test_shards_beyond_the_limit_are_not_read_and_that_is_said(
+    dataset: tuple[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(images, "MAX_READ_BYTES", 1)
+    read = read_images(*dataset, "test", {0, 10, 11, 12})
+    assert set(read.by_id) == {10, 11, 12}
+    assert read.missing.startswith("1 image")
+
+
+@pytest.mark.parametrize("damage", ["gone", "changed", "shard"])
+def test_data_that_is_gone_or_changed_gives_a_reason_and_no_images(
+    dataset: tuple[str, str], damage: str
+) -> None:
+    uri, fingerprint = dataset
+    if damage == "gone":
+        (Path(uri) / "manifest.json").unlink()
+    elif damage == "changed":
+        fingerprint = "another"
+    else:
+        (Path(uri) / "test" / "part-00000.parquet").write_bytes(b"rot")
+    read = read_images(uri, fingerprint, "test", {0})
+    assert not read.by_id
+    assert {"gone": "No data set", "changed": "has changed", "shard": "do not match"}[damage] in read.missing
+
+
+def test_heat_grows_with_the_share_and_marks_neither_zeros_nor_the_diagonal() -> None:
+    counts = np.array([[50, 40, 10, 0], [0, 99, 1, 0], [0, 0, 100, 0], [0, 0, 0, 0]])
+    matrix = build_confusion(counts, ()).matrix
+    heat = [[cell.heat for cell in row] for row in matrix]
+    assert heat == [[0, HEAT_LEVELS, 4, 0], [0, 0, 2, 0], [0, 0, 0, 0], [0, 0, 0, 0]]
+    assert matrix[0][1].share == 0.4
+
+
+def test_many_classes_give_the_worst_pairs_and_no_matrix() -> None:
+    counts = np.zeros((31, 31), np.int64)
+    counts[3, 4], counts[5, 6] = 7, 9
+    confusion = build_confusion(counts, ())
+    assert not confusion.matrix
+    assert [(cell.true, cell.predicted, cell.count) for cell in confusion.pairs] == [(5, 6, 9), (3, 4, 7)]
+
+
+def test_document_of_the_page_keeps_only_what_has_a_place_on_the_sheet() -> None:
+    shown = [
+        Mistake(id=row_id, label=0, prediction=1, probability=0.91239, truth=0.05) for row_id in (5, 6, 7)
+    ]
+    counts = np.array([[0, 3], [0, 0]])
+    sheet = build_sheet({6: np.zeros((2, 2, 1), np.uint8)})
+    document = mistakes_document(shown, counts, ["a", "b"], sheet)
+    assert document["pairs"] == {"0-1": {"count": 3, "rows": [[0, 6, 0.9124, 0.05]]}}
+    without = mistakes_document(shown, counts, ["a", "b"], None)
+    assert [row[:2] for row in without["pairs"]["0-1"]["rows"]] == [[None, 5], [None, 6], [None, 7]]
