@@ -48,8 +48,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _evaluate(args: Args) -> Finished:
-    from cnnlib.evaluation import gates as gate
     from cnnlib.evaluation import run
+    from cnnlib.gates import selection
     from cnnlib.gates.apply import apply_gates
     from cnnlib.views.page.publish import publish_pages
     from cnnlib.views.terminal.gates import render_gates
@@ -60,7 +60,17 @@ def _evaluate(args: Args) -> Finished:
         args.config, data, reports_uri, checkpoints=args.checkpoint, pending_runs_uri=pending
     )
     gated = plan.missing if pending else plan.targets
-    gates = gate.find_gates(args.gate, plan, gated) if args.gate else {}
+    gates = (
+        selection.find_gates(
+            args.gate,
+            map(plan.subject, gated),
+            reports_uri,
+            slice_by=args.config.slice_by,
+            corruptions=args.config.corruptions,
+        )
+        if args.gate
+        else {}
+    )
     log_event("evaluate", checkpoints=len(plan.targets), to_score=len(plan.missing), data=plan.dataset_uri)
     new = {report.report_id for report in run.evaluate(plan)}
     reports = [read_report(reports_uri, plan.report_id(target)) for target in plan.targets]
@@ -71,7 +81,7 @@ def _evaluate(args: Args) -> Finished:
     publish_pages(reports_uri, [report.record.report_id for report in reports], changed=new | gates.keys())
     rows = [{**report.record.to_row(), "new": report.record.report_id in new} for report in reports]
     result = {"reports_uri": reports_uri, "reports": rows, "gates": [each.to_row() for each in results]}
-    return Finished(result=result, exit_code=gate.exit_code(results))
+    return Finished(result=result, exit_code=selection.exit_code(results))
 
 
 if __name__ == "__main__":

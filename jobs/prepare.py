@@ -12,9 +12,9 @@ from typing import Annotated, Any
 
 from tyro.conf import Positional, arg, subcommand
 
+from cnnlib.dataset.source import Source
 from cnnlib.errors import ConfigError
 from cnnlib.log import log_event
-from cnnlib.sources.source import Source
 from cnnlib.storage import layout
 from cnnlib.storage.uri import normalize_uri
 from jobs.cli import exit_with, parse_args, run_job

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from cnnlib.config import TrainConfig, to_dict
-from cnnlib.runs import checkpoints as runs
+from cnnlib.runs import record as record_of_run
 from cnnlib.runs.checkpoints import CHECKPOINT_VERSION
 from cnnlib.storage import files, layout, publish
 from cnnlib.storage.uri import join_uri, uri_name
@@ -48,4 +48,4 @@ def write_run_record(
         "dataset_fingerprint": dataset_fingerprint,
         "started_at": "2026-11-22T06:00:00+00:00",
     }
-    runs.write_run_record(run, record)
+    record_of_run.write_run_record(run, record)

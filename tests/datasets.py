@@ -11,7 +11,7 @@ import pyarrow as pa
 
 from cnnlib.dataset.manifest import Manifest, Shard, Split
 from cnnlib.dataset.record import ImageShape, encode_shard
-from cnnlib.sources.source import Source, SourceSplit
+from cnnlib.dataset.source import Source, SourceSplit
 from cnnlib.storage import files, layout, publish
 from cnnlib.storage.uri import join_uri
 

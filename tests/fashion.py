@@ -9,8 +9,8 @@ from pathlib import Path
 
 import numpy as np
 
+from cnnlib.dataset.source import Source
 from cnnlib.sources.fashion_mnist import load_fashion_mnist
-from cnnlib.sources.source import Source
 
 TRAIN_ROWS, TEST_ROWS = 610, 120  # 610: no multiple of the batch sizes in the tests
 CLASSES = 10

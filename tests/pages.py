@@ -13,6 +13,7 @@ import pyarrow as pa
 from scipy import ndimage
 
 from cnnlib.dataset.manifest import Manifest
+from cnnlib.dataset.source import SourceSplit
 from cnnlib.metrics.sums.rows import ScoredRows
 from cnnlib.metrics.sums.score_sums import ScoreSums
 from cnnlib.reports.predictions import write_predictions
@@ -21,7 +22,6 @@ from cnnlib.reports.schema import table_schema
 from cnnlib.reports.subject import ReportSubject, installed_versions, report_id
 from cnnlib.reports.write import write_report
 from cnnlib.runs.history import EpochRecord, encode_history
-from cnnlib.sources.source import SourceSplit
 from cnnlib.storage import files, layout, publish
 from cnnlib.storage.parquet import parquet_bytes
 from tests.datasets import make_source, write_dataset_without_ray

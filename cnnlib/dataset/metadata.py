@@ -11,14 +11,15 @@ import pyarrow as pa
 
 from cnnlib.dataset.record import ID, IMAGE, LABEL, SHARD_INDEX
 from cnnlib.errors import DatasetError
-from cnnlib.slices.properties import PROPERTIES
 
 NEAR_DUPLICATE, CORRUPTION = "near-duplicate", "corruption"
+IMAGE_PROPERTIES = ("brightness", "contrast", "sharpness", "size")
+"""The properties of images by which a report can be sliced: a metadata column has none of these names."""
 
 TYPES = {"bool": pa.bool_(), "int64": pa.int64(), "float64": pa.float64(), "string": pa.string()}
 """The types of metadata columns, by the names that a manifest has for them. Every value may be null."""
 
-_TAKEN = frozenset({ID, IMAGE, LABEL, SHARD_INDEX, NEAR_DUPLICATE, CORRUPTION, *PROPERTIES})
+_TAKEN = frozenset({ID, IMAGE, LABEL, SHARD_INDEX, NEAR_DUPLICATE, CORRUPTION, *IMAGE_PROPERTIES})
 _MARKS = "+="  # a slice is called source=web+size=q1
 
 

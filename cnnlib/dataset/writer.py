@@ -16,8 +16,8 @@ import numpy as np
 
 from cnnlib.dataset.manifest import Manifest, Shard, Split, load_manifest
 from cnnlib.dataset.record import encode_shard
+from cnnlib.dataset.source import Source, SourceSplit
 from cnnlib.errors import ConflictError, DatasetError
-from cnnlib.sources.source import Source, SourceSplit
 from cnnlib.storage import files, layout, publish
 from cnnlib.storage.uri import join_uri
 

@@ -26,7 +26,7 @@ from cnnlib.metrics.sums.rows import keeps_rows
 from cnnlib.metrics.sums.score_sums import ScoreSums
 from cnnlib.reports.activations import activations_table
 from cnnlib.reports.read import find_manifest
-from cnnlib.reports.subject import installed_versions
+from cnnlib.reports.subject import ReportSubject, installed_versions
 from cnnlib.reports.write import WrittenReport, write_report
 from cnnlib.slices.corruptions import CORRUPTIONS, STRENGTHS
 from cnnlib.slices.plan import check_slices, plan_slicer
@@ -51,6 +51,10 @@ class EvaluationPlan:
     reports_uri: str
     targets: tuple[Target, ...]
     missing: tuple[Target, ...]
+
+    def subject(self, target: Target) -> ReportSubject:
+        """What the report of a target is about."""
+        return target.subject(self.config, self.dataset_uri, self.manifest)
 
     def report_id(self, target: Target) -> str:
         """The name of a target's report."""

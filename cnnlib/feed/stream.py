@@ -20,9 +20,9 @@ import numpy as np
 import numpy.typing as npt
 
 from cnnlib.dataset.manifest import ShardSlice, slice_rows
+from cnnlib.dataset.reader import READERS, read_slice
 from cnnlib.dataset.record import Rows
 from cnnlib.feed.feed import FeedTask, HostBatch
-from cnnlib.feed.memory import READERS, read_slice
 from cnnlib.feed.order import file_order, num_virtual_shards, row_order, split_rows, worker_lanes
 
 _READ_AHEAD_BYTES = 128 * 2**20

@@ -12,7 +12,7 @@ from cnnlib.metrics import significance
 from cnnlib.reports.comparison import LEVEL
 from cnnlib.reports.pairing import PairedRows, Unpaired, pair_rows
 from cnnlib.reports.read import Report, ReportRecord
-from cnnlib.views.terminal.tables import SHORT_ID_DIGITS, describe_model
+from cnnlib.reports.subject import SHORT_ID_DIGITS
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -132,7 +132,7 @@ def _letter(index: int) -> str:
 
 
 def _name(ranked: Ranked) -> str:
-    return f"{describe_model(ranked.record)} ({ranked.record.report_id[:SHORT_ID_DIGITS]})"
+    return f"{ranked.record.subject.model_label} ({ranked.record.report_id[:SHORT_ID_DIGITS]})"
 
 
 def _pair_p(records: Sequence[ReportRecord], paired: PairedRows | Unpaired, a: int, b: int) -> float:

@@ -6,28 +6,14 @@ The writers follow these tables, and a test freezes them. A change that a reader
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import pyarrow as pa
+
+from cnnlib.storage.parquet import Column
 
 REPORT_VERSION = 2
 VERSION_KEY = b"cnnlib.report_version"
 
 _UTC = pa.timestamp("us", tz="UTC")
-
-
-@dataclass(frozen=True, kw_only=True)
-class Column:
-    """One column of a report table.
-
-    Attributes:
-        doc: what a value means, with its unit; where the column is nullable, also what null means.
-    """
-
-    name: str
-    type: pa.DataType
-    doc: str
-    nullable: bool = False
 
 
 def _column(name: str, kind: pa.DataType, doc: str, *, nullable: bool = False) -> Column:

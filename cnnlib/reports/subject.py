@@ -19,8 +19,11 @@ from cnnlib.metrics.sums.rows import ScoredRows
 from cnnlib.metrics.sums.score_sums import ScoreSums
 from cnnlib.reports.schema import REPORT_VERSION
 from cnnlib.storage import publish
+from cnnlib.storage.uri import uri_name
 
 _ID_DIGITS = 16
+SHORT_ID_DIGITS = 8
+"""Digits of a report id that people are shown where space is short."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,6 +56,18 @@ class ReportSubject:
     model: str | None = None
     checkpoint_step: int | None = None
     checkpoint_epoch: int | None = None
+
+    @property
+    def model_label(self) -> str:
+        """What was evaluated, as `--checkpoint` names it: `demo@2`, or the name of a file."""
+        if self.run is None:
+            return self.model or uri_name(self.checkpoint_uri)
+        return self.run if self.checkpoint_epoch is None else f"{self.run}@{self.checkpoint_epoch}"
+
+    @property
+    def data_label(self) -> str:
+        """What it was evaluated on, the dataset's folder and the split: `fashion-mnist/test`."""
+        return f"{uri_name(self.dataset_uri)}/{self.split}"
 
     def to_columns(self) -> dict[str, str | int | None]:
         """What every row of `overall` and `per_class` says about the subject, as column -> value."""

@@ -7,7 +7,6 @@ does not exist. Training writes them (`training/checkpoint.py`), evaluation read
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 from cnnlib.errors import CheckpointError, NotFoundError
 from cnnlib.storage import files, layout, publish
@@ -129,19 +128,6 @@ def resolve_checkpoint(name: str) -> Checkpoint:
             f"Expected {', '.join(SELECTORS)} or one of the epochs {', '.join(by_epoch)}."
         )
     return by_epoch[selector]
-
-
-def write_run_record(run: str, record: dict[str, Any]) -> bool:
-    """Writes `run.json` unless the run exists; True if this call did."""
-    return files.create_bytes(layout.run_record(run), publish.canonical_json(record))
-
-
-def find_run_record(run: str) -> dict[str, Any] | None:
-    """What a run was started with, None where there is no such run."""
-    try:
-        return publish.read_manifest(layout.run_record(run))
-    except NotFoundError:
-        return None
 
 
 def _require_whole(uri: str) -> Checkpoint:

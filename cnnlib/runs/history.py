@@ -1,4 +1,4 @@
-"""The history of a training run: one record per epoch, to and from Parquet bytes. No I/O."""
+"""The history of a training run: one record per epoch, to and from Parquet."""
 
 from __future__ import annotations
 
@@ -9,8 +9,9 @@ from datetime import datetime
 
 import pyarrow as pa
 
-from cnnlib.reports.schema import Column
-from cnnlib.storage.parquet import parquet_bytes, parquet_table
+from cnnlib.errors import NotFoundError
+from cnnlib.storage import files, layout
+from cnnlib.storage.parquet import Column, parquet_bytes, parquet_table
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -77,3 +78,11 @@ def encode_history(history: Sequence[EpochRecord]) -> bytes:
 def decode_history(data: bytes) -> list[EpochRecord]:
     """The records out of what `encode_history` gave."""
     return [EpochRecord(**row) for row in parquet_table(data).to_pylist()]
+
+
+def load_history(run: str) -> list[EpochRecord]:
+    """Loads the history of a run; empty before its first epoch ended."""
+    try:
+        return decode_history(files.read_bytes(layout.run_history(run)))
+    except NotFoundError:
+        return []

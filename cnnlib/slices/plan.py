@@ -18,9 +18,9 @@ import pyarrow as pa
 
 from cnnlib.dataset.manifest import Manifest, Shard, Split, read_shard
 from cnnlib.dataset.metadata import NEAR_DUPLICATE
+from cnnlib.dataset.reader import READERS
 from cnnlib.dataset.record import Rows, decode_shard, table_to_rows
 from cnnlib.errors import ConfigError
-from cnnlib.feed.memory import READERS
 from cnnlib.slices.duplicates import NearDuplicates, hash_images
 from cnnlib.slices.properties import PROPERTIES, measure
 from cnnlib.slices.slicer import Group, Slicer, check_count, metadata_column, numbers, parse_slices

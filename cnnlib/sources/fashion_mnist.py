@@ -15,10 +15,10 @@ import urllib.request
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+from cnnlib.dataset.source import Source
 from cnnlib.errors import DatasetError, InputError, NotFoundError
 from cnnlib.log import log_event
 from cnnlib.sources import idx
-from cnnlib.sources.source import Source
 from cnnlib.storage import files
 from cnnlib.storage.publish import sha256_hex
 from cnnlib.storage.uri import join_uri

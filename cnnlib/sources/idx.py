@@ -20,8 +20,8 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 import numpy.typing as npt
 
+from cnnlib.dataset.source import Source, SourceSplit
 from cnnlib.errors import DatasetError, NotFoundError
-from cnnlib.sources.source import Source, SourceSplit
 from cnnlib.storage import files
 from cnnlib.storage.uri import join_uri
 

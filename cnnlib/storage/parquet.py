@@ -2,8 +2,24 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import pyarrow as pa
 import pyarrow.parquet as pq
+
+
+@dataclass(frozen=True, kw_only=True)
+class Column:
+    """One column of a table that this project writes.
+
+    Attributes:
+        doc: what a value means, with its unit; where the column is nullable, also what null means.
+    """
+
+    name: str
+    type: pa.DataType
+    doc: str
+    nullable: bool = False
 
 
 def parquet_bytes(table: pa.Table) -> bytes:

@@ -26,13 +26,15 @@ from cnnlib.log import log_event
 from cnnlib.models.registry import build_model, check_model_name, is_registered
 from cnnlib.models.runtime import hide_gpus, load_tensorflow
 from cnnlib.runs import checkpoints as runs
+from cnnlib.runs.history import load_history
+from cnnlib.runs.record import find_run_record, write_run_record
 from cnnlib.storage import files, layout
 from cnnlib.training.class_weights import class_weights
 from cnnlib.training.early_stopping import is_stopped
 from cnnlib.training.observe.mlflow import check_installed
 from cnnlib.training.ray.trainer import Trainer
 from cnnlib.training.strategy import MultiWorkerConfig
-from cnnlib.training.worker import WorkerTask, load_history, train_worker
+from cnnlib.training.worker import WorkerTask, train_worker
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 # What may change when a run is continued: how far and how fast, not what is computed.
@@ -91,7 +93,7 @@ def plan_run(
     steps = _steps(config, train_rows)
     class_weights(config.loss, manifest.split(config.split).rows_per_class)
     run = layout.run_uri(runs_uri, name)
-    record = runs.find_run_record(run)
+    record = find_run_record(run)
     _check_continues(record, config, manifest, run)
     checkpoints = runs.list_checkpoints(run)
     done_epochs = checkpoints[-1].epoch if checkpoints else 0
@@ -144,7 +146,7 @@ def train(plan: RunPlan, *, live: bool) -> None:
         if not is_registered(config.model):
             _check_model_on_cluster(plan)
         cache = plan.cache or _choose_cache(plan, demand)
-        runs.write_run_record(plan.run, _run_record(plan, cache))
+        write_run_record(plan.run, _run_record(plan, cache))
         log_event(
             "run",
             run=plan.run,

@@ -14,7 +14,7 @@ from ray.train.v2._internal.execution.context import logger as report_logger
 
 from cnnlib.config import TrainConfig, to_dict
 from cnnlib.dataset.manifest import Manifest
-from cnnlib.errors import ModelError, NotFoundError
+from cnnlib.errors import ModelError
 from cnnlib.feed.feed import Cache, Feed, FeedTask
 from cnnlib.feed.memory import MemoryFeed
 from cnnlib.feed.stream import StreamFeed
@@ -22,7 +22,7 @@ from cnnlib.log import log_event, log_text
 from cnnlib.models.registry import is_row_by_row
 from cnnlib.models.runtime import count_parts, load_tensorflow
 from cnnlib.runs import checkpoints as runs
-from cnnlib.runs.history import EpochRecord, decode_history, encode_history
+from cnnlib.runs.history import EpochRecord, encode_history, load_history
 from cnnlib.storage import files, layout
 from cnnlib.training import strategy as strategies
 from cnnlib.training.class_weights import class_weights
@@ -206,14 +206,6 @@ def _resume(task: WorkerTask, trainee: _Trainee) -> list[EpochRecord]:
     restore_checkpoint(last, trainee.model, trainee.optimizer)
     log_event("resume", checkpoint=last.uri, epoch=last.epoch, step=last.step)
     return [record for record in load_history(task.run) if record.epoch <= last.epoch]
-
-
-def load_history(run: str) -> list[EpochRecord]:
-    """The run's history, empty before its first epoch ended."""
-    try:
-        return decode_history(files.read_bytes(layout.run_history(run)))
-    except NotFoundError:
-        return []
 
 
 def _build_progress(task: WorkerTask) -> Any:

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from cnnlib.gates.verdicts import read_gates
-from cnnlib.runs import checkpoints as runs
+from cnnlib.runs.record import find_run_record
 from tests.integration.conftest import JobResult, RunJob
 
 
@@ -73,7 +73,7 @@ def test_recipe_of_the_run_has_gates_that_a_few_steps_do_not_pass(
     judged = last_line(on_cluster("evaluate", *command, "--gate", "recipe", expect=3))
     assert not judged["reports"][0]["new"], "a report that exists is judged and not scored again"
     assert judged["gates"][0]["verdict"] == "fail"
-    record = runs.find_run_record(f"{trained.folder}/runs/few")
+    record = find_run_record(f"{trained.folder}/runs/few")
     assert record is not None
     assert record["recipe"] == "seed"
 

@@ -22,11 +22,11 @@ from typing import Any
 import numpy as np
 
 from cnnlib.dataset.manifest import load_manifest
+from cnnlib.dataset.source import Source, SourceSplit
 from cnnlib.dataset.writer import write_dataset
 from cnnlib.feed.feed import FeedTask
 from cnnlib.feed.stream import StreamFeed
 from cnnlib.models.runtime import load_tensorflow
-from cnnlib.sources.source import Source, SourceSplit
 
 _BATCH_SIZE = 64
 _STEPS_PER_CALL = 25

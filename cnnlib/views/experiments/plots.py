@@ -13,7 +13,6 @@ from matplotlib.ticker import NullLocator, PercentFormatter
 
 from cnnlib.models.growth import Cost, Growth
 from cnnlib.views.experiments.experiments import Experiment
-from cnnlib.views.terminal.tables import describe_data
 
 _COLORS = ("#2a6f97", "#d1603d", "#5b8c5a", "#8e6c8a", "#b08a3e", "#4f5d75")
 _TEXT_COLOR = "#333333"
@@ -58,11 +57,11 @@ def _draw_results(axes: Axes, experiments: Sequence[Experiment], colors: dict[st
     """Draws a dot per model with its interval, the best on top."""
     _style(axes, "Accuracy, with its 95 % interval")
     axes.grid(axis="x", color=_GRID_COLOR)
-    several = len({describe_data(experiment.record) for experiment in experiments}) > 1
+    several = len({experiment.record.subject.data_label for experiment in experiments}) > 1
     labels = []
     for row, experiment in enumerate(experiments):
         accuracy, color = experiment.record.accuracy, colors[experiment.model]
-        data = f"\n{describe_data(experiment.record)}" if several else ""
+        data = f"\n{experiment.record.subject.data_label}" if several else ""
         labels.append(f"{experiment.model}{data}")
         if accuracy.share is not None and accuracy.low is not None and accuracy.high is not None:
             axes.plot([accuracy.low, accuracy.high], [row, row], color=color, linewidth=2.4)

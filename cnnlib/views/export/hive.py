@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import pyarrow as pa
 
-from cnnlib.reports.schema import COLUMNS, Column
+from cnnlib.reports.schema import COLUMNS
+from cnnlib.storage.parquet import Column
 
 LOCATION = "s3://BUCKET/REPORTS"
 

@@ -9,7 +9,8 @@ import sys
 
 import pyarrow as pa
 
-from cnnlib.reports.schema import COLUMNS, REPORT_VERSION, Column
+from cnnlib.reports.schema import COLUMNS, REPORT_VERSION
+from cnnlib.storage.parquet import Column
 from cnnlib.views.export.hive import create_table
 
 _TABLES = {

@@ -24,7 +24,6 @@ from cnnlib.views.page.sections.headline import Figure, headline_figures
 from cnnlib.views.page.sections.learned import Learned, build_learned
 from cnnlib.views.page.sections.mistakes import Mistake
 from cnnlib.views.page.sections.verdict import Verdict, build_verdict
-from cnnlib.views.terminal.tables import describe_data, describe_model
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -83,12 +82,12 @@ def build_view(data: ReportData, links: Collection[str] = ()) -> ReportView:
     before = data.previous.record if data.previous else None
     return ReportView(
         record=data.record,
-        model=describe_model(data.record),
-        data=describe_data(data.record),
+        model=data.record.subject.model_label,
+        data=data.record.subject.data_label,
         overall=data.overall,
         previous=before,
-        previous_model=describe_model(before) if before else "",
-        comparison=describe_comparison(data.comparison, describe_model(before)) if before else (),
+        previous_model=before.subject.model_label if before else "",
+        comparison=describe_comparison(data.comparison, before.subject.model_label) if before else (),
         verdict=build_verdict(data.gates),
         figures=headline_figures(data.overall),
         classes=class_lines(data.classes, data.comparison),

@@ -8,12 +8,10 @@ from rich.text import Text
 from cnnlib.reports.comparison import LEVEL, Comparison, Difference, Flips
 from cnnlib.reports.ranking import Ranking
 from cnnlib.reports.read import ReportRecord
+from cnnlib.reports.subject import SHORT_ID_DIGITS
 from cnnlib.views.terminal.tables import (
     NOTHING,
-    SHORT_ID_DIGITS,
     Columns,
-    describe_data,
-    describe_model,
     format_accuracy,
     format_percent,
     heading,
@@ -73,8 +71,8 @@ def render_ranking(ranking: Ranking) -> RenderableType:
         record = ranked.record
         table.add_row(
             record.report_id[:SHORT_ID_DIGITS],
-            Text(describe_model(record)),
-            Text(describe_data(record)),
+            Text(record.subject.model_label),
+            Text(record.subject.data_label),
             *format_accuracy(record.accuracy),
             " ".join(ranked.groups),
         )

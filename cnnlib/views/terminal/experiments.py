@@ -11,7 +11,6 @@ from rich.text import Text
 
 from cnnlib.models.growth import Growth
 from cnnlib.views.experiments.experiments import Experiment, describe_growth
-from cnnlib.views.terminal.tables import describe_data
 
 _NOTHING = "-"
 _NAMES = 2  # columns that hold words, before those that hold numbers
@@ -55,7 +54,7 @@ def _result_cells(experiment: Experiment) -> tuple[str, ...]:
     accuracy = record.accuracy
     return (
         experiment.model,
-        describe_data(record),
+        record.subject.data_label,
         *(_percent(accuracy.share), f"{_percent(accuracy.low)}-{_percent(accuracy.high)}"),
         _NOTHING if experiment.parameters is None else f"{experiment.parameters:,}",
         _NOTHING if flops is None else f"{flops / 1e6:,.1f}",

@@ -12,9 +12,8 @@ from rich.text import Text
 
 from cnnlib.metrics.per_class import Proportion
 from cnnlib.reports.read import Report, ReportRecord
-from cnnlib.storage.uri import uri_name
+from cnnlib.reports.subject import SHORT_ID_DIGITS
 
-SHORT_ID_DIGITS = 8
 NOTHING = "-"
 
 # Header to kind. A name is folded and not cut, as its rest may be what tells two apart; others stay whole.
@@ -57,8 +56,8 @@ def render_list(records: Sequence[ReportRecord]) -> RenderableType:
         table.add_row(
             record.report_id[:SHORT_ID_DIGITS],
             f"{record.evaluated_at:%Y-%m-%d %H:%M}",
-            Text(describe_model(record)),
-            Text(describe_data(record)),
+            Text(record.subject.model_label),
+            Text(record.subject.data_label),
             *format_accuracy(record.accuracy),
         )
     return table
@@ -85,19 +84,6 @@ def render_report(report: Report) -> RenderableType:
     if report.slices:
         parts += ["", _slices_table(report.slices)]
     return Group(*parts)
-
-
-def describe_model(record: ReportRecord) -> str:
-    """What was evaluated, as `--checkpoint` names it: `demo@2`, or the name of a file."""
-    subject = record.subject
-    if subject.run is None:
-        return subject.model or uri_name(subject.checkpoint_uri)
-    return subject.run if subject.checkpoint_epoch is None else f"{subject.run}@{subject.checkpoint_epoch}"
-
-
-def describe_data(record: ReportRecord) -> str:
-    """What it was evaluated on, the dataset's folder and the split: `fashion-mnist/test`."""
-    return f"{uri_name(record.subject.dataset_uri)}/{record.subject.split}"
 
 
 def _figures_table(overall: Mapping[str, Any]) -> RenderableType:
@@ -145,7 +131,7 @@ def new_table(columns: Columns, totals: Sequence[str] = ()) -> Table:
 
 def heading(title: str, record: ReportRecord) -> Text:
     """A line that says which report it is, and of what."""
-    text = f"{describe_model(record)} on {describe_data(record)}, {record.evaluated_at:%Y-%m-%d %H:%M} UTC"
+    text = f"{record.subject.model_label} on {record.subject.data_label}, {record.evaluated_at:%Y-%m-%d %H:%M} UTC"
     return Text.assemble((f"{title} {record.report_id}", "bold"), f"  {text}")
 
 

@@ -13,9 +13,9 @@ import pytest
 
 from cnnlib.dataset.manifest import load_manifest, read_shard
 from cnnlib.dataset.record import decode_shard, table_to_rows
+from cnnlib.dataset.source import Source
 from cnnlib.dataset.writer import write_dataset
 from cnnlib.errors import ConflictError, DatasetError
-from cnnlib.sources.source import Source
 from cnnlib.storage import publish
 from tests.datasets import TEST_ROWS, add_metadata, make_source
 

@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from cnnlib.dataset.source import Source, SourceSplit
 from cnnlib.dataset.writer import _plan_split, _rows_per_shard, check_output
 from cnnlib.errors import ConflictError, DatasetError, InputError
-from cnnlib.sources.source import Source, SourceSplit
 from tests.datasets import make_source, write_dataset_without_ray
 
 MIB = 2**20

@@ -12,7 +12,7 @@ from cnnlib.config import EvaluateConfig
 from cnnlib.dataset.manifest import Manifest
 from cnnlib.errors import CheckpointError, NotFoundError
 from cnnlib.evaluation.target import Target, find_all_targets, find_target
-from cnnlib.runs.checkpoints import write_run_record
+from cnnlib.runs.record import write_run_record
 from tests.checkpoints import write_checkpoint_without_model
 from tests.datasets import make_source, write_dataset_without_ray
 

@@ -64,7 +64,7 @@ def _rows_without_files(monkeypatch: pytest.MonkeyPatch) -> None:
         images = positions.astype(np.uint8).reshape(-1, 1, 1, 1)
         return Rows(ids=positions, images=images, labels=positions.astype(np.int32))
 
-    monkeypatch.setattr("cnnlib.feed.memory.read_slice", read_slice)
+    monkeypatch.setattr("cnnlib.dataset.reader.read_slice", read_slice)
     monkeypatch.setattr("cnnlib.feed.stream.read_slice", read_slice)
 
 
@@ -162,7 +162,7 @@ def test_the_order_does_not_depend_on_how_fast_files_are_read(
         threading.Event().wait(rng.uniform(0, 0.01))
         return read(dataset_uri, manifest, part)
 
-    monkeypatch.setattr("cnnlib.feed.memory.read_slice", read_slowly)
+    monkeypatch.setattr("cnnlib.dataset.reader.read_slice", read_slowly)
     monkeypatch.setattr("cnnlib.feed.stream.read_slice", read_slowly)
     np.testing.assert_array_equal(global_batches(kind, run, 1), expected)
 

@@ -11,12 +11,11 @@ from cnnlib.errors import CheckpointError
 from cnnlib.runs import checkpoints as runs
 from cnnlib.runs.checkpoints import (
     find_checkpoint,
-    find_run_record,
     list_checkpoints,
     list_runs,
     resolve_checkpoint,
-    write_run_record,
 )
+from cnnlib.runs.record import find_run_record, write_run_record
 from tests.checkpoints import write_checkpoint_without_model
 
 

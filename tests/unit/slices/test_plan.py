@@ -11,12 +11,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cnnlib.dataset.manifest import Manifest, Shard, Split
+from cnnlib.dataset.source import Source
 from cnnlib.errors import ConfigError, DatasetError
 from cnnlib.slices import plan as slice_plan
 from cnnlib.slices.plan import check_slices, plan_slicer, quantile_edges, sample_shards
 from cnnlib.slices.properties import measure
 from cnnlib.slices.slicer import MAX_SLICES
-from cnnlib.sources.source import Source
 from tests.datasets import add_metadata, make_source, write_dataset_without_ray
 
 COLUMNS = {

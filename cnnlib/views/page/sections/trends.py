@@ -11,7 +11,6 @@ from cnnlib.views.page import words
 from cnnlib.views.page.charts import LineChart, Sample, line_chart
 from cnnlib.views.page.collect import Row
 from cnnlib.views.page.sections.verdict import lies_below, worst_verdict
-from cnnlib.views.terminal.tables import describe_data, describe_model
 
 _CLASS_WIDTH, _CLASS_HEIGHT = 190, 116
 _WIDTH, _HEIGHT = 1040, 300
@@ -117,7 +116,7 @@ def _trend(key: str, series: Sequence[Report], gates: Mapping[str, Sequence[Row]
     ]
     return Trend(
         key=key,
-        data=describe_data(newest),
+        data=newest.subject.data_label,
         fingerprint=newest.subject.dataset_fingerprint,
         newest=lines[-1],
         overall=_overall_chart(series, lines, _WIDTH, _HEIGHT),
@@ -133,7 +132,7 @@ def _line(report: Report, before: Report | None, verdict: str) -> ReportLine:
     now, then = record.accuracy.share, before.record.accuracy.share if before else None
     return ReportLine(
         record=record,
-        model=describe_model(record),
+        model=record.subject.model_label,
         verdict=verdict,
         change=words.points(now - then) if now is not None and then is not None else "",
         worse=_regressions(report, before) if before else (),
@@ -210,7 +209,7 @@ def _sample(place: int, row: Row, record: ReportRecord, verdict: str, fell: bool
     accuracy, low, high = row["accuracy"], row["accuracy_low"], row["accuracy_high"]
     marks = [verdict] * bool(verdict) + ["worse"] * fell
     said = [
-        f"{describe_model(record)}, {words.day(record.evaluated_at)}: {words.percent(accuracy)} "
+        f"{record.subject.model_label}, {words.day(record.evaluated_at)}: {words.percent(accuracy)} "
         f"({words.percent_range(low, high)})",
         *([f"gates {verdict}"] if verdict else []),
         *(["clearly worse than before"] if fell else []),

@@ -17,7 +17,7 @@ from cnnlib.storage import layout
 from cnnlib.views.export.hive import create_table, hive_type
 from cnnlib.views.export.schema_page import describe_schema
 
-PAGE = Path(__file__).parents[3] / "docs" / "report-schema.md"
+PAGE = Path(__file__).parents[4] / "docs" / "report-schema.md"
 ID = "0123456789abcdef"
 DIGITS = "0123456789012345"  # an id that looks like a number
 

@@ -5,24 +5,34 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 from cnnlib.errors import ConfigError
-from cnnlib.evaluation.run import EvaluationPlan
-from cnnlib.evaluation.target import Target
 from cnnlib.gate_config import GateConfig, parse_gates
 from cnnlib.gates.apply import GateResult, check_gates
 from cnnlib.gates.verdicts import worst
 from cnnlib.recipes import find_recipe
-from cnnlib.runs import checkpoints as runs
+from cnnlib.reports.subject import ReportSubject, report_id
+from cnnlib.runs.record import find_run_record
 from cnnlib.storage import files, layout
 from cnnlib.storage.uri import normalize_uri
 
 RECIPE = "recipe"
 
 
-def find_gates(name: str, plan: EvaluationPlan, targets: Iterable[Target]) -> dict[str, GateConfig]:
-    """The gates of each target by the id of its report, checked as far as they can be before anything is scored.
+def find_gates(
+    name: str,
+    subjects: Iterable[ReportSubject],
+    reports_uri: str,
+    *,
+    slice_by: Sequence[str] = (),
+    corruptions: bool = False,
+) -> dict[str, GateConfig]:
+    """The gates of each report by its id, checked as far as they can be before anything is scored.
 
     Args:
         name: URI of a TOML file (`cnnlib/gate_config.py` shows one), or `recipe`.
+        subjects: what the reports are about.
+        reports_uri: where the baselines are.
+        slice_by: the slices that the reports will have.
+        corruptions: True if they will have slices of corrupted images.
 
     Raises:
         NotFoundError: there is no such file.
@@ -30,16 +40,11 @@ def find_gates(name: str, plan: EvaluationPlan, targets: Iterable[Target]) -> di
         ReportError: there is no report of the id that is the baseline.
     """
     of_file = None if name == RECIPE else _read(name)
-    found = {plan.report_id(target): of_file or _of_recipe(target) for target in targets}
-    config = plan.config
-    for gates in found.values():
-        check_gates(
-            gates,
-            plan.reports_uri,
-            plan.manifest.class_names,
-            slice_by=config.slice_by,
-            corruptions=config.corruptions,
-        )
+    found = {}
+    for subject in subjects:
+        gates = of_file or _of_recipe(subject)
+        check_gates(gates, reports_uri, subject.class_names, slice_by=slice_by, corruptions=corruptions)
+        found[report_id(subject)] = gates
     return found
 
 
@@ -57,11 +62,13 @@ def _read(uri: str) -> GateConfig:
         raise ConfigError(f"{uri} is not a text file. Expected gates in TOML.") from err
 
 
-def _of_recipe(target: Target) -> GateConfig:
-    if target.run is None:
-        raise ConfigError(f"{target.uri} is a file, and no run says its recipe. Give --gate a TOML file.")
-    run = layout.run_of_checkpoint(target.uri)
-    record = runs.find_run_record(run)
+def _of_recipe(subject: ReportSubject) -> GateConfig:
+    if subject.run is None:
+        raise ConfigError(
+            f"{subject.checkpoint_uri} is a file, and no run says its recipe. Give --gate a TOML file."
+        )
+    run = layout.run_of_checkpoint(subject.checkpoint_uri)
+    record = find_run_record(run)
     name = None if record is None else record.get("recipe")
     if name is None:
         raise ConfigError(

@@ -1,0 +1,52 @@
+"""Rows out of a data set's shards: a range of a split, or some rows of one shard, checked against the manifest."""
+
+from __future__ import annotations
+
+import os
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+
+from cnnlib.dataset.manifest import Manifest, ShardSlice, Split, read_shard, slice_rows
+from cnnlib.dataset.record import Rows, decode_shard, table_to_rows
+
+READERS = min(4, os.cpu_count() or 1)
+"""Shards that are read side by side by one process."""
+
+
+def read_rows(dataset_uri: str, manifest: Manifest, split: Split, start: int, stop: int) -> Rows:
+    """Reads rows [start, stop) of a split, several shards at a time, into arrays made for them.
+
+    Raises:
+        DatasetError: a shard is missing or its bytes do not match the manifest.
+    """
+    count = stop - start
+    rows = Rows(
+        ids=np.empty(count, np.int64),
+        images=np.empty((count, *manifest.image_shape), np.uint8),
+        labels=np.empty(count, np.int32),
+    )
+    slices = list(slice_rows(split.shards, start, stop))
+    firsts = np.cumsum([0, *(part.stop - part.start for part in slices)])
+
+    def fill(part: ShardSlice, first: int) -> None:
+        some, end = read_slice(dataset_uri, manifest, part), first + part.stop - part.start
+        rows.ids[first:end], rows.images[first:end], rows.labels[first:end] = (
+            some.ids,
+            some.images,
+            some.labels,
+        )
+
+    with ThreadPoolExecutor(READERS, thread_name_prefix="read-rows") as pool:
+        list(pool.map(fill, slices, firsts.tolist()))
+    return rows
+
+
+def read_slice(dataset_uri: str, manifest: Manifest, part: ShardSlice) -> Rows:
+    """Reads some rows of one shard; the whole shard is read, to check its digest.
+
+    Raises:
+        DatasetError: the shard is missing or its bytes do not match the manifest.
+    """
+    table = decode_shard(read_shard(dataset_uri, part.shard), part.shard.name)
+    return table_to_rows(table.slice(part.start, part.stop - part.start), manifest.image_shape)
