@@ -14,8 +14,8 @@ from scipy import ndimage
 
 from cnnlib.dataset.manifest import Manifest
 from cnnlib.dataset.source import SourceSplit
+from cnnlib.metrics.sums.metric_sums import MetricSums
 from cnnlib.metrics.sums.rows import ScoredRows
-from cnnlib.metrics.sums.score_sums import ScoreSums
 from cnnlib.reports.predictions import write_predictions
 from cnnlib.reports.read import read_report
 from cnnlib.reports.schema import table_schema
@@ -170,7 +170,7 @@ def write_scored(
     return write_report(
         uri,
         subject,
-        ScoreSums.from_probabilities(split.labels, shares, top_k=TOP_K),
+        MetricSums.from_probabilities(split.labels, shares, top_k=TOP_K),
         evaluated_at=evaluated_at,
         seconds=4.2,
         versions=installed_versions(),
@@ -182,11 +182,11 @@ def write_scored(
 
 def write_gates(uri: str, report: str, verdicts: Sequence[str]) -> None:
     """Writes one check per verdict, with limits that the report's own figures pass, miss, or may miss."""
-    figures = read_report(uri, report)
-    weakest = min(figures.classes, key=lambda row: row["accuracy"])
+    metrics = read_report(uri, report)
+    weakest = min(metrics.classes, key=lambda row: row["accuracy"])
     checks = {
-        "pass": _check(figures.overall, figures.overall["accuracy_low"] - 0.05),
-        "inconclusive": _check(figures.overall, figures.overall["accuracy"] + 0.006),
+        "pass": _check(metrics.overall, metrics.overall["accuracy_low"] - 0.05),
+        "inconclusive": _check(metrics.overall, metrics.overall["accuracy"] + 0.006),
         "fail": _check(weakest, weakest["accuracy_high"] + 0.05) | {"class_name": weakest["class_name"]},
     }
     common = {
@@ -219,7 +219,7 @@ def _flatten(images: np.ndarray) -> np.ndarray:
 
 
 def _epoch_record(model: Any, x: np.ndarray, y: np.ndarray, epoch: int) -> EpochRecord:
-    held_out = slice(4000, None)
+    validation_split = slice(4000, None)
     shares = np.clip(model.predict_proba(x), 1e-7, 1)
     right, loss = shares.argmax(axis=1) == y, -np.log(shares[np.arange(len(y)), y])
     return EpochRecord(
@@ -227,8 +227,8 @@ def _epoch_record(model: Any, x: np.ndarray, y: np.ndarray, epoch: int) -> Epoch
         step=79 * epoch,
         loss=float(loss[:4000].mean()),
         accuracy=float(right[:4000].mean()),
-        validation_loss=float(loss[held_out].mean()) + 0.03,
-        validation_accuracy=float(right[held_out].mean()) - 0.01,
+        validation_loss=float(loss[validation_split].mean()) + 0.03,
+        validation_accuracy=float(right[validation_split].mean()) - 0.01,
         learning_rate=0.001,
         images_per_s=3000.0,
         data_wait=0.02,
@@ -242,9 +242,9 @@ def _extras(model: Any, split: SourceSplit) -> dict[str, Any]:
     """Slices, corruptions, cost and activations, of the real images and the real model."""
     images = split.images[..., 0].astype(np.float64)
 
-    def score(chosen: np.ndarray, pixels: np.ndarray) -> ScoreSums:
+    def score(chosen: np.ndarray, pixels: np.ndarray) -> MetricSums:
         shares = model.predict_proba(pixels[chosen].reshape(chosen.sum(), -1) / 255.0).astype(np.float32)
-        return ScoreSums.from_probabilities(split.labels[chosen], shares, top_k=TOP_K)
+        return MetricSums.from_probabilities(split.labels[chosen], shares, top_k=TOP_K)
 
     slices = {}
     for name, values in (("brightness", images.mean(axis=(1, 2))), ("contrast", images.std(axis=(1, 2)))):

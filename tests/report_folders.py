@@ -37,23 +37,23 @@ def write_figures(
     """
     about = _subject(minute, **subject)
     name, at = report_id(about), datetime(2026, 11, 22, 6, minute, tzinfo=UTC)
-    share = proportion(correct, _ROWS)
+    fraction = proportion(correct, _ROWS)
     summary = {
         "rows": _ROWS,
         "correct": correct,
-        "accuracy": share.share,
-        "accuracy_low": share.low,
-        "accuracy_high": share.high,
+        "accuracy": fraction.fraction,
+        "accuracy_low": fraction.low,
+        "accuracy_high": fraction.high,
         "loss": 0.5,
         "top_k": 1,
-        "top_k_accuracy": share.share,
+        "top_k_accuracy": fraction.fraction,
     }
     keys = {**about.to_columns(), "report_id": name, "evaluated_at": at}
     whole = {**keys, **summary, "seconds": 2.0, "images_per_s": 50.0, **(overall or {})}
     slices = [{"slice": None}, {"slice": "source=web", "accuracy": 0.01, "correct": 1}]
     each_class = [
-        keys | {"class_index": index, "class_name": about.class_names[index], "support": 50} | dict(figures)
-        for index, figures in enumerate(classes)
+        keys | {"class_index": index, "class_name": about.class_names[index], "support": 50} | dict(metrics)
+        for index, metrics in enumerate(classes)
     ]
     tables = {
         "overall": _table("overall", [whole | part for part in slices]),

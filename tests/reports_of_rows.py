@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from cnnlib.metrics.sums.score_sums import ScoreSums
+from cnnlib.metrics.sums.metric_sums import MetricSums
 from cnnlib.reports.predictions import write_predictions
 from cnnlib.reports.subject import ReportSubject, Versions, report_id
 from cnnlib.reports.write import write_report
@@ -72,12 +72,12 @@ def write_rows(
     written = write_report(
         str(folder),
         about,
-        ScoreSums.from_probabilities(true, probabilities, top_k=1),
+        MetricSums.from_probabilities(true, probabilities, top_k=1),
         evaluated_at=START + timedelta(minutes=epoch),
         seconds=1.0,
         versions=Versions(python="3", cnnlib="0", ray="0", tensorflow="0", keras="0", numpy="0"),
         slices={
-            name: ScoreSums.from_probabilities(true[rows], probabilities[rows], top_k=1)
+            name: MetricSums.from_probabilities(true[rows], probabilities[rows], top_k=1)
             for name, rows in (slices or {}).items()
         },
         predictions=parts if store else None,

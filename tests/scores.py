@@ -6,8 +6,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from cnnlib.metrics.sums.metric_sums import MetricSums
 from cnnlib.metrics.sums.rows import ScoredRows
-from cnnlib.metrics.sums.score_sums import ScoreSums
 
 
 def make_rows(counts: Sequence[Sequence[int]]) -> ScoredRows:
@@ -26,7 +26,7 @@ def make_rows(counts: Sequence[Sequence[int]]) -> ScoredRows:
     )
 
 
-def make_score(counts: Sequence[Sequence[int]], *, top_k: int = 2) -> ScoreSums:
+def make_sums(counts: Sequence[Sequence[int]], *, top_k: int = 2) -> MetricSums:
     """The score of `make_rows`."""
     rows = make_rows(counts)
-    return ScoreSums.from_probabilities(rows.labels, rows.probabilities, top_k=top_k)
+    return MetricSums.from_probabilities(rows.labels, rows.probabilities, top_k=top_k)

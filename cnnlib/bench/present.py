@@ -34,7 +34,7 @@ def build_table(rows: Sequence[Row]) -> RenderableType:
 
 
 def _describe_both(row: Row) -> str:
-    ours, theirs = describe_figure(row)
+    ours, theirs = describe_metric(row)
     figures = f"\n{ours.removesuffix(f' {row.unit}')} : {theirs}" if row.pairs else ""
     return f"{row.case}\nagainst {row.peer}{figures}"
 
@@ -48,7 +48,7 @@ def describe_ratio(row: Row) -> tuple[str, str]:
     return f"{row.ratio:.{digits}f}", f"{min(ratios):.{digits}f}..{max(ratios):.{digits}f}"
 
 
-def describe_figure(row: Row) -> tuple[str, str]:
+def describe_metric(row: Row) -> tuple[str, str]:
     """The medians of ours and the peer's, with their unit."""
     figures = row.to_json()
     ours, theirs = figures["ours_median"], figures["peer_median"]

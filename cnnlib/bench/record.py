@@ -16,7 +16,7 @@ import pyarrow.parquet as pq
 
 from cnnlib.bench.harness import Pair, Row
 from cnnlib.bench.machine import Machine
-from cnnlib.bench.present import NOTHING, describe_figure, describe_ratio, describe_target, describe_verdict
+from cnnlib.bench.present import NOTHING, describe_metric, describe_ratio, describe_target, describe_verdict
 from cnnlib.errors import NotFoundError
 from cnnlib.storage import files
 from cnnlib.storage.uri import join_uri
@@ -111,7 +111,7 @@ def render(theme: str, entries: Sequence[Entry]) -> str:
     head = [
         f"# {theme.capitalize()}: this project against named peers",
         "",
-        *_circumstances(entries),
+        *_provenance(entries),
         "",
         "Programs run in turn, A B A B …, each in a fresh process on the same cores; a ratio is of one pair, both of",
         "which ran within the same minutes. A ratio above 1 means that ours is better, unless the target says `<=`.",
@@ -122,7 +122,7 @@ def render(theme: str, entries: Sequence[Entry]) -> str:
     )
 
 
-def _circumstances(entries: Sequence[Entry]) -> list[str]:
+def _provenance(entries: Sequence[Entry]) -> list[str]:
     seen = dict.fromkeys(
         f"{entry.machine.cpu}, {entry.machine.cores} cores, {entry.machine.memory_gib} GiB · "
         + ", ".join(entry.machine.versions)
@@ -130,7 +130,7 @@ def _circumstances(entries: Sequence[Entry]) -> list[str]:
     )
     dates = sorted({f"{entry.time:%Y-%m-%d}" for entry in entries})
     span = dates[0] if len(dates) == 1 else f"{dates[0]} to {dates[-1]}"
-    return [f"{span} · {circumstances}" for circumstances in seen]
+    return [f"{span} · {provenance}" for provenance in seen]
 
 
 def _render_stage(stage: str, entries: Sequence[Entry]) -> list[str]:
@@ -146,7 +146,7 @@ def _render_stage(stage: str, entries: Sequence[Entry]) -> list[str]:
         if row.stage != stage:
             continue
         ratio, spread = describe_ratio(row)
-        ours, theirs = describe_figure(row)
+        ours, theirs = describe_metric(row)
         cells = [
             *(row.case, row.peer, f"**{ratio}**" if row.pairs else NOTHING, spread, ours, theirs),
             *(str(len(row.pairs)), describe_target(row), describe_verdict(row), f"{entry.time:%Y-%m-%d}"),

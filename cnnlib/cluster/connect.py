@@ -25,7 +25,7 @@ _LAST_LINES_S = 0.5  # how long Ray, too, waits for what workers printed last, w
 
 
 @dataclass(frozen=True, kw_only=True)
-class Demand:
+class ResourceRequest:
     """So many bundles, each of which must fit on one machine; `what` names them in messages."""
 
     what: str
@@ -38,7 +38,7 @@ class Demand:
         return f"{self.count} {self.what} of {self.cpus} CPU{gpus} each"
 
 
-def share_cores(count: int, cpus: int | None) -> int:
+def divide_cores(count: int, cpus: int | None) -> int:
     """CPUs for each of `count` processes: what was asked for, else this machine's cores shared out, else 1."""
     if cpus is not None:
         return cpus
@@ -51,7 +51,7 @@ def num_cores() -> int:
 
 
 @contextlib.contextmanager
-def connect(demand: Demand, wait_s: float = 0.0) -> Iterator[None]:
+def connect(request: ResourceRequest, wait_s: float = 0.0) -> Iterator[None]:
     """Connects to the cluster at RAY_ADDRESS, or starts one here, and leaves it at the end.
 
     Args:
@@ -61,19 +61,19 @@ def connect(demand: Demand, wait_s: float = 0.0) -> Iterator[None]:
     Raises:
         ResourceError: the cluster cannot hold the demand, or there is no cluster at the address.
     """
-    with _local_cluster(demand) if in_local_mode() else _given_cluster():
-        _check_demand(demand, wait_s)
+    with _local_cluster(request) if in_local_mode() else _given_cluster():
+        _check_request(request, wait_s)
         yield
         time.sleep(_LAST_LINES_S)
 
 
-def memory_per_worker(demand: Demand) -> int:
+def memory_per_worker(request: ResourceRequest) -> int:
     """Bytes of memory for each of the processes where most of them share one machine; call it while connected."""
     nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
     shares = [
-        node.get("memory", 0) / min(demand.count, _bundles_on(node, demand))
+        node.get("memory", 0) / min(request.count, _bundles_on(node, request))
         for node in nodes
-        if _bundles_on(node, demand)
+        if _bundles_on(node, request)
     ]
     return int(min(shares, default=0))
 
@@ -97,10 +97,10 @@ def find_own_error(err: BaseException) -> CnnlibError | None:
 
 
 @contextlib.contextmanager
-def _local_cluster(demand: Demand) -> Iterator[None]:
-    cores, wanted = num_cores(), demand.count * demand.cpus
+def _local_cluster(request: ResourceRequest) -> Iterator[None]:
+    cores, wanted = num_cores(), request.count * request.cpus
     if wanted > cores:
-        log_event("cluster", note=f"{demand} on {cores} cores: they share them and take turns")
+        log_event("cluster", note=f"{request} on {cores} cores: they share them and take turns")
     ray.init(
         address="local",
         num_cpus=max(cores, wanted + _READER_CPUS),
@@ -130,45 +130,45 @@ def _given_cluster() -> Iterator[None]:
         ray.shutdown()
 
 
-def _check_demand(demand: Demand, wait_s: float) -> None:
-    if _fits(demand):
+def _check_request(request: ResourceRequest, wait_s: float) -> None:
+    if _fits(request):
         return
-    if wait_s and _grows_to(demand, wait_s):
+    if wait_s and _grows_to(request, wait_s):
         return
     waited = f" after {wait_s:g} s" if wait_s else ""
     raise ResourceError(
-        f"The cluster cannot give {demand}, with one CPU left to read the data. It has {_describe_nodes()}{waited}. "
+        f"The cluster cannot give {request}, with one CPU left to read the data. It has {_describe_nodes()}{waited}. "
         "Ask for fewer or smaller ones, add machines, or, where the cluster grows by itself, give it the time to: "
         "--cluster.wait-for-resources-s (jobs.evaluate: --wait-for-resources-s)."
     )
 
 
-def _grows_to(demand: Demand, wait_s: float) -> bool:
+def _grows_to(request: ResourceRequest, wait_s: float) -> bool:
     """Asks the cluster's autoscaler for the demand, if it has one, and waits; True once it is there."""
-    bundle = {"CPU": demand.cpus} | ({"GPU": demand.gpus} if demand.gpus else {})
-    log_event("cluster", note=f"waiting for {demand}", has=_describe_nodes(), at_most_s=wait_s)
-    request_resources(bundles=[*[bundle] * demand.count, {"CPU": _READER_CPUS}])
+    bundle = {"CPU": request.cpus} | ({"GPU": request.gpus} if request.gpus else {})
+    log_event("cluster", note=f"waiting for {request}", has=_describe_nodes(), at_most_s=wait_s)
+    request_resources(bundles=[*[bundle] * request.count, {"CPU": _READER_CPUS}])
     deadline = time.monotonic() + wait_s
     try:
         while time.monotonic() < deadline:
-            if _fits(demand):
+            if _fits(request):
                 return True
             time.sleep(_POLL_S)
-        return _fits(demand)
+        return _fits(request)
     finally:
         request_resources(bundles=[])  # the job's own demand holds the machines from here on
 
 
-def _fits(demand: Demand) -> bool:
+def _fits(request: ResourceRequest) -> bool:
     nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
-    bundles = sum(_bundles_on(node, demand) for node in nodes)
+    bundles = sum(_bundles_on(node, request) for node in nodes)
     cpus = sum(node.get("CPU", 0) for node in nodes)
-    return bundles >= demand.count and cpus > demand.count * demand.cpus
+    return bundles >= request.count and cpus > request.count * request.cpus
 
 
-def _bundles_on(node: dict[str, float], demand: Demand) -> int:
-    by_cpu = node.get("CPU", 0) // demand.cpus
-    return int(min(by_cpu, node.get("GPU", 0) // demand.gpus) if demand.gpus else by_cpu)
+def _bundles_on(node: dict[str, float], request: ResourceRequest) -> int:
+    by_cpu = node.get("CPU", 0) // request.cpus
+    return int(min(by_cpu, node.get("GPU", 0) // request.gpus) if request.gpus else by_cpu)
 
 
 def _describe_nodes() -> str:

@@ -50,7 +50,7 @@ class Split:
 
 
 @dataclass(frozen=True, kw_only=True)
-class ShardSlice:
+class ShardRange:
     """Rows [start, stop) of one shard."""
 
     shard_index: int
@@ -174,13 +174,13 @@ def read_shard(dataset_uri: str, shard: Shard) -> bytes:
     return data
 
 
-def slice_rows(shards: Sequence[Shard], start: int, stop: int) -> Iterator[ShardSlice]:
+def shard_ranges(shards: Sequence[Shard], start: int, stop: int) -> Iterator[ShardRange]:
     """The parts of shards that hold the row positions [start, stop), in order."""
     first = 0
     for index, shard in enumerate(shards):
         low, high = max(start - first, 0), min(stop - first, shard.rows)
         if low < high:
-            yield ShardSlice(shard_index=index, shard=shard, start=low, stop=high)
+            yield ShardRange(shard_index=index, shard=shard, start=low, stop=high)
         first += shard.rows
 
 

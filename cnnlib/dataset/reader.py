@@ -7,7 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 
-from cnnlib.dataset.manifest import Manifest, ShardSlice, Split, read_shard, slice_rows
+from cnnlib.dataset.manifest import Manifest, ShardRange, Split, read_shard, shard_ranges
 from cnnlib.dataset.record import Rows, decode_shard, table_to_rows
 
 READERS = min(4, os.cpu_count() or 1)
@@ -26,11 +26,11 @@ def read_rows(dataset_uri: str, manifest: Manifest, split: Split, start: int, st
         images=np.empty((count, *manifest.image_shape), np.uint8),
         labels=np.empty(count, np.int32),
     )
-    slices = list(slice_rows(split.shards, start, stop))
+    slices = list(shard_ranges(split.shards, start, stop))
     firsts = np.cumsum([0, *(part.stop - part.start for part in slices)])
 
-    def fill(part: ShardSlice, first: int) -> None:
-        some, end = read_slice(dataset_uri, manifest, part), first + part.stop - part.start
+    def fill(part: ShardRange, first: int) -> None:
+        some, end = read_range(dataset_uri, manifest, part), first + part.stop - part.start
         rows.ids[first:end], rows.images[first:end], rows.labels[first:end] = (
             some.ids,
             some.images,
@@ -42,7 +42,7 @@ def read_rows(dataset_uri: str, manifest: Manifest, split: Split, start: int, st
     return rows
 
 
-def read_slice(dataset_uri: str, manifest: Manifest, part: ShardSlice) -> Rows:
+def read_range(dataset_uri: str, manifest: Manifest, part: ShardRange) -> Rows:
     """Reads some rows of one shard; the whole shard is read, to check its digest.
 
     Raises:

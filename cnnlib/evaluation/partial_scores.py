@@ -8,9 +8,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from cnnlib.metrics.sums.metric_sums import MetricSums
 from cnnlib.metrics.sums.rows import ScoredRows
-from cnnlib.metrics.sums.score_sums import ScoreSums
-from cnnlib.models.cost import PredictionCost
+from cnnlib.models.cost import ModelCost
 from cnnlib.models.maps import LayerMaps
 from cnnlib.reports.subject import StoredTable
 
@@ -18,7 +18,7 @@ TARGET, PART, STARTED, ENDED = "target", "part", "started", "ended"
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class Explanation:
+class ModelProfile:
     """What a model is and does, whatever rows it scores.
 
     Attributes:
@@ -26,13 +26,13 @@ class Explanation:
         layers: pictures of its image on its way through the model.
     """
 
-    cost: PredictionCost
+    cost: ModelCost
     example_id: int
     layers: tuple[LayerMaps, ...]
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class ScoredPart:
+class PartialScores:
     """The score of some rows, and where their predictions lie.
 
     Attributes:
@@ -44,20 +44,20 @@ class ScoredPart:
         distorted_s: how long scoring them distorted took, in seconds.
     """
 
-    score: ScoreSums
+    score: MetricSums
     rows: ScoredRows | None
     predictions: StoredTable | None
     busy_s: float
-    explanation: Explanation | None = None
-    slices: Mapping[str, ScoreSums] = field(default_factory=dict)
-    distorted_s: float = 0.0
+    profile: ModelProfile | None = None
+    slices: Mapping[str, MetricSums] = field(default_factory=dict)
+    corrupted_s: float = 0.0
 
     def encode(self) -> bytes:
         """The part as bytes, to travel through Ray Data as one value."""
         return pickle.dumps(self, pickle.HIGHEST_PROTOCOL)
 
     @classmethod
-    def decode(cls, data: bytes) -> ScoredPart:
+    def decode(cls, data: bytes) -> PartialScores:
         """The part out of what `encode` gave, in a predictor of this very job."""
         part = pickle.loads(data)
         if not isinstance(part, cls):
@@ -76,22 +76,22 @@ class Collected:
         explanation: of the model, with the first row as its example; None without a row.
     """
 
-    score: ScoreSums | None = None
+    score: MetricSums | None = None
     started: float | None = None
     ended: float | None = None
     busy_s: float = 0.0
-    distorted_s: float = 0.0
-    explanation: Explanation | None = None
+    corrupted_s: float = 0.0
+    profile: ModelProfile | None = None
     _rows: list[ScoredRows] = field(default_factory=list)
     _predictions: list[StoredTable] = field(default_factory=list)
-    _slices: dict[str, ScoreSums] = field(default_factory=dict)
+    _slices: dict[str, MetricSums] = field(default_factory=dict)
 
     def add(self, row: Mapping[str, Any]) -> None:
         """Takes one row of what `Predictor.__call__` returns."""
-        part = ScoredPart.decode(row[PART])
+        part = PartialScores.decode(row[PART])
         self.score = part.score if self.score is None else self.score.merge(part.score)
         self.busy_s += part.busy_s
-        self.distorted_s += part.distorted_s
+        self.corrupted_s += part.corrupted_s
         started, ended = float(row[STARTED]), float(row[ENDED])
         self.started = started if self.started is None else min(self.started, started)
         self.ended = ended if self.ended is None else max(self.ended, ended)
@@ -99,7 +99,7 @@ class Collected:
             self._rows.append(part.rows)
         if part.predictions is not None:
             self._predictions.append(part.predictions)
-        self._keep_first(part.explanation)
+        self._keep_first(part.profile)
         for name, score in part.slices.items():
             self._slices[name] = self._slices[name].merge(score) if name in self._slices else score
 
@@ -121,15 +121,15 @@ class Collected:
         """How many slices have come so far."""
         return len(self._slices)
 
-    def slices(self) -> dict[str, ScoreSums]:
+    def slices(self) -> dict[str, MetricSums]:
         """The score of every slice, in the order of their names, in which q2 comes before q10."""
         return {name: self._slices[name] for name in sorted(self._slices, key=_natural_order)}
 
-    def _keep_first(self, new: Explanation | None) -> None:
+    def _keep_first(self, new: ModelProfile | None) -> None:
         """Keeps one explanation where the first shard came in several parts: that of the lowest id."""
-        old = self.explanation
+        old = self.profile
         if new is not None and (old is None or new.example_id < old.example_id):
-            self.explanation = new
+            self.profile = new
 
 
 def _natural_order(name: str) -> list[tuple[int, str]]:

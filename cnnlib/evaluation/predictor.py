@@ -16,16 +16,16 @@ import numpy.typing as npt
 from cnnlib.config import EvaluateConfig
 from cnnlib.dataset.record import SHARD_INDEX, ImageShape, Rows, table_to_rows
 from cnnlib.errors import CheckpointError, InputError, ModelError
-from cnnlib.evaluation.partial_scores import ENDED, PART, STARTED, TARGET, Explanation, ScoredPart
+from cnnlib.evaluation.partial_scores import ENDED, PART, STARTED, TARGET, ModelProfile, PartialScores
 from cnnlib.evaluation.target import Target
 from cnnlib.metrics.sums.arrays import LARGEST_PROBABILITY
+from cnnlib.metrics.sums.metric_sums import MetricSums
 from cnnlib.metrics.sums.rows import ScoredRows
-from cnnlib.metrics.sums.score_sums import ScoreSums
-from cnnlib.models.cost import prediction_cost
+from cnnlib.models.cost import model_cost
 from cnnlib.models.explain import explain_image
 from cnnlib.models.runtime import count_parts, load_tensorflow
 from cnnlib.reports.predictions import write_predictions
-from cnnlib.slices.corruptions import CORRUPTIONS, STRENGTHS, distort, slice_name
+from cnnlib.slices.corruptions import CORRUPTIONS, STRENGTHS, corrupt, slice_name
 from cnnlib.slices.slicer import Mask, Slicer
 from cnnlib.storage import files, publish
 from cnnlib.storage.uri import uri_name
@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 Images = npt.NDArray[np.uint8]
 Probabilities = npt.NDArray[np.float32]
 Predict = Callable[[Images], Probabilities]
-Explain = Callable[[Rows], Explanation]
+Explain = Callable[[Rows], ModelProfile]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -84,7 +84,7 @@ class Predictor:
         """Scores the rows of one shard, or of a part of it.
 
         Returns:
-            One row per target: its index, a `ScoredPart` as bytes, and when this began and ended, in seconds since
+            One row per target: its index, a `PartialScores` as bytes, and when this began and ended, in seconds since
             1970.
         """
         if self._error is not None:
@@ -92,15 +92,14 @@ class Predictor:
         rows = table_to_rows(table, self._task.image_shape)
         shard_index = int(table.column(SHARD_INDEX)[0].as_py())
         # Before the clock starts: it is done once, whatever the number of rows.
-        explanations = [explain(rows) if shard_index == 0 else None for explain in self._explains]
+        profiles = [explain(rows) if shard_index == 0 else None for explain in self._explains]
         started = time.time()
         masks = {} if self._task.slicer is None else self._task.slicer.masks(rows)
         parts = [
-            self._score(index, rows, shard_index, masks, explanation)
-            for index, explanation in enumerate(explanations)
+            self._score(index, rows, shard_index, masks, profile) for index, profile in enumerate(profiles)
         ]
         if self._task.config.corruptions:
-            parts = self._add_distorted(parts, rows)
+            parts = self._add_corruptions(parts, rows)
         return {
             TARGET: np.arange(len(parts)),
             PART: np.array([part.encode() for part in parts], dtype=object),
@@ -114,8 +113,8 @@ class Predictor:
         rows: Rows,
         shard_index: int,
         masks: Mapping[str, Mask],
-        explanation: Explanation | None,
-    ) -> ScoredPart:
+        profile: ModelProfile | None,
+    ) -> PartialScores:
         task, started = self._task, time.perf_counter()
         probabilities = self._predict(index, rows.images)
         stored = None
@@ -128,7 +127,7 @@ class Predictor:
                 labels=rows.labels,
                 probabilities=probabilities,
             )
-        return ScoredPart(
+        return PartialScores(
             score=self._sums(rows.labels, probabilities, histogram=not task.keep_rows),
             rows=ScoredRows.from_probabilities(rows.ids, rows.labels, probabilities)
             if task.keep_rows
@@ -136,27 +135,27 @@ class Predictor:
             predictions=stored,
             slices={name: self._sums(rows.labels[mask], probabilities[mask]) for name, mask in masks.items()},
             busy_s=time.perf_counter() - started,
-            explanation=explanation,
+            profile=profile,
         )
 
     def _sums(
         self, labels: npt.NDArray[np.int32], probabilities: Probabilities, *, histogram: bool = False
-    ) -> ScoreSums:
+    ) -> MetricSums:
         top_k = min(self._task.config.top_k, self._task.num_classes)
-        return ScoreSums.from_probabilities(labels, probabilities, top_k=top_k, histogram=histogram)
+        return MetricSums.from_probabilities(labels, probabilities, top_k=top_k, histogram=histogram)
 
-    def _add_distorted(self, parts: list[ScoredPart], rows: Rows) -> list[ScoredPart]:
+    def _add_corruptions(self, parts: list[PartialScores], rows: Rows) -> list[PartialScores]:
         """The parts with one slice more for every corruption: all rows, distorted, predicted again."""
         started = time.perf_counter()
-        slices: list[dict[str, ScoreSums]] = [{} for _ in parts]
+        slices: list[dict[str, MetricSums]] = [{} for _ in parts]
         for kind in CORRUPTIONS:
             for strength in STRENGTHS:
-                images = distort(rows.images, rows.ids, kind, strength)
+                images = corrupt(rows.images, rows.ids, kind, strength)
                 for index, own in enumerate(slices):
                     own[slice_name(kind, strength)] = self._sums(rows.labels, self._predict(index, images))
         seconds = (time.perf_counter() - started) / len(parts)
         return [
-            replace(part, slices={**part.slices, **own}, distorted_s=seconds)
+            replace(part, slices={**part.slices, **own}, corrupted_s=seconds)
             for part, own in zip(parts, slices, strict=True)
         ]
 
@@ -191,13 +190,13 @@ def _load(target: Target, task: PredictorTask) -> tuple[Predict, Explain]:
     return predict, lambda rows: _explain(model, rows, input_shape, scale)
 
 
-def _explain(model: keras.Model, rows: Rows, input_shape: tuple[int, ...], scale: float) -> Explanation:
+def _explain(model: keras.Model, rows: Rows, input_shape: tuple[int, ...], scale: float) -> ModelProfile:
     """What a model costs, and what it makes of the first row."""
     from cnnlib.models.pixels import pixels_to_inputs
 
     inputs = pixels_to_inputs(rows.images[:1], scale).numpy().reshape(1, *input_shape)
-    return Explanation(
-        cost=prediction_cost(model, input_shape),
+    return ModelProfile(
+        cost=model_cost(model, input_shape),
         example_id=int(rows.ids[0]),
         layers=tuple(explain_image(model, rows.images[0], inputs)),
     )

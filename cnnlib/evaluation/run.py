@@ -18,12 +18,12 @@ from cnnlib.config import EvaluateConfig
 from cnnlib.dataset.manifest import Manifest, check_shards, load_manifest
 from cnnlib.errors import ConfigError, DatasetError, RowCountError
 from cnnlib.evaluation.dataset import build_dataset
-from cnnlib.evaluation.partial_scores import TARGET, Collected, Explanation
+from cnnlib.evaluation.partial_scores import TARGET, Collected, ModelProfile
 from cnnlib.evaluation.predictor import Predictor, PredictorTask
 from cnnlib.evaluation.target import Target, find_all_targets, find_target
 from cnnlib.log import log_event
+from cnnlib.metrics.sums.metric_sums import MetricSums
 from cnnlib.metrics.sums.rows import keeps_rows
-from cnnlib.metrics.sums.score_sums import ScoreSums
 from cnnlib.reports.activations import activations_table
 from cnnlib.reports.read import find_manifest
 from cnnlib.reports.subject import ReportSubject, installed_versions
@@ -119,10 +119,12 @@ def evaluate(plan: EvaluationPlan) -> list[WrittenReport]:
         return []
     config = plan.config
     slicer = _plan_slicer(plan)
-    cpus = cluster.share_cores(config.actors, config.cpus_per_actor)
-    demand = cluster.Demand(what="predictors", count=config.actors, cpus=cpus, gpus=config.gpus_per_actor)
+    cpus = cluster.divide_cores(config.actors, config.cpus_per_actor)
+    request = cluster.ResourceRequest(
+        what="predictors", count=config.actors, cpus=cpus, gpus=config.gpus_per_actor
+    )
     written = []
-    with cluster.connect(demand, config.wait_for_resources_s):
+    with cluster.connect(request, config.wait_for_resources_s):
         for first in range(0, len(plan.missing), _TARGETS_PER_PASS):
             together = plan.missing[first : first + _TARGETS_PER_PASS]
             written += _evaluate_together(plan, together, slicer, cpus)
@@ -146,7 +148,7 @@ def _evaluate_together(
     plan: EvaluationPlan, targets: tuple[Target, ...], slicer: Slicer | None, cpus: int
 ) -> list[WrittenReport]:
     collected = _score(plan, targets, slicer, cpus)
-    busy_s = sum(own.busy_s + own.distorted_s for own in collected)
+    busy_s = sum(own.busy_s + own.corrupted_s for own in collected)
     versions = installed_versions()
     written = []
     for target, own in zip(targets, collected, strict=True):
@@ -164,7 +166,7 @@ def _evaluate_together(
             rows=own.rows(),
             slices=own.slices(),
             predictions=own.predictions() if plan.config.predictions else None,
-            **_describe_model(own.explanation),
+            **_describe_model(own.profile),
         )
         log_event(
             "report",
@@ -178,14 +180,14 @@ def _evaluate_together(
     return written
 
 
-def _describe_model(explanation: Explanation | None) -> dict[str, Any]:
+def _describe_model(profile: ModelProfile | None) -> dict[str, Any]:
     """What a report says of the model itself, as arguments of `write_report`; nothing of a split without rows."""
-    if explanation is None:
+    if profile is None:
         return {}
     return {
-        "parameters": explanation.cost.parameters,
-        "flops_per_image": explanation.cost.flops_per_image,
-        "activations": activations_table(explanation.example_id, explanation.layers),
+        "parameters": profile.cost.parameters,
+        "flops_per_image": profile.cost.flops_per_image,
+        "activations": activations_table(profile.example_id, profile.layers),
     }
 
 
@@ -234,11 +236,11 @@ def _check_slices(collected: Collected, config: EvaluateConfig) -> None:
         )
 
 
-def _checked_score(collected: Collected, plan: EvaluationPlan, target: Target) -> ScoreSums:
+def _checked_score(collected: Collected, plan: EvaluationPlan, target: Target) -> MetricSums:
     """The score of all rows, once it is clear that it is of those that the manifest states."""
     expected, num_classes = plan.manifest.split(plan.config.split), plan.manifest.num_classes
     top_k = min(plan.config.top_k, num_classes)
-    score = ScoreSums.zero(num_classes, top_k=top_k) if collected.score is None else collected.score
+    score = MetricSums.zero(num_classes, top_k=top_k) if collected.score is None else collected.score
     support = tuple(map(int, score.confusion.counts.sum(axis=1)))
     if score.rows != expected.rows:
         raise RowCountError(

@@ -17,7 +17,7 @@ import numpy.typing as npt
 from cnnlib.config import CacheMode
 from cnnlib.dataset.manifest import Manifest, Split
 from cnnlib.dataset.record import Rows
-from cnnlib.feed.order import HeldOut
+from cnnlib.feed.order import ValidationSplit
 
 Cache = Literal["memory", "none"]
 
@@ -67,9 +67,9 @@ class FeedTask:
         return self.manifest.split(self.split_name)
 
     @property
-    def held_out(self) -> HeldOut:
+    def validation_split(self) -> ValidationSplit:
         """Which of its rows are not trained on."""
-        return HeldOut.of(self.split.rows, self.validation_fraction)
+        return ValidationSplit.of(self.split.rows, self.validation_fraction)
 
     @property
     def worker_batch_size(self) -> int:
@@ -83,7 +83,7 @@ class Feed(Protocol):
     def epoch(self, epoch: int, steps: int, steps_per_call: int) -> Generator[HostBatch]:
         """Yields an epoch's batches: `steps_per_call` steps each, the last maybe fewer, `steps` in all."""
 
-    def held_out(self) -> Iterator[Rows]:
+    def validation_rows(self) -> Iterator[Rows]:
         """Yields the rows held out, some at a time."""
 
 

@@ -10,9 +10,9 @@ import numpy.typing as npt
 from cnnlib.dataset.reader import read_rows
 from cnnlib.dataset.record import Rows
 from cnnlib.feed.feed import FeedTask, HostBatch
-from cnnlib.feed.order import epoch_order, split_rows, worker_lanes
+from cnnlib.feed.order import epoch_order, split_rows, worker_partitions
 
-_HELD_OUT_ROWS = 4096
+_VALIDATION_ROWS = 4096
 
 
 class MemoryFeed:
@@ -24,29 +24,29 @@ class MemoryFeed:
         Raises:
             DatasetError: a shard is missing or its bytes do not match the manifest.
         """
-        own = split_rows(task.held_out, task.workers)[task.rank]
-        mask = task.held_out.mask(own.start, own.stop)
+        own = split_rows(task.validation_split, task.workers)[task.rank]
+        mask = task.validation_split.mask(own.start, own.stop)
         self._task = task
         self._rows = read_rows(task.dataset_uri, task.manifest, task.split, own.start, own.stop)
-        self._train, self._held_out = np.flatnonzero(~mask), np.flatnonzero(mask)
+        self._train, self._validation = np.flatnonzero(~mask), np.flatnonzero(mask)
 
     def epoch(self, epoch: int, steps: int, steps_per_call: int) -> Generator[HostBatch]:
         """See `Feed.epoch`."""
         order = self._order(epoch)[:steps]
         return gather(self._rows, order, steps_per_call)
 
-    def held_out(self) -> Iterator[Rows]:
-        """See `Feed.held_out`."""
-        for first in range(0, len(self._held_out), _HELD_OUT_ROWS):
-            yield self._rows.take(self._held_out[first : first + _HELD_OUT_ROWS])
+    def validation_rows(self) -> Iterator[Rows]:
+        """See `Feed.validation_rows`."""
+        for first in range(0, len(self._validation), _VALIDATION_ROWS):
+            yield self._rows.take(self._validation[first : first + _VALIDATION_ROWS])
 
     def _order(self, epoch: int) -> npt.NDArray[np.int64]:
         """Indexes into the worker's rows for every step, int64 [steps, worker batch]."""
         task = self._task
-        lanes = worker_lanes(task.batch_size, task.workers, task.rank)
-        rows = task.held_out.train_rows
-        order = epoch_order(rows, task.batch_size, lanes, task.seed, epoch)
-        return self._train[order - lanes.start * rows // task.batch_size]
+        partitions = worker_partitions(task.batch_size, task.workers, task.rank)
+        rows = task.validation_split.train_rows
+        order = epoch_order(rows, task.batch_size, partitions, task.seed, epoch)
+        return self._train[order - partitions.start * rows // task.batch_size]
 
 
 def gather(rows: Rows, order: npt.NDArray[np.int64], steps_per_call: int) -> Generator[HostBatch]:

@@ -28,7 +28,7 @@ _FILES, _ROWS = 1, 2  # beside (seed, epoch, …), so that two draws are never t
 
 
 @dataclass(frozen=True, kw_only=True)
-class HeldOut:
+class ValidationSplit:
     """Which positions of a split are held out for validation: `count` of `num_rows`, evenly spaced.
 
     The i-th lies at (2 i + 1) num_rows // (2 count), so that any range of positions is counted without a list.
@@ -38,7 +38,7 @@ class HeldOut:
     count: int
 
     @classmethod
-    def of(cls, num_rows: int, fraction: float) -> HeldOut:
+    def of(cls, num_rows: int, fraction: float) -> ValidationSplit:
         """round(num_rows * fraction) rows."""
         return cls(num_rows=num_rows, count=round(num_rows * fraction))
 
@@ -79,15 +79,15 @@ class RowRange(NamedTuple):
     stop: int
 
 
-def split_rows(held_out: HeldOut, parts: int) -> list[RowRange]:
+def split_rows(validation_split: ValidationSplit, parts: int) -> list[RowRange]:
     """Deals a split's rows in contiguous ranges, whose training rows differ in number by at most one.
 
     Every position belongs to exactly one range; which positions train and which are held out does not depend on
     the number of ranges.
     """
-    rows = held_out.train_rows
-    inner = [held_out.position(part * rows // parts) for part in range(1, parts)]
-    bounds = [0, *inner, held_out.num_rows]
+    rows = validation_split.train_rows
+    inner = [validation_split.position(part * rows // parts) for part in range(1, parts)]
+    bounds = [0, *inner, validation_split.num_rows]
     return [RowRange(start, stop) for start, stop in pairwise(bounds)]
 
 
@@ -112,7 +112,7 @@ def row_order(num_rows: int, seed: int, epoch: int, shard: int, file: int) -> Po
     return np.random.default_rng([seed, epoch, shard, _ROWS, file]).permutation(num_rows)
 
 
-def lane_bounds(num_rows: int, batch_size: int) -> Positions:
+def partition_bounds(num_rows: int, batch_size: int) -> Positions:
     """Bounds of the lanes, int64 [batch_size + 1]: lane j owns the training rows [bounds[j], bounds[j + 1])."""
     return np.arange(batch_size + 1, dtype=np.int64) * num_rows // batch_size
 
@@ -122,7 +122,7 @@ def steps_per_epoch(num_rows: int, batch_size: int) -> int:
     return num_rows // batch_size
 
 
-def epoch_order(num_rows: int, batch_size: int, lanes: range, seed: int, epoch: int) -> Positions:
+def epoch_order(num_rows: int, batch_size: int, partitions: range, seed: int, epoch: int) -> Positions:
     """The order of one epoch for some lanes: indexes into the training rows, int64 [steps, len(lanes)].
 
     Column j is a permutation of lane j's rows (less one where the lane is longer), drawn from
@@ -135,16 +135,18 @@ def epoch_order(num_rows: int, batch_size: int, lanes: range, seed: int, epoch: 
         seed: the run's seed.
         epoch: which epoch, from 1.
     """
-    bounds = lane_bounds(num_rows, batch_size)
+    bounds = partition_bounds(num_rows, batch_size)
     steps = steps_per_epoch(num_rows, batch_size)
-    order = np.empty((steps, len(lanes)), np.int64)
-    for column, lane in enumerate(lanes):
-        rng = np.random.default_rng([seed, epoch, lane])
-        order[:, column] = bounds[lane] + rng.permutation(bounds[lane + 1] - bounds[lane])[:steps]
+    order = np.empty((steps, len(partitions)), np.int64)
+    for column, partition in enumerate(partitions):
+        rng = np.random.default_rng([seed, epoch, partition])
+        order[:, column] = (
+            bounds[partition] + rng.permutation(bounds[partition + 1] - bounds[partition])[:steps]
+        )
     return order
 
 
-def worker_lanes(batch_size: int, workers: int, rank: int) -> range:
+def worker_partitions(batch_size: int, workers: int, rank: int) -> range:
     """The lanes of one worker: batch_size / workers of them, contiguous."""
     width = batch_size // workers
     return range(rank * width, (rank + 1) * width)

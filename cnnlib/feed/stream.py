@@ -19,11 +19,11 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from cnnlib.dataset.manifest import ShardSlice, slice_rows
-from cnnlib.dataset.reader import READERS, read_slice
+from cnnlib.dataset.manifest import ShardRange, shard_ranges
+from cnnlib.dataset.reader import READERS, read_range
 from cnnlib.dataset.record import Rows
 from cnnlib.feed.feed import FeedTask, HostBatch
-from cnnlib.feed.order import file_order, num_virtual_shards, row_order, split_rows, worker_lanes
+from cnnlib.feed.order import file_order, num_virtual_shards, row_order, split_rows, worker_partitions
 
 _READ_AHEAD_BYTES = 128 * 2**20
 
@@ -42,7 +42,7 @@ class _File(NamedTuple):
 
     shard: int
     number: int
-    part: ShardSlice
+    part: ShardRange
     start: int
     train_rows: int
     first: int
@@ -60,7 +60,7 @@ class StreamFeed:
     def shards(self) -> range:
         """The worker's virtual shards."""
         count = num_virtual_shards(self.task.batch_size, self.task.workers)
-        return worker_lanes(count, self.task.workers, self.task.rank)
+        return worker_partitions(count, self.task.workers, self.task.rank)
 
     def epoch(self, epoch: int, steps: int, steps_per_call: int) -> Generator[HostBatch]:
         """See `Feed.epoch`.
@@ -83,15 +83,15 @@ class StreamFeed:
             for first in range(0, steps, steps_per_call):
                 yield self._batch(mixers, min(steps_per_call, steps - first), width)
 
-    def held_out(self) -> Iterator[Rows]:
-        """See `Feed.held_out`. Reads all of the worker's files, for the few rows of each."""
-        if not self.task.held_out.count:
+    def validation_rows(self) -> Iterator[Rows]:
+        """See `Feed.validation_rows`. Reads all of the worker's files, for the few rows of each."""
+        if not self.task.validation_split.count:
             return
         files = [file for shard in self.shards for file in self._files(shard, epoch=None)]
         with _Reader(self._pool, self.task, files) as reader:
             for _ in files:
                 file, rows = reader.next_file()
-                yield rows.take(np.flatnonzero(_held_out_mask(self.task, file)))
+                yield rows.take(np.flatnonzero(_validation_mask(self.task, file)))
 
     def _batch(self, mixers: list[_Mixer], steps: int, width: int) -> HostBatch:
         size, shape = self.task.worker_batch_size, self.task.manifest.image_shape
@@ -107,11 +107,11 @@ class StreamFeed:
     def _files(self, shard: int, epoch: int | None) -> list[_File]:
         """A virtual shard's files, in an epoch's order; None: in the manifest's."""
         task = self.task
-        own = split_rows(task.held_out, num_virtual_shards(task.batch_size, task.workers))[shard]
+        own = split_rows(task.validation_split, num_virtual_shards(task.batch_size, task.workers))[shard]
         files, start = [], own.start
-        for index, part in enumerate(slice_rows(task.split.shards, own.start, own.stop)):
+        for index, part in enumerate(shard_ranges(task.split.shards, own.start, own.stop)):
             stop = start + part.stop - part.start
-            train_rows = task.held_out.train_below(stop) - task.held_out.train_below(start)
+            train_rows = task.validation_split.train_below(stop) - task.validation_split.train_below(start)
             files.append(_File(shard, index, part, start, train_rows, 0))
             start = stop
         if epoch is None:
@@ -154,7 +154,7 @@ class _Reader:
             file = self._waiting.popleft()
             task = self._task
             self._reading.append(
-                (file, self._pool.submit(read_slice, task.dataset_uri, task.manifest, file.part))
+                (file, self._pool.submit(read_range, task.dataset_uri, task.manifest, file.part))
             )
 
 
@@ -188,9 +188,9 @@ class _Mixer:
         self._rows = None  # before the next: one file's rows at a time
         file, self._rows = self._reader.next_file()
         task = self._task
-        train = np.flatnonzero(~_held_out_mask(task, file))
+        train = np.flatnonzero(~_validation_mask(task, file))
         self._order = train[row_order(len(train), task.seed, self._epoch, file.shard, file.number)]
 
 
-def _held_out_mask(task: FeedTask, file: _File) -> npt.NDArray[np.bool_]:
-    return task.held_out.mask(file.start, file.start + file.part.stop - file.part.start)
+def _validation_mask(task: FeedTask, file: _File) -> npt.NDArray[np.bool_]:
+    return task.validation_split.mask(file.start, file.start + file.part.stop - file.part.start)

@@ -133,7 +133,7 @@ def find_baseline(reports_uri: str, record: ReportRecord, baseline: str) -> Repo
         return None
     # Newest first, so the newest of the best.
     found = (
-        earlier[0] if baseline == "previous" else max(earlier, key=lambda each: each.accuracy.share or 0.0)
+        earlier[0] if baseline == "previous" else max(earlier, key=lambda each: each.accuracy.fraction or 0.0)
     )
     return complete_record(reports_uri, found)
 

@@ -96,10 +96,12 @@ def list_checks(gates: GateConfig, classes: Iterable[str]) -> list[Check]:
 
 def accuracy_evidence(correct: int, rows: int, minimum: float) -> Evidence:
     """What some rows say of an accuracy of at least `minimum`."""
-    share, low, high = proportion(correct, rows)
-    if share is None:
+    fraction, low, high = proportion(correct, rows)
+    if fraction is None:
         return Evidence(note="there are no rows")
-    return Evidence(observed=share, low=low, high=high, p_value=significance.below_p(correct, rows, minimum))
+    return Evidence(
+        observed=fraction, low=low, high=high, p_value=significance.below_p(correct, rows, minimum)
+    )
 
 
 def paired_drop_evidence(only_before: int, only_now: int, rows: int, limit: float) -> Evidence:

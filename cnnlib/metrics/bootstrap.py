@@ -20,8 +20,8 @@ from scipy import sparse
 from cnnlib.metrics.ranking import resample_ranking
 from cnnlib.metrics.sums.calibration import NUM_BINS, CalibrationBins, bin_of
 from cnnlib.metrics.sums.confusion import ConfusionCounts
+from cnnlib.metrics.sums.metric_sums import row_losses, row_squares
 from cnnlib.metrics.sums.rows import ScoredRows
-from cnnlib.metrics.sums.score_sums import row_losses, row_squares
 from cnnlib.metrics.values import (
     Floats,
     Values,
@@ -82,7 +82,7 @@ def resample_rows(rows: ScoredRows) -> Values:
         ranked = [
             resample_ranking(shares[:, index], labels == index, weights) for index in range(num_classes)
         ]
-        auc, average_precision = (np.stack(figures, axis=1) for figures in zip(*ranked, strict=True))
+        auc, average_precision = (np.stack(metrics, axis=1) for metrics in zip(*ranked, strict=True))
         parts.append(
             loss_values((by_class @ (counted * loss[:, np.newaxis])).T, support)
             | brier_values((squares.T @ counted).T, drawn)
@@ -107,10 +107,10 @@ def middle(samples: Values) -> tuple[Values, Values]:
     """The ends of the middle 95 % over the first axis, the resamples; NaN where none is defined."""
     ends = [
         Values(
-            {name: _quantile(values, share) for name, values in samples.overall.items()},
-            {name: _quantile(values, share) for name, values in samples.per_class.items()},
+            {name: _quantile(values, fraction) for name, values in samples.overall.items()},
+            {name: _quantile(values, fraction) for name, values in samples.per_class.items()},
         )
-        for share in (_TAIL, 1 - _TAIL)
+        for fraction in (_TAIL, 1 - _TAIL)
     ]
     return ends[0], ends[1]
 
@@ -157,11 +157,11 @@ def _stack(parts: list[Values]) -> Values:
     )
 
 
-def _quantile(samples: Floats, share: float) -> Floats:
+def _quantile(samples: Floats, fraction: float) -> Floats:
     """A quantile of the defined values along the first axis, linear between two of them."""
     rising = np.sort(samples, axis=0)  # NaN last
     last = np.count_nonzero(np.isfinite(rising), axis=0) - 1
-    position = share * np.maximum(last, 0)
+    position = fraction * np.maximum(last, 0)
     below = np.floor(position).astype(np.int64)
     above = np.minimum(below + 1, np.maximum(last, 0))
     low, high = (np.take_along_axis(rising, at[np.newaxis], axis=0)[0] for at in (below, above))

@@ -14,11 +14,11 @@ import numpy as np
 from cnnlib.metrics.bootstrap import middle, resample_bins
 from cnnlib.metrics.per_class import Z_95
 from cnnlib.metrics.ranking import Ranking
-from cnnlib.metrics.sums.score_sums import ScoreSums
+from cnnlib.metrics.sums.metric_sums import MetricSums
 from cnnlib.metrics.values import Floats, Values, brier_values, loss_values, ranking_values, ratio
 
 
-def normal_interval(score: ScoreSums, values: Values, rankings: Sequence[Ranking]) -> tuple[Values, Values]:
+def normal_interval(score: MetricSums, values: Values, rankings: Sequence[Ranking]) -> tuple[Values, Values]:
     """The ends of the intervals of loss, Brier score, calibration error and rankings.
 
     Args:
@@ -44,7 +44,7 @@ def normal_interval(score: ScoreSums, values: Values, rankings: Sequence[Ranking
     )
 
 
-def ranked(score: ScoreSums, rankings: Sequence[Ranking], auc: str, average_precision: str) -> Values:
+def ranked(score: MetricSums, rankings: Sequence[Ranking], auc: str, average_precision: str) -> Values:
     """Two fields of the rankings of all classes, as figures of each class and of all.
 
     Args:
@@ -59,7 +59,7 @@ def ranked(score: ScoreSums, rankings: Sequence[Ranking], auc: str, average_prec
     return ranking_values(of_auc, of_precision, support)
 
 
-def _deviations(score: ScoreSums) -> Values:
+def _deviations(score: MetricSums) -> Values:
     support = score.confusion.counts.sum(axis=1).astype(np.float64)
     rows = np.array(float(score.rows))
     loss, loss_squares = score.loss.to_float(), score.loss_squares.to_float()

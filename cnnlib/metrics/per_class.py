@@ -14,7 +14,7 @@ Z_95 = 1.959963984540054
 class Proportion(NamedTuple):
     """A share of rows and its 95 % Wilson interval, each in 0..1; all three None where there are no rows."""
 
-    share: float | None
+    fraction: float | None
     low: float | None
     high: float | None
 
@@ -55,7 +55,7 @@ def proportion(correct: int, total: int) -> Proportion:
     """A share of rows with its 95 % interval.
 
     >>> proportion(0, 0)
-    Proportion(share=None, low=None, high=None)
+    Proportion(fraction=None, low=None, high=None)
     """
     if total == 0:
         return Proportion(None, None, None)

@@ -14,7 +14,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from cnnlib.metrics.sums.histogram import ScoreHistogram
+from cnnlib.metrics.sums.histogram import ProbabilityHistogram
 
 Counts = NDArray[np.int64]
 Floats = NDArray[np.float64]
@@ -51,7 +51,7 @@ def rank_rows(scores: NDArray[np.float32], is_positive: NDArray[np.bool_]) -> Ra
     return _rank(positives, negatives)
 
 
-def rank_bins(histogram: ScoreHistogram, class_index: int) -> Ranking:
+def rank_bins(histogram: ProbabilityHistogram, class_index: int) -> Ranking:
     """Ranks the bins of a histogram, with bounds on the error.
 
     Within a bin any order is possible. Half of its pairs count for the AUC, so it may be off by as many: the sum

@@ -29,7 +29,7 @@ _NOT_COUNTED = (
 
 
 @dataclass(frozen=True, kw_only=True)
-class PredictionCost:
+class ModelCost:
     """What a model holds, and what it does for one image.
 
     Attributes:
@@ -43,7 +43,7 @@ class PredictionCost:
     flops_per_image: int | None
 
 
-def prediction_cost(model: keras.Model, input_shape: Sequence[int]) -> PredictionCost:
+def model_cost(model: keras.Model, input_shape: Sequence[int]) -> ModelCost:
     """The cost of a model, of whatever layers it is made and however they are nested or shared.
 
     It is traced once, with one image, and the operations of that graph are counted: what Keras calls a layer may be
@@ -60,7 +60,7 @@ def prediction_cost(model: keras.Model, input_shape: Sequence[int]) -> Predictio
         return model(image, training=False)
 
     graph = predict.get_concrete_function(tf.TensorSpec([1, *input_shape], tf.float32)).graph
-    return PredictionCost(parameters=model.count_params(), flops_per_image=_count_flops(graph))
+    return ModelCost(parameters=model.count_params(), flops_per_image=_count_flops(graph))
 
 
 def _count_flops(graph: Any) -> int | None:

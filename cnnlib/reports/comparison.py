@@ -75,8 +75,8 @@ class Difference:
         """As JSON values."""
         return {
             "class_name": self.name,
-            "accuracy_a": self.a.share,
-            "accuracy_b": self.b.share,
+            "accuracy_a": self.a.fraction,
+            "accuracy_b": self.b.fraction,
             "points": self.points,
             "points_low": self.low,
             "points_high": self.high,
@@ -179,7 +179,7 @@ def _paired_difference(
 def _unpaired_difference(name: str, a: tuple[int, int], b: tuple[int, int]) -> Difference:
     """The difference between (correct, rows) of A and of B."""
     of_a, of_b = proportion(*a), proportion(*b)
-    if of_a.share is None or of_b.share is None:
+    if of_a.fraction is None or of_b.fraction is None:
         return Difference(
             name=name, a=of_a, b=of_b, points=None, low=None, high=None, p_value=None, lost=None, won=None
         )
@@ -188,7 +188,7 @@ def _unpaired_difference(name: str, a: tuple[int, int], b: tuple[int, int]) -> D
         name=name,
         a=of_a,
         b=of_b,
-        points=100 * (of_b.share - of_a.share),
+        points=100 * (of_b.fraction - of_a.fraction),
         low=100 * float(low),
         high=100 * float(high),
         p_value=significance.unpaired_p(*a, *b),

@@ -83,7 +83,7 @@ def rank_reports(reports_uri: str, reports: Sequence[Report]) -> Ranking:
     """
     records = sorted(
         (report.record for report in reports),
-        key=lambda each: (-(each.accuracy.share or 0.0), each.report_id),
+        key=lambda each: (-(each.accuracy.fraction or 0.0), each.report_id),
     )
     paired = pair_rows(reports_uri, records)
     couples = list(itertools.combinations(range(len(records)), 2))

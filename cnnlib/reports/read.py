@@ -67,7 +67,7 @@ class ReportRecord:
             **self.subject.to_columns(),
             "rows": self.rows,
             "correct": self.correct,
-            "accuracy": self.accuracy.share,
+            "accuracy": self.accuracy.fraction,
             "accuracy_low": self.accuracy.low,
             "accuracy_high": self.accuracy.high,
             "loss": self.loss,

@@ -1,6 +1,6 @@
 """What a report states, before it is a table: its subject, its score, when and with what it was measured.
 
-Everything in a report's files is a pure function of a `ReportFacts`, and its name one of the subject alone.
+Everything in a report's files is a pure function of a `EvaluationResult`, and its name one of the subject alone.
 """
 
 from __future__ import annotations
@@ -15,8 +15,8 @@ from typing import Any
 
 import pyarrow as pa
 
+from cnnlib.metrics.sums.metric_sums import MetricSums
 from cnnlib.metrics.sums.rows import ScoredRows
-from cnnlib.metrics.sums.score_sums import ScoreSums
 from cnnlib.reports.schema import REPORT_VERSION
 from cnnlib.storage import publish
 from cnnlib.storage.uri import uri_name
@@ -130,7 +130,7 @@ class StoredTable:
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class ReportFacts:
+class EvaluationResult:
     """A subject's score, and the circumstances of measuring it.
 
     Attributes:
@@ -146,9 +146,9 @@ class ReportFacts:
     """
 
     subject: ReportSubject
-    score: ScoreSums
+    score: MetricSums
     rows: ScoredRows | None = None
-    slices: Mapping[str, ScoreSums] = field(default_factory=dict)
+    slices: Mapping[str, MetricSums] = field(default_factory=dict)
     evaluated_at: datetime
     seconds: float
     versions: Versions
@@ -172,7 +172,7 @@ class ReportFacts:
         """The report's name."""
         return report_id(self.subject)
 
-    def circumstances(self) -> dict[str, Any]:
+    def provenance(self) -> dict[str, Any]:
         """What was evaluated, when and with what, as JSON values."""
         return {
             "subject": self.subject.to_document(),

@@ -26,13 +26,13 @@ from typing import Any
 import pyarrow as pa
 
 from cnnlib.log import log_event
+from cnnlib.metrics.sums.metric_sums import MetricSums
 from cnnlib.metrics.sums.rows import ScoredRows
-from cnnlib.metrics.sums.score_sums import ScoreSums
 from cnnlib.reports.build import build_tables
 from cnnlib.reports.claim import pack_claim, unpack_claim
 from cnnlib.reports.read import find_manifest
 from cnnlib.reports.schema import REPORT_VERSION
-from cnnlib.reports.subject import ReportFacts, ReportSubject, StoredTable, Versions
+from cnnlib.reports.subject import EvaluationResult, ReportSubject, StoredTable, Versions
 from cnnlib.storage import files, layout, publish
 from cnnlib.storage.parquet import parquet_bytes
 
@@ -60,13 +60,13 @@ class WrittenReport:
 def write_report(
     reports_uri: str,
     subject: ReportSubject,
-    score: ScoreSums,
+    score: MetricSums,
     *,
     evaluated_at: datetime,
     seconds: float,
     versions: Versions,
     rows: ScoredRows | None = None,
-    slices: Mapping[str, ScoreSums] | None = None,
+    slices: Mapping[str, MetricSums] | None = None,
     predictions: Sequence[StoredTable] | None = None,
     parameters: int | None = None,
     flops_per_image: int | None = None,
@@ -91,7 +91,7 @@ def write_report(
     Raises:
         StorageError: storage failed; the same call again completes the report.
     """
-    measured = ReportFacts(
+    measured = EvaluationResult(
         subject=subject,
         score=score,
         rows=rows,
@@ -111,7 +111,7 @@ def write_report(
     return WrittenReport(report_id=report_id, created=created, uris=uris)
 
 
-def _publish(reports_uri: str, measured: ReportFacts) -> bool:
+def _publish(reports_uri: str, measured: EvaluationResult) -> bool:
     """Writes what is missing of a report, manifest last; True if this call made it visible."""
     report_id, own = measured.report_id, _build_objects(measured)
     claim_uri, claim = layout.report_claim(reports_uri, report_id), pack_claim(own)
@@ -124,26 +124,26 @@ def _publish(reports_uri: str, measured: ReportFacts) -> bool:
     return publish.write_manifest(manifest_uri, json.loads(objects[_MANIFEST]))
 
 
-def _build_objects(facts: ReportFacts) -> dict[str, bytes]:
+def _build_objects(result: EvaluationResult) -> dict[str, bytes]:
     """The bytes of every table and of the manifest, by name."""
-    tables = build_tables(facts)
+    tables = build_tables(result)
     data = {name: parquet_bytes(table) for name, table in tables.items()}
-    return {**data, _MANIFEST: publish.canonical_json(_manifest(facts, tables, data))}
+    return {**data, _MANIFEST: publish.canonical_json(_manifest(result, tables, data))}
 
 
 def _manifest(
-    facts: ReportFacts, tables: Mapping[str, pa.Table], data: Mapping[str, bytes]
+    result: EvaluationResult, tables: Mapping[str, pa.Table], data: Mapping[str, bytes]
 ) -> dict[str, Any]:
     overall = tables["overall"].select(_SUMMARY).slice(0, 1).to_pylist()[0]
-    predictions = facts.predictions
+    predictions = result.predictions
     return {
         "report_version": REPORT_VERSION,
-        "report_id": facts.report_id,
-        **facts.circumstances(),
+        "report_id": result.report_id,
+        **result.provenance(),
         **overall,
         "objects": {
             name: StoredTable(
-                name=f"{name}/{facts.report_id}.parquet",
+                name=f"{name}/{result.report_id}.parquet",
                 num_bytes=len(data[name]),
                 sha256=publish.sha256_hex(data[name]),
                 rows=table.num_rows,

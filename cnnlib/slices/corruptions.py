@@ -41,7 +41,7 @@ _DIRECTIONS = ((-1, -1), (-1, 0), (-1, 1), (0, -1), (0, 1), (1, -1), (1, 0), (1,
 _CHUNK_VALUES = 2**22  # pixel values distorted at a time, as float32
 
 
-def distort(images: Images, ids: Ids, kind: str, strength: int) -> Images:
+def corrupt(images: Images, ids: Ids, kind: str, strength: int) -> Images:
     """Distorted copies of images, in their order.
 
     Args:
@@ -55,12 +55,12 @@ def distort(images: Images, ids: Ids, kind: str, strength: int) -> Images:
     """
     if strength not in STRENGTHS:
         raise ValueError(f"strength must lie in 1..5. Received {strength}.")
-    distorted = np.empty_like(images)
+    corrupted = np.empty_like(images)
     rows = max(1, _CHUNK_VALUES // max(1, int(np.prod(images.shape[1:]))))
     for first in range(0, len(images), rows):
         part = slice(first, first + rows)
-        distorted[part] = CORRUPTIONS[kind](images[part], ids[part], strength)
-    return distorted
+        corrupted[part] = CORRUPTIONS[kind](images[part], ids[part], strength)
+    return corrupted
 
 
 def slice_name(kind: str, strength: int) -> str:

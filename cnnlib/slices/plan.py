@@ -92,9 +92,9 @@ def sample_shards(split: Split, row_bytes: int) -> tuple[Shard, ...]:
     Args:
         row_bytes: bytes of an image's pixels.
     """
-    share = min(1.0, SAMPLE_ROWS / split.rows, SAMPLE_BYTES / (split.rows * row_bytes))
+    fraction = min(1.0, SAMPLE_ROWS / split.rows, SAMPLE_BYTES / (split.rows * row_bytes))
     number = len(split.shards)
-    count = max(1, math.floor(share * number))
+    count = max(1, math.floor(fraction * number))
     return tuple(split.shards[(2 * index + 1) * number // (2 * count)] for index in range(count))
 
 

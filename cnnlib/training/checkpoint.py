@@ -32,7 +32,7 @@ def save_checkpoint(
     model: keras.Model,
     optimizer: keras.optimizers.Optimizer,
     record: EpochRecord,
-    facts: dict[str, Any],
+    metadata: dict[str, Any],
 ) -> str:
     """Writes one epoch's checkpoint, files first, manifest last, and returns its URI. Called by the chief alone.
 
@@ -53,7 +53,7 @@ def save_checkpoint(
             model.save(model_path)
         scored_on = "accuracy" if record.validation_accuracy is None else "validation_accuracy"
         manifest = {
-            **facts,
+            **metadata,
             "checkpoint_version": CHECKPOINT_VERSION,
             "run": uri_name(run),
             "epoch": record.epoch,

@@ -21,7 +21,7 @@ from cnnlib.config import TrainConfig, to_dict
 from cnnlib.dataset.manifest import Manifest, check_shards, load_manifest
 from cnnlib.errors import ConfigError, ConflictError, TrainingError
 from cnnlib.feed.feed import Cache, choose_cache, worker_bytes
-from cnnlib.feed.order import HeldOut, steps_per_epoch
+from cnnlib.feed.order import ValidationSplit, steps_per_epoch
 from cnnlib.log import log_event
 from cnnlib.models.registry import build_model, check_model_name, is_registered
 from cnnlib.models.runtime import hide_gpus, load_tensorflow
@@ -137,15 +137,17 @@ def train(plan: RunPlan, *, live: bool) -> None:
         TrainingError: the workers failed more often than `cluster.max_failures`.
     """
     config = plan.config
-    cpus = cluster.share_cores(config.workers, config.cluster.cpus_per_worker)
-    demand = cluster.Demand(what="workers", count=config.workers, cpus=cpus, gpus=config.gpus_per_worker)
+    cpus = cluster.divide_cores(config.workers, config.cluster.cpus_per_worker)
+    request = cluster.ResourceRequest(
+        what="workers", count=config.workers, cpus=cpus, gpus=config.gpus_per_worker
+    )
     with (
-        cluster.connect(demand, config.cluster.wait_for_resources_s),
+        cluster.connect(request, config.cluster.wait_for_resources_s),
         tempfile.TemporaryDirectory() as scratch,
     ):
         if not is_registered(config.model):
             _check_model_on_cluster(plan)
-        cache = plan.cache or _choose_cache(plan, demand)
+        cache = plan.cache or _choose_cache(plan, request)
         write_run_record(plan.run, _run_record(plan, cache))
         log_event(
             "run",
@@ -160,11 +162,11 @@ def train(plan: RunPlan, *, live: bool) -> None:
         _fit(plan, cpus, cache, live, scratch)
 
 
-def _choose_cache(plan: RunPlan, demand: cluster.Demand) -> Cache:
+def _choose_cache(plan: RunPlan, request: cluster.ResourceRequest) -> Cache:
     split = plan.manifest.split(plan.config.split)
     needed, memory = (
         worker_bytes(plan.manifest, split, plan.config.workers),
-        cluster.memory_per_worker(demand),
+        cluster.memory_per_worker(request),
     )
     cache = choose_cache(plan.config.cache, needed, memory)
     log_event(
@@ -247,7 +249,7 @@ def _is_stopped(config: TrainConfig, run: str, done_epochs: int) -> bool:
 
 def _count_train_rows(config: TrainConfig, manifest: Manifest) -> int:
     rows = manifest.split(config.split).rows
-    return HeldOut.of(rows, config.validation_fraction).train_rows
+    return ValidationSplit.of(rows, config.validation_fraction).train_rows
 
 
 def _steps(config: TrainConfig, train_rows: int) -> int:

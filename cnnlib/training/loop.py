@@ -16,7 +16,7 @@ from cnnlib.training.step import TrainCall
 
 
 @dataclass(frozen=True, kw_only=True)
-class EpochFigures:
+class EpochMetrics:
     """One epoch, over all workers. `data_wait` is the chief's share of time waiting for data, 0..1."""
 
     steps: int
@@ -36,7 +36,7 @@ def run_epoch(
     epoch: int,
     first_step: int,
     progress: Progress,
-) -> EpochFigures:
+) -> EpochMetrics:
     """Trains on one epoch's macro-batches.
 
     Args:
@@ -73,7 +73,7 @@ def run_epoch(
     if running is not None:
         finish(running)
     rows = steps * batch_size
-    return EpochFigures(
+    return EpochMetrics(
         steps=steps,
         rows=rows,
         loss=float(sums[0]) / rows,
@@ -84,13 +84,13 @@ def run_epoch(
     )
 
 
-def score_rows(score_call: Any, held_out: Iterable[Rows], batch_rows: int) -> npt.NDArray[np.float64]:
+def score_rows(score_call: Any, validation_rows: Iterable[Rows], batch_rows: int) -> npt.NDArray[np.float64]:
     """Scores a worker's held-out rows: float64 [3], loss sum, correct rows, rows.
 
     The last batch is filled up with rows that do not count, so that its shape is that of the others.
     """
     sums = np.zeros(3)
-    for rows in held_out:
+    for rows in validation_rows:
         for first in range(0, len(rows), batch_rows):
             part = np.arange(first, min(first + batch_rows, len(rows)))
             filled = np.resize(part, batch_rows)

@@ -189,9 +189,9 @@ def _row_losses(
 
 
 def _add_up(results: list[tuple[list[tf.Tensor], tf.Tensor, tf.Tensor]]) -> Any:
-    gradients, *figures = zip(*results, strict=True)
+    gradients, *metrics = zip(*results, strict=True)
     totals = [None if each[0] is None else tf.add_n(each) for each in zip(*gradients, strict=True)]
-    return totals, *(tf.add_n(each) for each in figures)
+    return totals, *(tf.add_n(each) for each in metrics)
 
 
 def _sum_over_parts(
@@ -206,7 +206,7 @@ def _sum_over_parts(
         return compute_part(images[part], labels[part], part)
 
     # The first part outside of the loop: it shows which weights have no gradient.
-    gradients, *figures = compute(0)
+    gradients, *metrics = compute(0)
     trained = [index for index, gradient in enumerate(gradients) if gradient is not None]
 
     def add_part(part: tf.Tensor, *sums: tf.Tensor) -> list[tf.Tensor]:
@@ -215,7 +215,7 @@ def _sum_over_parts(
         return [part + 1, *(have + more for have, more in zip(sums, new, strict=True))]
 
     # One iteration at a time: two in flight would need the memory of two.
-    start = [1, *(gradients[index] for index in trained), *figures]
+    start = [1, *(gradients[index] for index in trained), *metrics]
     _, *sums = tf.while_loop(lambda part, *_: part < parts, add_part, start, parallel_iterations=1)
     for index, total in zip(trained, sums, strict=False):
         gradients[index] = total

@@ -66,30 +66,30 @@ def train_worker(task: WorkerTask) -> None:
     parts = _count_parts(task)
     load_tensorflow(task.cpus, parts)
     strategy = strategies.build_strategy()
-    trainee = _build_trainee(task, strategy, parts)
+    state = _build_state(task, strategy, parts)
     if rank == 0:
-        _describe_model(task.config.model, trainee.model)
-    history = _resume(task, trainee)
+        _describe_model(task.config.model, state.model)
+    history = _resume(task, state)
     feed = feeding.result()
     progress = _build_progress(task) if rank == 0 else _silent()
     observers: Any = _build_observers(task) if rank == 0 else None
     if rank == 0:
         calls_per_epoch = -(-task.steps_per_epoch // task.config.loop.steps_per_call)
         calls = (task.config.epochs - len(history)) * calls_per_epoch
-        trainee = trainee._replace(train_call=observers.watch(trainee.train_call, calls))
+        state = state._replace(train_call=observers.watch(state.train_call, calls))
 
     for epoch in range(len(history) + 1, task.config.epochs + 1):
         if is_stopped(history, task.config.early_stopping):
             break
-        record = _train_epoch(task, trainee, feed, strategy, epoch, history, progress)
+        record = _train_epoch(task, state, feed, strategy, epoch, history, progress)
         history.append(record)
         if rank == 0:
             # History before checkpoint: a crash between them leaves a history row that the resumed run drops.
             _write_history(task.run, history)
             observers.write(record)
-            _save(task, trainee, record)
-            log_event("epoch", **_figures(record))
-        ray.train.report(_figures(record))  # a barrier: no worker runs ahead of a checkpoint
+            _save(task, state, record)
+            log_event("epoch", **_metrics(record))
+        ray.train.report(_metrics(record))  # a barrier: no worker runs ahead of a checkpoint
     progress.close()
     if rank == 0:
         observers.close()
@@ -97,7 +97,7 @@ def train_worker(task: WorkerTask) -> None:
             log_event("early-stopping", epochs=len(history), patience=task.config.early_stopping.patience)
 
 
-class _Trainee(NamedTuple):
+class _TrainState(NamedTuple):
     model: keras.Model
     optimizer: keras.optimizers.Optimizer
     train_call: Any
@@ -135,7 +135,7 @@ def _count_parts(task: WorkerTask) -> int:
     return count_parts(task.cpus, config.batch_size // config.workers // config.loop.micro_batches)
 
 
-def _build_trainee(task: WorkerTask, strategy: tf.distribute.Strategy, parts: int = 1) -> _Trainee:
+def _build_state(task: WorkerTask, strategy: tf.distribute.Strategy, parts: int = 1) -> _TrainState:
     import keras
     import tensorflow as tf
 
@@ -172,7 +172,7 @@ def _build_trainee(task: WorkerTask, strategy: tf.distribute.Strategy, parts: in
         loss=keras.losses.SparseCategoricalCrossentropy(from_logits=from_logits),
         metrics=["accuracy"],
     )
-    return _Trainee(
+    return _TrainState(
         model=model,
         optimizer=optimizer,
         train_call=step.build_train_call(
@@ -195,7 +195,7 @@ def _describe_model(name: str, model: keras.Model) -> None:
     log_event("model", name=name, parameters=model.count_params())
 
 
-def _resume(task: WorkerTask, trainee: _Trainee) -> list[EpochRecord]:
+def _resume(task: WorkerTask, state: _TrainState) -> list[EpochRecord]:
     """Continues from the last checkpoint, if there is one; returns the history up to it."""
     checkpoints = runs.list_checkpoints(task.run)
     if not checkpoints:
@@ -203,7 +203,7 @@ def _resume(task: WorkerTask, trainee: _Trainee) -> list[EpochRecord]:
     from cnnlib.training.checkpoint import restore_checkpoint
 
     last = checkpoints[-1]
-    restore_checkpoint(last, trainee.model, trainee.optimizer)
+    restore_checkpoint(last, state.model, state.optimizer)
     log_event("resume", checkpoint=last.uri, epoch=last.epoch, step=last.step)
     return [record for record in load_history(task.run) if record.epoch <= last.epoch]
 
@@ -230,7 +230,7 @@ def _silent() -> Any:
 
 def _train_epoch(
     task: WorkerTask,
-    trainee: _Trainee,
+    state: _TrainState,
     feed: Feed,
     strategy: tf.distribute.Strategy,
     epoch: int,
@@ -247,33 +247,33 @@ def _train_epoch(
     host_batches = feed.epoch(epoch, task.steps_per_epoch, config.loop.steps_per_call)
     batches = iter_macro_batches(host_batches, strategies.replica_device(strategy))
     done_steps = history[-1].step if history else 0
-    figures = run_epoch(
-        trainee.train_call,
+    metrics = run_epoch(
+        state.train_call,
         batches,
         batch_size=config.batch_size,
         epoch=epoch,
         first_step=done_steps,
         progress=progress,
     )
-    strategies.average_moving_statistics(strategy, trainee.model)
-    with averaged_weights(trainee.model, trainee.optimizer):
-        scores = score_rows(trainee.score_call, feed.held_out(), _SCORE_ROWS)
+    strategies.average_moving_statistics(strategy, state.model)
+    with averaged_weights(state.model, state.optimizer):
+        scores = score_rows(state.score_call, feed.validation_rows(), _SCORE_ROWS)
     loss_sum, correct, scored = (
-        trainee.sum_call(scores).numpy() if config.validation_fraction else (0.0, 0.0, 0.0)
+        state.sum_call(scores).numpy() if config.validation_fraction else (0.0, 0.0, 0.0)
     )
     return EpochRecord(
         epoch=epoch,
-        step=done_steps + figures.steps,
-        loss=figures.loss,
-        accuracy=figures.accuracy,
+        step=done_steps + metrics.steps,
+        loss=metrics.loss,
+        accuracy=metrics.accuracy,
         validation_loss=float(loss_sum / scored) if scored else None,
         validation_accuracy=float(correct / scored) if scored else None,
-        learning_rate=float(keras.ops.convert_to_numpy(trainee.optimizer.learning_rate)),
-        images_per_s=figures.images_per_s,
-        data_wait=figures.data_wait,
-        seconds=figures.seconds,
+        learning_rate=float(keras.ops.convert_to_numpy(state.optimizer.learning_rate)),
+        images_per_s=metrics.images_per_s,
+        data_wait=metrics.data_wait,
+        seconds=metrics.seconds,
         time=datetime.now(UTC),
-        rows=figures.rows,
+        rows=metrics.rows,
     )
 
 
@@ -284,7 +284,7 @@ def _write_history(run: str, history: list[EpochRecord]) -> None:
     files.write_bytes(layout.run_learning_curves(run), learning_curves_png(history))
 
 
-def _save(task: WorkerTask, trainee: _Trainee, record: EpochRecord) -> None:
+def _save(task: WorkerTask, state: _TrainState, record: EpochRecord) -> None:
     from cnnlib.training.checkpoint import save_checkpoint
 
     facts = {
@@ -297,11 +297,11 @@ def _save(task: WorkerTask, trainee: _Trainee, record: EpochRecord) -> None:
         "image_shape": list(task.manifest.image_shape),
         "pixel_range": "0-255",
     }
-    save_checkpoint(task.run, trainee.model, trainee.optimizer, record, facts)
+    save_checkpoint(task.run, state.model, state.optimizer, record, facts)
 
 
-def _figures(record: EpochRecord) -> dict[str, Any]:
-    figures: dict[str, Any] = {
+def _metrics(record: EpochRecord) -> dict[str, Any]:
+    metrics: dict[str, Any] = {
         "epoch": record.epoch,
         "step": record.step,
         "loss": record.loss,
@@ -310,8 +310,8 @@ def _figures(record: EpochRecord) -> dict[str, Any]:
         "data_wait": record.data_wait,
     }
     if record.validation_accuracy is not None:
-        figures |= {
+        metrics |= {
             "validation_loss": record.validation_loss,
             "validation_accuracy": record.validation_accuracy,
         }
-    return figures
+    return metrics

@@ -23,7 +23,7 @@ from cnnlib.storage import files, layout
 from cnnlib.storage.uri import join_uri
 from infra.local_s3 import LocalS3Server
 from tests.buckets import BucketForDuckdb
-from tests.scores import make_rows, make_score
+from tests.scores import make_rows, make_sums
 
 COUNTS = [[8, 1, 2], [1, 9, 0], [3, 0, 6]]
 ROWS, CORRECT = 30, 23
@@ -70,12 +70,12 @@ def write(reports_uri: str, digest: str) -> str:
     write_report(
         reports_uri,
         subject,
-        make_score(COUNTS),
+        make_sums(COUNTS),
         evaluated_at=datetime(2026, 11, 22, 6, tzinfo=UTC),
         seconds=1.0,
         versions=installed_versions(),
         rows=rows,
-        slices={"source=web": make_score([[1, 1, 0], [0, 1, 0], [0, 0, 0]])},
+        slices={"source=web": make_sums([[1, 1, 0], [0, 1, 0], [0, 0, 0]])},
         predictions=stored,
         parameters=47_090,
         flops_per_image=35_583_232,

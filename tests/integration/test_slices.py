@@ -45,8 +45,8 @@ def test_slices_add_up_to_the_whole_and_any_number_of_predictors_gives_the_same(
         on_cluster("evaluate", *where, "--slice-by", *SLICE_BY, "--corruptions", "--actors", actors)
         tables.append(pd.read_parquet(reports / "overall").set_index("slice").sort_index())
     one, two = tables
-    figures = ["rows", "correct", "accuracy", "macro_f1", "top_k_accuracy"]
-    pd.testing.assert_frame_equal(one[figures], two[figures])
+    metrics = ["rows", "correct", "accuracy", "macro_f1", "top_k_accuracy"]
+    pd.testing.assert_frame_equal(one[metrics], two[metrics])
 
     whole = one[one.index.isna()].iloc[0]
     slices = one[one.index.notna()]

@@ -26,7 +26,7 @@ NUM_BINS = (_HALF - _LOWEST) + (_HALF - _LOWEST_REST) + 1
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class ScoreHistogram:
+class ProbabilityHistogram:
     """Every class against the rest.
 
     Attributes:
@@ -38,7 +38,7 @@ class ScoreHistogram:
     negatives: NDArray[np.int64]
 
     @classmethod
-    def from_rows(cls, labels: NDArray[np.int64], shares: NDArray[np.float32]) -> ScoreHistogram:
+    def from_rows(cls, labels: NDArray[np.int64], shares: NDArray[np.float32]) -> ProbabilityHistogram:
         """Counts some rows: labels int64 [rows], shares float32 [rows, num_classes]."""
         num_classes = shares.shape[1]
         size, step = num_classes * NUM_BINS, max(1, _BLOCK_VALUES // num_classes)
@@ -53,19 +53,19 @@ class ScoreHistogram:
         return cls(positives=positives.reshape(shape), negatives=(everyone - positives).reshape(shape))
 
     @classmethod
-    def zero(cls, num_classes: int) -> ScoreHistogram:
+    def zero(cls, num_classes: int) -> ProbabilityHistogram:
         """The counts of no rows."""
         empty = np.zeros((num_classes, NUM_BINS), np.int64)
         return cls(positives=empty, negatives=empty)
 
-    def __add__(self, other: ScoreHistogram) -> ScoreHistogram:
-        return ScoreHistogram(
+    def __add__(self, other: ProbabilityHistogram) -> ProbabilityHistogram:
+        return ProbabilityHistogram(
             positives=self.positives + other.positives, negatives=self.negatives + other.negatives
         )
 
     def __eq__(self, other: object) -> bool:
         return (
-            isinstance(other, ScoreHistogram)
+            isinstance(other, ProbabilityHistogram)
             and np.array_equal(self.positives, other.positives)
             and np.array_equal(self.negatives, other.negatives)
         )

@@ -34,7 +34,7 @@ class ScoredRows:
         """Takes the rows as they were scored.
 
         Raises:
-            ValueError: see `ScoreSums.from_probabilities`.
+            ValueError: see `MetricSums.from_probabilities`.
         """
         true, shares = as_scored(labels, probabilities)
         return cls(ids=np.asarray(ids, np.int64), labels=true, probabilities=shares)

@@ -117,7 +117,7 @@ def _model_name(record: ReportRecord) -> str:
 
 
 def _accuracy(record: ReportRecord) -> float:
-    return -1.0 if record.accuracy.share is None else record.accuracy.share
+    return -1.0 if record.accuracy.fraction is None else record.accuracy.fraction
 
 
 def _order(experiment: Experiment) -> tuple[str, str, float, str]:

@@ -63,12 +63,12 @@ def _draw_results(axes: Axes, experiments: Sequence[Experiment], colors: dict[st
         accuracy, color = experiment.record.accuracy, colors[experiment.model]
         data = f"\n{experiment.record.subject.data_label}" if several else ""
         labels.append(f"{experiment.model}{data}")
-        if accuracy.share is not None and accuracy.low is not None and accuracy.high is not None:
+        if accuracy.fraction is not None and accuracy.low is not None and accuracy.high is not None:
             axes.plot([accuracy.low, accuracy.high], [row, row], color=color, linewidth=2.4)
-            axes.plot([accuracy.share], [row], "o", color=color, markersize=7)
+            axes.plot([accuracy.fraction], [row], "o", color=color, markersize=7)
             axes.annotate(
-                f"{accuracy.share:.1%}",
-                (accuracy.share, row),
+                f"{accuracy.fraction:.1%}",
+                (accuracy.fraction, row),
                 (0, 8),
                 textcoords="offset points",
                 ha="center",

@@ -34,8 +34,8 @@ class Axis:
         >>> Axis(low=0, high=1, start=100, end=0).place(0.25)
         75.0
         """
-        share = (value - self.low) / max(self.high - self.low, _MIN_SPAN)
-        return round(self.start + share * (self.end - self.start), 2)
+        fraction = (value - self.low) / max(self.high - self.low, _MIN_SPAN)
+        return round(self.start + fraction * (self.end - self.start), 2)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -15,7 +15,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from PIL import Image
 
-from cnnlib.dataset.manifest import Manifest, Shard, Split, load_manifest, read_shard, slice_rows
+from cnnlib.dataset.manifest import Manifest, Shard, Split, load_manifest, read_shard, shard_ranges
 from cnnlib.dataset.record import ID, ImageShape, decode_shard, images_to_numpy
 from cnnlib.errors import CnnlibError
 
@@ -137,7 +137,7 @@ def _most_wanted_first(split: Split, wanted: set[int]) -> Sequence[Shard]:
     """The shards, those first that hold most of the rows if a row's id is its position, as in every source here."""
     counts = {shard.name: 0 for shard in split.shards}
     for row_id in wanted:
-        for part in slice_rows(split.shards, row_id, row_id + 1):
+        for part in shard_ranges(split.shards, row_id, row_id + 1):
             counts[part.shard.name] += 1
     return sorted(split.shards, key=lambda shard: -counts[shard.name])
 

@@ -20,7 +20,7 @@ from cnnlib.views.page.sections.confusion import (
     build_mistake_sheet,
     mistakes_document,
 )
-from cnnlib.views.page.sections.headline import Figure, headline_figures
+from cnnlib.views.page.sections.headline import Metric, headline_metrics
 from cnnlib.views.page.sections.learned import Learned, build_learned
 from cnnlib.views.page.sections.mistakes import Mistake
 from cnnlib.views.page.sections.verdict import Verdict, build_verdict
@@ -55,7 +55,7 @@ class ReportView:
     previous_model: str
     comparison: Sequence[str]
     verdict: Verdict | None
-    figures: Sequence[Figure]
+    metrics: Sequence[Metric]
     classes: Sequence[ClassLine]
     classes_sentence: str
     confusion: Confusion
@@ -89,7 +89,7 @@ def build_view(data: ReportData, links: Collection[str] = ()) -> ReportView:
         previous_model=before.subject.model_label if before else "",
         comparison=describe_comparison(data.comparison, before.subject.model_label) if before else (),
         verdict=build_verdict(data.gates),
-        figures=headline_figures(data.overall),
+        metrics=headline_metrics(data.overall),
         classes=class_lines(data.classes, data.comparison),
         classes_sentence=_describe_classes(data.classes),
         confusion=build_confusion(data.counts, data.mistakes.of_pairs),

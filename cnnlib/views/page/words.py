@@ -8,13 +8,13 @@ NOTHING = "–"
 _PREFIXES = ((1e12, "trillion"), (1e9, "billion"), (1e6, "million"))
 
 
-def percent(share: float | None, digits: int = 1) -> str:
+def percent(fraction: float | None, digits: int = 1) -> str:
     """A share of 0..1 in percent.
 
     >>> percent(0.98154), percent(None)
     ('98.2%', '–')
     """
-    return NOTHING if share is None else f"{100 * share:.{digits}f}%"
+    return NOTHING if fraction is None else f"{100 * fraction:.{digits}f}%"
 
 
 def percent_range(low: float | None, high: float | None, digits: int = 1, unit: str = "%") -> str:

@@ -90,10 +90,15 @@ def _describe_unpaired(reason: str) -> str:
 
 def _format_difference(difference: Difference) -> tuple[str, ...]:
     if difference.points is None or difference.p_value is None:
-        return format_percent(difference.a.share), format_percent(difference.b.share), *[NOTHING] * 5, ""
+        return (
+            format_percent(difference.a.fraction),
+            format_percent(difference.b.fraction),
+            *[NOTHING] * 5,
+            "",
+        )
     return (
-        format_percent(difference.a.share),
-        format_percent(difference.b.share),
+        format_percent(difference.a.fraction),
+        format_percent(difference.b.fraction),
         f"{difference.points:+.1f}",
         f"{difference.low:+.1f}..{difference.high:+.1f}",
         *(NOTHING if flips is None else str(flips.total) for flips in (difference.lost, difference.won)),

@@ -55,7 +55,7 @@ def _result_cells(experiment: Experiment) -> tuple[str, ...]:
     return (
         experiment.model,
         record.subject.data_label,
-        *(_percent(accuracy.share), f"{_percent(accuracy.low)}-{_percent(accuracy.high)}"),
+        *(_percent(accuracy.fraction), f"{_percent(accuracy.low)}-{_percent(accuracy.high)}"),
         _NOTHING if experiment.parameters is None else f"{experiment.parameters:,}",
         _NOTHING if flops is None else f"{flops / 1e6:,.1f}",
         _NOTHING if experiment.images_per_s is None else f"{experiment.images_per_s:,.0f}",
@@ -95,5 +95,5 @@ def _growth_notes(growths: Sequence[Growth]) -> list[str]:
     ]
 
 
-def _percent(share: float | None) -> str:
-    return _NOTHING if share is None else f"{100 * share:.1f}"
+def _percent(fraction: float | None) -> str:
+    return _NOTHING if fraction is None else f"{100 * fraction:.1f}"

@@ -37,7 +37,7 @@ _REPORT_COLUMNS: Columns = {
     "F1": "number",
     "confused with": "name",
 }
-_FIGURE_COLUMNS: Columns = {"figure": "name", "value": "number", "95 % range": "number"}
+_METRIC_COLUMNS: Columns = {"figure": "name", "value": "number", "95 % range": "number"}
 _SLICE_COLUMNS: Columns = {
     "slice": "name",
     "rows": "number",
@@ -80,16 +80,16 @@ def render_report(report: Report) -> RenderableType:
         )
     parts: list[RenderableType] = [heading("report", record), "", table, Text(_describe_totals(record))]
     if report.overall["macro_f1"] is not None:
-        parts += ["", _figures_table(report.overall)]
+        parts += ["", _metrics_table(report.overall)]
     if report.slices:
         parts += ["", _slices_table(report.slices)]
     return Group(*parts)
 
 
-def _figures_table(overall: Mapping[str, Any]) -> RenderableType:
+def _metrics_table(overall: Mapping[str, Any]) -> RenderableType:
     """The figures of all classes together that are no share of rows; those that are not defined are left out."""
-    table = new_table(_FIGURE_COLUMNS)
-    for column, (title, form) in _FIGURES.items():
+    table = new_table(_METRIC_COLUMNS)
+    for column, (title, form) in _METRICS.items():
         value, low, high = (overall[f"{column}{end}"] for end in ("", "_low", "_high"))
         if value is None:
             continue
@@ -136,11 +136,11 @@ def heading(title: str, record: ReportRecord) -> Text:
 
 
 def _describe_totals(record: ReportRecord) -> str:
-    if record.loss is None or record.accuracy.share is None or record.top_k_accuracy is None:
+    if record.loss is None or record.accuracy.fraction is None or record.top_k_accuracy is None:
         return "The split has no rows."
     speed = f" ({record.rows / record.seconds:.0f} images/s)" if record.seconds else ""
     return (
-        f"accuracy {record.accuracy.share:.2%}, top-{record.top_k} {record.top_k_accuracy:.2%}, "
+        f"accuracy {record.accuracy.fraction:.2%}, top-{record.top_k} {record.top_k_accuracy:.2%}, "
         f"loss {record.loss:.4f}; {record.rows} rows in {record.seconds:.1f} s{speed}"
     )
 
@@ -158,13 +158,15 @@ def _describe_confusion(row: Mapping[str, Any]) -> str:
 
 def format_accuracy(accuracy: Proportion) -> tuple[str, str]:
     """An accuracy and its interval in percent."""
-    if accuracy.share is None:
+    if accuracy.fraction is None:
         return NOTHING, NOTHING
-    return format_percent(accuracy.share), f"{format_percent(accuracy.low)}-{format_percent(accuracy.high)}"
+    return format_percent(
+        accuracy.fraction
+    ), f"{format_percent(accuracy.low)}-{format_percent(accuracy.high)}"
 
 
-def format_percent(share: float | None) -> str:
-    return NOTHING if share is None else f"{100 * share:.1f}"
+def format_percent(fraction: float | None) -> str:
+    return NOTHING if fraction is None else f"{100 * fraction:.1f}"
 
 
 def _format_number(value: float) -> str:
@@ -172,7 +174,7 @@ def _format_number(value: float) -> str:
 
 
 # Column of `overall` to its title and form, in the order shown.
-_FIGURES: Mapping[str, tuple[str, Callable[[float], str]]] = {
+_METRICS: Mapping[str, tuple[str, Callable[[float], str]]] = {
     "macro_accuracy": ("macro accuracy %", format_percent),
     "macro_precision": ("macro precision %", format_percent),
     "macro_f1": ("macro F1 %", format_percent),

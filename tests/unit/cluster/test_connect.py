@@ -13,12 +13,12 @@ from ray.exceptions import RayTaskError
 from ray.train import ControllerError, WorkerGroupError
 
 from cnnlib.cluster import connect as cluster
-from cnnlib.cluster.connect import Demand, find_own_error
+from cnnlib.cluster.connect import ResourceRequest, find_own_error
 from cnnlib.errors import CnnlibError, DatasetError, ModelError, ResourceError
 
 
-def demand(count: int, cpus: int = 1, gpus: int = 0) -> Demand:
-    return Demand(what="workers", count=count, cpus=cpus, gpus=gpus)
+def request(count: int, cpus: int = 1, gpus: int = 0) -> ResourceRequest:
+    return ResourceRequest(what="workers", count=count, cpus=cpus, gpus=gpus)
 
 
 def set_nodes(monkeypatch: pytest.MonkeyPatch, *nodes: dict[str, float]) -> None:
@@ -108,35 +108,35 @@ def test_class_that_ray_derived_from_ours_is_not_taken_for_ours() -> None:
 @pytest.mark.parametrize(
     ("nodes", "wanted", "fits"),
     [
-        ([{"CPU": 3}], demand(2), True),
-        ([{"CPU": 2}], demand(2), False),
-        ([{"CPU": 4}, {"CPU": 4}], demand(2, cpus=3), True),
-        ([{"CPU": 4}, {"CPU": 4}], demand(2, cpus=4), False),
-        ([{"CPU": 4}, {"CPU": 4}, {"CPU": 1}], demand(2, cpus=4), True),
-        ([{"CPU": 4}, {"CPU": 4}], demand(1, cpus=6), False),
-        ([{"CPU": 7}], demand(2, cpus=3), True),
-        ([{"CPU": 8, "GPU": 1}], demand(2, gpus=1), False),
-        ([{"CPU": 8, "GPU": 2}], demand(2, gpus=1), True),
-        ([{"CPU": 2, "GPU": 1}, {"CPU": 2, "GPU": 1}], demand(2, gpus=1), True),
-        ([{"CPU": 64}, {"CPU": 1, "GPU": 8}], demand(2, cpus=2, gpus=1), False),
-        ([{"CPU": 8, "alive": 0}, {"CPU": 2}], demand(2), False),
-        ([{"memory": 10}], demand(1), False),
-        ([], demand(1), False),
+        ([{"CPU": 3}], request(2), True),
+        ([{"CPU": 2}], request(2), False),
+        ([{"CPU": 4}, {"CPU": 4}], request(2, cpus=3), True),
+        ([{"CPU": 4}, {"CPU": 4}], request(2, cpus=4), False),
+        ([{"CPU": 4}, {"CPU": 4}, {"CPU": 1}], request(2, cpus=4), True),
+        ([{"CPU": 4}, {"CPU": 4}], request(1, cpus=6), False),
+        ([{"CPU": 7}], request(2, cpus=3), True),
+        ([{"CPU": 8, "GPU": 1}], request(2, gpus=1), False),
+        ([{"CPU": 8, "GPU": 2}], request(2, gpus=1), True),
+        ([{"CPU": 2, "GPU": 1}, {"CPU": 2, "GPU": 1}], request(2, gpus=1), True),
+        ([{"CPU": 64}, {"CPU": 1, "GPU": 8}], request(2, cpus=2, gpus=1), False),
+        ([{"CPU": 8, "alive": 0}, {"CPU": 2}], request(2), False),
+        ([{"memory": 10}], request(1), False),
+        ([], request(1), False),
     ],
     ids=str,
 )
 def test_demand_fits_only_where_every_bundle_finds_a_machine(
-    monkeypatch: pytest.MonkeyPatch, nodes: list[dict[str, float]], wanted: Demand, fits: bool
+    monkeypatch: pytest.MonkeyPatch, nodes: list[dict[str, float]], wanted: ResourceRequest, fits: bool
 ) -> None:
     set_nodes(monkeypatch, *nodes)
     assert cluster._fits(wanted) is fits
 
 
 def test_bundles_are_counted_whole_per_machine() -> None:
-    assert cluster._bundles_on({"CPU": 7}, demand(1, cpus=3)) == 2
-    assert cluster._bundles_on({"CPU": 7, "GPU": 1}, demand(1, cpus=3, gpus=1)) == 1
-    assert cluster._bundles_on({"CPU": 7}, demand(1, cpus=3, gpus=1)) == 0
-    assert cluster._bundles_on({"CPU": 2}, demand(1, cpus=3)) == 0
+    assert cluster._bundles_on({"CPU": 7}, request(1, cpus=3)) == 2
+    assert cluster._bundles_on({"CPU": 7, "GPU": 1}, request(1, cpus=3, gpus=1)) == 1
+    assert cluster._bundles_on({"CPU": 7}, request(1, cpus=3, gpus=1)) == 0
+    assert cluster._bundles_on({"CPU": 2}, request(1, cpus=3)) == 0
 
 
 def test_demand_that_does_not_fit_fails_at_once_and_says_what_there_is(
@@ -144,7 +144,7 @@ def test_demand_that_does_not_fit_fails_at_once_and_says_what_there_is(
 ) -> None:
     set_nodes(monkeypatch, {"CPU": 4}, {"CPU": 8, "GPU": 2}, {"CPU": 99, "alive": 0})
     with pytest.raises(ResourceError) as raised:
-        cluster._check_demand(demand(3, cpus=2, gpus=1), wait_s=0)
+        cluster._check_request(request(3, cpus=2, gpus=1), wait_s=0)
     assert str(raised.value).startswith(
         "The cluster cannot give 3 workers of 2 CPU and 1 GPU each, with one CPU left to read the data. "
         "It has 2 machines (4 CPU, 8 CPU and 2 GPU). Ask for fewer or smaller ones, add machines, or"
@@ -165,7 +165,7 @@ def test_a_cluster_that_grows_is_asked_and_waited_for(
 ) -> None:
     sizes = iter([1, 1, 1, 4])
     monkeypatch.setattr(ray, "nodes", lambda: [{"Alive": True, "Resources": {"CPU": next(sizes)}}])
-    cluster._check_demand(demand(2), wait_s=600)
+    cluster._check_request(request(2), wait_s=600)
     assert requests == [[{"CPU": 1}, {"CPU": 1}, {"CPU": 1}], []]
     assert next(sizes, None) is None
 
@@ -177,7 +177,7 @@ def test_a_cluster_that_does_not_grow_in_time_fails_and_is_no_longer_asked(
     clock = itertools.count(0, 5)
     monkeypatch.setattr(cluster.time, "monotonic", lambda: next(clock))
     with pytest.raises(ResourceError, match=r"It has 1 machine \(1 CPU\) after 20 s\."):
-        cluster._check_demand(demand(2, gpus=1), wait_s=20)
+        cluster._check_request(request(2, gpus=1), wait_s=20)
     assert requests == [[{"CPU": 1, "GPU": 1}, {"CPU": 1, "GPU": 1}, {"CPU": 1}], []]
 
 
@@ -199,7 +199,7 @@ def test_local_cluster_has_a_cpu_for_readers_and_ends_with_the_job(
 ) -> None:
     monkeypatch.setattr(cluster, "num_cores", lambda: 2)
     set_nodes(monkeypatch, {"CPU": 5})
-    with cluster.connect(demand(4)):
+    with cluster.connect(request(4)):
         assert len(ray_calls) == 1
     assert ray_calls[0]["address"] == "local"
     assert ray_calls[0]["num_cpus"] == 5
@@ -214,7 +214,7 @@ def test_local_cluster_ends_when_the_job_fails(
     monkeypatch: pytest.MonkeyPatch, ray_calls: list[dict[str, Any]]
 ) -> None:
     set_nodes(monkeypatch, {"CPU": 2})
-    with pytest.raises(DatasetError), cluster.connect(demand(1)):
+    with pytest.raises(DatasetError), cluster.connect(request(1)):
         raise DatasetError("bad shard")
     assert ray_calls[-1] == {}
 
@@ -224,7 +224,7 @@ def test_given_cluster_is_connected_to_and_left(
 ) -> None:
     monkeypatch.setenv("RAY_ADDRESS", "127.0.0.1:6379")
     set_nodes(monkeypatch, {"CPU": 2})
-    with cluster.connect(demand(1)):
+    with cluster.connect(request(1)):
         assert "num_cpus" not in ray_calls[0]
         assert ray_calls[0].get("address") in (None, "127.0.0.1:6379")
     assert ray_calls[1:] == [{}]
@@ -236,7 +236,7 @@ def test_address_without_a_cluster_says_what_to_do(monkeypatch: pytest.MonkeyPat
 
     monkeypatch.setenv("RAY_ADDRESS", "127.0.0.1:1")
     monkeypatch.setattr(ray, "init", refuse)
-    with pytest.raises(ResourceError) as raised, cluster.connect(demand(1)):
+    with pytest.raises(ResourceError) as raised, cluster.connect(request(1)):
         pytest.fail("connected to nothing")
     assert str(raised.value).startswith("There is no Ray cluster at RAY_ADDRESS=127.0.0.1:1: nobody answers.")
     assert "unset RAY_ADDRESS" in str(raised.value)
@@ -258,9 +258,9 @@ def test_cores_are_shared_out_on_this_machine_and_one_each_on_a_cluster(
 ) -> None:
     monkeypatch.setenv("RAY_ADDRESS", "" if local else "127.0.0.1:6379")
     monkeypatch.setattr(cluster, "num_cores", lambda: cores)
-    assert cluster.share_cores(count, asked) == expected
+    assert cluster.divide_cores(count, asked) == expected
 
 
 def test_cores_are_those_this_process_may_use() -> None:
     assert 1 <= cluster.num_cores() <= (os.cpu_count() or 1)
-    assert str(demand(2, cpus=3)) == "2 workers of 3 CPU each"
+    assert str(request(2, cpus=3)) == "2 workers of 3 CPU each"

@@ -20,7 +20,7 @@ from cnnlib.dataset.manifest import (
     check_shards,
     load_manifest,
     read_shard,
-    slice_rows,
+    shard_ranges,
 )
 from cnnlib.errors import DatasetError, InputError
 from tests.datasets import TEST_ROWS, TRAIN_ROWS, make_source, write_dataset_without_ray
@@ -211,7 +211,7 @@ def test_big_split_has_only_its_sizes_checked_before_the_start(
 def test_slices_of_shards_hold_exactly_the_rows_asked_for(sizes: list[int], start: int, stop: int) -> None:
     shards = [Shard(name=f"{index}", rows=rows, bytes=0, sha256="") for index, rows in enumerate(sizes)]
     positions = [(index, row) for index, rows in enumerate(sizes) for row in range(rows)]
-    slices = list(slice_rows(shards, start, stop))
+    slices = list(shard_ranges(shards, start, stop))
     found = [(part.shard_index, row) for part in slices for row in range(part.start, part.stop)]
     assert found == positions[start:stop]
     assert all(part.start < part.stop and part.shard is shards[part.shard_index] for part in slices)

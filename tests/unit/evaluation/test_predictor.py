@@ -17,12 +17,12 @@ from keras import layers
 from cnnlib.config import EvaluateConfig, PixelRange
 from cnnlib.dataset.record import SHARD_INDEX, Rows, rows_to_table
 from cnnlib.errors import CheckpointError, ModelError
-from cnnlib.evaluation.partial_scores import ENDED, PART, STARTED, TARGET, Collected, ScoredPart
+from cnnlib.evaluation.partial_scores import ENDED, PART, STARTED, TARGET, Collected, PartialScores
 from cnnlib.evaluation.predictor import Predictor, PredictorTask, _compile
 from cnnlib.evaluation.target import Target, find_target
+from cnnlib.metrics.sums.metric_sums import MetricSums
 from cnnlib.metrics.sums.rows import ScoredRows
-from cnnlib.metrics.sums.score_sums import ScoreSums
-from cnnlib.models.cost import PredictionCost
+from cnnlib.models.cost import ModelCost
 from cnnlib.training.step import build_score_call, build_train_call
 from tests.datasets import make_source
 from tests.models import build_two_inputs, build_two_outputs
@@ -81,12 +81,12 @@ def build_task(
     )
 
 
-def decode(columns: dict[str, Any]) -> list[ScoredPart]:
+def decode(columns: dict[str, Any]) -> list[PartialScores]:
     """The part of every target."""
-    return [ScoredPart.decode(data) for data in columns[PART]]
+    return [PartialScores.decode(data) for data in columns[PART]]
 
 
-def score(path: Path, pixel_range: PixelRange | None = None, rows: Rows = ROWS, **config: Any) -> ScoreSums:
+def score(path: Path, pixel_range: PixelRange | None = None, rows: Rows = ROWS, **config: Any) -> MetricSums:
     predictor = Predictor(build_task(find_target(str(path), pixel_range), **config))
     return decode(predictor(as_table(rows)))[0].score
 
@@ -105,7 +105,7 @@ def plain_keras(path: Path, input_shape: tuple[int, ...] = SHAPE, scale: float =
     return loss, round(accuracy * len(ROWS))
 
 
-def assert_same(sums: ScoreSums, expected: tuple[float, int]) -> None:
+def assert_same(sums: MetricSums, expected: tuple[float, int]) -> None:
     loss, correct = expected
     assert sums.rows == len(ROWS) == 230
     assert sums.confusion.correct == correct
@@ -174,7 +174,7 @@ def test_parts_of_a_shard_add_up_to_the_whole(tmp_path: Path) -> None:
     [whole] = decode(predictor(table))
     parts = [decode(predictor(table.slice(first, 100)))[0] for first in (0, 100, 200)]
     assert sum(part.score.rows for part in parts) == 230
-    assert ScoreSums.merge_all(part.score for part in parts).confusion == whole.score.confusion
+    assert MetricSums.merge_all(part.score for part in parts).confusion == whole.score.confusion
     # The rows come along, in one order whoever scored them.
     rows = ScoredRows.merge_all(part.rows for part in reversed(parts) if part.rows)
     assert rows.ids.tolist() == ROWS.ids.tolist()
@@ -243,12 +243,12 @@ def test_first_shard_brings_what_every_model_costs_and_makes_of_the_first_image(
     )
     targets = [find_target(str(save(nearest_pattern(), tmp_path)), None)]
     targets.append(find_target(str(save(conv, tmp_path, "conv.keras")), None))
-    dense, cnn = (part.explanation for part in decode(Predictor(build_task(*targets))(as_table(shard=0))))
+    dense, cnn = (part.profile for part in decode(Predictor(build_task(*targets))(as_table(shard=0))))
     assert dense is not None
-    assert dense.cost == PredictionCost(parameters=64 * 3 + 3, flops_per_image=2 * 64 * 3)
+    assert dense.cost == ModelCost(parameters=64 * 3 + 3, flops_per_image=2 * 64 * 3)
     assert [each.kind for each in dense.layers] == ["image"]
     assert cnn is not None
-    assert cnn.cost == PredictionCost(
+    assert cnn.cost == ModelCost(
         parameters=9 * 4 + 4 + 144 * 3 + 3, flops_per_image=2 * (36 * 9 * 4 + 144 * 3)
     )
     assert [(each.kind, each.maps.shape) for each in cnn.layers] == [
@@ -281,7 +281,7 @@ def test_every_model_says_how_long_it_took_itself(tmp_path: Path) -> None:
 def test_other_shards_explain_nothing(tmp_path: Path) -> None:
     target = find_target(str(save(nearest_pattern(), tmp_path)), None)
     [part] = decode(Predictor(build_task(target))(as_table()))
-    assert part.explanation is None
+    assert part.profile is None
 
 
 def test_first_row_is_the_example_however_its_shard_was_cut(tmp_path: Path) -> None:
@@ -290,8 +290,8 @@ def test_first_row_is_the_example_however_its_shard_was_cut(tmp_path: Path) -> N
     for first in (200, 0, 100):
         columns = predictor(table.slice(first, 100))
         collected.add({name: values[0] for name, values in columns.items()})
-    assert collected.explanation is not None
-    assert collected.explanation.example_id == ROWS.ids[0]
+    assert collected.profile is not None
+    assert collected.profile.example_id == ROWS.ids[0]
 
 
 # What is refused. The constructor keeps quiet: its error would reach the driver as a dead actor without a cause.

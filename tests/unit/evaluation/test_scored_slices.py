@@ -10,18 +10,18 @@ import pytest
 
 from cnnlib.dataset.record import Rows
 from cnnlib.errors import DatasetError
-from cnnlib.evaluation.partial_scores import ENDED, PART, STARTED, Collected, ScoredPart
+from cnnlib.evaluation.partial_scores import ENDED, PART, STARTED, Collected, PartialScores
 from cnnlib.evaluation.predictor import Predictor
 from cnnlib.evaluation.target import find_target
-from cnnlib.metrics.sums.score_sums import ScoreSums
-from cnnlib.slices.corruptions import CORRUPTIONS, STRENGTHS, distort
+from cnnlib.metrics.sums.metric_sums import MetricSums
+from cnnlib.slices.corruptions import CORRUPTIONS, STRENGTHS, corrupt
 from cnnlib.slices.duplicates import NearDuplicates, hash_images
 from cnnlib.slices.plan import quantile_edges
 from cnnlib.slices.properties import measure
 from cnnlib.slices.slicer import Slicer
 from tests.datasets import add_metadata, make_source
 from tests.models import build_linear
-from tests.scores import make_score
+from tests.scores import make_sums
 from tests.unit.evaluation.test_predictor import (
     CLASSES,
     SHAPE,
@@ -45,7 +45,7 @@ SLICER = Slicer(
 
 
 @pytest.fixture(scope="module")
-def parts(tmp_path_factory: pytest.TempPathFactory, strategy: object) -> list[ScoredPart]:
+def parts(tmp_path_factory: pytest.TempPathFactory, strategy: object) -> list[PartialScores]:
     """Two models' scores of the same rows, with slices and corruptions: the first is good, the second random."""
     directory = tmp_path_factory.mktemp("models")
     paths = [
@@ -62,18 +62,18 @@ def parts(tmp_path_factory: pytest.TempPathFactory, strategy: object) -> list[Sc
     [("source=", False, 3), ("brightness=", False, 3), ("source=", True, 9), ("near-duplicate=", False, 2)],
 )
 def test_the_slices_of_a_dimension_add_up_to_the_whole(
-    parts: list[ScoredPart], prefix: str, crossed: bool, count: int
+    parts: list[PartialScores], prefix: str, crossed: bool, count: int
 ) -> None:
     for part in parts:
         own = [
             each for name, each in part.slices.items() if name.startswith(prefix) and ("+" in name) == crossed
         ]
         assert len(own) == count
-        assert ScoreSums.merge_all(own) == part.score
+        assert MetricSums.merge_all(own) == part.score
     assert parts[0].score != parts[1].score
 
 
-def test_a_slice_is_scored_as_its_rows_alone_would_be(parts: list[ScoredPart], tmp_path: Path) -> None:
+def test_a_slice_is_scored_as_its_rows_alone_would_be(parts: list[PartialScores], tmp_path: Path) -> None:
     web = ROWS.take(np.flatnonzero([value == "web" for value in ROWS.metadata["source"].to_pylist()]))
     alone = score(save(nearest_pattern(), tmp_path), rows=web)
     assert parts[0].slices["source=web"].confusion == alone.confusion
@@ -81,14 +81,14 @@ def test_a_slice_is_scored_as_its_rows_alone_would_be(parts: list[ScoredPart], t
 
 
 def test_every_corruption_is_scored_on_every_row_as_the_model_sees_it(
-    parts: list[ScoredPart], tmp_path: Path
+    parts: list[PartialScores], tmp_path: Path
 ) -> None:
     names = [name for name in parts[0].slices if name.startswith("corruption=")]
     assert len(names) == len(CORRUPTIONS) * len(STRENGTHS) == 30
     assert {part.slices[name].rows for part in parts for name in names} == {230}
     path = save(nearest_pattern(), tmp_path)
     for kind in CORRUPTIONS:
-        seen = Rows(ids=ROWS.ids, images=distort(ROWS.images, ROWS.ids, kind, 3), labels=ROWS.labels)
+        seen = Rows(ids=ROWS.ids, images=corrupt(ROWS.images, ROWS.ids, kind, 3), labels=ROWS.labels)
         assert parts[0].slices[f"corruption={kind}/3"].confusion == score(path, rows=seen).confusion
     assert parts[0].slices["corruption=contrast/5"] != parts[0].score
 
@@ -109,13 +109,13 @@ def test_a_shard_without_the_column_is_refused(tmp_path: Path) -> None:
 
 def test_slices_of_shards_merge_by_name_and_come_in_the_order_of_their_numbers() -> None:
     first, second, both = (
-        make_score([[3, 1], [0, 2]]),
-        make_score([[1, 0], [1, 1]]),
-        make_score([[4, 1], [1, 3]]),
+        make_sums([[3, 1], [0, 2]]),
+        make_sums([[1, 0], [1, 1]]),
+        make_sums([[4, 1], [1, 3]]),
     )
     collected = Collected()
     for slices in ({"size=q10": first, "size=q2": first}, {"size=q2": second, "age=-3": second}):
-        part = ScoredPart(score=first, rows=None, predictions=None, busy_s=0.1, slices=slices)
+        part = PartialScores(score=first, rows=None, predictions=None, busy_s=0.1, slices=slices)
         collected.add({PART: part.encode(), STARTED: 0.0, ENDED: 1.0})
     assert collected.num_slices == 3
     assert list(collected.slices()) == ["age=-3", "size=q2", "size=q10"]
@@ -123,10 +123,10 @@ def test_slices_of_shards_merge_by_name_and_come_in_the_order_of_their_numbers()
     assert collected.slices()["size=q10"] == first
 
 
-def test_the_time_that_distorted_images_take_is_counted_apart(parts: list[ScoredPart]) -> None:
+def test_the_time_that_distorted_images_take_is_counted_apart(parts: list[PartialScores]) -> None:
     collected = Collected()
     for part in parts:
         collected.add({PART: part.encode(), STARTED: 0.0, ENDED: 1.0})
     # 30 predictions against one: how much longer depends on the machine, that it is longer does not.
-    assert collected.distorted_s > collected.busy_s > 0
-    assert collected.distorted_s == pytest.approx(sum(part.distorted_s for part in parts))
+    assert collected.corrupted_s > collected.busy_s > 0
+    assert collected.corrupted_s == pytest.approx(sum(part.corrupted_s for part in parts))

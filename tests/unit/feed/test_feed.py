@@ -10,12 +10,12 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from cnnlib.dataset.manifest import Manifest, Shard, ShardSlice, Split
+from cnnlib.dataset.manifest import Manifest, Shard, ShardRange, Split
 from cnnlib.dataset.record import Rows
 from cnnlib.feed import stream
 from cnnlib.feed.feed import Feed, FeedTask, choose_cache, worker_bytes
 from cnnlib.feed.memory import MemoryFeed
-from cnnlib.feed.order import HeldOut, steps_per_epoch
+from cnnlib.feed.order import ValidationSplit, steps_per_epoch
 from cnnlib.feed.stream import StreamFeed
 
 WORKER_COUNTS = (1, 2, 4)
@@ -37,12 +37,12 @@ class Run:
     seed: int = 0
 
     @property
-    def held_out(self) -> HeldOut:
-        return HeldOut.of(self.num_rows, self.fraction)
+    def validation_split(self) -> ValidationSplit:
+        return ValidationSplit.of(self.num_rows, self.fraction)
 
     @property
     def steps(self) -> int:
-        return steps_per_epoch(self.held_out.train_rows, self.batch_size)
+        return steps_per_epoch(self.validation_split.train_rows, self.batch_size)
 
 
 @st.composite
@@ -59,13 +59,13 @@ def runs(draw: st.DrawFn) -> Run:
 def _rows_without_files(monkeypatch: pytest.MonkeyPatch) -> None:
     """Rows whose id, label and pixel tell their position, so that thousands of orders can be tried."""
 
-    def read_slice(dataset_uri: str, manifest: Manifest, part: ShardSlice) -> Rows:
+    def read_range(dataset_uri: str, manifest: Manifest, part: ShardRange) -> Rows:
         positions = part.shard_index * SHARD_ROWS + np.arange(part.start, part.stop)
         images = positions.astype(np.uint8).reshape(-1, 1, 1, 1)
         return Rows(ids=positions, images=images, labels=positions.astype(np.int32))
 
-    monkeypatch.setattr("cnnlib.dataset.reader.read_slice", read_slice)
-    monkeypatch.setattr("cnnlib.feed.stream.read_slice", read_slice)
+    monkeypatch.setattr("cnnlib.dataset.reader.read_range", read_range)
+    monkeypatch.setattr("cnnlib.feed.stream.read_range", read_range)
 
 
 def feeds(kind: type[Feed], run: Run, workers: int) -> list[Feed]:
@@ -122,9 +122,9 @@ def test_an_epoch_takes_whole_batches_of_training_rows_each_at_most_once(
     kind: type[Feed], run: Run, workers: int
 ) -> None:
     seen = global_batches(kind, run, workers).ravel().tolist()
-    held_out = set(np.flatnonzero(run.held_out.mask(0, run.num_rows)).tolist())
+    validation_split = set(np.flatnonzero(run.validation_split.mask(0, run.num_rows)).tolist())
     assert len(seen) == len(set(seen)) == run.steps * run.batch_size
-    assert not held_out & set(seen)
+    assert not validation_split & set(seen)
     assert set(seen) <= set(range(run.num_rows))
 
 
@@ -135,9 +135,9 @@ def test_the_rows_held_out_are_each_given_once_for_any_number_of_workers(
     kind: type[Feed], run: Run, workers: int
 ) -> None:
     given_out = [
-        int(row) for feed in feeds(kind, run, workers) for rows in feed.held_out() for row in rows.ids
+        int(row) for feed in feeds(kind, run, workers) for rows in feed.validation_rows() for row in rows.ids
     ]
-    assert sorted(given_out) == np.flatnonzero(run.held_out.mask(0, run.num_rows)).tolist()
+    assert sorted(given_out) == np.flatnonzero(run.validation_split.mask(0, run.num_rows)).tolist()
 
 
 @kinds
@@ -156,14 +156,14 @@ def test_the_order_does_not_depend_on_how_fast_files_are_read(
 ) -> None:
     run = Run(300, 0.1, 32)
     expected = global_batches(kind, run, 1)
-    rng, read = np.random.default_rng(0), stream.read_slice
+    rng, read = np.random.default_rng(0), stream.read_range
 
-    def read_slowly(dataset_uri: str, manifest: Manifest, part: ShardSlice) -> Rows:
+    def read_slowly(dataset_uri: str, manifest: Manifest, part: ShardRange) -> Rows:
         threading.Event().wait(rng.uniform(0, 0.01))
         return read(dataset_uri, manifest, part)
 
-    monkeypatch.setattr("cnnlib.dataset.reader.read_slice", read_slowly)
-    monkeypatch.setattr("cnnlib.feed.stream.read_slice", read_slowly)
+    monkeypatch.setattr("cnnlib.dataset.reader.read_range", read_slowly)
+    monkeypatch.setattr("cnnlib.feed.stream.read_range", read_slowly)
     np.testing.assert_array_equal(global_batches(kind, run, 1), expected)
 
 

@@ -10,14 +10,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cnnlib.feed.order import (
-    HeldOut,
+    ValidationSplit,
     epoch_order,
     file_order,
-    lane_bounds,
     num_virtual_shards,
+    partition_bounds,
     row_order,
     split_rows,
-    worker_lanes,
+    worker_partitions,
 )
 
 FROZEN_ORDER = [[0, 2, 6, 9], [1, 3, 5, 10]]  # of 11 rows in batches of 4, seed 0, epoch 1
@@ -32,46 +32,48 @@ splits = st.tuples(st.integers(1, 400), st.sampled_from([0.0, 0.01, 0.1, 0.3, 0.
     [(10, 0.2, [2, 7]), (10, 0.0, []), (5, 0.5, [1, 3]), (60_000, 1e-9, [])],
 )
 def test_rows_are_held_out_at_even_distances(num_rows: int, fraction: float, expected: list[int]) -> None:
-    assert np.flatnonzero(HeldOut.of(num_rows, fraction).mask(0, num_rows)).tolist() == expected
+    assert np.flatnonzero(ValidationSplit.of(num_rows, fraction).mask(0, num_rows)).tolist() == expected
 
 
 @given(split=splits)
 def test_held_out_rows_are_counted_without_a_list_of_them(split: tuple[int, float]) -> None:
-    held_out = HeldOut.of(*split)
-    mask = held_out.mask(0, held_out.num_rows)
-    assert mask.sum() == held_out.count == round(split[0] * split[1])
-    counted = [held_out.below(position) for position in range(held_out.num_rows + 1)]
+    validation_split = ValidationSplit.of(*split)
+    mask = validation_split.mask(0, validation_split.num_rows)
+    assert mask.sum() == validation_split.count == round(split[0] * split[1])
+    counted = [validation_split.below(position) for position in range(validation_split.num_rows + 1)]
     assert counted == [0, *np.cumsum(mask).tolist()]
     train = np.flatnonzero(~mask)
-    assert [held_out.position(index) for index in range(len(train))] == train.tolist()
+    assert [validation_split.position(index) for index in range(len(train))] == train.tolist()
 
 
 def test_held_out_rows_of_a_billion_need_no_list() -> None:
-    held_out = HeldOut.of(10**9, 0.1)
-    assert held_out.below(10**9) == 10**8
-    assert held_out.mask(999_999_990, 10**9).sum() == 1
+    validation_split = ValidationSplit.of(10**9, 0.1)
+    assert validation_split.below(10**9) == 10**8
+    assert validation_split.mask(999_999_990, 10**9).sum() == 1
 
 
 @given(split=splits, parts=st.integers(1, 8))
 def test_every_position_belongs_to_exactly_one_range(split: tuple[int, float], parts: int) -> None:
-    held_out = HeldOut.of(*split)
-    ranges = split_rows(held_out, parts)
+    validation_split = ValidationSplit.of(*split)
+    ranges = split_rows(validation_split, parts)
     assert len(ranges) == parts
-    assert (ranges[0].start, ranges[-1].stop) == (0, held_out.num_rows)
+    assert (ranges[0].start, ranges[-1].stop) == (0, validation_split.num_rows)
     assert all(one.stop == two.start for one, two in pairwise(ranges))
-    sizes = [held_out.train_below(stop) - held_out.train_below(start) for start, stop in ranges]
+    sizes = [
+        validation_split.train_below(stop) - validation_split.train_below(start) for start, stop in ranges
+    ]
     assert max(sizes) - min(sizes) <= 1
 
 
 def test_lanes_differ_in_length_by_at_most_one_row() -> None:
-    lengths = np.diff(lane_bounds(610, 64))
+    lengths = np.diff(partition_bounds(610, 64))
     assert sorted(set(lengths.tolist())) == [9, 10]
     assert lengths.sum() == 610
 
 
 def test_workers_own_contiguous_lanes_without_gaps() -> None:
-    lanes = [worker_lanes(12, 4, rank) for rank in range(4)]
-    assert lanes == [range(3), range(3, 6), range(6, 9), range(9, 12)]
+    partitions = [worker_partitions(12, 4, rank) for rank in range(4)]
+    assert partitions == [range(3), range(3, 6), range(6, 9), range(9, 12)]
 
 
 @pytest.mark.parametrize(

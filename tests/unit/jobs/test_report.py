@@ -16,7 +16,7 @@ from cnnlib.reports.write import write_report
 from jobs import report
 from tests.processes import run_job_and_list_imports
 from tests.reports_of_rows import with_mistakes, write_rows
-from tests.scores import make_rows, make_score
+from tests.scores import make_rows, make_sums
 
 REPOSITORY = Path(__file__).parents[3]
 
@@ -44,7 +44,7 @@ def write(folder: Path, epoch: int) -> str:
     written = write_report(
         str(folder),
         subject,
-        make_score(counts, top_k=1),
+        make_sums(counts, top_k=1),
         rows=make_rows(counts),
         evaluated_at=datetime(2026, 11, 22, 6, epoch, tzinfo=UTC),
         seconds=1.0,

@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 
 from cnnlib.metrics.bootstrap import RESAMPLES, middle, resample_bins, resample_confusion, resample_rows
-from cnnlib.metrics.figures import measure_slice
+from cnnlib.metrics.measure import measure_slice
 from cnnlib.metrics.sums.confusion import ConfusionCounts
+from cnnlib.metrics.sums.metric_sums import MetricSums
 from cnnlib.metrics.sums.rows import ScoredRows
-from cnnlib.metrics.sums.score_sums import ScoreSums
 from cnnlib.metrics.values import Values, confusion_values
 
 
@@ -20,8 +20,8 @@ def draw_rows(rng: np.random.Generator, num_rows: int) -> ScoredRows:
     return ScoredRows.from_probabilities(np.arange(num_rows), labels, shares)
 
 
-def score(rows: ScoredRows) -> ScoreSums:
-    return ScoreSums.from_probabilities(rows.labels, rows.probabilities, top_k=1)
+def score(rows: ScoredRows) -> MetricSums:
+    return MetricSums.from_probabilities(rows.labels, rows.probabilities, top_k=1)
 
 
 def test_draws_of_the_confusion_are_those_of_its_rows() -> None:

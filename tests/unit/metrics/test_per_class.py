@@ -26,9 +26,9 @@ def test_wilson_interval_equals_published_values(correct: int, total: int, low: 
 
 
 @given(shares)
-def test_wilson_bounds_solve_the_equation_they_come_from(share: tuple[int, int]) -> None:
+def test_wilson_bounds_solve_the_equation_they_come_from(fraction: tuple[int, int]) -> None:
     """|p - k/n| = z sqrt(p (1 - p) / n) holds at both ends."""
-    correct, total = share
+    correct, total = fraction
     for bound in wilson_interval(correct, total):
         distance = (bound - correct / total) ** 2
         # Relative to 1: at 1e7 rows both sides are about 1e-7, and p - k/n loses half its digits.
@@ -36,8 +36,8 @@ def test_wilson_bounds_solve_the_equation_they_come_from(share: tuple[int, int])
 
 
 @given(shares)
-def test_wilson_interval_holds_the_share_and_stays_a_probability(share: tuple[int, int]) -> None:
-    correct, total = share
+def test_wilson_interval_holds_the_share_and_stays_a_probability(fraction: tuple[int, int]) -> None:
+    correct, total = fraction
     low, high = wilson_interval(correct, total)
     assert 0 <= low <= correct / total <= high <= 1
     assert low < high

@@ -13,7 +13,7 @@ from sklearn.metrics import average_precision_score, roc_auc_score
 
 from cnnlib.metrics import ranking
 from cnnlib.metrics.ranking import rank_bins, rank_rows, resample_ranking
-from cnnlib.metrics.sums.histogram import NUM_BINS, ScoreHistogram
+from cnnlib.metrics.sums.histogram import NUM_BINS, ProbabilityHistogram
 from cnnlib.metrics.sums.rows import ScoredRows
 from tests.unit.metrics.strategies import scored_rows
 
@@ -49,13 +49,13 @@ def test_sorted_rows_give_what_scikit_learn_gives(rows: ScoredRows) -> None:
 
 @given(scored_rows(min_rows=2, max_rows=120))
 def test_binned_rows_lie_within_the_bound_they_state(rows: ScoredRows) -> None:
-    histogram = ScoreHistogram.from_rows(rows.labels, rows.probabilities)
+    histogram = ProbabilityHistogram.from_rows(rows.labels, rows.probabilities)
     for index in range(rows.probabilities.shape[1]):
         exact = rank_rows(rows.probabilities[:, index], rows.labels == index)
         binned = rank_bins(histogram, index)
-        for figure in ("auc", "average_precision"):
-            value, error = getattr(binned, figure), getattr(binned, f"{figure}_error")
-            expected = getattr(exact, figure)
+        for metric in ("auc", "average_precision"):
+            value, error = getattr(binned, metric), getattr(binned, f"{metric}_error")
+            expected = getattr(exact, metric)
             assert math.isnan(value) == math.isnan(expected) == math.isnan(error)
             assert math.isnan(expected) or abs(value - expected) <= error + TOLERANCE
 
@@ -74,7 +74,7 @@ def test_no_order_within_the_bins_leaves_the_bound(bins: list[tuple[int, int]], 
         for is_positive in [True] * p + [False] * n:
             scores.append(place + random.choice([0.1, 0.2, 0.3, 0.4, 0.5, 0.6]))  # type: ignore[attr-defined]
             truth.append(is_positive)
-    binned = rank_bins(ScoreHistogram(positives=positives, negatives=negatives), 0)
+    binned = rank_bins(ProbabilityHistogram(positives=positives, negatives=negatives), 0)
     auc, precision = scikit_learn(np.array(scores), np.array(truth, bool)) if scores else (math.nan, math.nan)
     assert math.isnan(auc) or abs(binned.auc - auc) <= binned.auc_error + TOLERANCE
     assert math.isnan(precision) or (
@@ -86,9 +86,9 @@ def test_bound_of_probabilities_as_models_give_them_is_small() -> None:
     rng = np.random.default_rng(0)
     labels = rng.integers(0, 2, 20_000)
     logit = rng.normal(size=20_000) * 4 + np.where(labels == 1, 4, -4)
-    share = 1 / (1 + np.exp(-logit))
-    shares = np.column_stack([1 - share, share]).astype(np.float32)
-    binned = rank_bins(ScoreHistogram.from_rows(labels, shares), 1)
+    fraction = 1 / (1 + np.exp(-logit))
+    shares = np.column_stack([1 - fraction, fraction]).astype(np.float32)
+    binned = rank_bins(ProbabilityHistogram.from_rows(labels, shares), 1)
     assert 0 < binned.auc_error < 1e-3
     assert 0 < binned.average_precision_error < 2e-3
 

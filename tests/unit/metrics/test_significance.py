@@ -42,8 +42,8 @@ def test_one_sided_mcnemar_is_a_binomial_test_of_a_half(only_a: int, only_b: int
 
 
 @given(st.integers(1, 300), st.floats(0, 1), st.floats(0, 1))
-def test_accuracy_below_a_minimum_is_a_binomial_test(rows: int, share: float, minimum: float) -> None:
-    correct = round(share * rows)
+def test_accuracy_below_a_minimum_is_a_binomial_test(rows: int, fraction: float, minimum: float) -> None:
+    correct = round(fraction * rows)
     expected = stats.binomtest(correct, rows, minimum, alternative="less").pvalue
     assert significance.below_p(correct, rows, minimum) == pytest.approx(expected, abs=1e-12)
 
@@ -228,8 +228,11 @@ def test_drop_that_keeps_its_limit_is_never_significant(counts: tuple[int, int, 
 @pytest.mark.parametrize("limit", [0.01, 0.05])
 def test_unpaired_drop_test_keeps_its_level(limit: float) -> None:
     generator = np.random.default_rng(20261122)
-    for rows, share in ((100, 0.9), (1000, 0.95)):
-        before, now = generator.binomial(rows, share, 2000), generator.binomial(rows, share - limit, 2000)
+    for rows, fraction in ((100, 0.9), (1000, 0.95)):
+        before, now = (
+            generator.binomial(rows, fraction, 2000),
+            generator.binomial(rows, fraction - limit, 2000),
+        )
         refuted = [
             significance.unpaired_drop_p(int(a), rows, int(b), rows, limit) <= 0.05
             for a, b in zip(before, now, strict=True)

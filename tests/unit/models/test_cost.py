@@ -8,7 +8,7 @@ import keras
 import pytest
 from keras import layers
 
-from cnnlib.models.cost import PredictionCost, prediction_cost
+from cnnlib.models.cost import ModelCost, model_cost
 from cnnlib.models.registry import build_model
 
 pytestmark = pytest.mark.usefixtures("strategy")
@@ -21,12 +21,12 @@ def sequential(*inner: keras.Layer, shape: tuple[int, ...] = SHAPE) -> keras.Mod
 
 
 def flops(*inner: keras.Layer) -> int | None:
-    return prediction_cost(sequential(*inner), SHAPE).flops_per_image
+    return model_cost(sequential(*inner), SHAPE).flops_per_image
 
 
 def test_seed_cnn_costs_what_the_benchmarks_count() -> None:
-    cost = prediction_cost(build_model("seed-cnn", (28, 28, 1), 10), (28, 28, 1))
-    assert cost == PredictionCost(parameters=47_090, flops_per_image=106_749_696 // 3)
+    cost = model_cost(build_model("seed-cnn", (28, 28, 1), 10), (28, 28, 1))
+    assert cost == ModelCost(parameters=47_090, flops_per_image=106_749_696 // 3)
 
 
 @pytest.mark.parametrize(
@@ -59,7 +59,7 @@ def test_a_layer_that_is_called_twice_counts_twice_and_is_held_once() -> None:
     inputs = keras.Input(SHAPE)
     conv = layers.Conv2D(3, 3, padding="same", use_bias=False)
     model = keras.Model(inputs, conv(conv(inputs)))
-    assert prediction_cost(model, SHAPE) == PredictionCost(parameters=81, flops_per_image=2 * 2 * 120 * 81)
+    assert model_cost(model, SHAPE) == ModelCost(parameters=81, flops_per_image=2 * 2 * 120 * 81)
 
 
 class Gated(keras.layers.Layer):
@@ -79,13 +79,13 @@ def test_a_layer_of_a_users_own_counts_by_what_it_does() -> None:
 
 def test_a_loop_whose_turns_nobody_knows_makes_the_figure_unknown() -> None:
     model = sequential(layers.Reshape((12, 30)), layers.LSTM(4, use_cudnn=False), layers.Dense(2))
-    cost = prediction_cost(model, SHAPE)
+    cost = model_cost(model, SHAPE)
     assert cost.flops_per_image is None
     assert cost.parameters == model.count_params() > 0
 
 
 def test_moving_averages_are_numbers_that_the_model_holds() -> None:
-    assert prediction_cost(sequential(layers.BatchNormalization()), SHAPE).parameters == 4 * 3
+    assert model_cost(sequential(layers.BatchNormalization()), SHAPE).parameters == 4 * 3
 
 
 @pytest.mark.parametrize("name", ["seed-cnn", "small-cnn", "dnn"])
@@ -98,4 +98,4 @@ def test_products_cost_what_tensorflows_profiler_counts(name: str) -> None:
     graph = tf.function(model, autograph=False).get_concrete_function(spec).graph
     products = [each for each in graph.get_operations() if each.type in ("Conv2D", "MatMul")]
     counted = sum(get_stats_for_node_def(graph, each.node_def, "flops").value for each in products)
-    assert prediction_cost(model, (28, 28, 1)).flops_per_image == counted > 0
+    assert model_cost(model, (28, 28, 1)).flops_per_image == counted > 0

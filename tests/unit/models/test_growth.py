@@ -12,7 +12,7 @@ import pytest
 from keras import layers
 
 from cnnlib.models import growth, maps
-from cnnlib.models.cost import prediction_cost
+from cnnlib.models.cost import model_cost
 from cnnlib.models.growth import list_growth, registered_cost
 from cnnlib.models.registry import build_model, model_names
 
@@ -26,7 +26,7 @@ def test_costs_are_those_of_the_keras_model(name: str, shape: growth.ImageShape)
     model = build_model(name, shape, 7)
     cost = registered_cost(name, shape, 7)
     assert cost.parameters == model.count_params()
-    assert cost.flops == prediction_cost(model, shape).flops_per_image
+    assert cost.flops == model_cost(model, shape).flops_per_image
     # A Flatten gives what it was given, in another shape.
     computing = [each for each in model.layers if not isinstance(each, layers.InputLayer | layers.Flatten)]
     assert cost.activation_values == sum(math.prod(each.output.shape[1:]) for each in computing)

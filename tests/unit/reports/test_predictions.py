@@ -23,11 +23,11 @@ eighths = st.integers(0, 8).map(lambda count: count / 8)  # so that ties are com
 
 
 @pytest.fixture
-def publish(tmp_path: Path, make_facts: Any, write: Any) -> Callable[..., str]:
+def publish(tmp_path: Path, make_result: Any, write: Any) -> Callable[..., str]:
     """Writes a report whose predictions lie in two parts, the later rows first."""
 
     def run(counts: list[list[int]] = COUNTS) -> str:
-        rows, report_id = make_rows(counts), make_facts().report_id
+        rows, report_id = make_rows(counts), make_result().report_id
         parts = [
             write_predictions(
                 str(tmp_path),
@@ -39,7 +39,7 @@ def publish(tmp_path: Path, make_facts: Any, write: Any) -> Callable[..., str]:
             )
             for shard, where in ((0, slice(9, None)), (1, slice(0, 9)))
         ]
-        report_id = write(make_facts(predictions=tuple(parts))).report_id
+        report_id = write(make_result(predictions=tuple(parts))).report_id
         return str(report_id)
 
     return run
@@ -113,8 +113,8 @@ def test_part_that_was_changed_is_refused(tmp_path: Path, publish: Callable[...,
         read_predictions(str(tmp_path), report_id)
 
 
-def test_report_without_predictions_says_why(tmp_path: Path, make_facts: Any, write: Any) -> None:
-    report_id = write(make_facts()).report_id
+def test_report_without_predictions_says_why(tmp_path: Path, make_result: Any, write: Any) -> None:
+    report_id = write(make_result()).report_id
     with pytest.raises(ReportError, match="has no predictions: it was evaluated with --no-predictions"):
         read_predictions(str(tmp_path), report_id)
 

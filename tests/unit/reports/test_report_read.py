@@ -14,15 +14,15 @@ from cnnlib.errors import ReportError
 from cnnlib.metrics.per_class import proportion
 from cnnlib.reports.read import find_manifest, list_reports, read_report, read_table, resolve
 from cnnlib.reports.schema import table_schema
-from cnnlib.reports.subject import ReportFacts
+from cnnlib.reports.subject import EvaluationResult
 from cnnlib.storage import publish
 from cnnlib.storage.parquet import parquet_bytes
 
 
 @pytest.fixture
-def three(make_facts: Any, write: Any) -> list[str]:
+def three(make_result: Any, write: Any) -> list[str]:
     """The ids of three reports, oldest first."""
-    return [write(make_facts(checkpoint_digest=f"d{index}", minute=index)).report_id for index in (1, 2, 3)]
+    return [write(make_result(checkpoint_digest=f"d{index}", minute=index)).report_id for index in (1, 2, 3)]
 
 
 def publish_as(folder: Path, report_id: str, **changes: Any) -> None:
@@ -36,15 +36,15 @@ def test_reports_are_listed_newest_first(tmp_path: Path, three: list[str]) -> No
     assert [record.report_id for record in list_reports(str(tmp_path))] == three[::-1]
 
 
-def test_record_says_what_the_manifest_says(tmp_path: Path, make_facts: Any, write: Any) -> None:
-    facts: ReportFacts = make_facts()
-    write(facts)
+def test_record_says_what_the_manifest_says(tmp_path: Path, make_result: Any, write: Any) -> None:
+    result: EvaluationResult = make_result()
+    write(result)
     [record] = list_reports(str(tmp_path))
-    assert (record.report_id, record.subject) == (facts.report_id, facts.subject)
-    assert (record.evaluated_at, record.seconds) == (facts.evaluated_at, facts.seconds)
+    assert (record.report_id, record.subject) == (result.report_id, result.subject)
+    assert (record.evaluated_at, record.seconds) == (result.evaluated_at, result.seconds)
     assert (record.rows, record.correct, record.accuracy) == (21, 17, proportion(17, 21))
     assert (record.top_k, record.top_k_accuracy, record.version) == (2, 1.0, 2)
-    assert record.loss == facts.score.loss_sum / 21
+    assert record.loss == result.score.loss_sum / 21
     assert {name: table.rows for name, table in record.tables.items()} == {
         "overall": 1,
         "per_class": 3,
@@ -55,8 +55,8 @@ def test_record_says_what_the_manifest_says(tmp_path: Path, make_facts: Any, wri
     assert record.predictions is None
 
 
-def test_record_as_a_row_agrees_with_the_table_overall(tmp_path: Path, make_facts: Any, write: Any) -> None:
-    written = write(make_facts())
+def test_record_as_a_row_agrees_with_the_table_overall(tmp_path: Path, make_result: Any, write: Any) -> None:
+    written = write(make_result())
     [stored] = read_table(str(tmp_path), "overall", [written.report_id]).to_pylist()
     [record] = list_reports(str(tmp_path))
     row = record.to_row()
@@ -80,8 +80,8 @@ def test_latest_and_previous_are_names(tmp_path: Path, three: list[str]) -> None
     assert resolve(str(tmp_path), "previous") == three[1]
 
 
-def test_only_report_has_no_previous_one(tmp_path: Path, make_facts: Any, write: Any) -> None:
-    write(make_facts())
+def test_only_report_has_no_previous_one(tmp_path: Path, make_result: Any, write: Any) -> None:
+    write(make_result())
     with pytest.raises(ReportError, match=r"No previous report in .* it holds 1"):
         resolve(str(tmp_path), "previous")
 
@@ -136,16 +136,16 @@ def test_report_has_its_classes_in_order(tmp_path: Path, three: list[str]) -> No
     assert [row["class_name"] for row in report.classes] == ["Coat", "Bag", "Ankle boot"]
 
 
-def test_slices_lie_beside_the_whole_split(tmp_path: Path, make_facts: Any, write: Any) -> None:
-    facts = make_facts(slices={"source=web": [[8, 1, 0], [0, 0, 0], [0, 0, 0]]})
-    report = read_report(str(tmp_path), write(facts).report_id)
+def test_slices_lie_beside_the_whole_split(tmp_path: Path, make_result: Any, write: Any) -> None:
+    result = make_result(slices={"source=web": [[8, 1, 0], [0, 0, 0], [0, 0, 0]]})
+    report = read_report(str(tmp_path), write(result).report_id)
     assert (report.overall["slice"], report.overall["rows"], len(report.classes)) == (None, 21, 3)
     assert [(row["slice"], row["rows"]) for row in report.slices] == [("source=web", 9)]
     assert [row["support"] for row in report.slice_classes["source=web"]] == [9, 0, 0]
 
 
-def test_report_of_version_one_is_still_read(tmp_path: Path, make_facts: Any, write: Any) -> None:
-    old, new = write_version_1(tmp_path), write(make_facts()).report_id
+def test_report_of_version_one_is_still_read(tmp_path: Path, make_result: Any, write: Any) -> None:
+    old, new = write_version_1(tmp_path), write(make_result()).report_id
     assert [record.report_id for record in list_reports(str(tmp_path))] == [new, old]
     report = read_report(str(tmp_path), old)
     assert (report.record.version, report.record.predictions) == (1, None)
@@ -169,7 +169,7 @@ def write_version_1(folder: Path) -> str:
     }  # fmt: skip
     accuracy = proportion(3, 4)
     summary = {
-        "rows": 4, "correct": 3, "accuracy": accuracy.share, "accuracy_low": accuracy.low,
+        "rows": 4, "correct": 3, "accuracy": accuracy.fraction, "accuracy_low": accuracy.low,
         "accuracy_high": accuracy.high, "loss": 0.5, "top_k": 1, "top_k_accuracy": 0.75,
     }  # fmt: skip
     tables: dict[str, list[dict[str, Any]]] = {

@@ -29,12 +29,12 @@ KEYS = [
 STRING, INT, SMALL, FLOAT = pa.string(), pa.int64(), pa.int32(), pa.float64()
 
 
-def figure(name: str) -> list[tuple[str, pa.DataType]]:
+def metric(name: str) -> list[tuple[str, pa.DataType]]:
     return [(column, FLOAT) for column in (name, f"{name}_low", f"{name}_high")]
 
 
 def ranking(name: str) -> list[tuple[str, pa.DataType]]:
-    return [*figure(name), (f"{name}_error", FLOAT)]
+    return [*metric(name), (f"{name}_error", FLOAT)]
 
 
 PROMISED = {
@@ -46,16 +46,16 @@ PROMISED = {
         ("support", INT),
         ("correct", INT),
         ("predicted", INT),
-        *figure("accuracy"),
-        *figure("precision"),
-        *figure("f1"),
+        *metric("accuracy"),
+        *metric("precision"),
+        *metric("f1"),
         ("top_k", SMALL),
-        *figure("top_k_accuracy"),
+        *metric("top_k_accuracy"),
         *ranking("auc"),
         *ranking("average_precision"),
-        *figure("loss"),
-        *figure("brier"),
-        *figure("ece"),
+        *metric("loss"),
+        *metric("brier"),
+        *metric("ece"),
         ("most_confused_with", STRING),
         ("most_confused_count", INT),
     ],
@@ -64,20 +64,20 @@ PROMISED = {
         ("slice", STRING),
         ("rows", INT),
         ("correct", INT),
-        *figure("accuracy"),
-        *figure("macro_accuracy"),
-        *figure("macro_precision"),
-        *figure("macro_f1"),
-        *figure("weighted_precision"),
-        *figure("weighted_f1"),
+        *metric("accuracy"),
+        *metric("macro_accuracy"),
+        *metric("macro_precision"),
+        *metric("macro_f1"),
+        *metric("weighted_precision"),
+        *metric("weighted_f1"),
         *ranking("macro_auc"),
         *ranking("weighted_auc"),
         *ranking("macro_average_precision"),
-        *figure("loss"),
-        *figure("brier"),
-        *figure("ece"),
+        *metric("loss"),
+        *metric("brier"),
+        *metric("ece"),
         ("top_k", SMALL),
-        *figure("top_k_accuracy"),
+        *metric("top_k_accuracy"),
         ("parameters", INT),
         ("flops_per_image", INT),
         ("seconds", FLOAT),
@@ -106,7 +106,7 @@ PROMISED = {
         ("rows", INT),
         ("hits", INT),
         ("confidence", FLOAT),
-        *figure("accuracy"),
+        *metric("accuracy"),
     ],
     "activations": [
         ("report_id", STRING),
@@ -138,7 +138,7 @@ PROMISED = {
         ("slice", STRING),
         ("class_name", STRING),
         ("limit", FLOAT),
-        *figure("observed"),
+        *metric("observed"),
         ("p_value", FLOAT),
         ("significance", FLOAT),
         ("baseline_id", STRING),

@@ -18,7 +18,7 @@ import pytest
 
 from cnnlib.errors import StorageError
 from cnnlib.metrics.per_class import proportion
-from cnnlib.metrics.sums.score_sums import ScoreSums
+from cnnlib.metrics.sums.metric_sums import MetricSums
 from cnnlib.reports.claim import unpack_claim
 from cnnlib.reports.read import find_manifest
 from cnnlib.reports.schema import table_schema
@@ -54,8 +54,8 @@ def assert_consistent(folder: Path, report_id: str) -> int:
     return correct
 
 
-def test_report_is_seven_objects_named_after_its_id(tmp_path: Path, make_facts: Any, write: Any) -> None:
-    written = write(make_facts())
+def test_report_is_seven_objects_named_after_its_id(tmp_path: Path, make_result: Any, write: Any) -> None:
+    written = write(make_result())
     assert written.created
     assert sorted(all_bytes(tmp_path)) == [
         f"activations/{written.report_id}.parquet",
@@ -70,15 +70,15 @@ def test_report_is_seven_objects_named_after_its_id(tmp_path: Path, make_facts: 
     assert all(Path(uri).is_file() for uri in written.uris.values())
 
 
-def test_overall_states_exactly_what_was_counted(tmp_path: Path, make_facts: Any, write: Any) -> None:
-    facts = make_facts()
-    [row] = read_rows(tmp_path, "overall", write(facts).report_id)
+def test_overall_states_exactly_what_was_counted(tmp_path: Path, make_result: Any, write: Any) -> None:
+    result = make_result()
+    [row] = read_rows(tmp_path, "overall", write(result).report_id)
     accuracy = proportion(17, 21)
-    figures = {name for name in row if name.endswith(("_low", "_high", "_error"))}
-    figures |= {name for name in row if name.startswith(("macro_", "weighted_"))} | {"brier", "ece"}
-    assert {name: value for name, value in row.items() if name not in figures} == {
-        "report_id": facts.report_id,
-        "evaluated_at": facts.evaluated_at,
+    metrics = {name for name in row if name.endswith(("_low", "_high", "_error"))}
+    metrics |= {name for name in row if name.startswith(("macro_", "weighted_"))} | {"brier", "ece"}
+    assert {name: value for name, value in row.items() if name not in metrics} == {
+        "report_id": result.report_id,
+        "evaluated_at": result.evaluated_at,
         "run": "demo",
         "model": "small-cnn",
         "checkpoint_uri": "/runs/demo/checkpoints/epoch-0002",
@@ -115,18 +115,18 @@ def test_overall_states_exactly_what_was_counted(tmp_path: Path, make_facts: Any
 
 
 def test_parameters_and_flops_are_stored_where_they_are_known(
-    tmp_path: Path, make_facts: Any, write: Any
+    tmp_path: Path, make_result: Any, write: Any
 ) -> None:
-    facts = dataclasses.replace(make_facts(), parameters=1234, flops_per_image=10**12)
-    [row] = read_rows(tmp_path, "overall", write(facts).report_id)
+    result = dataclasses.replace(make_result(), parameters=1234, flops_per_image=10**12)
+    [row] = read_rows(tmp_path, "overall", write(result).report_id)
     assert (row["parameters"], row["flops_per_image"]) == (1234, 10**12)
 
 
 def test_every_slice_has_its_rows_below_those_of_the_whole_split(
-    tmp_path: Path, make_facts: Any, write: Any
+    tmp_path: Path, make_result: Any, write: Any
 ) -> None:
     slices = {"source=web": [[8, 0, 0], [0, 0, 0], [0, 0, 0]], "empty": [[0] * 3] * 3}
-    report_id = write(make_facts(slices=slices)).report_id
+    report_id = write(make_result(slices=slices)).report_id
     whole, web, empty = read_rows(tmp_path, "overall", report_id)
     assert [row["slice"] for row in (whole, web, empty)] == [None, "source=web", "empty"]
     assert [row["rows"] for row in (whole, web, empty)] == [21, 8, 0]
@@ -142,9 +142,9 @@ def test_every_slice_has_its_rows_below_those_of_the_whole_split(
 
 
 def test_calibration_has_the_bins_of_the_predicted_class_first(
-    tmp_path: Path, make_facts: Any, write: Any
+    tmp_path: Path, make_result: Any, write: Any
 ) -> None:
-    bins = read_rows(tmp_path, "calibration", write(make_facts()).report_id)
+    bins = read_rows(tmp_path, "calibration", write(make_result()).report_id)
     assert [row["class_index"] for row in bins] == [index for index in (None, 0, 1, 2) for _ in range(15)]
     assert [row["bin"] for row in bins[:15]] == list(range(15))
     assert (bins[0]["bin_low"], bins[14]["bin_high"]) == (0.0, 1.0)
@@ -157,50 +157,50 @@ def test_calibration_has_the_bins_of_the_predicted_class_first(
 
 
 def test_activations_that_are_given_are_stored_under_the_reports_id(
-    tmp_path: Path, make_facts: Any, write: Any
+    tmp_path: Path, make_result: Any, write: Any
 ) -> None:
     columns = {
         "layer_index": [0], "layer": ["conv"], "kind": ["kernel"], "map": [0], "height": [1], "width": [2],
         "channels": [1], "values": [[0.5, 0.25]], "example_id": [7], "total": [32],
     }  # fmt: skip
-    facts = dataclasses.replace(make_facts(), activations=pa.table(columns))
-    report_id = write(facts).report_id
+    result = dataclasses.replace(make_result(), activations=pa.table(columns))
+    report_id = write(result).report_id
     [row] = read_rows(tmp_path, "activations", report_id)
     assert (row["report_id"], row["layer"], row["values"]) == (report_id, "conv", [0.5, 0.25])
 
 
-def test_per_class_states_exactly_what_was_counted(tmp_path: Path, make_facts: Any, write: Any) -> None:
-    coat, bag, _ = read_rows(tmp_path, "per_class", write(make_facts()).report_id)
-    figures = ("class_name", "support", "correct", "predicted", "precision", "most_confused_with")
-    assert [coat[name] for name in figures] == ["Coat", 11, 8, 9, 8 / 9, "Ankle boot"]
-    assert [bag[name] for name in figures] == ["Bag", 10, 9, 10, 0.9, "Coat"]
+def test_per_class_states_exactly_what_was_counted(tmp_path: Path, make_result: Any, write: Any) -> None:
+    coat, bag, _ = read_rows(tmp_path, "per_class", write(make_result()).report_id)
+    metrics = ("class_name", "support", "correct", "predicted", "precision", "most_confused_with")
+    assert [coat[name] for name in metrics] == ["Coat", 11, 8, 9, 8 / 9, "Ankle boot"]
+    assert [bag[name] for name in metrics] == ["Bag", 10, 9, 10, 0.9, "Coat"]
     assert (coat["accuracy"], coat["f1"], coat["most_confused_count"]) == (8 / 11, 16 / 20, 2)
 
 
 def test_class_without_rows_has_support_zero_and_null_accuracy(
-    tmp_path: Path, make_facts: Any, write: Any
+    tmp_path: Path, make_result: Any, write: Any
 ) -> None:
-    boot = read_rows(tmp_path, "per_class", write(make_facts()).report_id)[2]
+    boot = read_rows(tmp_path, "per_class", write(make_result()).report_id)[2]
     assert (boot["support"], boot["correct"], boot["predicted"]) == (0, 0, 2)
     nulls = ("accuracy", "accuracy_low", "accuracy_high", "auc", "auc_error", "loss", "most_confused_with")
     assert [boot[name] for name in nulls] == [None] * 7
 
 
-def test_confusion_has_a_row_for_every_pair(tmp_path: Path, make_facts: Any, write: Any) -> None:
-    cells = read_rows(tmp_path, "confusion", write(make_facts()).report_id)
+def test_confusion_has_a_row_for_every_pair(tmp_path: Path, make_result: Any, write: Any) -> None:
+    cells = read_rows(tmp_path, "confusion", write(make_result()).report_id)
     assert [cell["count"] for cell in cells] == [8, 1, 2, 1, 9, 0, 0, 0, 0]
     assert (cells[2]["true_name"], cells[2]["predicted_name"]) == ("Coat", "Ankle boot")
 
 
-def test_split_without_rows_gives_a_report_of_nulls(tmp_path: Path, make_facts: Any) -> None:
-    facts = make_facts()
+def test_split_without_rows_gives_a_report_of_nulls(tmp_path: Path, make_result: Any) -> None:
+    result = make_result()
     written = write_report(
         str(tmp_path),
-        facts.subject,
-        ScoreSums.zero(3, top_k=2),
-        evaluated_at=facts.evaluated_at,
+        result.subject,
+        MetricSums.zero(3, top_k=2),
+        evaluated_at=result.evaluated_at,
         seconds=0.0,
-        versions=facts.versions,
+        versions=result.versions,
     )
     [row] = read_rows(tmp_path, "overall", written.report_id)
     names = (
@@ -216,55 +216,55 @@ def test_split_without_rows_gives_a_report_of_nulls(tmp_path: Path, make_facts: 
     assert [row[name] for name in names] == [None] * 8
 
 
-def test_foreign_model_has_no_run_step_or_epoch(tmp_path: Path, make_facts: Any, write: Any) -> None:
+def test_foreign_model_has_no_run_step_or_epoch(tmp_path: Path, make_result: Any, write: Any) -> None:
     foreign = {"run": None, "model": "some.keras", "checkpoint_step": None, "checkpoint_epoch": None}
-    [row] = read_rows(tmp_path, "overall", write(make_facts(**foreign)).report_id)
+    [row] = read_rows(tmp_path, "overall", write(make_result(**foreign)).report_id)
     assert {name: row[name] for name in foreign} == foreign
 
 
 @pytest.mark.parametrize("table", REPORT_TABLES)
 def test_stored_table_has_the_schema_and_its_version(
-    tmp_path: Path, make_facts: Any, write: Any, table: str
+    tmp_path: Path, make_result: Any, write: Any, table: str
 ) -> None:
-    stored = pq.read_schema(tmp_path / table / f"{write(make_facts()).report_id}.parquet")
+    stored = pq.read_schema(tmp_path / table / f"{write(make_result()).report_id}.parquet")
     assert stored.equals(table_schema(table))
     assert stored.metadata[b"cnnlib.report_version"] == b"2"
 
 
-def test_same_facts_give_the_same_bytes(tmp_path: Path, make_facts: Any) -> None:
+def test_same_facts_give_the_same_bytes(tmp_path: Path, make_result: Any) -> None:
     for name in ("a", "b"):
-        facts = make_facts()
+        result = make_result()
         write_report(
             str(tmp_path / name),
-            facts.subject,
-            facts.score,
-            evaluated_at=facts.evaluated_at,
-            seconds=facts.seconds,
-            versions=facts.versions,
-            rows=facts.rows,
+            result.subject,
+            result.score,
+            evaluated_at=result.evaluated_at,
+            seconds=result.seconds,
+            versions=result.versions,
+            rows=result.rows,
         )
     assert all_bytes(tmp_path / "a") == all_bytes(tmp_path / "b")
     assert len(all_bytes(tmp_path / "a")) == 7
 
 
-def test_second_evaluation_changes_nothing(tmp_path: Path, make_facts: Any, write: Any) -> None:
-    first = write(make_facts())
+def test_second_evaluation_changes_nothing(tmp_path: Path, make_result: Any, write: Any) -> None:
+    first = write(make_result())
     before = all_bytes(tmp_path)
-    again = write(make_facts(minute=30, seconds=99.0, counts=[[11, 0, 0], [0, 10, 0], [0, 0, 0]]))
+    again = write(make_result(minute=30, seconds=99.0, counts=[[11, 0, 0], [0, 10, 0], [0, 0, 0]]))
     assert (again.created, again.report_id) == (False, first.report_id)
     assert all_bytes(tmp_path) == before
 
 
 def test_racing_writers_of_different_counts_leave_one_consistent_report(
-    tmp_path: Path, make_facts: Any, write: Any
+    tmp_path: Path, make_result: Any, write: Any
 ) -> None:
     writers = 8
     start, outcomes = threading.Barrier(writers), []
 
     def evaluate(index: int) -> None:
-        facts = make_facts(minute=index, counts=[[8 - index, 1 + index, 2], [1, 9, 0], [0, 0, 0]])
+        result = make_result(minute=index, counts=[[8 - index, 1 + index, 2], [1, 9, 0], [0, 0, 0]])
         start.wait()
-        outcomes.append(write(facts))
+        outcomes.append(write(result))
 
     threads = [threading.Thread(target=evaluate, args=(index,)) for index in range(writers)]
     for thread in threads:
@@ -277,8 +277,8 @@ def test_racing_writers_of_different_counts_leave_one_consistent_report(
     assert len(all_bytes(tmp_path)) == 7
 
 
-def test_every_object_is_the_one_in_the_claim(tmp_path: Path, make_facts: Any, write: Any) -> None:
-    report_id = write(make_facts()).report_id
+def test_every_object_is_the_one_in_the_claim(tmp_path: Path, make_result: Any, write: Any) -> None:
+    report_id = write(make_result()).report_id
     stored = all_bytes(tmp_path)
     claim = unpack_claim(stored.pop(f"claims/{report_id}.zip"))
     assert stored == {
@@ -289,7 +289,7 @@ def test_every_object_is_the_one_in_the_claim(tmp_path: Path, make_facts: Any, w
 
 @pytest.mark.parametrize("survivors", range(7))
 def test_writer_that_dies_leaves_no_report_and_the_next_one_completes_it(
-    tmp_path: Path, make_facts: Any, write: Any, monkeypatch: pytest.MonkeyPatch, survivors: int
+    tmp_path: Path, make_result: Any, write: Any, monkeypatch: pytest.MonkeyPatch, survivors: int
 ) -> None:
     created = 0
 
@@ -300,24 +300,24 @@ def test_writer_that_dies_leaves_no_report_and_the_next_one_completes_it(
         created += 1
         return real_create(uri, data)
 
-    real_create, facts = files.create_bytes, make_facts()
+    real_create, result = files.create_bytes, make_result()
     with monkeypatch.context() as dying:
         dying.setattr(files, "create_bytes", create_or_die)
         dying.setattr(publish, "create_bytes", create_or_die)
         with pytest.raises(StorageError):
-            write(facts)
+            write(result)
     assert len(all_bytes(tmp_path)) == survivors
-    assert find_manifest(str(tmp_path), facts.report_id) is None
+    assert find_manifest(str(tmp_path), result.report_id) is None
 
     # Another machine evaluates it again, and its floating point gives one more row right.
-    written = write(make_facts(minute=45, counts=[[9, 0, 2], [1, 9, 0], [0, 0, 0]]))
+    written = write(make_result(minute=45, counts=[[9, 0, 2], [1, 9, 0], [0, 0, 0]]))
     assert written.created
     assert assert_consistent(tmp_path, written.report_id) == (18 if survivors == 0 else 17)
 
 
 def test_completing_a_dead_report_with_other_counts_is_logged(
     tmp_path: Path,
-    make_facts: Any,
+    make_result: Any,
     write: Any,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
@@ -325,19 +325,19 @@ def test_completing_a_dead_report_with_other_counts_is_logged(
     with monkeypatch.context() as dying:
         dying.setattr(publish, "create_bytes", lambda *_: 1 / 0)
         with pytest.raises(ZeroDivisionError):
-            write(make_facts())
-    written = write(make_facts(counts=[[9, 0, 2], [1, 9, 0], [0, 0, 0]]))
+            write(make_result())
+    written = write(make_result(counts=[[9, 0, 2], [1, 9, 0], [0, 0, 0]]))
     assert f"report_kept_first_score report_id={written.report_id}" in capsys.readouterr().err
 
 
 def test_report_completed_by_another_run_keeps_the_first_runs_name(
-    tmp_path: Path, make_facts: Any, write: Any, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, make_result: Any, write: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with monkeypatch.context() as dying:
         dying.setattr(publish, "create_bytes", lambda *_: 1 / 0)
         with pytest.raises(ZeroDivisionError):
-            write(make_facts(run="first"))
-    written = write(make_facts(run="copy"))
+            write(make_result(run="first"))
+    written = write(make_result(run="copy"))
     runs = {row["run"] for row in read_rows(tmp_path, "per_class", written.report_id)}
     manifest = find_manifest(str(tmp_path), written.report_id)
     assert manifest is not None
@@ -345,10 +345,10 @@ def test_report_completed_by_another_run_keeps_the_first_runs_name(
 
 
 def test_pandas_duckdb_and_pyarrow_read_the_folder_as_one_table(
-    tmp_path: Path, make_facts: Any, write: Any
+    tmp_path: Path, make_result: Any, write: Any
 ) -> None:
-    write(make_facts())
-    write(make_facts(checkpoint_digest="beef", run=None, checkpoint_step=None, checkpoint_epoch=None))
+    write(make_result())
+    write(make_result(checkpoint_digest="beef", run=None, checkpoint_step=None, checkpoint_epoch=None))
     for table, num_rows in (("overall", 2), ("per_class", 6), ("confusion", 18), ("calibration", 120)):
         folder = tmp_path / table
         in_pandas = pd.read_parquet(folder)

@@ -8,13 +8,13 @@ from typing import Any
 import numpy
 import pytest
 
-from cnnlib.metrics.sums.score_sums import ScoreSums
-from cnnlib.reports.subject import ReportFacts, installed_versions, report_id
+from cnnlib.metrics.sums.metric_sums import MetricSums
+from cnnlib.reports.subject import EvaluationResult, installed_versions, report_id
 
 
-def test_report_id_is_sixteen_hex_digits_that_never_change(make_facts: Any) -> None:
+def test_report_id_is_sixteen_hex_digits_that_never_change(make_result: Any) -> None:
     # Written down: a new value here would evaluate every old checkpoint again.
-    assert report_id(make_facts().subject) == "94a2b43c9ffd8bd9"
+    assert report_id(make_result().subject) == "94a2b43c9ffd8bd9"
 
 
 @pytest.mark.parametrize(
@@ -28,8 +28,8 @@ def test_report_id_is_sixteen_hex_digits_that_never_change(make_facts: Any) -> N
     ],
     ids=str,
 )
-def test_report_id_follows_what_changes_the_numbers(make_facts: Any, change: dict[str, Any]) -> None:
-    assert make_facts(**change).report_id != make_facts().report_id
+def test_report_id_follows_what_changes_the_numbers(make_result: Any, change: dict[str, Any]) -> None:
+    assert make_result(**change).report_id != make_result().report_id
 
 
 @pytest.mark.parametrize(
@@ -43,31 +43,31 @@ def test_report_id_follows_what_changes_the_numbers(make_facts: Any, change: dic
     ],
     ids=str,
 )
-def test_report_id_ignores_where_things_lie_and_when_it_was(make_facts: Any, change: dict[str, Any]) -> None:
-    assert make_facts(**change).report_id == make_facts().report_id
+def test_report_id_ignores_where_things_lie_and_when_it_was(make_result: Any, change: dict[str, Any]) -> None:
+    assert make_result(**change).report_id == make_result().report_id
 
 
-def test_time_without_a_zone_is_refused(make_facts: Any) -> None:
-    facts = make_facts()
+def test_time_without_a_zone_is_refused(make_result: Any) -> None:
+    result = make_result()
     with pytest.raises(ValueError, match="needs a time zone"):
-        ReportFacts(
-            subject=facts.subject,
-            score=facts.score,
+        EvaluationResult(
+            subject=result.subject,
+            score=result.score,
             evaluated_at=datetime(2026, 11, 22),
             seconds=1.0,
-            versions=facts.versions,
+            versions=result.versions,
         )
 
 
-def test_class_without_a_name_is_refused(make_facts: Any) -> None:
-    facts = make_facts()
+def test_class_without_a_name_is_refused(make_result: Any) -> None:
+    result = make_result()
     with pytest.raises(ValueError, match="Received 3 names, 4 classes"):
-        ReportFacts(
-            subject=facts.subject,
-            score=ScoreSums.zero(4, top_k=1),
-            evaluated_at=facts.evaluated_at,
+        EvaluationResult(
+            subject=result.subject,
+            score=MetricSums.zero(4, top_k=1),
+            evaluated_at=result.evaluated_at,
             seconds=1.0,
-            versions=facts.versions,
+            versions=result.versions,
         )
 
 

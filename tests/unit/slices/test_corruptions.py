@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cnnlib.slices import corruptions
-from cnnlib.slices.corruptions import CORRUPTIONS, STRENGTHS, distort, slice_name
+from cnnlib.slices.corruptions import CORRUPTIONS, STRENGTHS, corrupt, slice_name
 from tests.fashion import fashion_mnist
 
 # sha256 (its first 16 digits) of the first ten test images of Fashion-MNIST at strength 3: other draws would make
@@ -29,15 +29,15 @@ def photographs(rows: int) -> np.ndarray:
     return fashion_mnist().splits["test"].images[:rows]
 
 
-def change(images: np.ndarray, distorted: np.ndarray) -> np.ndarray:
+def change(images: np.ndarray, corrupted: np.ndarray) -> np.ndarray:
     """Mean absolute difference of every image, in grey levels."""
-    return np.abs(distorted.astype(int) - images).mean(axis=(1, 2, 3))
+    return np.abs(corrupted.astype(int) - images).mean(axis=(1, 2, 3))
 
 
 @pytest.mark.parametrize("kind", CORRUPTIONS)
 def test_the_same_rows_are_distorted_as_they_always_were(kind: str) -> None:
-    distorted = distort(photographs(10), np.arange(10), kind, 3)
-    assert hashlib.sha256(distorted.tobytes()).hexdigest()[:16] == GOLDEN[kind]
+    corrupted = corrupt(photographs(10), np.arange(10), kind, 3)
+    assert hashlib.sha256(corrupted.tobytes()).hexdigest()[:16] == GOLDEN[kind]
 
 
 @pytest.mark.parametrize("kind", CORRUPTIONS)
@@ -47,37 +47,37 @@ def test_what_a_row_becomes_does_not_depend_on_the_rows_beside_it(
     kind: str, order: list[int], size: int
 ) -> None:
     images, ids = photographs(12), np.arange(100, 112)
-    together = distort(images, ids, kind, 4)
+    together = corrupt(images, ids, kind, 4)
     for first in range(0, 12, size):
         some = np.array(order[first : first + size])
-        np.testing.assert_array_equal(distort(images[some], ids[some], kind, 4), together[some])
+        np.testing.assert_array_equal(corrupt(images[some], ids[some], kind, 4), together[some])
 
 
 @pytest.mark.parametrize("kind", CORRUPTIONS)
 def test_chunks_change_nothing(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
     images, ids = photographs(20), np.arange(20)
-    together = distort(images, ids, kind, 2)
+    together = corrupt(images, ids, kind, 2)
     monkeypatch.setattr(corruptions, "_CHUNK_VALUES", 3 * 28 * 28)
-    np.testing.assert_array_equal(distort(images, ids, kind, 2), together)
+    np.testing.assert_array_equal(corrupt(images, ids, kind, 2), together)
 
 
 @pytest.mark.parametrize("kind", ["noise", "shift", "rotation", "occlusion"])
 def test_what_is_random_differs_from_row_to_row(kind: str) -> None:
     same = photographs(1).repeat(30, axis=0)
-    distorted = distort(same, np.arange(30), kind, 5)
-    assert len({image.tobytes() for image in distorted}) > (1 if kind == "rotation" else 5)
+    corrupted = corrupt(same, np.arange(30), kind, 5)
+    assert len({image.tobytes() for image in corrupted}) > (1 if kind == "rotation" else 5)
 
 
 @pytest.mark.parametrize("kind", ["blur", "contrast"])
 def test_what_is_not_random_is_the_same_for_every_row(kind: str) -> None:
     same = photographs(1).repeat(5, axis=0)
-    assert len({image.tobytes() for image in distort(same, np.arange(5), kind, 5)}) == 1
+    assert len({image.tobytes() for image in corrupt(same, np.arange(5), kind, 5)}) == 1
 
 
 @pytest.mark.parametrize("kind", CORRUPTIONS)
 def test_a_greater_strength_changes_photographs_more(kind: str) -> None:
     images = photographs(100)
-    changes = [change(images, distort(images, np.arange(100), kind, strength)) for strength in STRENGTHS]
+    changes = [change(images, corrupt(images, np.arange(100), kind, strength)) for strength in STRENGTHS]
     means = [each.mean() for each in changes]
     assert means == sorted(means)
     assert len(set(means)) == 5
@@ -94,11 +94,11 @@ def test_it_works_on_any_size_and_leaves_the_images_given_as_they_were(
 ) -> None:
     images = np.random.default_rng(0).integers(0, 256, (3, *shape), np.uint8)
     before = images.copy()
-    results = [distort(images, np.array([-5, 0, 2**62]), kind, strength) for strength in STRENGTHS]
+    results = [corrupt(images, np.array([-5, 0, 2**62]), kind, strength) for strength in STRENGTHS]
     np.testing.assert_array_equal(images, before)
     assert {(each.shape, each.dtype.name) for each in results} == {(images.shape, "uint8")}
     assert len({each.tobytes() for each in results}) == 5
-    assert distort(images[:0], np.arange(0), kind, 1).shape == (0, *shape)
+    assert corrupt(images[:0], np.arange(0), kind, 1).shape == (0, *shape)
 
 
 def test_a_blur_means_as_much_on_a_bigger_copy_of_the_image() -> None:
@@ -106,19 +106,19 @@ def test_a_blur_means_as_much_on_a_bigger_copy_of_the_image() -> None:
     big = small.repeat(4, axis=1).repeat(4, axis=2)
     ids = np.arange(20)
     for kind in ("blur", "shift", "rotation", "occlusion"):
-        at_28 = change(small, distort(small, ids, kind, 4)).mean()
-        at_112 = change(big, distort(big, ids, kind, 4)).mean()
+        at_28 = change(small, corrupt(small, ids, kind, 4)).mean()
+        at_112 = change(big, corrupt(big, ids, kind, 4)).mean()
         assert at_112 == pytest.approx(at_28, rel=0.15), kind
 
 
 def test_contrast_keeps_the_mean_and_takes_a_part_of_the_distance_to_it() -> None:
     image = np.array([[[[0], [100], [200]]]], np.uint8)
-    assert distort(image, np.arange(1), "contrast", 2).ravel().tolist() == [50, 100, 150]
+    assert corrupt(image, np.arange(1), "contrast", 2).ravel().tolist() == [50, 100, 150]
 
 
 def test_occlusion_covers_one_square_with_grey_and_nothing_else() -> None:
     images = np.zeros((500, 20, 30, 3), np.uint8)
-    covered = distort(images, np.arange(500), "occlusion", 2) != 0
+    covered = corrupt(images, np.arange(500), "occlusion", 2) != 0
     assert covered.sum(axis=(1, 2, 3)).tolist() == [6 * 6 * 3] * 500
     assert covered.any(axis=(1, 2, 3)).all()
     assert covered.any(axis=(0, 3)).all(), "some place is never covered"
@@ -127,7 +127,7 @@ def test_occlusion_covers_one_square_with_grey_and_nothing_else() -> None:
 def test_a_shift_moves_whole_pixels_to_one_of_eight_directions_and_continues_the_edge() -> None:
     image = np.arange(400, dtype=np.uint16).reshape(1, 20, 20, 1) % 251
     image = image.astype(np.uint8)
-    moved = {distort(image, np.array([row_id]), "shift", 3).tobytes() for row_id in range(60)}
+    moved = {corrupt(image, np.array([row_id]), "shift", 3).tobytes() for row_id in range(60)}
     padded = np.pad(
         image[0, :, :, 0], 3, mode="edge"
     )  # strength 3 moves by 3 pixels at least; 0.12 of 20 is less
@@ -142,7 +142,7 @@ def test_rotation_turns_about_the_centre_either_way() -> None:
     image[0, 18:23, 30:35] = 255  # right of the centre
     tops = []
     for row_id in range(20):
-        turned = distort(image, np.array([row_id]), "rotation", 5)[0, :, :, 0]
+        turned = corrupt(image, np.array([row_id]), "rotation", 5)[0, :, :, 0]
         rows, columns = np.nonzero(turned > 127)
         tops.append(round(rows.mean()))
         # 12 pixels from the centre, at 30 degrees: 10.4 to the right, 6 up or down.
@@ -153,7 +153,7 @@ def test_rotation_turns_about_the_centre_either_way() -> None:
 @pytest.mark.parametrize("strength", [0, 6, -1])
 def test_another_strength_is_refused(strength: int) -> None:
     with pytest.raises(ValueError, match=rf"must lie in 1\.\.5\. Received {strength}"):
-        distort(photographs(1), np.arange(1), "noise", strength)
+        corrupt(photographs(1), np.arange(1), "noise", strength)
 
 
 def test_slices_are_named_by_kind_and_strength() -> None:

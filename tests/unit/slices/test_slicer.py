@@ -30,7 +30,7 @@ def make_rows(count: int = 8, **metadata: list[object]) -> Rows:
     )
 
 
-def slice_rows(rows: Rows, *groups: tuple[str, ...], **edges: tuple[float, ...]) -> dict[str, list[int]]:
+def shard_ranges(rows: Rows, *groups: tuple[str, ...], **edges: tuple[float, ...]) -> dict[str, list[int]]:
     """The indexes of the rows in every slice."""
     masks = Slicer(groups=groups, edges=edges).masks(rows)
     return {name: np.flatnonzero(mask).tolist() for name, mask in masks.items()}
@@ -40,7 +40,7 @@ def test_texts_numbers_and_truths_are_sliced_by_value() -> None:
     rows = make_rows(
         4, source=["web", "camera", "web", None], age=[3, -1, None, 3], indoors=[True, False, None, True]
     )
-    assert slice_rows(rows, ("source",), ("age",), ("indoors",)) == {
+    assert shard_ranges(rows, ("source",), ("age",), ("indoors",)) == {
         "source=web": [0, 2],
         "source=camera": [1],
         "source=null": [3],
@@ -55,7 +55,7 @@ def test_texts_numbers_and_truths_are_sliced_by_value() -> None:
 
 def test_numbers_are_sliced_at_their_edges_which_belong_to_the_lower_quantile() -> None:
     rows = make_rows(6, age=[1, 2, 3, 4, 5, None], angle=[0.1, float("nan"), 0.5, 0.6, 9.0, None])
-    assert slice_rows(rows, ("age",), ("angle",), age=(2.0, 4.0), angle=(0.5,)) == {
+    assert shard_ranges(rows, ("age",), ("angle",), age=(2.0, 4.0), angle=(0.5,)) == {
         "age=q1": [0, 1],
         "age=q2": [2, 3],
         "age=q3": [4],
@@ -68,7 +68,7 @@ def test_numbers_are_sliced_at_their_edges_which_belong_to_the_lower_quantile() 
 
 def test_a_number_that_is_none_has_no_value_where_values_are_slices_too() -> None:
     rows = make_rows(3, angle=[0.5, float("nan"), None])
-    assert slice_rows(rows, ("angle",)) == {"angle=0.5": [0], "angle=null": [1, 2]}
+    assert shard_ranges(rows, ("angle",)) == {"angle=0.5": [0], "angle=null": [1, 2]}
 
 
 @pytest.mark.parametrize(
@@ -76,12 +76,12 @@ def test_a_number_that_is_none_has_no_value_where_values_are_slices_too() -> Non
     [("", 'source=""'), ("null", 'source="null"'), ("a+b=c", 'source="a+b=c"'), ("über 3", "source=über 3")],
 )
 def test_a_text_that_could_be_misread_stands_in_quotes(text: str, name: str) -> None:
-    assert slice_rows(make_rows(2, source=[text, None]), ("source",)) == {name: [0], "source=null": [1]}
+    assert shard_ranges(make_rows(2, source=[text, None]), ("source",)) == {name: [0], "source=null": [1]}
 
 
 def test_crossed_dimensions_make_a_slice_of_every_pair_that_has_rows() -> None:
     rows = make_rows(4, source=["web", "web", "camera", "web"], age=[1, 9, 9, 1])
-    assert slice_rows(rows, ("source", "age"), age=(5.0,)) == {
+    assert shard_ranges(rows, ("source", "age"), age=(5.0,)) == {
         "source=web+age=q1": [0, 3],
         "source=web+age=q2": [1],
         "source=camera+age=q2": [2],
@@ -92,7 +92,7 @@ def test_images_are_sliced_by_what_they_look_like() -> None:
     rows = make_rows(200)
     values = measure("brightness", rows.images)
     edges = quantile_edges(values, 4)
-    slices = slice_rows(rows, ("brightness",), brightness=edges)
+    slices = shard_ranges(rows, ("brightness",), brightness=edges)
     assert list(slices) == ["brightness=q1", "brightness=q2", "brightness=q3", "brightness=q4"]
     assert [len(each) for each in slices.values()] == [50, 50, 50, 50]
     assert max(values[slices["brightness=q1"]]) < min(values[slices["brightness=q2"]])
@@ -107,8 +107,8 @@ def test_images_that_look_like_a_training_image_are_told_apart() -> None:
 
 
 def test_a_slice_without_a_row_is_left_out() -> None:
-    assert list(slice_rows(make_rows(2, age=[1, 1]), ("age",), age=(5.0, 9.0))) == ["age=q1"]
-    assert slice_rows(make_rows(0, age=pa.array([], pa.int64())), ("age",), age=(5.0,)) == {}
+    assert list(shard_ranges(make_rows(2, age=[1, 1]), ("age",), age=(5.0, 9.0))) == ["age=q1"]
+    assert shard_ranges(make_rows(0, age=pa.array([], pa.int64())), ("age",), age=(5.0,)) == {}
 
 
 @given(
@@ -139,14 +139,14 @@ def test_too_many_values_are_refused_before_they_are_crossed() -> None:
         MAX_SLICES + 1, source=[f"s{i}" for i in range(MAX_SLICES + 1)], age=list(range(MAX_SLICES + 1))
     )
     with pytest.raises(ConfigError, match=r"slice_by source makes too many slices\. Received 257"):
-        slice_rows(rows, ("source",))
+        shard_ranges(rows, ("source",))
     with pytest.raises(ConfigError, match=r"slice_by source makes too many slices"):
-        slice_rows(rows, ("source", "age"))
+        shard_ranges(rows, ("source", "age"))
 
 
 def test_a_shard_without_a_column_that_the_manifest_states_is_refused() -> None:
     with pytest.raises(DatasetError, match=r"lacks the column 'source' .* Received age\."):
-        slice_rows(make_rows(2, age=[1, 2]), ("source",))
+        shard_ranges(make_rows(2, age=[1, 2]), ("source",))
 
 
 def test_what_is_asked_for_is_parsed_once_and_in_order() -> None:

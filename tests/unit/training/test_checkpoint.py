@@ -18,7 +18,7 @@ from cnnlib.runs.history import EpochRecord
 from cnnlib.training.checkpoint import restore_checkpoint, save_checkpoint
 from cnnlib.training.ema import averaged_weights
 from cnnlib.training.randomness import find_seed_states
-from cnnlib.training.worker import WorkerTask, _build_trainee, _Trainee
+from cnnlib.training.worker import WorkerTask, _build_state, _TrainState
 from tests.unit.training.conftest import Batches
 
 BATCH, SHAPE, CLASSES = 6, (8, 8, 1), 3
@@ -36,7 +36,7 @@ def build(
     seed: int = 0,
     classes: int = CLASSES,
     optimizer: OptimizerConfig | None = None,
-) -> _Trainee:
+) -> _TrainState:
     """What a worker of such a run trains."""
     config = TrainConfig(
         model=model,
@@ -48,7 +48,7 @@ def build(
     return build_with(strategy, config, classes)
 
 
-def build_with(strategy: Any, config: TrainConfig, classes: int = CLASSES) -> _Trainee:
+def build_with(strategy: Any, config: TrainConfig, classes: int = CLASSES) -> _TrainState:
     split = Split(rows=BATCH, rows_per_class=(BATCH,), shards=())
     manifest = Manifest(
         class_names=tuple("abcdefgh"[:classes]),
@@ -67,7 +67,7 @@ def build_with(strategy: Any, config: TrainConfig, classes: int = CLASSES) -> _T
         cache="memory",
         live=False,
     )
-    return _build_trainee(task, strategy)
+    return _build_state(task, strategy)
 
 
 def record(epoch: int, validation_accuracy: float | None = None) -> EpochRecord:
@@ -87,20 +87,20 @@ def record(epoch: int, validation_accuracy: float | None = None) -> EpochRecord:
     )
 
 
-def save(run: Path, trainee: _Trainee, epoch: int = 1, **figures: float) -> runs.Checkpoint:
+def save(run: Path, state: _TrainState, epoch: int = 1, **metrics: float) -> runs.Checkpoint:
     uri = save_checkpoint(
-        str(run), trainee.model, trainee.optimizer, record(epoch, **figures), {"model": LINEAR, "seed": 0}
+        str(run), state.model, state.optimizer, record(epoch, **metrics), {"model": LINEAR, "seed": 0}
     )
     checkpoint = runs.find_checkpoint(uri)
     assert checkpoint is not None
     return checkpoint
 
 
-def state(trainee: _Trainee) -> dict[str, list[np.ndarray]]:
+def state(state: _TrainState) -> dict[str, list[np.ndarray]]:
     groups = {
-        "weights": trainee.model.weights,
-        "optimizer": trainee.optimizer.variables,
-        "seeds": find_seed_states(trainee.model),
+        "weights": state.model.weights,
+        "optimizer": state.optimizer.variables,
+        "seeds": find_seed_states(state.model),
     }
     return {name: [np.asarray(variable.numpy()) for variable in group] for name, group in groups.items()}
 
@@ -113,10 +113,10 @@ def assert_same(one: dict[str, list[np.ndarray]], other: dict[str, list[np.ndarr
             np.testing.assert_array_equal(have, want, err_msg=name)
 
 
-def randomise(trainee: _Trainee) -> None:
+def randomise(state: _TrainState) -> None:
     """Leaves a state that nothing but a checkpoint can bring back, without computing it."""
     rng = np.random.default_rng(5)
-    for variable in [*trainee.model.weights, *trainee.optimizer.variables, *find_seed_states(trainee.model)]:
+    for variable in [*state.model.weights, *state.optimizer.variables, *find_seed_states(state.model)]:
         dtype = np.dtype(variable.dtype)
         values = (
             rng.uniform(0.1, 1.0, variable.shape)
@@ -126,8 +126,8 @@ def randomise(trainee: _Trainee) -> None:
         variable.assign(values.astype(dtype))
 
 
-def train(trainee: _Trainee, batches: Batches) -> np.ndarray:
-    return np.asarray(trainee.train_call(*batches).numpy())
+def train(state: _TrainState, batches: Batches) -> np.ndarray:
+    return np.asarray(state.train_call(*batches).numpy())
 
 
 def test_restored_state_is_the_saved_one_bit_for_bit(
@@ -175,8 +175,8 @@ def test_averaged_weights_are_saved_and_training_goes_on_from_the_raw_ones(
 
 
 def test_manifest_says_what_the_checkpoint_is(strategy: Any, tmp_path: Path) -> None:
-    run, trainee = tmp_path / "seed", build(strategy)
-    by_training, by_validation = save(run, trainee, 1), save(run, trainee, 2, validation_accuracy=0.625)
+    run, state = tmp_path / "seed", build(strategy)
+    by_training, by_validation = save(run, state, 1), save(run, state, 2, validation_accuracy=0.625)
     assert (by_training.run, by_training.model, by_training.epoch, by_training.step) == (
         "seed",
         LINEAR,
@@ -192,8 +192,8 @@ def test_manifest_says_what_the_checkpoint_is(strategy: Any, tmp_path: Path) -> 
 
 def test_learning_rate_of_a_run_is_the_scaled_one(strategy: Any) -> None:
     config = TrainConfig(model=LINEAR, batch_size=BATCH, learning_rate=0.01, scale_learning_rate_from=2)
-    trainee = build_with(strategy, config)
-    assert float(trainee.optimizer.learning_rate.numpy()) == pytest.approx(0.01 * BATCH / 2)
+    state = build_with(strategy, config)
+    assert float(state.optimizer.learning_rate.numpy()) == pytest.approx(0.01 * BATCH / 2)
 
 
 def test_model_file_opens_compiled_in_plain_keras_and_evaluates(
@@ -233,18 +233,18 @@ def test_damaged_file_is_refused_and_nothing_is_restored(
     "other", [{"model": "dnn"}, {"model": "seed-cnn"}, {"classes": 4}], ids=["dnn", "seed-cnn", "4 classes"]
 )
 def test_checkpoint_of_another_model_is_refused(strategy: Any, tmp_path: Path, other: dict[str, Any]) -> None:
-    checkpoint, trainee = save(tmp_path, build(strategy)), build(strategy, **other)
+    checkpoint, state = save(tmp_path, build(strategy)), build(strategy, **other)
     with pytest.raises(CheckpointError, match="epoch-0001 is of another model"):
-        restore_checkpoint(checkpoint, trainee.model, trainee.optimizer)
+        restore_checkpoint(checkpoint, state.model, state.optimizer)
 
 
 def test_state_of_another_optimizer_is_refused(strategy: Any, tmp_path: Path) -> None:
-    checkpoint, trainee = save(tmp_path, build(strategy)), build(strategy)
+    checkpoint, state = save(tmp_path, build(strategy)), build(strategy)
     sgd = keras.optimizers.SGD(0.01)
     with strategy.scope():
-        sgd.build(trainee.model.trainable_variables)
+        sgd.build(state.model.trainable_variables)
     with pytest.raises(CheckpointError, match="is of another optimizer"):
-        restore_checkpoint(checkpoint, trainee.model, sgd)
+        restore_checkpoint(checkpoint, state.model, sgd)
 
 
 def test_attempt_that_died_before_its_manifest_is_replaced(strategy: Any, tmp_path: Path) -> None:

@@ -21,8 +21,8 @@ def test_average_follows_its_formula_and_training_goes_on_from_the_raw_weights(
     images, labels = make_batches(4, BATCH)
     average: list[np.ndarray] = []
     for step in range(4):
-        for trainee in (averaging, plain):
-            train(trainee, (images[step : step + 1], labels[step : step + 1]))
+        for state in (averaging, plain):
+            train(state, (images[step : step + 1], labels[step : step + 1]))
         raw = plain.model.get_weights()
         average = (
             [MOMENTUM * old + (1 - MOMENTUM) * new for old, new in zip(average, raw, strict=True)]
@@ -39,8 +39,8 @@ def test_average_follows_its_formula_and_training_goes_on_from_the_raw_weights(
 
 
 def test_without_an_average_the_weights_stay_in_place(strategy: Any) -> None:
-    trainee = build(strategy)
-    before = trainee.model.get_weights()
-    with averaged_weights(trainee.model, trainee.optimizer):
-        for have, want in zip(trainee.model.get_weights(), before, strict=True):
+    state = build(strategy)
+    before = state.model.get_weights()
+    with averaged_weights(state.model, state.optimizer):
+        for have, want in zip(state.model.get_weights(), before, strict=True):
             np.testing.assert_array_equal(have, want)

@@ -41,9 +41,9 @@ class Story:
 
         return SimpleNamespace(numpy=read)
 
-    def update(self, **figures: Any) -> None:
+    def update(self, **metrics: Any) -> None:
         self.events.append("update")
-        self.updates.append(figures)
+        self.updates.append(metrics)
 
     def close(self) -> None:
         raise AssertionError("the run is not over after an epoch")
@@ -72,12 +72,12 @@ def test_figures_are_read_one_call_behind() -> None:
 
 
 def test_figures_of_the_epoch_are_over_all_its_rows() -> None:
-    figures = run(Story(), [5, 5, 2])
-    assert (figures.steps, figures.rows) == (12, 120)
-    assert figures.loss == pytest.approx((1 + 2 + 3) / 120)
-    assert figures.accuracy == pytest.approx((10 + 20 + 30) / 120)
-    assert figures.seconds > 0
-    assert figures.images_per_s > 0
+    metrics = run(Story(), [5, 5, 2])
+    assert (metrics.steps, metrics.rows) == (12, 120)
+    assert metrics.loss == pytest.approx((1 + 2 + 3) / 120)
+    assert metrics.accuracy == pytest.approx((10 + 20 + 30) / 120)
+    assert metrics.seconds > 0
+    assert metrics.images_per_s > 0
 
 
 def test_progress_is_told_of_the_epoch_so_far() -> None:
@@ -98,8 +98,8 @@ def test_single_call_is_read_too() -> None:
 
 
 def test_time_spent_waiting_for_data_is_counted() -> None:
-    figures = run(Story(), [1, 1], waited_s=0.5)
-    assert figures.data_wait == pytest.approx(1.0 / figures.seconds, rel=0.5)
+    metrics = run(Story(), [1, 1], waited_s=0.5)
+    assert metrics.data_wait == pytest.approx(1.0 / metrics.seconds, rel=0.5)
     assert run(Story(), [1, 1]).data_wait == 0
 
 
@@ -115,7 +115,7 @@ def test_error_of_the_data_stops_the_epoch() -> None:
 
 def score(indexes: list[list[int]], batch_rows: int) -> tuple[np.ndarray, list[list[int]]]:
     """Scores rows 0..99 whose label is their id; returns the sums and the ids that each call counted."""
-    held_out = [
+    validation_split = [
         Rows(
             ids=np.array(some),
             images=np.array(some, np.uint8).reshape(-1, 1, 1, 1),
@@ -132,7 +132,7 @@ def score(indexes: list[list[int]], batch_rows: int) -> tuple[np.ndarray, list[l
         counted.append(labels[mask == 1].tolist())
         return SimpleNamespace(numpy=lambda: np.array([(labels * mask).sum(), mask.sum()]))
 
-    return score_rows(score_call, held_out, batch_rows), counted
+    return score_rows(score_call, validation_split, batch_rows), counted
 
 
 @pytest.mark.parametrize(

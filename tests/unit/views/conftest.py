@@ -1,5 +1,5 @@
 """The evaluations that these tests share."""
 
-from tests.report_facts import make_facts, write
+from tests.evaluation_results import make_result, write
 
-__all__ = ["make_facts", "write"]
+__all__ = ["make_result", "write"]

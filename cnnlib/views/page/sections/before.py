@@ -59,7 +59,7 @@ def _class_line(row: Mapping[str, Any], difference: Difference | None) -> ClassL
         return ClassLine(row=row, before=None, change="", worse=False)
     return ClassLine(
         row=row,
-        before=difference.a.share,
+        before=difference.a.fraction,
         change=words.points(difference.points / 100),
         worse=_moved_for_sure(difference, -1),
     )
@@ -70,7 +70,7 @@ def _moved_for_sure(difference: Difference, sign: int) -> bool:
 
 
 def _describe_overall(overall: Difference, before: str) -> str:
-    than = f"{before} ({words.percent(overall.a.share)})"
+    than = f"{before} ({words.percent(overall.a.fraction)})"
     if not overall.points:
         return f"As often right as {than}, the report before."
     how = "better" if overall.points > 0 else "worse"

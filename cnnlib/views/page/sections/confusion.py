@@ -31,7 +31,7 @@ class Cell:
     true: int
     predicted: int
     count: int
-    share: float
+    fraction: float
     heat: int
     opens: bool
 
@@ -70,13 +70,13 @@ def build_confusion(counts: npt.NDArray[np.int64], mistakes: Sequence[Mistake]) 
     opening = {mistake.pair for mistake in mistakes}
 
     def cell(true: int, predicted: int) -> Cell:
-        count, share = int(counts[true, predicted]), float(shares[true, predicted])
+        count, fraction = int(counts[true, predicted]), float(shares[true, predicted])
         return Cell(
             true=true,
             predicted=predicted,
             count=count,
-            share=share,
-            heat=0 if true == predicted else _heat(share, highest),
+            fraction=fraction,
+            heat=0 if true == predicted else _heat(fraction, highest),
             opens=(true, predicted) in opening,
         )
 
@@ -125,6 +125,6 @@ def mistakes_document(
     }
 
 
-def _heat(share: float, highest: float) -> int:
+def _heat(fraction: float, highest: float) -> int:
     """The shade of a share: by its square root, so that rare mistakes are still seen beside frequent ones."""
-    return 0 if not share else max(1, int(np.ceil(HEAT_LEVELS * np.sqrt(share / highest) - 1e-9)))
+    return 0 if not fraction else max(1, int(np.ceil(HEAT_LEVELS * np.sqrt(fraction / highest) - 1e-9)))

@@ -8,7 +8,7 @@ from typing import Any
 
 from cnnlib.views.page import words
 
-_FIGURES = (
+_METRICS = (
     ("top_k_accuracy", "", "the true class is among the most probable ones"),
     ("macro_f1", "Macro F1", "mean over the classes of F1"),
     ("macro_auc", "Macro ROC AUC", "mean over the classes, each against the rest"),
@@ -20,7 +20,7 @@ _SHARES = ("top_k_accuracy", "macro_f1")
 
 
 @dataclass(frozen=True, kw_only=True)
-class Figure:
+class Metric:
     """One figure with its interval, as text; `doc` says what it is."""
 
     name: str
@@ -29,19 +29,19 @@ class Figure:
     doc: str
 
 
-def headline_figures(overall: Mapping[str, Any]) -> list[Figure]:
+def headline_metrics(overall: Mapping[str, Any]) -> list[Metric]:
     """The figures below the accuracy; those that the report has."""
     return [
-        _figure(overall, column, name or f"Top-{overall['top_k']} accuracy", doc)
-        for column, name, doc in _FIGURES
+        _metric(overall, column, name or f"Top-{overall['top_k']} accuracy", doc)
+        for column, name, doc in _METRICS
         if overall[column] is not None
     ]
 
 
-def _figure(overall: Mapping[str, Any], column: str, name: str, doc: str) -> Figure:
+def _metric(overall: Mapping[str, Any], column: str, name: str, doc: str) -> Metric:
     low, high = overall[f"{column}_low"], overall[f"{column}_high"]
     if column in _SHARES:
         value, interval = words.percent(overall[column]), words.percent_range(low, high)
     else:
         value, interval = words.number(overall[column]), words.number_range(low, high)
-    return Figure(name=name, value=value, interval=interval, doc=doc)
+    return Metric(name=name, value=value, interval=interval, doc=doc)

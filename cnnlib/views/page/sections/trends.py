@@ -129,7 +129,7 @@ def _trend(key: str, series: Sequence[Report], gates: Mapping[str, Sequence[Row]
 
 def _line(report: Report, before: Report | None, verdict: str) -> ReportLine:
     record = report.record
-    now, then = record.accuracy.share, before.record.accuracy.share if before else None
+    now, then = record.accuracy.fraction, before.record.accuracy.fraction if before else None
     return ReportLine(
         record=record,
         model=record.subject.model_label,
@@ -162,7 +162,7 @@ def _overall_chart(
     samples = [
         _sample(place, report.record.to_row(), report.record, line.verdict, _fell(line, _ALL))
         for place, (report, line) in enumerate(zip(series, lines, strict=True))
-        if report.record.accuracy.share is not None
+        if report.record.accuracy.fraction is not None
     ]
     if not samples:
         return None

@@ -75,7 +75,7 @@ if (dialog) {
     if (className) made.className = className;
     return made;
   };
-  const percent = (share) => `${(100 * share).toFixed(1)}%`;
+  const percent = (fraction) => `${(100 * fraction).toFixed(1)}%`;
 
   const draw = (place, label) => {
     const canvas = element("canvas");

@@ -27,8 +27,8 @@ def read(reports: Path, limit: int = 20) -> Series:
 
 
 def test_figures_are_those_of_the_whole_split(tmp_path: Path) -> None:
-    figures = {"macro_f1": 0.75, "ece": 0.125, "loss": 0.25}
-    write_figures(str(tmp_path), minute=5, correct=80, overall=figures)
+    metrics = {"macro_f1": 0.75, "ece": 0.125, "loss": 0.25}
+    write_figures(str(tmp_path), minute=5, correct=80, overall=metrics)
     series = read(tmp_path)
     for gauge, value in {
         "accuracy_ratio": 0.8,

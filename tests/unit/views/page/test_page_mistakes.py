@@ -175,7 +175,7 @@ def test_heat_grows_with_the_share_and_marks_neither_zeros_nor_the_diagonal() ->
     matrix = build_confusion(counts, ()).matrix
     heat = [[cell.heat for cell in row] for row in matrix]
     assert heat == [[0, HEAT_LEVELS, 4, 0], [0, 0, 2, 0], [0, 0, 0, 0], [0, 0, 0, 0]]
-    assert matrix[0][1].share == 0.4
+    assert matrix[0][1].fraction == 0.4
 
 
 def test_many_classes_give_the_worst_pairs_and_no_matrix() -> None:

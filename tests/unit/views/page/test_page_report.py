@@ -287,7 +287,9 @@ def test_interval_below_the_one_before_is_worse_and_a_class_without_rows_never()
 
 def test_class_that_fell_beyond_chance_is_named_and_one_that_did_not_is_not() -> None:
     def difference(name: str, points: float, p_value: float) -> Difference:
-        a, b = (Proportion(share, share - 0.01, share + 0.01) for share in (0.8, 0.8 + points / 100))
+        a, b = (
+            Proportion(fraction, fraction - 0.01, fraction + 0.01) for fraction in (0.8, 0.8 + points / 100)
+        )
         low, high = points - 1, points + 1
         return Difference(
             name=name, a=a, b=b, points=points, low=low, high=high, p_value=p_value, lost=None, won=None

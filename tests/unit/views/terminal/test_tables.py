@@ -16,7 +16,7 @@ from cnnlib.views.terminal.tables import render_list, render_report
 @pytest.fixture
 def load(tmp_path: Path, write: Any) -> Any:
     """Publishes facts and reads the report back."""
-    return lambda facts: read_report(str(tmp_path), write(facts).report_id)
+    return lambda result: read_report(str(tmp_path), write(result).report_id)
 
 
 def draw(renderable: RenderableType, width: int = 80) -> list[str]:
@@ -28,8 +28,8 @@ def draw(renderable: RenderableType, width: int = 80) -> list[str]:
     return lines
 
 
-def test_report_shows_every_class_and_all_together(make_facts: Any, load: Any) -> None:
-    report: Report = load(make_facts())
+def test_report_shows_every_class_and_all_together(make_result: Any, load: Any) -> None:
+    report: Report = load(make_result())
     assert draw(render_report(report)) == [
         f"report {report.record.report_id}  demo@2 on fashion-mnist/test, 2026-11-22 06:00 UTC",
         "",
@@ -58,12 +58,12 @@ def test_report_shows_every_class_and_all_together(make_facts: Any, load: Any) -
     ]
 
 
-def test_slices_have_a_table_of_their_own(make_facts: Any, load: Any) -> None:
+def test_slices_have_a_table_of_their_own(make_result: Any, load: Any) -> None:
     slices = {
         "source=web+brightness=q1": [[8, 0, 0], [1, 0, 0], [0, 0, 0]],
         "corruption=noise/5": [[0] * 3] * 3,
     }
-    assert draw(render_report(load(make_facts(slices=slices))))[-5:] == [
+    assert draw(render_report(load(make_result(slices=slices))))[-5:] == [
         "",
         "slice                     rows  correct  accuracy  95 % range  macro F1    loss",
         "───────────────────────────────────────────────────────────────────────────────",
@@ -72,10 +72,10 @@ def test_slices_have_a_table_of_their_own(make_facts: Any, load: Any) -> None:
     ]
 
 
-def test_list_shows_runs_by_epoch_and_files_by_name(tmp_path: Path, make_facts: Any, write: Any) -> None:
-    first = write(make_facts()).report_id[:8]
+def test_list_shows_runs_by_epoch_and_files_by_name(tmp_path: Path, make_result: Any, write: Any) -> None:
+    first = write(make_result()).report_id[:8]
     foreign = {"run": None, "model": "some.keras", "checkpoint_epoch": None}
-    second = write(make_facts(checkpoint_digest="beef", minute=9, **foreign)).report_id[:8]
+    second = write(make_result(checkpoint_digest="beef", minute=9, **foreign)).report_id[:8]
     assert draw(render_list(list_reports(str(tmp_path)))) == [
         "report    evaluated (UTC)   model       data                accuracy  95 % range",
         "────────────────────────────────────────────────────────────────────────────────",
@@ -84,8 +84,8 @@ def test_list_shows_runs_by_epoch_and_files_by_name(tmp_path: Path, make_facts: 
     ]
 
 
-def test_long_class_names_are_folded_and_not_cut(make_facts: Any, load: Any) -> None:
+def test_long_class_names_are_folded_and_not_cut(make_result: Any, load: Any) -> None:
     names = ("a coat made of wool", "a coat made of wool [or so]", "x" * 30)
-    text = "".join(line[:14].strip() for line in draw(render_report(load(make_facts(class_names=names)))))
+    text = "".join(line[:14].strip() for line in draw(render_report(load(make_result(class_names=names)))))
     assert text.count("woo") >= 2
     assert "[or" in text.replace(" ", "")

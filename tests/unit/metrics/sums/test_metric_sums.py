@@ -12,22 +12,22 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cnnlib.metrics.sums import calibration, exact, histogram
-from cnnlib.metrics.sums import score_sums as sums
+from cnnlib.metrics.sums import metric_sums as sums
 from cnnlib.metrics.sums.exact import ExactSums
 from cnnlib.metrics.sums.histogram import histogram_bin
+from cnnlib.metrics.sums.metric_sums import MetricSums
 from cnnlib.metrics.sums.rows import EXACT_VALUES, ScoredRows, keeps_rows
-from cnnlib.metrics.sums.score_sums import ScoreSums
 from tests.unit.metrics.strategies import scored_rows
 
 
-def add_up(rows: ScoredRows, where: object = slice(None), *, top_k: int = 2) -> ScoreSums:
+def add_up(rows: ScoredRows, where: object = slice(None), *, top_k: int = 2) -> MetricSums:
     labels, shares = rows.labels[where], rows.probabilities[where]  # type: ignore[index]
-    return ScoreSums.from_probabilities(labels, shares, top_k=top_k, histogram=True)
+    return MetricSums.from_probabilities(labels, shares, top_k=top_k, histogram=True)
 
 
 def test_score_adds_up_loss_and_hits_of_a_batch() -> None:
     batch = [[0.5, 0.25, 0.25], [0.1, 0.2, 0.7], [0.3, 0.4, 0.3]]
-    scored = ScoreSums.from_probabilities([0, 1, 2], batch, top_k=2)
+    scored = MetricSums.from_probabilities([0, 1, 2], batch, top_k=2)
     assert scored.confusion.counts.tolist() == [[1, 0, 0], [0, 0, 1], [0, 1, 0]]
     # Row 2: classes 0 and 2 are equal, and the lower index goes first, so class 2 comes third.
     assert scored.top_k_hits.tolist() == [1, 1, 0]
@@ -39,7 +39,7 @@ def test_score_adds_up_loss_and_hits_of_a_batch() -> None:
 
 
 def test_probability_of_zero_costs_what_keras_says_it_costs() -> None:
-    scored = ScoreSums.from_probabilities([0], [[0.0, 1.0]], top_k=1)
+    scored = MetricSums.from_probabilities([0], [[0.0, 1.0]], top_k=1)
     assert scored.loss_sum == pytest.approx(-math.log(1e-7), rel=1e-10)
 
 
@@ -65,22 +65,22 @@ def test_merging_in_any_grouping_and_order_gives_the_sums_of_the_whole(
     whole, (a, b, c) = add_up(rows), parts
     assert a.merge(b).merge(c) == a.merge(b.merge(c)) == whole
     random.shuffle(parts)  # type: ignore[attr-defined]
-    assert ScoreSums.merge_all(parts) == whole
-    assert whole.merge(ScoreSums.zero(whole.num_classes, top_k=2, histogram=True)) == whole
-    assert ScoreSums.merge_all([whole, whole]) != whole
+    assert MetricSums.merge_all(parts) == whole
+    assert whole.merge(MetricSums.zero(whole.num_classes, top_k=2, histogram=True)) == whole
+    assert MetricSums.merge_all([whole, whole]) != whole
 
 
 def test_rows_of_many_blocks_add_up_like_those_of_one() -> None:
     rng = np.random.default_rng(0)
     labels, shares = rng.integers(0, 3, 10_000), rng.dirichlet(np.ones(3), 10_000).astype(np.float32)
-    whole = ScoreSums.from_probabilities(labels, shares, top_k=1)
+    whole = MetricSums.from_probabilities(labels, shares, top_k=1)
     odd = [slice(first, first + 777) for first in range(0, 10_000, 777)]
-    parts = [ScoreSums.from_probabilities(labels[at], shares[at], top_k=1) for at in odd]
-    assert ScoreSums.merge_all(reversed(parts)) == whole
+    parts = [MetricSums.from_probabilities(labels[at], shares[at], top_k=1) for at in odd]
+    assert MetricSums.merge_all(reversed(parts)) == whole
 
 
 def test_sums_of_a_billion_rows_do_not_overflow() -> None:
-    score = ScoreSums.from_probabilities([0] * 4096, [[0.0, 1.0]] * 4096, top_k=1)
+    score = MetricSums.from_probabilities([0] * 4096, [[0.0, 1.0]] * 4096, top_k=1)
     for _ in range(20):
         score = score.merge(score)
     assert score.rows == 4096 * 2**20
@@ -93,28 +93,28 @@ def test_sums_of_a_billion_rows_do_not_overflow() -> None:
 @pytest.mark.parametrize("row", [[math.nan, 0.5], [-3.0, 4.0], [0.5, math.inf]])
 def test_what_is_no_probability_is_refused(row: list[float]) -> None:
     with pytest.raises(ValueError, match="softmax"):
-        ScoreSums.from_probabilities([0], [row], top_k=1)
+        MetricSums.from_probabilities([0], [row], top_k=1)
 
 
 def test_top_zero_is_refused() -> None:
     with pytest.raises(ValueError, match="top_k must be at least 1"):
-        ScoreSums.from_probabilities([0], [[1.0]], top_k=0)
+        MetricSums.from_probabilities([0], [[1.0]], top_k=0)
 
 
 def test_labels_that_do_not_match_the_predictions_are_refused() -> None:
     with pytest.raises(ValueError, match="Received 1 predictions, 2 labels"):
-        ScoreSums.from_probabilities([0, 0], [[1.0]], top_k=1)
+        MetricSums.from_probabilities([0, 0], [[1.0]], top_k=1)
 
 
 def test_scores_that_differ_in_kind_do_not_merge() -> None:
     with pytest.raises(ValueError, match="different k"):
-        ScoreSums.zero(2, top_k=2).merge(ScoreSums.zero(2, top_k=3))
+        MetricSums.zero(2, top_k=2).merge(MetricSums.zero(2, top_k=3))
     with pytest.raises(ValueError, match="different numbers of classes"):
-        ScoreSums.zero(2, top_k=2).merge(ScoreSums.zero(3, top_k=2))
+        MetricSums.zero(2, top_k=2).merge(MetricSums.zero(3, top_k=2))
     with pytest.raises(ValueError, match="histogram"):
-        ScoreSums.zero(2, top_k=2).merge(ScoreSums.zero(2, top_k=2, histogram=True))
+        MetricSums.zero(2, top_k=2).merge(MetricSums.zero(2, top_k=2, histogram=True))
     with pytest.raises(ValueError, match="Nothing to merge"):
-        ScoreSums.merge_all([])
+        MetricSums.merge_all([])
 
 
 @given(scored_rows())
@@ -129,10 +129,12 @@ def test_calibration_bins_hold_every_row_of_every_class_once(rows: ScoredRows) -
     num_classes = rows.probabilities.shape[1]
     counts, hits = np.zeros((2, num_classes + 1, 15), int)
     for label, shares in zip(rows.labels, rows.probabilities, strict=True):
-        lines = [(index, share, index == label) for index, share in enumerate(shares)]
+        lines = [(index, fraction, index == label) for index, fraction in enumerate(shares)]
         lines.append((num_classes, shares.max(), shares.argmax() == label))
-        for line, share, hit in lines:
-            bin_index = next(index for index in range(15) if float(share) <= (index + 1) / 15 or index == 14)
+        for line, fraction, hit in lines:
+            bin_index = next(
+                index for index in range(15) if float(fraction) <= (index + 1) / 15 or index == 14
+            )
             counts[line, bin_index] += 1
             hits[line, bin_index] += hit
     bins = add_up(rows).calibration

@@ -16,8 +16,8 @@ from cnnlib.metrics.bootstrap import BOOTSTRAP_VALUES, middle, resample_confusio
 from cnnlib.metrics.normal import normal_interval, ranked
 from cnnlib.metrics.per_class import wilson_interval
 from cnnlib.metrics.ranking import Ranking, rank_bins, rank_rows
+from cnnlib.metrics.sums.metric_sums import MetricSums
 from cnnlib.metrics.sums.rows import ScoredRows
-from cnnlib.metrics.sums.score_sums import ScoreSums
 from cnnlib.metrics.values import (
     Floats,
     Values,
@@ -32,7 +32,7 @@ _NOTHING = Values({}, {})
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class Figures:
+class Metrics:
     """All figures of a set of rows, named as in the report's tables; NaN where one is not defined.
 
     Attributes:
@@ -48,7 +48,7 @@ class Figures:
     errors: Values
 
 
-def measure(score: ScoreSums, rows: ScoredRows | None = None) -> Figures:
+def measure(score: MetricSums, rows: ScoredRows | None = None) -> Metrics:
     """The figures of a whole split.
 
     Args:
@@ -72,17 +72,17 @@ def measure(score: ScoreSums, rows: ScoredRows | None = None) -> Figures:
             # Drawing again adds noise, which biases a sum of distances upward: an interval holds its figure.
             low |= ends[0].combine(values, np.fmin)
             high |= ends[1].combine(values, np.fmax)
-    return Figures(values=_shares(score) | values, low=low, high=high, errors=errors)
+    return Metrics(values=_shares(score) | values, low=low, high=high, errors=errors)
 
 
-def measure_slice(score: ScoreSums) -> Figures:
+def measure_slice(score: MetricSums) -> Metrics:
     """The figures of a part of the split: no rankings, and an interval for shares of rows only."""
     low, high = _shares_interval(score)
-    return Figures(values=_shares(score) | _values(score), low=low, high=high, errors=_NOTHING)
+    return Metrics(values=_shares(score) | _values(score), low=low, high=high, errors=_NOTHING)
 
 
 def _estimated(
-    score: ScoreSums, rows: ScoredRows | None, values: Values, rankings: list[Ranking]
+    score: MetricSums, rows: ScoredRows | None, values: Values, rankings: list[Ranking]
 ) -> list[tuple[Values, Values]]:
     """The intervals of all that is no share of rows, by how they are found."""
     of_confusion = middle(resample_confusion(score.confusion))
@@ -91,7 +91,7 @@ def _estimated(
     return [of_confusion, normal_interval(score, values, rankings)]
 
 
-def _rank(score: ScoreSums, rows: ScoredRows | None) -> list[Ranking]:
+def _rank(score: MetricSums, rows: ScoredRows | None) -> list[Ranking]:
     classes = range(score.num_classes)
     if rows is not None and len(rows):
         return [rank_rows(rows.probabilities[:, index], rows.labels == index) for index in classes]
@@ -100,7 +100,7 @@ def _rank(score: ScoreSums, rows: ScoredRows | None) -> list[Ranking]:
     return []
 
 
-def _values(score: ScoreSums) -> Values:
+def _values(score: MetricSums) -> Values:
     """All figures but shares of rows and rankings."""
     rows, bins = np.array(float(score.rows)), score.calibration
     return (
@@ -111,18 +111,18 @@ def _values(score: ScoreSums) -> Values:
     )
 
 
-def _shares(score: ScoreSums) -> Values:
+def _shares(score: MetricSums) -> Values:
     return _of_shares(score, ratio)
 
 
-def _shares_interval(score: ScoreSums) -> tuple[Values, Values]:
+def _shares_interval(score: MetricSums) -> tuple[Values, Values]:
     return (
         _of_shares(score, lambda hits, tries: wilson_interval(hits, tries)[0]),
         _of_shares(score, lambda hits, tries: wilson_interval(hits, tries)[1]),
     )
 
 
-def _of_shares(score: ScoreSums, function: Callable[[Floats, Floats], Floats]) -> Values:
+def _of_shares(score: MetricSums, function: Callable[[Floats, Floats], Floats]) -> Values:
     """A function of hits and tries of every figure that is a share of rows."""
     correct, support, predicted = _counts(score)
     hits = score.top_k_hits.astype(np.float64)
@@ -139,11 +139,11 @@ def _of_shares(score: ScoreSums, function: Callable[[Floats, Floats], Floats]) -
     )
 
 
-def _counts(score: ScoreSums) -> tuple[Floats, Floats, Floats]:
+def _counts(score: MetricSums) -> tuple[Floats, Floats, Floats]:
     """Correct, support and predicted of every class."""
     counts = score.confusion.counts.astype(np.float64)
     return np.diag(counts), counts.sum(axis=1), counts.sum(axis=0)
 
 
-def _support(score: ScoreSums) -> Floats:
+def _support(score: MetricSums) -> Floats:
     return _counts(score)[1]

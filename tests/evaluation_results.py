@@ -8,14 +8,14 @@ from typing import Any
 
 import pytest
 
-from cnnlib.reports.subject import ReportFacts, ReportSubject, StoredTable, Versions
-from tests.scores import make_rows, make_score
+from cnnlib.reports.subject import EvaluationResult, ReportSubject, StoredTable, Versions
+from tests.scores import make_rows, make_sums
 
-FactsFactory = Callable[..., ReportFacts]
+ResultFactory = Callable[..., EvaluationResult]
 
 
 @pytest.fixture
-def make_facts() -> FactsFactory:
+def make_result() -> ResultFactory:
     """Builds the facts of an evaluation: 17 of 21 rows right, in three classes, the last without rows."""
 
     def make(
@@ -26,9 +26,9 @@ def make_facts() -> FactsFactory:
         minute: int = 0,
         seconds: float = 2.0,
         **subject: Any,
-    ) -> ReportFacts:
+    ) -> EvaluationResult:
         cells = counts or [[8, 1, 2], [1, 9, 0], [0, 0, 0]]
-        return ReportFacts(
+        return EvaluationResult(
             subject=ReportSubject(
                 **{
                     "checkpoint_digest": "c0ffee",
@@ -45,9 +45,9 @@ def make_facts() -> FactsFactory:
                     **subject,
                 }
             ),
-            score=make_score(cells),
+            score=make_sums(cells),
             rows=make_rows(cells),
-            slices={name: make_score(part) for name, part in (slices or {}).items()},
+            slices={name: make_sums(part) for name, part in (slices or {}).items()},
             predictions=predictions,
             evaluated_at=datetime(2026, 11, 22, 6, minute, 1, 250, tzinfo=UTC),
             seconds=seconds,
@@ -60,11 +60,11 @@ def make_facts() -> FactsFactory:
 
 
 @pytest.fixture
-def write(tmp_path: Any) -> Callable[[ReportFacts], Any]:
+def write(tmp_path: Any) -> Callable[[EvaluationResult], Any]:
     """Publishes facts into the test's own folder of reports."""
     from cnnlib.reports.write import write_report
 
-    def publish(facts: ReportFacts) -> Any:
+    def publish(facts: EvaluationResult) -> Any:
         return write_report(
             str(tmp_path),
             facts.subject,

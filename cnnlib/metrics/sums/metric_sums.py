@@ -20,7 +20,7 @@ from cnnlib.metrics.sums.arrays import as_scored
 from cnnlib.metrics.sums.calibration import CalibrationBins
 from cnnlib.metrics.sums.confusion import ConfusionCounts
 from cnnlib.metrics.sums.exact import MAX_BLOCK_ROWS, ExactSums, in_units
-from cnnlib.metrics.sums.histogram import ScoreHistogram
+from cnnlib.metrics.sums.histogram import ProbabilityHistogram
 
 # Keras's cross-entropy puts this floor under a probability: a loss here and one of `model.evaluate` agree.
 SMALLEST_PROBABILITY = 1e-7
@@ -28,7 +28,7 @@ _BLOCK_VALUES = 2**18  # 2 MB of float64: what is done with a block stays in the
 
 
 @dataclass(frozen=True, kw_only=True)
-class ScoreSums:
+class MetricSums:
     """Everything a pass over some rows adds up.
 
     Attributes:
@@ -53,12 +53,12 @@ class ScoreSums:
     brier: ExactSums
     brier_squares: ExactSums
     calibration: CalibrationBins
-    histogram: ScoreHistogram | None = None
+    histogram: ProbabilityHistogram | None = None
 
     @classmethod
     def from_probabilities(
         cls, labels: ArrayLike, probabilities: ArrayLike, *, top_k: int, histogram: bool = False
-    ) -> ScoreSums:
+    ) -> MetricSums:
         """Scores some rows.
 
         The predicted class is the most probable one; among equals the lowest index wins, there and in the
@@ -73,7 +73,7 @@ class ScoreSums:
         Raises:
             ValueError: a label out of range, shapes that do not fit, or a probability outside 0..1 or NaN.
 
-        >>> ScoreSums.from_probabilities([1], [[0.5, 0.25, 0.25]], top_k=2).top_k_hits.tolist()
+        >>> MetricSums.from_probabilities([1], [[0.5, 0.25, 0.25]], top_k=2).top_k_hits.tolist()
         [0, 1, 0]
         """
         true, shares = as_scored(labels, probabilities)
@@ -89,12 +89,12 @@ class ScoreSums:
             # Of all rows at once: it is the one sum that is larger than a block.
             confusion=ConfusionCounts.from_labels(true, shares.argmax(axis=1), num_classes),
             top_k=top_k,
-            histogram=ScoreHistogram.from_rows(true, shares) if histogram else None,
+            histogram=ProbabilityHistogram.from_rows(true, shares) if histogram else None,
             **{name: reduce(add, (block[name] for block in blocks)) for name in blocks[0]},
         )
 
     @classmethod
-    def merge_all(cls, parts: Iterable[ScoreSums]) -> ScoreSums:
+    def merge_all(cls, parts: Iterable[MetricSums]) -> MetricSums:
         """The sums over all parts, taken one at a time; their order and grouping change nothing, not one bit.
 
         Raises:
@@ -103,11 +103,11 @@ class ScoreSums:
         remaining = iter(parts)
         first = next(remaining, None)
         if first is None:
-            raise ValueError("Nothing to merge. The score of no rows is ScoreSums.zero.")
+            raise ValueError("Nothing to merge. The score of no rows is MetricSums.zero.")
         return reduce(cls.merge, remaining, first)
 
     @classmethod
-    def zero(cls, num_classes: int, *, top_k: int, histogram: bool = False) -> ScoreSums:
+    def zero(cls, num_classes: int, *, top_k: int, histogram: bool = False) -> MetricSums:
         """The score of no rows, which merges without effect."""
         return cls(
             confusion=ConfusionCounts.zero(num_classes),
@@ -118,7 +118,7 @@ class ScoreSums:
             brier=ExactSums.zero(num_classes + 1),
             brier_squares=ExactSums.zero(num_classes + 1),
             calibration=CalibrationBins.zero(num_classes),
-            histogram=ScoreHistogram.zero(num_classes) if histogram else None,
+            histogram=ProbabilityHistogram.zero(num_classes) if histogram else None,
         )
 
     @property
@@ -141,7 +141,7 @@ class ScoreSums:
         """Sum over all rows of -log p(true class), in nats."""
         return float(self.loss.to_float().sum())
 
-    def merge(self, other: ScoreSums) -> ScoreSums:
+    def merge(self, other: MetricSums) -> MetricSums:
         """The sums over both sets of rows, exactly.
 
         Raises:
@@ -151,7 +151,7 @@ class ScoreSums:
             raise ValueError("Cannot merge scores of different k or different numbers of classes.")
         if (self.histogram is None) != (other.histogram is None):
             raise ValueError("Cannot merge a score with a histogram and one without.")
-        return ScoreSums(
+        return MetricSums(
             confusion=self.confusion.merge(other.confusion),
             top_k=self.top_k,
             top_k_hits=self.top_k_hits + other.top_k_hits,
@@ -167,7 +167,7 @@ class ScoreSums:
 
     def __eq__(self, other: object) -> bool:
         # Not the generated one: arrays do not answer == with one bool.
-        return isinstance(other, ScoreSums) and all(
+        return isinstance(other, MetricSums) and all(
             np.array_equal(getattr(self, field.name), getattr(other, field.name))
             if field.name == "top_k_hits"
             else getattr(self, field.name) == getattr(other, field.name)

@@ -12,9 +12,9 @@ from hypothesis import given
 from sklearn import metrics as sk
 
 from cnnlib.metrics import values as formulas
-from cnnlib.metrics.figures import Figures, measure, measure_slice
+from cnnlib.metrics.measure import Metrics, measure, measure_slice
+from cnnlib.metrics.sums.metric_sums import MetricSums
 from cnnlib.metrics.sums.rows import ScoredRows
-from cnnlib.metrics.sums.score_sums import ScoreSums
 from tests.unit.metrics.strategies import scored_rows
 
 TOLERANCE = 1e-9
@@ -30,7 +30,7 @@ def _quiet() -> Iterator[None]:
 
 def values_of(rows: ScoredRows, top_k: int = 2) -> formulas.Values:
     """The figures without their intervals, which would draw the rows a thousand times."""
-    score = ScoreSums.from_probabilities(rows.labels, rows.probabilities, top_k=top_k)
+    score = MetricSums.from_probabilities(rows.labels, rows.probabilities, top_k=top_k)
     return measure_slice(score).values
 
 
@@ -41,23 +41,23 @@ def close(actual: object, expected: object) -> bool:
 @given(scored_rows())
 def test_precision_recall_and_f1_are_those_of_scikit_learn(rows: ScoredRows) -> None:
     predicted, num_classes = rows.probabilities.argmax(axis=1), rows.probabilities.shape[1]
-    figures = values_of(rows)
+    metrics = values_of(rows)
     precision, recall, f1, support = sk.precision_recall_fscore_support(
         rows.labels, predicted, labels=range(num_classes), zero_division=np.nan
     )
     has_any = (support > 0) | np.isin(np.arange(num_classes), predicted)
-    assert close(figures.per_class["accuracy"], recall)
-    assert close(figures.per_class["precision"], precision)
-    assert close(figures.per_class["f1"][has_any], np.nan_to_num(f1[has_any]))
-    assert np.isnan(figures.per_class["f1"][~has_any]).all()
+    assert close(metrics.per_class["accuracy"], recall)
+    assert close(metrics.per_class["precision"], precision)
+    assert close(metrics.per_class["f1"][has_any], np.nan_to_num(f1[has_any]))
+    assert np.isnan(metrics.per_class["f1"][~has_any]).all()
     for average in ("macro", "weighted"):
         precision, _, f1, _ = sk.precision_recall_fscore_support(
             rows.labels, predicted, average=average, zero_division=0
         )
-        assert close(figures.overall[f"{average}_precision"], precision)
-        assert close(figures.overall[f"{average}_f1"], f1)
-    assert close(figures.overall["accuracy"], sk.accuracy_score(rows.labels, predicted))
-    assert close(figures.overall["macro_accuracy"], sk.balanced_accuracy_score(rows.labels, predicted))
+        assert close(metrics.overall[f"{average}_precision"], precision)
+        assert close(metrics.overall[f"{average}_f1"], f1)
+    assert close(metrics.overall["accuracy"], sk.accuracy_score(rows.labels, predicted))
+    assert close(metrics.overall["macro_accuracy"], sk.balanced_accuracy_score(rows.labels, predicted))
 
 
 @given(scored_rows(min_classes=3))
@@ -73,48 +73,51 @@ def test_top_k_accuracy_is_that_of_scikit_learn_where_nothing_ties(rows: ScoredR
 def test_loss_is_that_of_scikit_learn_with_our_floor(rows: ScoredRows) -> None:
     clipped = np.maximum(rows.probabilities.astype(np.float64), 1e-7)
     num_classes = clipped.shape[1]
-    figures = values_of(rows)
-    assert close(figures.overall["loss"], sk.log_loss(rows.labels, clipped, labels=range(num_classes)))
+    metrics = values_of(rows)
+    assert close(metrics.overall["loss"], sk.log_loss(rows.labels, clipped, labels=range(num_classes)))
     for index in range(num_classes):
         own = rows.labels == index
         expected = (
             sk.log_loss(rows.labels[own], clipped[own], labels=range(num_classes)) if own.any() else math.nan
         )
-        assert close(figures.per_class["loss"][index], expected)
+        assert close(metrics.per_class["loss"][index], expected)
 
 
 @given(scored_rows())
 def test_brier_score_is_that_of_scikit_learn(rows: ScoredRows) -> None:
-    shares, figures = np.minimum(rows.probabilities, 1).astype(np.float64), values_of(rows)
+    shares, metrics = np.minimum(rows.probabilities, 1).astype(np.float64), values_of(rows)
     truth = rows.labels[:, np.newaxis] == np.arange(shares.shape[1])
     for index in range(shares.shape[1]):
         expected = sk.brier_score_loss(truth[:, index], shares[:, index], labels=[False, True])
-        assert close(figures.per_class["brier"][index], expected)
-    assert close(figures.overall["brier"], ((shares - truth) ** 2).sum(axis=1).mean())
+        assert close(metrics.per_class["brier"][index], expected)
+    assert close(metrics.overall["brier"], ((shares - truth) ** 2).sum(axis=1).mean())
 
 
 @given(scored_rows())
 def test_calibration_error_is_that_of_a_loop_over_the_rows(rows: ScoredRows) -> None:
     def error(shares: np.ndarray, hits: np.ndarray) -> float:
         bins: dict[int, list[tuple[float, bool]]] = {}
-        for share, hit in zip(shares.tolist(), hits.tolist(), strict=True):
-            bins.setdefault(max(0, math.ceil(share * 15) - 1), []).append((share, hit))
+        for fraction, hit in zip(shares.tolist(), hits.tolist(), strict=True):
+            bins.setdefault(max(0, math.ceil(fraction * 15) - 1), []).append((fraction, hit))
         return sum(
-            abs(sum(hit for _, hit in pairs) / len(pairs) - sum(share for share, _ in pairs) / len(pairs))
+            abs(
+                sum(hit for _, hit in pairs) / len(pairs)
+                - sum(fraction for fraction, _ in pairs) / len(pairs)
+            )
             * len(pairs)
             / len(shares)
             for pairs in bins.values()
         )
 
-    shares, figures = rows.probabilities, values_of(rows)
+    shares, metrics = rows.probabilities, values_of(rows)
     for index in range(shares.shape[1]):
-        assert close(figures.per_class["ece"][index], error(shares[:, index], rows.labels == index))
+        assert close(metrics.per_class["ece"][index], error(shares[:, index], rows.labels == index))
     predicted = shares.argmax(axis=1)
-    assert close(figures.overall["ece"], error(shares.max(axis=1), predicted == rows.labels))
+    assert close(metrics.overall["ece"], error(shares.max(axis=1), predicted == rows.labels))
 
 
-def measured(rows: ScoredRows, *, histogram: bool = False) -> Figures:
-    score = ScoreSums.from_probabilities(rows.labels, rows.probabilities, top_k=1, histogram=histogram)
+def measured(rows: ScoredRows, *, histogram: bool = False) -> Metrics:
+    score = MetricSums.from_probabilities(rows.labels, rows.probabilities, top_k=1, histogram=histogram)
     return measure(score, None if histogram else rows)
 
 
@@ -132,22 +135,22 @@ def test_means_of_rankings_are_those_of_scikit_learn() -> None:
     rows = example_rows(num_classes=5)
     with_rows = rows.labels[:, np.newaxis] == np.arange(4)
     shares = rows.probabilities[:, :4].astype(np.float64)
-    figures = measured(rows)
+    metrics = measured(rows)
     for average in ("macro", "weighted"):
         expected = sk.roc_auc_score(with_rows, shares, average=average)
-        assert close(figures.values.overall[f"{average}_auc"], expected)
+        assert close(metrics.values.overall[f"{average}_auc"], expected)
     expected = sk.average_precision_score(with_rows, shares, average="macro")
-    assert close(figures.values.overall["macro_average_precision"], expected)
-    assert np.isnan(figures.values.per_class["auc"][4])
-    assert figures.errors.overall["macro_auc"] == 0
+    assert close(metrics.values.overall["macro_average_precision"], expected)
+    assert np.isnan(metrics.values.per_class["auc"][4])
+    assert metrics.errors.overall["macro_auc"] == 0
 
 
 @pytest.mark.parametrize("histogram", [False, True])
 def test_every_figure_has_an_interval_that_holds_it(histogram: bool) -> None:
-    figures = measured(example_rows(), histogram=histogram)
+    metrics = measured(example_rows(), histogram=histogram)
     for values, low, high in (
-        (figures.values.overall, figures.low.overall, figures.high.overall),
-        (figures.values.per_class, figures.low.per_class, figures.high.per_class),
+        (metrics.values.overall, metrics.low.overall, metrics.high.overall),
+        (metrics.values.per_class, metrics.low.per_class, metrics.high.per_class),
     ):
         assert set(values) == set(low) == set(high)
         for name, value in values.items():
@@ -188,33 +191,33 @@ def test_intervals_do_not_depend_on_who_scored_which_row() -> None:
 
 @given(scored_rows(max_rows=1))
 def test_a_single_row_has_figures(rows: ScoredRows) -> None:
-    figures = measure_slice(ScoreSums.from_probabilities(rows.labels, rows.probabilities, top_k=1))
-    assert figures.values.overall["accuracy"] in (0.0, 1.0)
-    assert np.isfinite(figures.values.overall["loss"])
+    metrics = measure_slice(MetricSums.from_probabilities(rows.labels, rows.probabilities, top_k=1))
+    assert metrics.values.overall["accuracy"] in (0.0, 1.0)
+    assert np.isfinite(metrics.values.overall["loss"])
 
 
 def test_a_single_row_has_no_ranking_but_its_average_precision() -> None:
-    figures = measured(ScoredRows.from_probabilities([0], [1], [[0.25, 0.75]]))
-    assert np.isnan(figures.values.overall["macro_auc"])
-    np.testing.assert_array_equal(figures.values.per_class["average_precision"], [np.nan, 1.0])
+    metrics = measured(ScoredRows.from_probabilities([0], [1], [[0.25, 0.75]]))
+    assert np.isnan(metrics.values.overall["macro_auc"])
+    np.testing.assert_array_equal(metrics.values.per_class["average_precision"], [np.nan, 1.0])
 
 
 def test_no_row_at_all_has_no_figures() -> None:
-    figures = measure(ScoreSums.zero(3, top_k=1))
-    assert all(np.isnan(value).all() for value in figures.values.overall.values())
-    assert all(np.isnan(value).all() for value in figures.values.per_class.values())
+    metrics = measure(MetricSums.zero(3, top_k=1))
+    assert all(np.isnan(value).all() for value in metrics.values.overall.values())
+    assert all(np.isnan(value).all() for value in metrics.values.per_class.values())
 
 
 def test_a_slice_has_no_ranking_and_intervals_of_shares_only() -> None:
     rows = example_rows()
-    figures = measure_slice(ScoreSums.from_probabilities(rows.labels, rows.probabilities, top_k=1))
-    assert set(figures.low.overall) == {"accuracy", "top_k_accuracy"}
-    assert set(figures.low.per_class) == {"accuracy", "precision", "top_k_accuracy"}
-    assert "auc" not in figures.values.per_class
+    metrics = measure_slice(MetricSums.from_probabilities(rows.labels, rows.probabilities, top_k=1))
+    assert set(metrics.low.overall) == {"accuracy", "top_k_accuracy"}
+    assert set(metrics.low.per_class) == {"accuracy", "precision", "top_k_accuracy"}
+    assert "auc" not in metrics.values.per_class
 
 
 def test_rows_of_another_score_are_refused() -> None:
     rows, others = example_rows(), example_rows(10)
-    score = ScoreSums.from_probabilities(rows.labels, rows.probabilities, top_k=1)
+    score = MetricSums.from_probabilities(rows.labels, rows.probabilities, top_k=1)
     with pytest.raises(ValueError, match=r"Expected the 400 rows of the score\. Received 10"):
         measure(score, others)
