@@ -56,9 +56,10 @@ def _defaults(name: str, recipe: Recipe) -> Args:
 
 def _train(args: Args, recipe: str) -> dict[str, Any]:
     from cnnlib.training import launch
+    from cnnlib.training.plan import plan_run
 
     data, runs_uri = normalize_uri(args.data), normalize_uri(args.runs)
-    plan = launch.plan_run(args.config, data, runs_uri, args.name, recipe)
+    plan = plan_run(args.config, data, runs_uri, args.name, recipe)
     if args.dry_run:
         parameters = launch.check_model(plan)
         log_event("dry-run", result="all checks passed", run=plan.run, parameters=parameters)
@@ -71,9 +72,9 @@ def _train(args: Args, recipe: str) -> dict[str, Any]:
     if plan.finished:
         how = "stopped early" if plan.stopped_early else "finished"
         log_event("run", note=f"{how} already; nothing to train", run=plan.run, epochs=plan.done_epochs)
-        return {"status": "finished before", **launch.result(plan)}
+        return {"status": "finished before", **launch.build_result(plan)}
     launch.train(plan, live=has_terminal())
-    return {"status": "finished", **launch.result(plan)}
+    return {"status": "finished", **launch.build_result(plan)}
 
 
 if __name__ == "__main__":

@@ -42,8 +42,8 @@ def weights_of(
     """Trains a linear model on a worker's part of the rows; returns its weights, flat, and their averages if kept."""
     import keras
 
-    from cnnlib.training.ema import averaged_weights
-    from cnnlib.training.optimizer import build_optimizer
+    from cnnlib.training.state.ema import averaged_weights
+    from cnnlib.training.state.optimizer import build_optimizer
 
     keras.utils.set_random_seed(3)
     with strategy.scope():
@@ -130,8 +130,9 @@ def precision_of(strategy: Any, *, able: bool) -> str:
 def main(rank: int, ports: list[str]) -> dict[str, Any]:
     """One worker's life."""
     from cnnlib.training import strategy as strategies
+    from cnnlib.training.ray.backend import set_tf_config
 
-    strategies._set_tf_config([f"127.0.0.1:{port}" for port in ports], rank)
+    set_tf_config([f"127.0.0.1:{port}" for port in ports], rank)
     load_tensorflow(1)
     strategy = strategies.build_strategy()
     return {

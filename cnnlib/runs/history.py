@@ -1,4 +1,4 @@
-"""The history of a training run: one record per epoch, to and from Parquet."""
+"""The history of a training run, `history.parquet`: one record per epoch."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from cnnlib.storage.parquet import Column, parquet_bytes, parquet_table
 
 @dataclass(frozen=True, kw_only=True)
 class EpochRecord:
-    """What one epoch did. `HISTORY_COLUMNS` says what each value means."""
+    """The result of one epoch. `HISTORY_COLUMNS` says what each value means."""
 
     epoch: int
     step: int
@@ -31,6 +31,19 @@ class EpochRecord:
     time: datetime
     rows: int
 
+    def metrics(self) -> dict[str, float]:
+        """Returns the metrics of the epoch by their names in the history, without those that the run does not have."""
+        metrics = {
+            "loss": self.loss,
+            "accuracy": self.accuracy,
+            "validation_loss": self.validation_loss,
+            "validation_accuracy": self.validation_accuracy,
+            "learning_rate": self.learning_rate,
+            "images_per_s": self.images_per_s,
+            "data_wait": self.data_wait,
+        }
+        return {name: value for name, value in metrics.items() if value is not None}
+
 
 HISTORY_COLUMNS = (
     Column(name="epoch", type=pa.int32(), doc="Epochs completed; the first is 1."),
@@ -38,27 +51,31 @@ HISTORY_COLUMNS = (
     Column(
         name="loss",
         type=pa.float64(),
-        doc="Mean cross-entropy over the epoch's training rows, in nats, with the run's smoothing and class weights.",
+        doc="Mean cross-entropy over the training rows of the epoch, in nats, with label smoothing and class weights.",
     ),
     Column(
-        name="accuracy", type=pa.float64(), doc="Share of the epoch's training rows predicted right, 0..1."
+        name="accuracy",
+        type=pa.float64(),
+        doc="Fraction of the epoch's training rows that were predicted right.",
     ),
     Column(
         name="validation_loss",
         type=pa.float64(),
-        doc="Mean cross-entropy over the rows held out, with the run's smoothing; null without any.",
+        doc="Mean cross-entropy over the validation rows, in nats, with label smoothing; null without validation rows.",
         nullable=True,
     ),
     Column(
         name="validation_accuracy",
         type=pa.float64(),
-        doc="Share of the rows held out predicted right, 0..1; null without any.",
+        doc="Fraction of the validation rows that were predicted right, 0..1; null without validation rows.",
         nullable=True,
     ),
     Column(name="learning_rate", type=pa.float64(), doc="Learning rate at the end of the epoch."),
     Column(name="images_per_s", type=pa.float64(), doc="Training rows per second, over all workers."),
     Column(
-        name="data_wait", type=pa.float64(), doc="Share of the training time spent waiting for data, 0..1."
+        name="data_wait",
+        type=pa.float64(),
+        doc="Fraction of the training time in which the chief waited for data.",
     ),
     Column(name="seconds", type=pa.float64(), doc="Wall time of the epoch, in seconds."),
     Column(name="time", type=pa.timestamp("us", tz="UTC"), doc="When the epoch ended (UTC)."),
@@ -70,18 +87,18 @@ HISTORY_SCHEMA = pa.schema(
 
 
 def encode_history(history: Sequence[EpochRecord]) -> bytes:
-    """The history as Parquet; the same records give the same bytes."""
+    """Encodes a history as Parquet; the same records give the same bytes."""
     rows = [dataclasses.asdict(record) for record in history]
     return parquet_bytes(pa.Table.from_pylist(rows, schema=HISTORY_SCHEMA))
 
 
 def decode_history(data: bytes) -> list[EpochRecord]:
-    """The records out of what `encode_history` gave."""
+    """Decodes what `encode_history` returned."""
     return [EpochRecord(**row) for row in parquet_table(data).to_pylist()]
 
 
 def load_history(run: str) -> list[EpochRecord]:
-    """Loads the history of a run; empty before its first epoch ended."""
+    """Loads the history of a run; it is empty before the end of the first epoch."""
     try:
         return decode_history(files.read_bytes(layout.run_history(run)))
     except NotFoundError:

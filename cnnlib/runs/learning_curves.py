@@ -1,10 +1,9 @@
-"""The history of a training run in, a picture out. No display, no pyplot: the canvas is its own."""
+"""The history of a training run in, a picture of its learning curves out. It needs no display and no pyplot."""
 
 from __future__ import annotations
 
 import io
 from collections.abc import Sequence
-from typing import Any
 
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
@@ -18,7 +17,12 @@ _TRAINING = ("training", "#2a6f97")
 _VALIDATION = ("validation", "#d1603d")
 _TEXT_COLOR = "#333333"
 _GRID_COLOR = "#e6e6e6"
-_LEGEND: dict[str, Any] = {"frameon": False, "fontsize": 9, "labelcolor": "linecolor", "handlelength": 1.2}
+_LEGEND: dict[str, str | float | bool] = {
+    "frameon": False,
+    "fontsize": 9,
+    "labelcolor": "linecolor",
+    "handlelength": 1.2,
+}
 _MAX_MARKERS = 20
 
 

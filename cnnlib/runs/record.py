@@ -1,21 +1,56 @@
-"""The record of a training run, `run.json`: what it was started with. Written once, before its first step."""
+"""The record of a training run, `run.json`: what the run was started with. It is written before the first step."""
 
 from __future__ import annotations
 
-from typing import Any
+from datetime import UTC, datetime
+from typing import Any, NotRequired, TypedDict, cast
 
+from cnnlib.config import TrainConfig, to_dict
 from cnnlib.errors import NotFoundError
+from cnnlib.feed.feed import Cache
 from cnnlib.storage import files, layout, publish
 
 
-def write_run_record(run: str, record: dict[str, Any]) -> bool:
+class RunRecord(TypedDict):
+    """What `run.json` holds.
+
+    Attributes:
+        recipe: name of the recipe that the config came from; None if it came from none. Old runs lack it.
+        config: the config as `to_dict` gives it.
+        cache: `memory` or `none`: where the run keeps its rows. It stays the same when the run continues.
+        started_at: when the run was first started, ISO 8601, UTC.
+    """
+
+    recipe: NotRequired[str | None]
+    config: dict[str, Any]
+    cache: Cache
+    dataset_uri: str
+    dataset_fingerprint: str
+    started_at: str
+
+
+def build_run_record(
+    config: TrainConfig, *, recipe: str | None, cache: Cache, dataset_uri: str, dataset_fingerprint: str
+) -> RunRecord:
+    """Builds the record of a run that starts now."""
+    return {
+        "recipe": recipe,
+        "config": to_dict(config),
+        "cache": cache,
+        "dataset_uri": dataset_uri,
+        "dataset_fingerprint": dataset_fingerprint,
+        "started_at": datetime.now(UTC).isoformat(),
+    }
+
+
+def write_run_record(run: str, record: RunRecord) -> bool:
     """Writes `run.json` unless the run exists; True if this call did."""
-    return files.create_bytes(layout.run_record(run), publish.canonical_json(record))
+    return files.create_bytes(layout.run_record(run), publish.canonical_json(dict(record)))
 
 
-def find_run_record(run: str) -> dict[str, Any] | None:
-    """What a run was started with, None where there is no such run."""
+def find_run_record(run: str) -> RunRecord | None:
+    """Reads the record of a run; None if there is no such run."""
     try:
-        return publish.read_manifest(layout.run_record(run))
+        return cast(RunRecord, publish.read_manifest(layout.run_record(run)))
     except NotFoundError:
         return None

@@ -1,4 +1,4 @@
-"""When a run stops before its last epoch: a function of its history alone, so a resumed run decides alike."""
+"""Early stopping: a function of the history alone, so that a resumed run decides as an unbroken one does."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from cnnlib.runs.history import EpochRecord
 
 
 def is_stopped(history: Sequence[EpochRecord], config: EarlyStoppingConfig) -> bool:
-    """True once the last `patience` epochs have not beaten the best validation accuracy before them.
+    """Returns True once none of the last `patience` epochs improved on the best validation accuracy before them.
 
-    An epoch beats it by more than `min_delta`, as in Keras's `EarlyStopping`. Every worker has the same history,
-    bit for bit: its figures are all-reduced, and a resumed worker reads the file that the others read.
+    An epoch improves on it by more than `min_delta`, as in Keras's `EarlyStopping`. Every worker has the same history
+    bit for bit, because its metrics are all-reduced and a resumed worker reads the same file as the others.
     """
     if not config.patience:
         return False

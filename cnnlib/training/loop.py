@@ -1,23 +1,24 @@
-"""When what happens: one epoch is macro-batches through the compiled call, with the figures read one call behind."""
+"""When things happen: an epoch is macro-batches through the compiled call, whose results are read one call later."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
+import tensorflow as tf
 
 from cnnlib.dataset.record import Rows
 from cnnlib.feed.device import MacroBatch
 from cnnlib.training.observe.progress import Progress, Throughput
-from cnnlib.training.step import TrainCall
+from cnnlib.training.step import ScoreCall, TrainCall
 
 
 @dataclass(frozen=True, kw_only=True)
 class EpochMetrics:
-    """One epoch, over all workers. `data_wait` is the chief's share of time waiting for data, 0..1."""
+    """The metrics of one epoch over all workers. `data_wait` is the fraction of time that the chief waited for data."""
 
     steps: int
     rows: int
@@ -28,6 +29,13 @@ class EpochMetrics:
     data_wait: float
 
 
+class _Call(NamedTuple):
+    """A call whose result has not been read yet."""
+
+    result: tf.Tensor
+    steps: int
+
+
 def run_epoch(
     train_call: TrainCall,
     batches: Iterable[MacroBatch],
@@ -35,41 +43,42 @@ def run_epoch(
     batch_size: int,
     epoch: int,
     first_step: int,
-    progress: Progress,
+    progress: Progress | None,
 ) -> EpochMetrics:
-    """Trains on one epoch's macro-batches.
+    """Trains on the macro-batches of one epoch.
 
     Args:
-        train_call: see `build_train_call`; every worker must be given the same number of steps.
+        train_call: see `build_train_call`; every worker must get the same number of steps.
         batch_size: the global batch.
-        epoch: from 1.
-        first_step: steps done before this epoch.
+        epoch: the number of the epoch, from 1.
+        first_step: steps of the run before this epoch.
+        progress: where the end of each call is shown; None: nowhere.
     """
     throughput = Throughput()
     sums, steps = np.zeros(2), 0
-    running: tuple[Any, int] | None = None
+    running: _Call | None = None
 
-    def finish(call: tuple[Any, int]) -> None:
+    def finish(call: _Call) -> None:
         nonlocal sums, steps
-        result, call_steps = call
-        sums += result.numpy()
-        steps += call_steps
+        sums += call.result.numpy()
+        steps += call.steps
         rows = steps * batch_size
-        progress.update(
-            epoch=epoch,
-            step=first_step + steps,
-            loss=float(sums[0]) / rows,
-            accuracy=float(sums[1]) / rows,
-            throughput=throughput,
-        )
+        if progress is not None:
+            progress.update(
+                epoch=epoch,
+                step=first_step + steps,
+                loss=float(sums[0]) / rows,
+                accuracy=float(sums[1]) / rows,
+                throughput=throughput,
+            )
 
     for batch in batches:
         throughput.add(batch.steps * batch_size, batch.waited_s)
         result = train_call(batch.images, batch.labels)
-        # The figures of the call before: asking for this one's would wait for it, and leave a GPU idle meanwhile.
+        # Reads the result of the call before: reading this one would wait for it, and leave a GPU idle meanwhile.
         if running is not None:
             finish(running)
-        running = (result, batch.steps)
+        running = _Call(result, batch.steps)
     if running is not None:
         finish(running)
     rows = steps * batch_size
@@ -84,17 +93,19 @@ def run_epoch(
     )
 
 
-def score_rows(score_call: Any, validation_rows: Iterable[Rows], batch_rows: int) -> npt.NDArray[np.float64]:
-    """Scores a worker's held-out rows: float64 [3], loss sum, correct rows, rows.
+def score_rows(
+    score_call: ScoreCall, validation_rows: Iterable[Rows], batch_rows: int
+) -> npt.NDArray[np.float64]:
+    """Scores the validation rows of a worker: float64 [3], loss sum, correct rows, rows.
 
-    The last batch is filled up with rows that do not count, so that its shape is that of the others.
+    The last batch is filled up with rows that do not count, so that all batches have one shape.
     """
     sums = np.zeros(3)
     for rows in validation_rows:
         for first in range(0, len(rows), batch_rows):
-            part = np.arange(first, min(first + batch_rows, len(rows)))
-            filled = np.resize(part, batch_rows)
-            mask = (np.arange(batch_rows) < len(part)).astype(np.float32)
+            batch = np.arange(first, min(first + batch_rows, len(rows)))
+            filled = np.resize(batch, batch_rows)
+            mask = (np.arange(batch_rows) < len(batch)).astype(np.float32)
             sums[:2] += score_call(rows.images[filled], rows.labels[filled], mask).numpy()
-            sums[2] += len(part)
+            sums[2] += len(batch)
     return sums

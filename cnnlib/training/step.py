@@ -1,26 +1,49 @@
 """What one step computes: the gradient of the loss over the global batch, and one update of the weights.
 
-The only place that knows the loss. It decides nothing about when: see loop.py. Nothing here needs AutoGraph, which
-would rewrite each function while a run starts, and leave its text in the folder for temporary files.
+This is the only file that knows the loss. It does not decide when anything happens: see loop.py.
 
-What random layers draw is a function of (seed, step, replica, part of the batch) alone: the replicas drop different
-units, and a run that was restarted draws what one that was not draws. See randomness.py.
+`build_train_call` puts the step together from four pieces, each a function of its own: the gradient of some rows, the
+same in chunks, the seeds of random layers, the same in micro-batches. From the call to the gradient it reads
+`train_call -> replica_step -> compute_gradients`.
+
+No function here needs AutoGraph. It would rewrite each of them while a run starts, and leave their text in the folder
+for temporary files.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import NamedTuple
 
+import keras
 import tensorflow as tf
 
 from cnnlib.models.pixels import pixels_to_inputs
-from cnnlib.training.randomness import find_reseed
-
-if TYPE_CHECKING:
-    import keras
+from cnnlib.shapes import ImageShape
+from cnnlib.training.state.randomness import find_reseed
+from cnnlib.training.strategy import sum_over_replicas
 
 TrainCall = Callable[[tf.Tensor, tf.Tensor], tf.Tensor]
+ScoreCall = Callable[[tf.Tensor, tf.Tensor, tf.Tensor], tf.Tensor]
+
+
+class StepResult(NamedTuple):
+    """What the forward and backward pass over some rows of a replica gives. Results of disjoint rows add up.
+
+    Attributes:
+        gradients: one per trainable variable, summed over the rows; None for a variable without a gradient.
+        loss_sum: float [], the loss summed over the rows.
+        correct: int32 [], the rows that were predicted right.
+    """
+
+    gradients: list[tf.Tensor | None]
+    loss_sum: tf.Tensor
+    correct: tf.Tensor
+
+
+_Compute = Callable[[tf.Tensor, tf.Tensor], StepResult]
+_ComputeMicroBatch = Callable[[tf.Tensor, tf.Tensor, "tf.Tensor | int"], StepResult]
+_RowLosses = Callable[[tf.Tensor, tf.Tensor], tf.Tensor]
 
 
 def build_train_call(
@@ -29,73 +52,57 @@ def build_train_call(
     optimizer: keras.optimizers.Optimizer,
     strategy: tf.distribute.Strategy,
     batch_size: int,
-    image_shape: tuple[int, int, int],
+    image_shape: ImageShape,
     from_logits: bool,
     jit_compile: bool,
     seed: int,
     micro_batches: int = 1,
-    side_by_side: int = 1,
+    chunks: int = 1,
     label_smoothing: float = 0.0,
     class_weights: Sequence[float] | None = None,
 ) -> TrainCall:
     """Builds the compiled function that runs many training steps in one call.
 
-    It takes a macro-batch, images uint8 [steps, worker batch, height, width, channels] and labels int32
-    [steps, worker batch], and returns float64 [2]: the loss summed over all rows of all replicas, and how many
-    of them were predicted right, each with the weights its step began with.
+    The function takes a macro-batch, images uint8 [steps, worker batch, height, width, channels] and labels int32
+    [steps, worker batch], and returns float64 [2]: the loss summed over all rows of all replicas, and how many rows
+    were predicted right, each with the weights before the row's step.
 
     Every worker must call it with the same number of steps, or the last all-reduce waits for ever.
 
     Args:
-        batch_size: the global batch: each replica's loss is summed, then divided by it, because the optimizer
-            sums the gradients of the replicas.
+        batch_size: the global batch.
         jit_compile: compile the gradient with XLA; the all-reduce and the update stay outside.
-        seed: of what random layers draw.
-        micro_batches: parts of a worker's batch, computed one after the other, their gradients summed: one
-            all-reduce and one update per step however many. It must divide the worker's batch.
-        side_by_side: parts of each of them that are computed at the same time, each on its share of the threads.
-            Only for models whose rows do not meet (see `is_row_by_row`).
+        seed: seed of the random layers.
+        micro_batches: equal parts of a worker's batch, computed one after the other, with one all-reduce and one
+            update for all of them. It must divide the worker's batch.
+        chunks: equal parts of each micro-batch, computed in parallel, each by an equal part of the threads. More than
+            one is only for models whose rows do not influence one another (see `is_row_by_row`).
         label_smoothing: see `LossConfig`.
-        class_weights: what a row's loss is multiplied by, for each class; None is 1. The sum is divided by the
-            rows, not by their weights, as in Keras.
+        class_weights: factor of a row's loss, for each class; None is 1. The sum is divided by the number of rows and
+            not by the sum of their weights, as in Keras.
     """
-    worker_batch = batch_size // strategy.num_replicas_in_sync
-    row_losses = _row_losses(from_logits, label_smoothing, class_weights)
-    reseed = find_reseed(model, seed)
-
-    @tf.function(jit_compile=jit_compile, autograph=False)  # type: ignore[untyped-decorator]
-    def compute_gradients(
-        images: tf.Tensor, labels: tf.Tensor
-    ) -> tuple[list[tf.Tensor], tf.Tensor, tf.Tensor]:
-        with tf.GradientTape() as tape:
-            outputs = model(pixels_to_inputs(images), training=True)
-            losses = row_losses(labels, outputs)
-            loss = tf.reduce_sum(losses) / batch_size
-            if model.losses:  # regularisation: the same in every part, so each gives its share
-                loss += tf.add_n(model.losses) / (
-                    strategy.num_replicas_in_sync * micro_batches * side_by_side
-                )
-        gradients = tape.gradient(loss, model.trainable_variables)
-        return gradients, tf.reduce_sum(losses), count_correct(labels, outputs)
-
-    def compute_part(images: tf.Tensor, labels: tf.Tensor, part: tf.Tensor | int) -> Any:
-        if reseed is not None:
-            reseed(optimizer.iterations.value, part)
-        if side_by_side == 1:
-            return compute_gradients(images, labels)
-        halves = zip(tf.split(images, side_by_side), tf.split(labels, side_by_side), strict=True)
-        return _add_up([compute_gradients(*half) for half in halves])
+    replicas = strategy.num_replicas_in_sync
+    compute_gradients = _build_gradients(
+        model,
+        _build_row_losses(from_logits, label_smoothing, class_weights),
+        batch_size=batch_size,
+        parts=replicas * micro_batches * chunks,
+        jit_compile=jit_compile,
+    )
+    if chunks > 1:
+        compute_gradients = _in_chunks(compute_gradients, chunks)
+    compute_micro_batch = _with_seeds(compute_gradients, model, optimizer, seed)
 
     def replica_step(images: tf.Tensor, labels: tf.Tensor) -> tf.Tensor:
         if micro_batches == 1:
-            gradients, loss_sum, correct = compute_part(images, labels, 0)
+            result = compute_micro_batch(images, labels, 0)
         else:
-            gradients, loss_sum, correct = _sum_over_parts(compute_part, images, labels, micro_batches)
-        optimizer.apply_gradients(zip(gradients, model.trainable_variables, strict=True))
-        return tf.stack([tf.cast(loss_sum, tf.float64), tf.cast(correct, tf.float64)])
+            result = _sum_over_micro_batches(compute_micro_batch, images, labels, micro_batches)
+        optimizer.apply_gradients(zip(result.gradients, model.trainable_variables, strict=True))
+        return tf.stack([tf.cast(result.loss_sum, tf.float64), tf.cast(result.correct, tf.float64)])
 
-    images_spec = tf.TensorSpec([None, worker_batch, *image_shape], tf.uint8)
-    labels_spec = tf.TensorSpec([None, worker_batch], tf.int32)
+    images_spec = tf.TensorSpec([None, batch_size // replicas, *image_shape], tf.uint8)
+    labels_spec = tf.TensorSpec([None, batch_size // replicas], tf.int32)
 
     @tf.function(input_signature=[images_spec, labels_spec], autograph=False)  # type: ignore[untyped-decorator]
     def train_call(images: tf.Tensor, labels: tf.Tensor) -> tf.Tensor:
@@ -106,7 +113,7 @@ def build_train_call(
         _, sums = tf.while_loop(
             lambda step, _: step < steps, add_step, [tf.constant(0), tf.zeros([2], tf.float64)]
         )
-        return _sum_over_replicas(strategy, sums)
+        return sum_over_replicas(strategy, sums)
 
     return train_call  # type: ignore[no-any-return]
 
@@ -116,23 +123,23 @@ def build_score_call(
     model: keras.Model,
     strategy: tf.distribute.Strategy,
     rows: int,
-    image_shape: tuple[int, int, int],
+    image_shape: ImageShape,
     from_logits: bool,
     label_smoothing: float = 0.0,
-) -> Callable[[tf.Tensor, tf.Tensor, tf.Tensor], tf.Tensor]:
-    """Builds the compiled function that scores one batch of a worker's held-out rows.
+) -> ScoreCall:
+    """Builds the compiled function that scores one batch of a worker's validation rows.
 
-    It takes images uint8 [rows, height, width, channels], labels int32 [rows] and a mask float32 [rows], 1 for a
-    row that counts, and returns float64 [2]: loss sum and correct rows, of this worker alone. As in Keras, the loss
-    has the smoothing of the training, and no class weights.
+    The function takes images uint8 [rows, height, width, channels], labels int32 [rows] and a mask float32 [rows] that
+    is 1 for a row that counts, and returns float64 [2]: loss sum and correct rows, of this worker alone. As in Keras,
+    the loss has the label smoothing of the training, and no class weights.
     """
-    row_losses = _row_losses(from_logits, label_smoothing)
+    row_losses = _build_row_losses(from_logits, label_smoothing)
 
     def score(images: tf.Tensor, labels: tf.Tensor, mask: tf.Tensor) -> tf.Tensor:
         outputs = model(pixels_to_inputs(images), training=False)
         loss_sum = tf.reduce_sum(row_losses(labels, outputs) * mask)
-        hits = tf.cast(_is_correct(labels, outputs), tf.float32) * mask
-        return tf.stack([tf.cast(loss_sum, tf.float64), tf.cast(tf.reduce_sum(hits), tf.float64)])
+        correct = tf.reduce_sum(tf.cast(_is_correct(labels, outputs), tf.float32) * mask)
+        return tf.stack([tf.cast(loss_sum, tf.float64), tf.cast(correct, tf.float64)])
 
     specs = [
         tf.TensorSpec([rows, *image_shape], tf.uint8),
@@ -147,29 +154,94 @@ def build_score_call(
     return score_call  # type: ignore[no-any-return]
 
 
-def build_sum_call(strategy: tf.distribute.Strategy, size: int) -> Callable[[tf.Tensor], tf.Tensor]:
-    """Builds the compiled function that adds up a float64 [size] of every worker; all must call it."""
-
-    @tf.function(input_signature=[tf.TensorSpec([size], tf.float64)], autograph=False)  # type: ignore[untyped-decorator]
-    def sum_call(values: tf.Tensor) -> tf.Tensor:
-        return _sum_over_replicas(strategy, values)
-
-    return sum_call  # type: ignore[no-any-return]
-
-
 def count_correct(labels: tf.Tensor, outputs: tf.Tensor) -> tf.Tensor:
-    """Rows whose largest output is their label's, int32 []."""
+    """Counts the rows whose largest output is that of their label: int32 []."""
     return tf.reduce_sum(tf.cast(_is_correct(labels, outputs), tf.int32))
 
 
-def _is_correct(labels: tf.Tensor, outputs: tf.Tensor) -> tf.Tensor:
-    return tf.equal(tf.argmax(outputs, axis=-1, output_type=tf.int32), labels)
+def _build_gradients(
+    model: keras.Model, row_losses: _RowLosses, *, batch_size: int, parts: int, jit_compile: bool
+) -> _Compute:
+    """Builds the forward and backward pass over some rows of the global batch, which is computed in `parts` parts."""
+
+    @tf.function(jit_compile=jit_compile, autograph=False)  # type: ignore[untyped-decorator]
+    def compute_gradients(images: tf.Tensor, labels: tf.Tensor) -> StepResult:
+        with tf.GradientTape() as tape:
+            outputs = model(pixels_to_inputs(images), training=True)
+            losses = row_losses(labels, outputs)
+            # Summed, then divided by the global batch: the optimizer sums the gradients of the replicas.
+            loss = tf.reduce_sum(losses) / batch_size
+            if model.losses:
+                # Regularisation is the same in every part, so that each part contributes an equal fraction of it.
+                loss += tf.add_n(model.losses) / parts
+        gradients = tape.gradient(loss, model.trainable_variables)
+        return StepResult(gradients, tf.reduce_sum(losses), count_correct(labels, outputs))
+
+    return compute_gradients  # type: ignore[no-any-return]
 
 
-def _row_losses(
+def _in_chunks(compute: _Compute, chunks: int) -> _Compute:
+    """Computes equal chunks of the rows in parallel: nothing in the graph makes one chunk wait for another."""
+
+    def compute_chunks(images: tf.Tensor, labels: tf.Tensor) -> StepResult:
+        pairs = zip(tf.split(images, chunks), tf.split(labels, chunks), strict=True)
+        results = [compute(*pair) for pair in pairs]
+        by_variable = zip(*(result.gradients for result in results), strict=True)
+        return StepResult(
+            [None if each[0] is None else tf.add_n(each) for each in by_variable],
+            tf.add_n([result.loss_sum for result in results]),
+            tf.add_n([result.correct for result in results]),
+        )
+
+    return compute_chunks
+
+
+def _with_seeds(
+    compute: _Compute, model: keras.Model, optimizer: keras.optimizers.Optimizer, seed: int
+) -> _ComputeMicroBatch:
+    """Sets the seeds of the model's random layers for the step and the micro-batch, then computes."""
+    reseed = find_reseed(model, seed)
+
+    def compute_micro_batch(images: tf.Tensor, labels: tf.Tensor, micro_batch: tf.Tensor | int) -> StepResult:
+        if reseed is not None:
+            reseed(optimizer.iterations.value, micro_batch)
+        return compute(images, labels)
+
+    return compute_micro_batch
+
+
+def _sum_over_micro_batches(
+    compute: _ComputeMicroBatch, images: tf.Tensor, labels: tf.Tensor, micro_batches: int
+) -> StepResult:
+    """Computes the micro-batches one after the other, and sums their results."""
+    rows = labels.shape[0] // micro_batches
+    images = tf.reshape(images, [micro_batches, rows, *images.shape[1:]])
+    labels = tf.reshape(labels, [micro_batches, rows])
+
+    # The first one outside of the loop shows which variables have no gradient.
+    first = compute(images[0], labels[0], 0)
+    trained = [index for index, gradient in enumerate(first.gradients) if gradient is not None]
+
+    def add_micro_batch(index: tf.Tensor, *sums: tf.Tensor) -> list[tf.Tensor]:
+        result = compute(images[index], labels[index], index)
+        new = [*(result.gradients[each] for each in trained), result.loss_sum, result.correct]
+        return [index + 1, *(total + more for total, more in zip(sums, new, strict=True))]
+
+    start = [1, *(first.gradients[each] for each in trained), first.loss_sum, first.correct]
+    # One iteration at a time: two at once would need the memory of two.
+    _, *sums = tf.while_loop(
+        lambda index, *_: index < micro_batches, add_micro_batch, start, parallel_iterations=1
+    )
+    gradients: list[tf.Tensor | None] = [None] * len(first.gradients)
+    for index, total in zip(trained, sums, strict=False):
+        gradients[index] = total
+    return StepResult(gradients, *sums[len(trained) :])
+
+
+def _build_row_losses(
     from_logits: bool, label_smoothing: float, class_weights: Sequence[float] | None = None
-) -> Callable[[tf.Tensor, tf.Tensor], tf.Tensor]:
-    import keras
+) -> _RowLosses:
+    """Builds the function of labels and outputs that gives the loss of every row: float32 [rows]."""
 
     def row_losses(labels: tf.Tensor, outputs: tf.Tensor) -> tf.Tensor:
         outputs = tf.cast(outputs, tf.float32)
@@ -188,44 +260,5 @@ def _row_losses(
     return row_losses
 
 
-def _add_up(results: list[tuple[list[tf.Tensor], tf.Tensor, tf.Tensor]]) -> Any:
-    gradients, *metrics = zip(*results, strict=True)
-    totals = [None if each[0] is None else tf.add_n(each) for each in zip(*gradients, strict=True)]
-    return totals, *(tf.add_n(each) for each in metrics)
-
-
-def _sum_over_parts(
-    compute_part: Callable[..., Any], images: tf.Tensor, labels: tf.Tensor, parts: int
-) -> tuple[list[tf.Tensor], tf.Tensor, tf.Tensor]:
-    """The sum of what `compute_part` gives for so many equal parts of a batch, one after the other."""
-    rows = labels.shape[0] // parts
-    images = tf.reshape(images, [parts, rows, *images.shape[1:]])
-    labels = tf.reshape(labels, [parts, rows])
-
-    def compute(part: tf.Tensor | int) -> Any:
-        return compute_part(images[part], labels[part], part)
-
-    # The first part outside of the loop: it shows which weights have no gradient.
-    gradients, *metrics = compute(0)
-    trained = [index for index, gradient in enumerate(gradients) if gradient is not None]
-
-    def add_part(part: tf.Tensor, *sums: tf.Tensor) -> list[tf.Tensor]:
-        new_gradients, *new_figures = compute(part)
-        new = [*(new_gradients[index] for index in trained), *new_figures]
-        return [part + 1, *(have + more for have, more in zip(sums, new, strict=True))]
-
-    # One iteration at a time: two in flight would need the memory of two.
-    start = [1, *(gradients[index] for index in trained), *metrics]
-    _, *sums = tf.while_loop(lambda part, *_: part < parts, add_part, start, parallel_iterations=1)
-    for index, total in zip(trained, sums, strict=False):
-        gradients[index] = total
-    loss_sum, correct = sums[len(trained) :]
-    return gradients, loss_sum, correct
-
-
-def _sum_over_replicas(strategy: tf.distribute.Strategy, values: tf.Tensor) -> Any:
-    def all_reduce(local: tf.Tensor) -> tf.Tensor:
-        # The identity gives the value the replica's device, which the all-reduce goes by.
-        return tf.distribute.get_replica_context().all_reduce(tf.distribute.ReduceOp.SUM, tf.identity(local))
-
-    return strategy.run(all_reduce, args=(values,))
+def _is_correct(labels: tf.Tensor, outputs: tf.Tensor) -> tf.Tensor:
+    return tf.equal(tf.argmax(outputs, axis=-1, output_type=tf.int32), labels)

@@ -30,12 +30,13 @@ def strategy() -> tf.distribute.MultiWorkerMirroredStrategy:
     """The strategy of a run with one worker. Every test that computes needs it: it must be TensorFlow's first act."""
     from cnnlib.models.runtime import load_tensorflow
     from cnnlib.training import strategy as strategies
+    from cnnlib.training.ray.backend import set_tf_config
 
     load_tensorflow(THREADS)
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         address = f"127.0.0.1:{probe.getsockname()[1]}"
-    strategies._set_tf_config([address], 0)
+    set_tf_config([address], 0)
     try:
         return strategies.build_strategy()
     finally:

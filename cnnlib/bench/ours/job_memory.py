@@ -51,7 +51,7 @@ def _train(folder: str) -> dict[str, Any]:
         watch.join()
     if job.returncode:
         raise SystemExit(f"The job failed with exit code {job.returncode}.")
-    figures = json.loads(printed.splitlines()[-1])["figures"]
+    figures = json.loads(printed.splitlines()[-1])["metrics"]
     of_kind: dict[str, list[int]] = {}
     for name, peak_kib in peaks.values():
         of_kind.setdefault(name, []).append(round(peak_kib / 1024))

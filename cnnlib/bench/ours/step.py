@@ -40,7 +40,6 @@ def main(batch_size: int, steps: int, threads: int, precision: str) -> dict[str,
     from cnnlib.feed.memory import gather
     from cnnlib.models.cnn import build_seed_cnn
     from cnnlib.training.loop import run_epoch
-    from cnnlib.training.observe.progress import Silent
     from cnnlib.training.step import build_train_call
     from cnnlib.training.strategy import build_strategy, replica_device
 
@@ -59,7 +58,7 @@ def main(batch_size: int, steps: int, threads: int, precision: str) -> dict[str,
         image_shape=(28, 28, 1),
         from_logits=False,
         jit_compile=on_gpu,
-        side_by_side=parts,
+        chunks=parts,
         seed=0,
     )
     rows, device = _random_rows(batch_size * steps), replica_device(strategy)
@@ -67,9 +66,7 @@ def main(batch_size: int, steps: int, threads: int, precision: str) -> dict[str,
 
     def epoch(some: np.ndarray[tuple[int, int], np.dtype[np.int64]]) -> dict[str, float]:
         batches = iter_macro_batches(gather(rows, some, _STEPS_PER_CALL), device)
-        figures = run_epoch(
-            train_call, batches, batch_size=batch_size, epoch=1, first_step=0, progress=Silent()
-        )
+        figures = run_epoch(train_call, batches, batch_size=batch_size, epoch=1, first_step=0, progress=None)
         return {"images_per_s": figures.images_per_s, "data_wait": figures.data_wait}
 
     # As many steps in its last call as the epoch has: XLA compiles for every number of steps.

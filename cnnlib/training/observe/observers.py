@@ -1,42 +1,53 @@
-"""Who else is told how a run goes: TensorBoard, its profiler, MLflow, each where the config asks. The chief's alone."""
+"""Who follows a run beside the person at the terminal: TensorBoard, its profiler, MLflow. On the chief alone.
+
+An observer never changes what a run computes. To add one, write a subclass of `Observer` in a file of its own and make
+it in `chief.py`.
+"""
 
 from __future__ import annotations
 
-from cnnlib.config import TrainConfig
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
 from cnnlib.runs.history import EpochRecord
-from cnnlib.training.observe.mlflow import MlflowRun
-from cnnlib.training.observe.tensorboard import StepTrace, epoch_scalars, write_scalars
-from cnnlib.training.step import TrainCall
+
+if TYPE_CHECKING:
+    from cnnlib.training.step import TrainCall
 
 
-class Observers:
-    """Those that a run has, none of them by default."""
-
-    def __init__(self, config: TrainConfig, run: str) -> None:
-        """Raises a ConfigError where MLflow cannot be reached."""
-        self._config = config
-        self._run = run
-        self._trace: StepTrace | None = None
-        uri = config.loop.mlflow_uri
-        self._mlflow = None if uri is None else MlflowRun(uri, run, config)
+class Observer:
+    """Follows a run. Every method does nothing until a subclass overrides it."""
 
     def watch(self, train_call: TrainCall, calls: int) -> TrainCall:
-        """Returns what to call instead; `calls` of it are to come."""
-        if self._config.loop.profile_steps and calls:
-            self._trace = StepTrace(train_call, self._run, self._config.loop.profile_steps, calls)
-            return self._trace
+        """Returns the function to call in place of `train_call`, which the run calls `calls` times from now on."""
+        del calls
         return train_call
 
-    def write(self, record: EpochRecord) -> None:
-        """Tells of an epoch."""
-        if self._config.loop.tensorboard:
-            write_scalars(self._run, record)
-        if self._mlflow is not None:
-            self._mlflow.write(record.epoch, epoch_scalars(record))
+    def end_epoch(self, record: EpochRecord) -> None:
+        """Takes the result of an epoch. An epoch that is trained again replaces its earlier result."""
 
     def close(self) -> None:
-        """The run is over."""
-        if self._trace is not None:
-            self._trace.close()
-        if self._mlflow is not None:
-            self._mlflow.close()
+        """Ends the observation: the run is over."""
+
+
+class Observers(Observer):
+    """Some observers as one."""
+
+    def __init__(self, observers: Sequence[Observer]) -> None:
+        self._observers = observers
+
+    def watch(self, train_call: TrainCall, calls: int) -> TrainCall:
+        """See `Observer.watch`."""
+        for each in self._observers:
+            train_call = each.watch(train_call, calls)
+        return train_call
+
+    def end_epoch(self, record: EpochRecord) -> None:
+        """See `Observer.end_epoch`."""
+        for each in self._observers:
+            each.end_epoch(record)
+
+    def close(self) -> None:
+        """See `Observer.close`."""
+        for each in self._observers:
+            each.close()

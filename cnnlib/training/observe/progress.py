@@ -1,16 +1,17 @@
-"""What a person sees while a run goes on: a live bar on a terminal, else one line per N steps. The chief's alone."""
+"""What a person sees while a run goes on: a live bar on a terminal, else a line every N steps. On the chief alone."""
 
 from __future__ import annotations
 
 import sys
 import time
-from typing import Any, Protocol
+from typing import Protocol
 
 from cnnlib.log import log_event
+from cnnlib.training.ray.session import open_bar
 
 
 class Throughput:
-    """Rows, waiting and time since it was made."""
+    """Counts rows and waiting time from the moment it is made."""
 
     def __init__(self) -> None:
         self._started = time.perf_counter()
@@ -18,7 +19,7 @@ class Throughput:
         self._waited_s = 0.0
 
     def add(self, rows: int, waited_s: float) -> None:
-        """Counts rows that were trained on, and the seconds spent waiting for them."""
+        """Adds rows that were trained on, and the seconds spent waiting for them."""
         self._rows += rows
         self._waited_s += waited_s
 
@@ -34,40 +35,30 @@ class Throughput:
 
     @property
     def data_wait(self) -> float:
-        """Share of the time spent waiting for data so far, 0..1."""
+        """Fraction of the time so far that was spent waiting for data, 0..1."""
         return self._waited_s / max(self.seconds, 1e-9)
 
 
 class Progress(Protocol):
-    """Told of every call's end."""
+    """Shows how far a run is."""
 
     def update(self, *, epoch: int, step: int, loss: float, accuracy: float, throughput: Throughput) -> None:
-        """`step` steps of the run are done; loss and accuracy are the epoch's so far."""
+        """Takes the end of a call, after `step` steps of the run; loss and accuracy are those of the epoch so far."""
 
     def close(self) -> None:
-        """The run is over."""
-
-
-class Silent:
-    """For the workers that are not the chief."""
-
-    def update(self, **_: Any) -> None:
-        """Says nothing."""
-
-    def close(self) -> None:
-        """Says nothing."""
+        """Ends the display: the run is over."""
 
 
 class LogLines:
-    """One line as soon as steps are done, then one per `every` steps."""
+    """Logs one line after the first call, then one every `every` steps."""
 
     def __init__(self, every: int, epochs: int) -> None:
         self._every = every
         self._epochs = epochs
-        self._next = 0  # the first line as soon as steps are done
+        self._next = 0
 
     def update(self, *, epoch: int, step: int, loss: float, accuracy: float, throughput: Throughput) -> None:
-        """Writes a line when `every` steps have passed since the last."""
+        """Logs a line if `every` steps have passed since the last one."""
         if step < self._next:
             return
         self._next = (step // self._every + 1) * self._every
@@ -82,26 +73,25 @@ class LogLines:
         )
 
     def close(self) -> None:
-        """Nothing to close."""
+        """Does nothing: a line needs no end."""
 
 
 class LiveBar:
-    """A progress bar on the driver's terminal: Ray carries it there from the worker's stdout."""
+    """Shows a progress bar on the driver's terminal."""
 
     def __init__(self, total_steps: int, epochs: int) -> None:
-        from ray.experimental import tqdm_ray
-
         self._epochs = epochs
-        self._bar = tqdm_ray.tqdm(total=total_steps, unit="step", desc="training")
+        self._bar = open_bar(total_steps)
 
     def update(self, *, epoch: int, step: int, loss: float, accuracy: float, throughput: Throughput) -> None:
         """Moves the bar to `step`."""
-        self._bar.n = step  # before the text: one message carries both, and a second within 1 s is dropped
+        # Before the text: one message carries both, and Ray drops a second message within 1 s.
+        self._bar.n = step
         self._bar.set_description(
             f"epoch {epoch}/{self._epochs} loss {loss:.3f} accuracy {accuracy:.3f} "
             f"{throughput.images_per_s:,.0f} images/s, {throughput.data_wait:.0%} waiting for data"
         )
-        sys.stdout.flush()  # Ray reads the bar from there, and a worker's stdout is buffered
+        sys.stdout.flush()  # Ray reads the bar from a worker's stdout, which is buffered
 
     def close(self) -> None:
         """Takes the bar off the terminal."""

@@ -1,97 +1,144 @@
-"""Ray Train's data-parallel trainer, with the few of its parts replaced that do not fit these runs.
+"""Runs the workers with Ray Train's data-parallel trainer, a few parts of which are replaced.
 
-Ray has no public switch for them, so this file leans on internals of the Ray version that pyproject.toml pins; a
-test fails when they move. What differs:
+Ray has no public switch for what is replaced, so this file uses internals of the Ray version that pyproject.toml pins.
+tests/unit/training/ray/test_trainer.py fails when one of them moves. The differences:
 
-- An error of ours (bad data, a model that does not fit) ends the run at once. Ray would restart the workers
-  `max_failures` times to meet it again.
-- No actor deals Ray Datasets to the workers, which read their own rows.
-- On a cluster of our own on this machine, nothing asks an autoscaler that is not there (5 to 10 s of timeouts),
-  and no actor watches for the driver's death, with which that cluster dies anyway (it would also write a
-  warning per second, for want of a dashboard to ask).
-- There the controller runs in the driver, not in an actor, which is a process that takes seconds to start; and
-  workers take the environment of this process, as all of that cluster does, rather than one of their own, so
-  that they get processes that Ray has started already.
+- An error of this project (bad data, a model that does not fit) ends the run at once. Ray would restart the workers
+  `max_failures` times, and meet the error again each time.
+- No actor deals Ray Datasets to the workers, because workers read their own rows.
+- On a cluster that this job started on this machine:
+  - Nothing asks an autoscaler, because there is none. The question would time out after 5 to 10 s.
+  - No actor watches for the death of the driver, with which that cluster ends anyway. Without a dashboard to ask, the
+    actor would also log a warning per second.
+  - The controller runs in the driver and not in an actor, whose process takes seconds to start.
+  - Workers take the environment of this process, as everything on that cluster does, so that Ray can give them
+    processes that it has already started.
 """
 
 from __future__ import annotations
 
 import asyncio
-from typing import Any
+import tempfile
+from collections.abc import Callable, Mapping, Sequence
 
 import ray
+from ray.actor import ActorHandle
+from ray.train import FailureConfig, Result, RunConfig, ScalingConfig, TrainingFailedError
 from ray.train.v2._internal.callbacks import DatasetsCallback
 from ray.train.v2._internal.callbacks.placement_group_callback import PlacementGroupCleanerCallback
 from ray.train.v2._internal.execution.controller import TrainController
 from ray.train.v2._internal.execution.failure_handling.default import DefaultFailurePolicy
 from ray.train.v2._internal.execution.failure_handling.failure_policy import FailureDecision
 from ray.train.v2._internal.execution.scaling_policy import FixedScalingPolicy
-from ray.train.v2._internal.execution.worker_group import WorkerGroup
+from ray.train.v2._internal.execution.worker_group import Worker, WorkerGroup
 from ray.train.v2.api.data_parallel_trainer import DataParallelTrainer
 
 from cnnlib.cluster.connect import find_own_error
 from cnnlib.cluster.local import in_local_mode
+from cnnlib.errors import TrainingError
+from cnnlib.training.ray.backend import MultiWorkerConfig
+
+
+def run_workers(
+    work: Callable[[], None], *, workers: int, cpus_per_worker: int, gpus_per_worker: int, max_failures: int
+) -> None:
+    """Runs `work` in every worker, under one TF_CONFIG, until all of them return.
+
+    Args:
+        work: the function of one worker. It finds its rank with `session.join_session`.
+        max_failures: how often Ray restarts all workers after one fails.
+
+    Raises:
+        InputError: the error of this project that a worker raised.
+        TrainingError: the workers failed more often than `max_failures`.
+    """
+    resources = {"CPU": cpus_per_worker} | ({"GPU": gpus_per_worker} if gpus_per_worker else {})
+    # Ray writes notes of its own into its storage path; this project's checkpoints and history do not go there.
+    with tempfile.TemporaryDirectory() as scratch:
+        trainer = Trainer(
+            work,
+            backend_config=MultiWorkerConfig(),
+            scaling_config=ScalingConfig(
+                num_workers=workers, use_gpu=gpus_per_worker > 0, resources_per_worker=resources
+            ),
+            run_config=RunConfig(
+                storage_path=scratch, name="ray", failure_config=FailureConfig(max_failures=max_failures)
+            ),
+        )
+        try:
+            trainer.fit()
+        except TrainingFailedError as err:
+            own = find_own_error(err)
+            if own is not None:
+                raise own from err
+            raise TrainingError(
+                f"Training failed: {err}. Finished epochs are kept: the same command continues the run."
+            ) from err
 
 
 class Trainer(DataParallelTrainer):  # type: ignore[misc]
-    """`DataParallelTrainer` with the differences this file's docstring lists."""
+    """`DataParallelTrainer` with the differences that this file's docstring lists."""
 
-    def _create_default_callbacks(self) -> list[Any]:
-        needless: tuple[type, ...] = (DatasetsCallback,)
+    def _create_default_callbacks(self) -> list[object]:
+        unneeded: tuple[type, ...] = (DatasetsCallback,)
         if in_local_mode():
-            needless += (PlacementGroupCleanerCallback,)
-        return [each for each in super()._create_default_callbacks() if not isinstance(each, needless)]
+            unneeded += (PlacementGroupCleanerCallback,)
+        return [each for each in super()._create_default_callbacks() if not isinstance(each, unneeded)]
 
-    def _initialize_and_run_controller(self, **parts: Any) -> Any:
+    def _initialize_and_run_controller(self, **parts: object) -> Result:
         parts["failure_policy"] = _OwnErrorsEndTheRun(self.run_config.failure_config)
         if not in_local_mode():
             return super()._initialize_and_run_controller(**parts)
         parts["scaling_policy"] = _NothingToScale(self.scaling_config)
-        controller = _ControllerHere(**parts)
+        controller = _ControllerInDriver(**parts)
         asyncio.run(controller.run())
         return controller.get_result()
 
 
-class _WorkersHere(WorkerGroup):  # type: ignore[misc]
+class _LocalWorkerGroup(WorkerGroup):  # type: ignore[misc]
     @staticmethod
-    def _get_worker_runtime_env(custom_runtime_env: Any) -> dict[str, Any]:
+    def _get_worker_runtime_env(custom_runtime_env: object) -> dict[str, object]:
         del custom_runtime_env
         return {}
 
     def _init_train_context_on_workers(
-        self, workers: list[Any], sync_actor: Any, train_context_args: dict[str, list[Any]]
+        self,
+        workers: Sequence[Worker],
+        sync_actor: ActorHandle,
+        train_context_args: Mapping[str, Sequence[object]],
     ) -> None:
-        own = {
+        shared = {
             "train_run_context": self._train_run_context,
             "synchronization_actor": sync_actor,
             "storage_context": self._storage_context,
             "worker_callbacks": self._worker_callbacks_to_propagate,
-            "controller_actor": None,  # there is none; only Ray's own checkpoints would ask for it
+            # There is no such actor. Only Ray's own checkpoints, which this project does not use, would call it.
+            "controller_actor": None,
         }
         started = []
         for rank, worker in enumerate(workers):
             of_rank = {name: values[rank] for name, values in train_context_args.items()}
             started.append(
                 worker.actor.init_train_context.remote(
-                    distributed_context=worker.distributed_context, **own, **of_rank
+                    distributed_context=worker.distributed_context, **shared, **of_rank
                 )
             )
         ray.get(started)
 
 
-class _ControllerHere(TrainController):  # type: ignore[misc]
-    worker_group_cls = _WorkersHere
+class _ControllerInDriver(TrainController):  # type: ignore[misc]
+    worker_group_cls = _LocalWorkerGroup
 
 
 class _OwnErrorsEndTheRun(DefaultFailurePolicy):  # type: ignore[misc]
-    def make_decision(self, training_failed_error: Any) -> FailureDecision:
+    def make_decision(self, training_failed_error: TrainingFailedError) -> FailureDecision:
         if find_own_error(training_failed_error) is not None:
             return FailureDecision.RAISE
         return super().make_decision(training_failed_error)
 
 
 class _NothingToScale(FixedScalingPolicy):  # type: ignore[misc]
-    def after_controller_start(self, train_run_context: Any) -> None:
+    def after_controller_start(self, train_run_context: object) -> None:
         del train_run_context
 
     def _maybe_send_resource_request(self) -> None:

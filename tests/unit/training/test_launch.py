@@ -23,7 +23,9 @@ from cnnlib.runs import checkpoints as runs
 from cnnlib.runs.history import encode_history
 from cnnlib.storage import files, layout
 from cnnlib.training import launch
-from cnnlib.training.launch import RunPlan, check_model, plan_run
+from cnnlib.training import plan as plans
+from cnnlib.training.launch import check_model
+from cnnlib.training.plan import RunPlan, plan_run
 from tests.checkpoints import write_checkpoint_without_model, write_run_record
 from tests.datasets import TRAIN_ROWS, make_source, write_dataset_without_ray
 from tests.histories import make_history
@@ -140,8 +142,8 @@ def test_damaged_shard_is_found_before_anything_starts(data: str) -> None:
 
 def test_record_of_a_run_names_its_recipe(data: str, tmp_path: Path) -> None:
     planned = plan_run(CONFIG, data, str(tmp_path / "runs"), "run", "demo")
-    assert launch._run_record(planned, "memory")["recipe"] == "demo"
-    assert launch._run_record(plan(data), "memory")["recipe"] is None
+    assert launch._build_record(planned, "memory")["recipe"] == "demo"
+    assert launch._build_record(plan(data), "memory")["recipe"] is None
 
 
 def start_run(data: str, config: TrainConfig = CONFIG, epochs_done: int = 1) -> str:
@@ -181,7 +183,7 @@ def test_run_that_stopped_early_is_finished_and_says_so(data: str) -> None:
     config = start_stopping_run(data, [0.5, 0.6, 0.6, 0.55], patience=2)
     planned = plan(data, config)
     assert (planned.done_epochs, planned.stopped_early, planned.finished) == (4, True, True)
-    assert launch.result(planned)["stopped_early"] is True
+    assert launch.build_result(planned)["stopped_early"] is True
 
 
 def test_more_patience_continues_a_run_that_stopped_early(data: str) -> None:
@@ -272,7 +274,7 @@ def test_every_setting_is_known_to_change_the_result_or_not_to() -> None:
         "model", "batch_size", "learning_rate", "scale_learning_rate_from", "seed", "steps_per_epoch",
         "validation_fraction", "split", "optimizer", "loss", "cache",
     }  # fmt: skip
-    assert free == launch._MAY_CHANGE
+    assert free == plans._MAY_CHANGE
     assert set(to_dict(CONFIG)) == free | bound
 
 
@@ -293,7 +295,7 @@ def test_copy_of_the_data_set_elsewhere_may(data: str, tmp_path: Path) -> None:
 
 def test_result_of_a_run_names_what_it_left(data: str) -> None:
     run = start_run(data, epochs_done=2)
-    told = launch.result(plan(data))
+    told = launch.build_result(plan(data))
     last = runs.list_checkpoints(run)[-1]
     assert told == {
         "run": run,
@@ -304,12 +306,12 @@ def test_result_of_a_run_names_what_it_left(data: str) -> None:
         "checkpoint_digest": last.digest,
         "history": f"{run}/history.parquet",
         "learning_curves": f"{run}/learning-curves.png",
-        "figures": {},
+        "metrics": {},
     }
 
 
 def test_result_of_a_run_that_left_nothing_says_so(data: str) -> None:
-    told = launch.result(plan(data))
+    told = launch.build_result(plan(data))
     assert (told["epochs"], told["checkpoint"], told["checkpoint_digest"]) == (0, None, None)
 
 

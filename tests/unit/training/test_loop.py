@@ -97,6 +97,16 @@ def test_single_call_is_read_too() -> None:
     assert story.events == ["batch 1", "call 1", "read 1", "update"]
 
 
+def test_epoch_of_a_worker_without_a_display_says_nothing(capsys: pytest.CaptureFixture[str]) -> None:
+    story = Story()
+    metrics = run_epoch(
+        story.train_call, story.batches([5, 2]), batch_size=BATCH, epoch=1, first_step=0, progress=None
+    )
+    assert (metrics.steps, story.updates) == (7, [])
+    captured = capsys.readouterr()
+    assert (captured.out, captured.err) == ("", "")
+
+
 def test_time_spent_waiting_for_data_is_counted() -> None:
     metrics = run(Story(), [1, 1], waited_s=0.5)
     assert metrics.data_wait == pytest.approx(1.0 / metrics.seconds, rel=0.5)

@@ -11,7 +11,8 @@ import pytest
 import tensorflow as tf
 
 from cnnlib.training import strategy as strategies
-from cnnlib.training.step import build_score_call, build_sum_call, build_train_call, count_correct
+from cnnlib.training.step import build_score_call, build_train_call, count_correct
+from cnnlib.training.strategy import build_sum_call
 from tests.unit.training.conftest import IMAGE_SHAPE, Batches
 
 MakeModel = Callable[..., keras.Model]
@@ -152,19 +153,19 @@ def test_batch_in_parts_is_the_whole_batch(
     assert any((a != b).any() for a, b in zip(whole.get_weights(), make_model().get_weights(), strict=True))
 
 
-@pytest.mark.parametrize(("micro_batches", "side_by_side", "l2"), [(1, 2, 0.0), (1, 3, 0.1), (2, 3, 0.1)])
-def test_batch_side_by_side_is_the_whole_batch(
+@pytest.mark.parametrize(("micro_batches", "chunks", "l2"), [(1, 2, 0.0), (1, 3, 0.1), (2, 3, 0.1)])
+def test_batch_chunks_is_the_whole_batch(
     strategy: Any,
     make_model: MakeModel,
     make_batches: MakeBatches,
     micro_batches: int,
-    side_by_side: int,
+    chunks: int,
     l2: float,
 ) -> None:
     whole, in_parts = make_model(l2=l2), make_model(l2=l2)
     images, labels = make_batches(2, BATCH)
     sums = build(strategy, whole)(images, labels).numpy()
-    call = build(strategy, in_parts, micro_batches=micro_batches, side_by_side=side_by_side)
+    call = build(strategy, in_parts, micro_batches=micro_batches, chunks=chunks)
     np.testing.assert_allclose(call(images, labels).numpy(), sums, rtol=1e-5)
     assert_same_weights(in_parts, whole, 1e-5)
     assert any((a != b).any() for a, b in zip(whole.get_weights(), make_model().get_weights(), strict=True))

@@ -15,9 +15,9 @@ from cnnlib.config import LoopConfig, OptimizerConfig, TrainConfig
 from cnnlib.errors import ConfigError
 from cnnlib.storage import files, layout
 from cnnlib.storage.uri import join_uri
+from cnnlib.training.chief import build_observers
 from cnnlib.training.observe.mlflow import check_installed
-from cnnlib.training.observe.observers import Observers
-from cnnlib.training.observe.tensorboard import StepTrace, epoch_scalars
+from cnnlib.training.observe.tensorboard import StepProfiler
 from tests.histories import make_history
 
 pytestmark = pytest.mark.usefixtures("strategy")
@@ -37,9 +37,9 @@ def read_scalars(path: Path) -> dict[tuple[str, int], float]:
 
 def test_tensorboard_reads_what_the_history_says(base_uri: str, tmp_path: Path) -> None:
     run = join_uri(base_uri, "runs", "seed")
-    observers = Observers(TrainConfig(loop=LoopConfig(tensorboard=True)), run)
+    observers = build_observers(TrainConfig(loop=LoopConfig(tensorboard=True)), run)
     for record in [*HISTORY, HISTORY[-1]]:  # an epoch that is trained again replaces its figures
-        observers.write(record)
+        observers.end_epoch(record)
     observers.close()
     found = [each.uri for each in files.list_objects(run)]
     assert found == [layout.run_scalars(run, 1), layout.run_scalars(run, 2)]
@@ -48,15 +48,15 @@ def test_tensorboard_reads_what_the_history_says(base_uri: str, tmp_path: Path) 
         files.download(uri, path)
         scalars = read_scalars(path)
         assert scalars == {
-            (name, record.epoch): pytest.approx(value) for name, value in epoch_scalars(record).items()
+            (name, record.epoch): pytest.approx(value) for name, value in record.metrics().items()
         }
         assert scalars["validation_accuracy", record.epoch] == pytest.approx(record.validation_accuracy)
 
 
 def test_run_that_asks_for_nothing_writes_nothing(tmp_path: Path) -> None:
-    observers = Observers(TrainConfig(), str(tmp_path / "run"))
+    observers = build_observers(TrainConfig(), str(tmp_path / "run"))
     assert observers.watch(abs, calls=9) is abs
-    observers.write(HISTORY[0])
+    observers.end_epoch(HISTORY[0])
     observers.close()
     assert not (tmp_path / "run").exists()
 
@@ -96,10 +96,11 @@ def test_trace_holds_the_calls_after_the_first_and_is_uploaded(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, steps: int, calls: int, traced: list[bool]
 ) -> None:
     noted, run = Calls(monkeypatch), str(tmp_path / "run")
-    call = StepTrace(noted, run, steps, calls)
+    profiler = StepProfiler(run, steps)
+    call = profiler.watch(noted, calls)
     labels = tf.ones((5, 2), tf.int32)
     results = [call(labels, labels).numpy() for _ in range(calls)]
-    call.close()
+    profiler.close()
     assert results == [10.0] * calls
     assert noted.traced == traced
     found = files.list_objects(layout.run_profile(run))
@@ -107,7 +108,7 @@ def test_trace_holds_the_calls_after_the_first_and_is_uploaded(
 
 
 def test_trace_is_uploaded_to_object_storage(s3_uri: str) -> None:
-    observers = Observers(TrainConfig(loop=LoopConfig(profile_steps=1)), s3_uri)
+    observers = build_observers(TrainConfig(loop=LoopConfig(profile_steps=1)), s3_uri)
     labels = np.ones((5, 2), np.int32)
     observers.watch(lambda _, labels: tf.reduce_sum(labels), calls=1)(labels, labels)
     observers.close()
@@ -122,8 +123,8 @@ def test_mlflow_is_told_the_config_and_every_epoch(tmp_path: Path, monkeypatch: 
     store = (tmp_path / "mlflow").as_uri()
     config = TrainConfig(loop=LoopConfig(mlflow_uri=store), optimizer=OptimizerConfig(name="adamw"))
     for record in HISTORY:  # once more for each epoch, as a run that is continued does
-        observers = Observers(config, "s3://bucket/runs/seed")
-        observers.write(record)
+        observers = build_observers(config, "s3://bucket/runs/seed")
+        observers.end_epoch(record)
         observers.close()
     client = MlflowClient(tracking_uri=store)
     (run,) = client.search_runs([client.get_experiment_by_name("cnnlib").experiment_id])
@@ -137,7 +138,7 @@ def test_mlflow_is_told_the_config_and_every_epoch(tmp_path: Path, monkeypatch: 
 def test_mlflow_that_cannot_be_used_is_a_clear_error(tmp_path: Path) -> None:
     config = TrainConfig(loop=LoopConfig(mlflow_uri=(tmp_path / "mlflow").as_uri()))
     with pytest.raises(ConfigError, match=r"MLflow at file:.* cannot be used"):
-        Observers(config, "s3://bucket/runs/seed")
+        build_observers(config, "s3://bucket/runs/seed")
 
 
 def test_mlflow_that_is_not_installed_is_refused_before_anything_starts(

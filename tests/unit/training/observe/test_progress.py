@@ -9,7 +9,7 @@ import pytest
 from ray.experimental import tqdm_ray
 
 from cnnlib.training.observe import progress
-from cnnlib.training.observe.progress import LiveBar, LogLines, Silent, Throughput
+from cnnlib.training.observe.progress import LiveBar, LogLines, Throughput
 
 
 @pytest.fixture
@@ -120,11 +120,3 @@ def test_live_bar_moves_through_the_whole_run(
 def test_rays_bar_has_what_the_live_bar_uses() -> None:
     for name in ("n", "set_description", "close"):
         assert hasattr(tqdm_ray.tqdm, name)
-
-
-def test_silent_says_nothing(throughput: Throughput, capsys: pytest.CaptureFixture[str]) -> None:
-    silent = Silent()
-    silent.update(epoch=1, step=1, loss=0.0, accuracy=0.0, throughput=throughput)
-    silent.close()
-    captured = capsys.readouterr()
-    assert (captured.out, captured.err) == ("", "")

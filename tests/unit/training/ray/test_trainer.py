@@ -23,14 +23,14 @@ from ray.train.v2.api.data_parallel_trainer import DataParallelTrainer
 
 from cnnlib.errors import DatasetError
 from cnnlib.training.ray import trainer
+from cnnlib.training.ray.backend import MultiWorkerConfig
 from cnnlib.training.ray.trainer import (
     Trainer,
-    _ControllerHere,
+    _ControllerInDriver,
+    _LocalWorkerGroup,
     _NothingToScale,
     _OwnErrorsEndTheRun,
-    _WorkersHere,
 )
-from cnnlib.training.strategy import MultiWorkerConfig
 
 
 @pytest.fixture(params=["", "127.0.0.1:6379"], ids=["local", "cluster"])
@@ -100,7 +100,7 @@ def test_method_that_is_replaced_has_the_name_and_parameters_it_had(
 
 
 def test_replacements_replace_methods_that_exist() -> None:
-    for ours in (Trainer, _OwnErrorsEndTheRun, _NothingToScale, _WorkersHere, _ControllerHere):
+    for ours in (Trainer, _OwnErrorsEndTheRun, _NothingToScale, _LocalWorkerGroup, _ControllerInDriver):
         (base,) = ours.__bases__
         own = {name for name in vars(ours) if not name.startswith("__")} - {"_abc_impl"}
         assert own
@@ -135,7 +135,7 @@ def test_fit_hands_both_policies_to_the_controller(monkeypatch: pytest.MonkeyPat
         return SimpleNamespace(error=None)
 
     monkeypatch.setattr(DataParallelTrainer, "_initialize_and_run_controller", run)
-    monkeypatch.setattr(trainer, "_ControllerHere", FakeController)
+    monkeypatch.setattr(trainer, "_ControllerInDriver", FakeController)
     monkeypatch.setattr(FakeController, "handed", handed)
     monkeypatch.setattr(data_parallel_trainer, "ObjectRefWrapper", lambda function: function)
     build_trainer().fit()

@@ -12,15 +12,15 @@ import pytest
 import ray
 from ray.train.backend import Backend, BackendConfig
 
-from cnnlib.training import strategy as strategies
-from cnnlib.training.strategy import MultiWorkerConfig
+from cnnlib.training.ray import backend
+from cnnlib.training.ray.backend import MultiWorkerConfig
 
 
 class FakeWorkerGroup:
     """Two workers that remember what they were told to run, in this process."""
 
     def execute(self, function: Callable[[], str]) -> list[str]:
-        assert function is strategies._free_address
+        assert function is backend._find_free_address
         return ["10.0.0.1:1234", "10.0.0.2:5678"]
 
     def execute_single_async(self, rank: int, function: Callable[..., None], *args: Any) -> dict[str, Any]:
@@ -45,7 +45,7 @@ def test_every_worker_learns_all_addresses_and_its_own_place(monkeypatch: pytest
 
 def test_address_is_free_and_of_this_host(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(ray.util, "get_node_ip_address", lambda: "127.0.0.1")
-    host, port = strategies._free_address().rsplit(":", 1)
+    host, port = backend._find_free_address().rsplit(":", 1)
     assert host == "127.0.0.1"
     with socket.socket() as probe:
         probe.bind((host, int(port)))
@@ -55,6 +55,6 @@ def test_address_of_a_host_with_ipv6_is_in_brackets(monkeypatch: pytest.MonkeyPa
     if not socket.has_ipv6 or not os.path.exists("/proc/net/if_inet6"):
         pytest.skip("this machine has no IPv6")
     monkeypatch.setattr(ray.util, "get_node_ip_address", lambda: "fd00::7")
-    address = strategies._free_address()
+    address = backend._find_free_address()
     assert address.startswith("[fd00::7]:")
     assert int(address.rsplit(":", 1)[1]) > 0

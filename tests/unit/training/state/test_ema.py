@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 
 from cnnlib.config import OptimizerConfig
-from cnnlib.training.ema import averaged_weights
-from tests.unit.training.test_checkpoint import BATCH, build, train
+from cnnlib.training.state.ema import averaged_weights
+from tests.unit.training.state.test_checkpoint import BATCH, build, train
 
 MOMENTUM = 0.75
 

@@ -1,30 +1,30 @@
-"""Checkpoints: the model as plain Keras opens it, and what the next epoch needs beside it.
+"""A checkpoint in storage: the model as plain Keras opens it, and what the next epoch needs beside it.
 
-`model.keras` holds the model compiled with its loss and accuracy, ready for `evaluate` in plain Keras; its weights are
-the averaged ones where the run keeps an average. `state.npz` holds the optimizer's variables, those of the model that
-are no weights (seeds of random layers), and the raw weights where the model file has averages.
-Resuming from both continues the run as if it had not stopped.
+`model.keras` holds the model compiled with its loss and accuracy, ready for `evaluate` in plain Keras. If the run keeps
+an average of the weights, the file holds the averages. `state.npz` holds the variables of the optimizer, the seeds of
+random layers, and the raw weights if the model file holds averages. A run that resumes from both continues as if it
+had not stopped.
 """
 
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
 
 import keras
 import numpy as np
+import numpy.typing as npt
 
 from cnnlib.errors import CheckpointError
 from cnnlib.runs.checkpoints import CHECKPOINT_VERSION, Checkpoint
+from cnnlib.runs.history import EpochRecord
 from cnnlib.storage import files, layout, publish
 from cnnlib.storage.uri import uri_name
-from cnnlib.training.ema import averaged_weights
-from cnnlib.training.randomness import find_seed_states
+from cnnlib.training.state.ema import averaged_weights
+from cnnlib.training.state.randomness import find_seed_states
 
-if TYPE_CHECKING:
-    from cnnlib.runs.history import EpochRecord
+Array = npt.NDArray[np.generic]
 
 
 def save_checkpoint(
@@ -32,15 +32,16 @@ def save_checkpoint(
     model: keras.Model,
     optimizer: keras.optimizers.Optimizer,
     record: EpochRecord,
-    metadata: dict[str, Any],
+    metadata: Mapping[str, object],
 ) -> str:
-    """Writes one epoch's checkpoint, files first, manifest last, and returns its URI. Called by the chief alone.
+    """Writes the checkpoint of one epoch and returns its URI. Only the chief calls it.
 
-    A crash before the manifest leaves files that nobody reads and the next attempt replaces.
+    The files come first and the manifest comes last. A crash before the manifest leaves files that nobody reads and
+    that the next attempt replaces.
 
     Args:
-        record: the epoch's figures.
-        facts: more of the manifest: model name, config, data set.
+        record: the result of the epoch.
+        metadata: further entries of the manifest: model name, config, data set.
     """
     uri = layout.checkpoint_uri(run, record.epoch)
     with tempfile.TemporaryDirectory() as directory:
@@ -69,10 +70,10 @@ def save_checkpoint(
 def restore_checkpoint(
     checkpoint: Checkpoint, model: keras.Model, optimizer: keras.optimizers.Optimizer
 ) -> None:
-    """Puts a checkpoint's weights and state into a model and an optimizer that are already built. All workers do.
+    """Restores the weights and the state of a checkpoint into a built model and a built optimizer, in every worker.
 
     Raises:
-        CheckpointError: its files do not match its manifest, or it is of another model.
+        CheckpointError: its files do not match its manifest, or it belongs to another model.
     """
     with tempfile.TemporaryDirectory() as directory:
         model_path, state_path = (
@@ -98,7 +99,7 @@ def restore_checkpoint(
                 _assign(group, variables, state, checkpoint)
 
 
-def _state(model: keras.Model, optimizer: keras.optimizers.Optimizer) -> dict[str, np.ndarray[Any, Any]]:
+def _state(model: keras.Model, optimizer: keras.optimizers.Optimizer) -> dict[str, Array]:
     return {
         f"{group}/{index:04d}": keras.ops.convert_to_numpy(variable)
         for group, variables in _groups(model, optimizer).items()
@@ -114,8 +115,10 @@ def _groups(model: keras.Model, optimizer: keras.optimizers.Optimizer) -> dict[s
     }
 
 
-def _assign(group: str, variables: Sequence[keras.Variable], state: Any, checkpoint: Checkpoint) -> None:
-    names = sorted(name for name in state.files if name.startswith(f"{group}/"))
+def _assign(
+    group: str, variables: Sequence[keras.Variable], state: Mapping[str, Array], checkpoint: Checkpoint
+) -> None:
+    names = sorted(name for name in state if name.startswith(f"{group}/"))
     shapes = [tuple(state[name].shape) for name in names]
     if shapes != [tuple(variable.shape) for variable in variables]:
         raise CheckpointError(
@@ -125,6 +128,6 @@ def _assign(group: str, variables: Sequence[keras.Variable], state: Any, checkpo
         variable.assign(state[name])
 
 
-def _describe(path: Path) -> dict[str, Any]:
+def _describe(path: Path) -> dict[str, int | str]:
     data = path.read_bytes()
     return {"bytes": len(data), "sha256": publish.sha256_hex(data)}

@@ -1,8 +1,8 @@
-"""The moving average of the weights (Polyak and Juditsky 1992): what is scored and saved, not what is trained on.
+"""The exponential moving average of the weights (Polyak and Juditsky 1992): scored and saved, but not trained on.
 
-Keras's optimizer keeps it, in float32, one step of it per update: average = momentum * average + (1 - momentum) *
-weight, beginning with the first step's weights. All workers hold the same weights, hence the same average. The moving
-statistics of batch normalisation are an average already and stay as they are.
+The Keras optimizer keeps it in float32 and updates it once per step: average = momentum * average + (1 - momentum) *
+weight, starting from the weights after the first step. All workers hold the same weights, hence the same average. The
+moving statistics of batch normalisation are averages already and stay as they are.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import keras
 
 @contextmanager
 def averaged_weights(model: keras.Model, optimizer: keras.optimizers.Optimizer) -> Iterator[None]:
-    """Puts the averages into the model, and the raw weights back at the end; nothing where none are kept."""
+    """Puts the averages into the model, and the raw weights back at the end. Does nothing if the run keeps none."""
     if not optimizer.use_ema:
         yield
         return

@@ -15,10 +15,11 @@ from cnnlib.dataset.manifest import Manifest, Split
 from cnnlib.errors import CheckpointError
 from cnnlib.runs import checkpoints as runs
 from cnnlib.runs.history import EpochRecord
-from cnnlib.training.checkpoint import restore_checkpoint, save_checkpoint
-from cnnlib.training.ema import averaged_weights
-from cnnlib.training.randomness import find_seed_states
-from cnnlib.training.worker import WorkerTask, _build_state, _TrainState
+from cnnlib.training.plan import WorkerTask
+from cnnlib.training.state.checkpoint import restore_checkpoint, save_checkpoint
+from cnnlib.training.state.ema import averaged_weights
+from cnnlib.training.state.randomness import find_seed_states
+from cnnlib.training.train_state import TrainState, build_train_state
 from tests.unit.training.conftest import Batches
 
 BATCH, SHAPE, CLASSES = 6, (8, 8, 1), 3
@@ -36,7 +37,7 @@ def build(
     seed: int = 0,
     classes: int = CLASSES,
     optimizer: OptimizerConfig | None = None,
-) -> _TrainState:
+) -> TrainState:
     """What a worker of such a run trains."""
     config = TrainConfig(
         model=model,
@@ -48,7 +49,7 @@ def build(
     return build_with(strategy, config, classes)
 
 
-def build_with(strategy: Any, config: TrainConfig, classes: int = CLASSES) -> _TrainState:
+def build_with(strategy: Any, config: TrainConfig, classes: int = CLASSES) -> TrainState:
     split = Split(rows=BATCH, rows_per_class=(BATCH,), shards=())
     manifest = Manifest(
         class_names=tuple("abcdefgh"[:classes]),
@@ -67,7 +68,7 @@ def build_with(strategy: Any, config: TrainConfig, classes: int = CLASSES) -> _T
         cache="memory",
         live=False,
     )
-    return _build_state(task, strategy)
+    return build_train_state(task, strategy)
 
 
 def record(epoch: int, validation_accuracy: float | None = None) -> EpochRecord:
@@ -87,7 +88,7 @@ def record(epoch: int, validation_accuracy: float | None = None) -> EpochRecord:
     )
 
 
-def save(run: Path, state: _TrainState, epoch: int = 1, **metrics: float) -> runs.Checkpoint:
+def save(run: Path, state: TrainState, epoch: int = 1, **metrics: float) -> runs.Checkpoint:
     uri = save_checkpoint(
         str(run), state.model, state.optimizer, record(epoch, **metrics), {"model": LINEAR, "seed": 0}
     )
@@ -96,7 +97,7 @@ def save(run: Path, state: _TrainState, epoch: int = 1, **metrics: float) -> run
     return checkpoint
 
 
-def state(state: _TrainState) -> dict[str, list[np.ndarray]]:
+def state(state: TrainState) -> dict[str, list[np.ndarray]]:
     groups = {
         "weights": state.model.weights,
         "optimizer": state.optimizer.variables,
@@ -113,7 +114,7 @@ def assert_same(one: dict[str, list[np.ndarray]], other: dict[str, list[np.ndarr
             np.testing.assert_array_equal(have, want, err_msg=name)
 
 
-def randomise(state: _TrainState) -> None:
+def randomise(state: TrainState) -> None:
     """Leaves a state that nothing but a checkpoint can bring back, without computing it."""
     rng = np.random.default_rng(5)
     for variable in [*state.model.weights, *state.optimizer.variables, *find_seed_states(state.model)]:
@@ -126,7 +127,7 @@ def randomise(state: _TrainState) -> None:
         variable.assign(values.astype(dtype))
 
 
-def train(state: _TrainState, batches: Batches) -> np.ndarray:
+def train(state: TrainState, batches: Batches) -> np.ndarray:
     return np.asarray(state.train_call(*batches).numpy())
 
 

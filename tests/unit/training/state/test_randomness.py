@@ -9,7 +9,7 @@ import keras
 import numpy as np
 import pytest
 
-from cnnlib.training.randomness import find_reseed, find_seed_states
+from cnnlib.training.state.randomness import find_reseed, find_seed_states
 from tests.two_workers import STEPS, draws_of
 
 

@@ -11,7 +11,7 @@ import pytest
 import tensorflow as tf
 
 from cnnlib.config import OptimizerConfig, OptimizerName
-from cnnlib.training.optimizer import build_optimizer, build_plain_optimizer
+from cnnlib.training.state.optimizer import build_optimizer, build_plain_optimizer
 from tests.two_workers import LEARNING_RATE, weights_of
 
 pytestmark = pytest.mark.usefixtures("strategy")

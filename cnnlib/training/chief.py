@@ -1,0 +1,121 @@
+"""What the chief, the worker of rank 0, does beside training: progress, observers, history, checkpoints."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import keras
+
+from cnnlib.config import TrainConfig, to_dict
+from cnnlib.log import log_event, log_text
+from cnnlib.runs.history import EpochRecord, encode_history
+from cnnlib.storage import files, layout
+from cnnlib.training.observe.mlflow import MlflowRun
+from cnnlib.training.observe.observers import Observer, Observers
+from cnnlib.training.observe.progress import LiveBar, LogLines, Progress
+from cnnlib.training.observe.tensorboard import ScalarWriter, StepProfiler
+from cnnlib.training.plan import WorkerTask
+from cnnlib.training.state.checkpoint import save_checkpoint
+from cnnlib.training.step import TrainCall
+from cnnlib.training.train_state import TrainState
+
+
+class Chief:
+    """The chief of one run. It exists in the worker of rank 0 alone; nothing that it does is a collective."""
+
+    def __init__(self, task: WorkerTask, progress: Progress, observers: Observer) -> None:
+        self.progress = progress
+        self._task = task
+        self._observers = observers
+
+    @classmethod
+    def of(cls, task: WorkerTask) -> Chief:
+        """Opens the progress display and the observers that the task asks for.
+
+        Raises:
+            ConfigError: MLflow cannot be reached.
+        """
+        config = task.config
+        if task.live:
+            progress: Progress = LiveBar(config.epochs * task.steps_per_epoch, config.epochs)
+        else:
+            progress = LogLines(config.loop.log_every_steps, config.epochs)
+        return cls(task, progress, build_observers(config, task.run))
+
+    def watch(self, train_call: TrainCall, done_epochs: int) -> TrainCall:
+        """Returns the function to call in place of `train_call` in the epochs that are left."""
+        calls_per_epoch = -(-self._task.steps_per_epoch // self._task.config.loop.steps_per_call)
+        return self._observers.watch(train_call, (self._task.config.epochs - done_epochs) * calls_per_epoch)
+
+    def end_epoch(self, state: TrainState, history: Sequence[EpochRecord]) -> None:
+        """Writes the history, informs the observers and saves a checkpoint, after the last epoch of `history`."""
+        record = history[-1]
+        # History before checkpoint: a crash between them leaves a row of the history that the resumed run drops.
+        self._write_history(history)
+        self._observers.end_epoch(record)
+        self._save(state, record)
+        log_event("epoch", **report_values(record))
+
+    def close(self, done_epochs: int) -> None:
+        """Ends progress and observers, after the last epoch."""
+        self.progress.close()
+        self._observers.close()
+        config = self._task.config
+        if done_epochs < config.epochs:
+            log_event("early-stopping", epochs=done_epochs, patience=config.early_stopping.patience)
+
+    def _write_history(self, history: Sequence[EpochRecord]) -> None:
+        # Imported after the first epoch: matplotlib takes 0.8 s, for which no start needs to wait.
+        from cnnlib.runs.learning_curves import learning_curves_png
+
+        run = self._task.run
+        files.write_bytes(layout.run_history(run), encode_history(history))
+        files.write_bytes(layout.run_learning_curves(run), learning_curves_png(history))
+
+    def _save(self, state: TrainState, record: EpochRecord) -> None:
+        task = self._task
+        metadata = {
+            "model": task.config.model,
+            "config": to_dict(task.config),
+            "seed": task.config.seed,
+            "dataset_uri": task.dataset_uri,
+            "dataset_fingerprint": task.manifest.fingerprint,
+            "class_names": list(task.manifest.class_names),
+            "image_shape": list(task.manifest.image_shape),
+            "pixel_range": "0-255",
+        }
+        save_checkpoint(task.run, state.model, state.optimizer, record, metadata)
+
+
+def build_observers(config: TrainConfig, run: str) -> Observer:
+    """Builds the observers that a config asks for; by default there are none.
+
+    Raises:
+        ConfigError: MLflow cannot be reached.
+    """
+    loop = config.loop
+    observers: list[Observer] = []
+    if loop.profile_steps:
+        observers.append(StepProfiler(run, loop.profile_steps))
+    if loop.tensorboard:
+        observers.append(ScalarWriter(run))
+    if loop.mlflow_uri is not None:
+        observers.append(MlflowRun.open(loop.mlflow_uri, run, config))
+    return Observers(observers)
+
+
+def log_model(name: str, model: keras.Model) -> None:
+    """Logs the summary of a model and its number of parameters."""
+    model.summary(print_fn=lambda text, **_: log_text(text))
+    log_event("model", name=name, parameters=model.count_params())
+
+
+def report_values(record: EpochRecord) -> dict[str, float]:
+    """Returns the values of an epoch that are logged and reported to Ray."""
+    metrics = record.metrics()
+    names = ("loss", "accuracy", "images_per_s", "data_wait", "validation_loss", "validation_accuracy")
+    return {
+        "epoch": record.epoch,
+        "step": record.step,
+        **{name: metrics[name] for name in names if name in metrics},
+    }

@@ -1,0 +1,171 @@
+"""What a training run will do, decided and checked before any worker starts. Loads neither TensorFlow nor Ray.
+
+`plan_run` checks config, data, storage and an earlier part of the run; `RunPlan` holds what comes out. `WorkerTask` is
+what every worker gets of it.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import dataclass
+
+from cnnlib.config import TrainConfig, to_dict
+from cnnlib.dataset.manifest import Manifest, check_shards, load_manifest
+from cnnlib.errors import ConfigError, ConflictError
+from cnnlib.feed.feed import Cache
+from cnnlib.feed.order import ValidationSplit, steps_per_epoch
+from cnnlib.models.registry import check_model_name
+from cnnlib.runs.checkpoints import list_checkpoints
+from cnnlib.runs.history import load_history
+from cnnlib.runs.record import RunRecord, find_run_record
+from cnnlib.storage import files, layout
+from cnnlib.training.class_weights import class_weights
+from cnnlib.training.early_stopping import is_stopped
+from cnnlib.training.observe.mlflow import check_installed
+
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
+# What may change when a run continues: how far and how fast it trains, but not what it computes.
+_MAY_CHANGE = {"epochs", "early_stopping", "workers", "gpus_per_worker", "cluster", "loop"}
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunPlan:
+    """A run whose config, data and storage have been checked.
+
+    Attributes:
+        steps_per_epoch: steps of every epoch, for every worker.
+        remainder: training rows that an epoch leaves out; each epoch leaves out others.
+        done_epochs: epochs that an earlier part of the run has finished.
+        cache: where that earlier part kept the rows; None if there was none.
+        stopped_early: True if early stopping, as this config has it, ended that earlier part.
+        recipe: name of the recipe that the config came from; None if it came from none.
+    """
+
+    config: TrainConfig
+    dataset_uri: str
+    manifest: Manifest
+    run: str
+    steps_per_epoch: int
+    remainder: int
+    done_epochs: int
+    cache: Cache | None
+    stopped_early: bool
+    recipe: str | None = None
+
+    @property
+    def finished(self) -> bool:
+        """True if there is nothing left to train."""
+        return self.stopped_early or self.done_epochs >= self.config.epochs
+
+
+@dataclass(frozen=True, kw_only=True)
+class WorkerTask:
+    """Everything that a worker needs to know.
+
+    Attributes:
+        cpus: threads of this worker.
+        steps_per_epoch: the same for every worker, or the last all-reduce would wait for ever.
+        cache: where rows are kept: the same for every worker, and the same as before if the run continues.
+        live: True if a person watches at a terminal.
+    """
+
+    config: TrainConfig
+    dataset_uri: str
+    manifest: Manifest
+    run: str
+    cpus: int
+    steps_per_epoch: int
+    cache: Cache
+    live: bool
+
+
+def plan_run(
+    config: TrainConfig, dataset_uri: str, runs_uri: str, name: str, recipe: str | None = None
+) -> RunPlan:
+    """Checks everything that can be checked without a worker. Writes only a probe, which it deletes.
+
+    Args:
+        recipe: name of the recipe that the config came from, for the run's record.
+
+    Raises:
+        InputError: the config, the data or the storage cannot work, or a run of that name has another config.
+    """
+    check_model_name(config.model)
+    check_installed(config)
+    if not _NAME.fullmatch(name) or layout.find_epoch(name) is not None:
+        raise ConfigError(
+            f"A run's name is letters, digits, '.', '_' and '-', and not a checkpoint's. Received {name!r}."
+        )
+    manifest = load_manifest(dataset_uri)
+    train_rows = _count_train_rows(config, manifest)
+    steps = _count_steps(config, train_rows)
+    class_weights(config.loss, manifest.split(config.split).rows_per_class)
+    run = layout.run_uri(runs_uri, name)
+    record = find_run_record(run)
+    if record is not None:
+        _check_continues(record, config, manifest, run)
+    checkpoints = list_checkpoints(run)
+    done_epochs = checkpoints[-1].epoch if checkpoints else 0
+    check_shards(dataset_uri, manifest, config.split)
+    files.check_writable(run)
+    return RunPlan(
+        config=config,
+        dataset_uri=dataset_uri,
+        manifest=manifest,
+        run=run,
+        steps_per_epoch=steps,
+        remainder=train_rows - steps * config.batch_size,
+        done_epochs=done_epochs,
+        cache=record["cache"] if record else None,
+        stopped_early=has_stopped_early(config, run, done_epochs),
+        recipe=recipe,
+    )
+
+
+def has_stopped_early(config: TrainConfig, run: str, done_epochs: int) -> bool:
+    """True if early stopping, as the config has it, ends a run after its first `done_epochs` epochs."""
+    if not config.early_stopping.patience or not 0 < done_epochs < config.epochs:
+        return False
+    done = [record for record in load_history(run) if record.epoch <= done_epochs]
+    return is_stopped(done, config.early_stopping)
+
+
+def _count_train_rows(config: TrainConfig, manifest: Manifest) -> int:
+    rows = manifest.split(config.split).rows
+    return ValidationSplit.of(rows, config.validation_fraction).train_rows
+
+
+def _count_steps(config: TrainConfig, train_rows: int) -> int:
+    available = steps_per_epoch(train_rows, config.batch_size)
+    if not available:
+        raise ConfigError(
+            f"batch_size={config.batch_size} is more than the {train_rows} training rows. Choose a smaller one."
+        )
+    if config.steps_per_epoch is None:
+        return available
+    if config.steps_per_epoch > available:
+        raise ConfigError(
+            f"steps_per_epoch={config.steps_per_epoch} is more than the data gives: {train_rows} training rows are "
+            f"{available} batches of {config.batch_size}. Give more epochs instead."
+        )
+    return config.steps_per_epoch
+
+
+def _check_continues(record: RunRecord, config: TrainConfig, manifest: Manifest, run: str) -> None:
+    """Checks that a run which exists may continue with this config on this data set."""
+    then, now = record["config"], json.loads(json.dumps(to_dict(config)))
+    # A cosine schedule falls over the whole run, so a longer run has another schedule.
+    may_change = _MAY_CHANGE - ({"epochs"} if config.optimizer.schedule == "cosine" else set())
+    changed = [
+        f"{key}: {then.get(key)} then, {now[key]} now"
+        for key in now
+        if key not in may_change and then.get(key) != now[key]
+    ]
+    if record["dataset_fingerprint"] != manifest.fingerprint:
+        changed.append("the data set is another")
+    if changed:
+        raise ConflictError(
+            f"The run {run} exists with another config ({'; '.join(changed)}). "
+            "Choose another --name, or give the same flags to continue it."
+        )

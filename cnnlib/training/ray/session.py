@@ -1,0 +1,51 @@
+"""A worker's view of Ray Train: its rank, the report that is also a barrier, and a progress bar on the driver."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from typing import NamedTuple, Protocol
+
+import ray.train
+from ray.experimental import tqdm_ray
+
+# Ray names this logger after a file of its own, which is private.
+from ray.train.v2._internal.execution.context import logger as _report_logger
+
+
+class Rank(NamedTuple):
+    """A worker's number, from 0, and how many workers there are."""
+
+    rank: int
+    workers: int
+
+
+class Bar(Protocol):
+    """What this project uses of a tqdm bar."""
+
+    n: int
+
+    def set_description(self, text: str) -> None:
+        """Shows a text beside the bar."""
+
+    def close(self) -> None:
+        """Takes the bar off the terminal."""
+
+
+def join_session() -> Rank:
+    """Returns this worker's rank. Call it once, in the worker, before `report_epoch`."""
+    # At its default level Ray logs every report, from every worker.
+    _report_logger.setLevel(logging.WARNING)
+    context = ray.train.get_context()
+    return Rank(rank=context.get_world_rank(), workers=context.get_world_size())
+
+
+def report_epoch(metrics: Mapping[str, float]) -> None:
+    """Reports an epoch's metrics to Ray Train, and returns once all workers have reported theirs: it is a barrier."""
+    ray.train.report(dict(metrics))
+
+
+def open_bar(total_steps: int) -> Bar:
+    """Opens a progress bar on the driver's terminal. Ray carries it there from the worker's stdout."""
+    bar: Bar = tqdm_ray.tqdm(total=total_steps, unit="step", desc="training")
+    return bar

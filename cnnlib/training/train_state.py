@@ -1,0 +1,104 @@
+"""What a worker trains: model, optimizer and compiled calls, built from a task or restored from a checkpoint."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import keras
+import tensorflow as tf
+
+from cnnlib.errors import ModelError
+from cnnlib.models.registry import build_model, gives_probabilities
+from cnnlib.training.class_weights import class_weights
+from cnnlib.training.plan import WorkerTask
+from cnnlib.training.precision import choose_precision
+from cnnlib.training.state.optimizer import build_optimizer, build_plain_optimizer
+from cnnlib.training.step import ScoreCall, TrainCall, build_score_call, build_train_call
+from cnnlib.training.strategy import SumCall, build_sum_call
+
+SCORED_ROWS = 500
+"""Validation rows in one call."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainState:
+    """The train state of a worker.
+
+    Attributes:
+        train_call: see `build_train_call`.
+        score_call: see `build_score_call`; it takes SCORED_ROWS rows.
+        sum_call: see `build_sum_call`; it takes float64 [3].
+    """
+
+    model: keras.Model
+    optimizer: keras.optimizers.Optimizer
+    train_call: TrainCall
+    score_call: ScoreCall
+    sum_call: SumCall
+
+    @property
+    def learning_rate(self) -> float:
+        """The learning rate of the next step."""
+        return float(keras.ops.convert_to_numpy(self.optimizer.learning_rate))
+
+
+def build_train_state(task: WorkerTask, strategy: tf.distribute.Strategy, chunks: int = 1) -> TrainState:
+    """Builds the train state at the start of a run. All workers build the same one, from the seed.
+
+    Args:
+        chunks: see `build_train_call`.
+
+    Raises:
+        ModelError: the model cannot be built, does not fit the data, or has nothing to train.
+    """
+    config, shape = task.config, task.manifest.image_shape
+    keras.utils.set_random_seed(config.seed)
+    keras.config.set_dtype_policy(choose_precision(config.loop.precision, strategy))
+    with strategy.scope():
+        model = build_model(config.model, shape, task.manifest.num_classes)
+        if not model.trainable_variables:
+            raise ModelError(f"{config.model} has nothing to train: no trainable weights.")
+        optimizer = build_optimizer(
+            config.optimizer,
+            config.scaled_learning_rate,
+            epochs=config.epochs,
+            steps_per_epoch=task.steps_per_epoch,
+        )
+        optimizer.build(model.trainable_variables)
+    from_logits = not gives_probabilities(model)
+    # The checkpoint's model file then opens compiled in plain Keras. This project does not use the compiled model.
+    model.compile(
+        optimizer=build_plain_optimizer(config.optimizer, config.scaled_learning_rate),
+        loss=keras.losses.SparseCategoricalCrossentropy(from_logits=from_logits),
+        metrics=["accuracy"],
+    )
+    on_gpu = bool(tf.config.list_logical_devices("GPU"))
+    train_call = build_train_call(
+        model=model,
+        optimizer=optimizer,
+        strategy=strategy,
+        batch_size=config.batch_size,
+        image_shape=shape,
+        from_logits=from_logits,
+        jit_compile=on_gpu if config.loop.jit_compile is None else config.loop.jit_compile,
+        seed=config.seed,
+        micro_batches=config.loop.micro_batches,
+        chunks=chunks,
+        label_smoothing=config.loss.label_smoothing,
+        class_weights=class_weights(config.loss, task.manifest.split(config.split).rows_per_class),
+    )
+    score_call = build_score_call(
+        model=model,
+        strategy=strategy,
+        rows=SCORED_ROWS,
+        image_shape=shape,
+        from_logits=from_logits,
+        label_smoothing=config.loss.label_smoothing,
+    )
+    return TrainState(
+        model=model,
+        optimizer=optimizer,
+        train_call=train_call,
+        score_call=score_call,
+        sum_call=build_sum_call(strategy, size=3),
+    )
