@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
 import itertools
 
@@ -61,6 +62,22 @@ def test_a_shard_has_the_columns_and_types_that_were_promised() -> None:
 
 def test_same_rows_give_the_same_bytes() -> None:
     assert encode_shard(make_rows(20)) == encode_shard(make_rows(20))
+
+
+@pytest.mark.skipif(pa.__version__ != "26.0.1", reason="a Parquet file states the version of pyarrow")
+def test_a_shard_has_the_bytes_that_it_always_had() -> None:
+    # A shard's sha256 is part of its data set's fingerprint, and so of the name of every report.
+    rows = Rows(
+        ids=np.arange(100, 150),
+        images=(np.arange(50 * 6 * 5 * 3) % 251).astype(np.uint8).reshape(50, 6, 5, 3),
+        labels=(np.arange(50) % 10).astype(np.int32),
+        metadata={
+            "source": pa.array([["web", "camera", None][index % 3] for index in range(50)]),
+            "angle": pa.array([index / 8 for index in range(50)]),
+        },
+    )
+    digest = hashlib.sha256(encode_shard(rows)).hexdigest()
+    assert digest == "ab3854dcb68e9b1544197f537f60b4be96593ebea0c04c4613cb5ba315340ce1"
 
 
 def test_pixels_become_a_table_without_a_copy() -> None:
