@@ -8,19 +8,14 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any
 
 from cnnlib.dataset.metadata import check_types
 from cnnlib.errors import DatasetError, NotFoundError, nearest
-from cnnlib.storage import files, layout, publish
-from cnnlib.storage.uri import join_uri
+from cnnlib.storage import layout, publish
 
 FORMAT_VERSION = 1
-PREFLIGHT_DIGEST_BYTES = 256 * 2**20
-"""Splits up to this size have every digest checked before a job starts; bigger ones have sizes checked, and
-each digest when its shard is read."""
 
 ImageShape = tuple[int, int, int]
 
@@ -138,42 +133,6 @@ def load_manifest(dataset_uri: str) -> Manifest:
     return manifest
 
 
-def check_shards(dataset_uri: str, manifest: Manifest, split_name: str) -> None:
-    """Checks that the shards of a split are there and whole, as far as that is cheap.
-
-    Sizes always, sha256 too where the split is at most `PREFLIGHT_DIGEST_BYTES`.
-
-    Raises:
-        DatasetError: a shard is missing or its bytes do not match the manifest.
-    """
-    split = manifest.split(split_name)
-    check = _check_digest if split.num_bytes <= PREFLIGHT_DIGEST_BYTES else _check_size
-    with ThreadPoolExecutor(max_workers=8) as pool:
-        list(pool.map(lambda shard: check(dataset_uri, shard), split.shards))
-
-
-def read_shard(dataset_uri: str, shard: Shard) -> bytes:
-    """Reads one shard's bytes and checks them against the manifest.
-
-    Raises:
-        DatasetError: the shard is missing or its bytes do not match.
-    """
-    try:
-        data = files.read_bytes(join_uri(dataset_uri, shard.name))
-    except NotFoundError as err:
-        raise DatasetError(
-            f"{dataset_uri}: the shard {shard.name} is in the manifest but not in storage."
-        ) from err
-    digest = publish.sha256_hex(data)
-    if digest != shard.sha256:
-        raise DatasetError(
-            f"{dataset_uri}: the bytes of {shard.name} do not match the manifest. Received {len(data)} bytes with "
-            f"sha256 {digest[:12]}…, expected {shard.bytes} bytes with {shard.sha256[:12]}…. "
-            "Prepare the data set again."
-        )
-    return data
-
-
 def shard_ranges(shards: Sequence[Shard], start: int, stop: int) -> Iterator[ShardRange]:
     """The parts of shards that hold the row positions [start, stop), in order."""
     first = 0
@@ -182,19 +141,6 @@ def shard_ranges(shards: Sequence[Shard], start: int, stop: int) -> Iterator[Sha
         if low < high:
             yield ShardRange(shard_index=index, shard=shard, start=low, stop=high)
         first += shard.rows
-
-
-def _check_digest(dataset_uri: str, shard: Shard) -> None:
-    read_shard(dataset_uri, shard)
-
-
-def _check_size(dataset_uri: str, shard: Shard) -> None:
-    size = files.find_size(join_uri(dataset_uri, shard.name))
-    if size != shard.bytes:
-        raise DatasetError(
-            f"{dataset_uri}: {shard.name} does not match the manifest. "
-            f"Received {'nothing' if size is None else f'{size} bytes'}, expected {shard.bytes} bytes."
-        )
 
 
 def _parse(document: Mapping[str, Any], dataset_uri: str) -> Manifest:

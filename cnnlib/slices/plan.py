@@ -16,9 +16,9 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from cnnlib.dataset.manifest import Manifest, Shard, Split, read_shard
+from cnnlib.dataset.manifest import Manifest, Shard, Split
 from cnnlib.dataset.metadata import NEAR_DUPLICATE
-from cnnlib.dataset.reader import READERS
+from cnnlib.dataset.reader import READERS, read_shard
 from cnnlib.dataset.record import Rows, decode_shard, table_to_rows
 from cnnlib.errors import ConfigError
 from cnnlib.slices.duplicates import NearDuplicates, hash_images

@@ -18,7 +18,8 @@ from ray.train import FailureConfig, RunConfig, ScalingConfig, TrainingFailedErr
 
 from cnnlib.cluster import connect as cluster
 from cnnlib.config import TrainConfig, to_dict
-from cnnlib.dataset.manifest import Manifest, check_shards, load_manifest
+from cnnlib.dataset.manifest import Manifest, load_manifest
+from cnnlib.dataset.reader import check_shards
 from cnnlib.errors import ConfigError, ConflictError, TrainingError
 from cnnlib.feed.feed import Cache, choose_cache, worker_bytes
 from cnnlib.feed.order import ValidationSplit, steps_per_epoch

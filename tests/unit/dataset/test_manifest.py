@@ -12,14 +12,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cnnlib.dataset import manifest as manifests
 from cnnlib.dataset.manifest import (
     Manifest,
     Shard,
     Split,
-    check_shards,
     load_manifest,
-    read_shard,
     shard_ranges,
 )
 from cnnlib.errors import DatasetError, InputError
@@ -154,57 +151,6 @@ def test_manifest_that_is_no_json_object_is_refused(dataset: Path, text: str) ->
 def test_missing_split_names_the_nearest(dataset: Path) -> None:
     with pytest.raises(DatasetError, match=r"no split 'tests'\. Did you mean 'test'\? Known: test, train\."):
         load_manifest(str(dataset)).split("tests")
-
-
-def test_shards_that_match_pass(dataset: Path) -> None:
-    manifest = load_manifest(str(dataset))
-    check_shards(str(dataset), manifest, "train")
-    check_shards(str(dataset), manifest, "test")
-
-
-def test_missing_shard_is_found_before_anything_starts(dataset: Path) -> None:
-    manifest = load_manifest(str(dataset))
-    (dataset / "train" / "part-00003.parquet").unlink()
-    with pytest.raises(
-        DatasetError, match=r"train/part-00003\.parquet is in the manifest but not in storage"
-    ):
-        check_shards(str(dataset), manifest, "train")
-    check_shards(str(dataset), manifest, "test")
-
-
-def _flip_last_byte(path: Path) -> None:
-    data = bytearray(path.read_bytes())
-    data[-1] ^= 1
-    path.write_bytes(data)
-
-
-def test_shard_with_one_wrong_bit_is_refused(dataset: Path) -> None:
-    manifest = load_manifest(str(dataset))
-    _flip_last_byte(dataset / "train" / "part-00001.parquet")
-    with pytest.raises(
-        DatasetError, match=r"the bytes of train/part-00001\.parquet do not match the manifest"
-    ):
-        check_shards(str(dataset), manifest, "train")
-    with pytest.raises(DatasetError, match="do not match the manifest"):
-        read_shard(str(dataset), manifest.split("train").shards[1])
-    assert read_shard(str(dataset), manifest.split("train").shards[0])
-
-
-def test_big_split_has_only_its_sizes_checked_before_the_start(
-    dataset: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    manifest = load_manifest(str(dataset))
-    monkeypatch.setattr(manifests, "PREFLIGHT_DIGEST_BYTES", manifest.split("train").num_bytes - 1)
-    shards = [dataset / shard.name for shard in manifest.split("train").shards]
-    _flip_last_byte(shards[0])
-    check_shards(str(dataset), manifest, "train")
-    shards[1].write_bytes(shards[1].read_bytes() + b"!")
-    size = shards[1].stat().st_size
-    with pytest.raises(DatasetError, match=rf"Received {size} bytes, expected {size - 1} bytes"):
-        check_shards(str(dataset), manifest, "train")
-    shards[1].unlink()
-    with pytest.raises(DatasetError, match=rf"Received nothing, expected {size - 1} bytes"):
-        check_shards(str(dataset), manifest, "train")
 
 
 @given(sizes=st.lists(st.integers(0, 7), max_size=8), start=st.integers(0, 60), stop=st.integers(0, 60))

@@ -11,7 +11,8 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from cnnlib.dataset.manifest import load_manifest, read_shard
+from cnnlib.dataset.manifest import load_manifest
+from cnnlib.dataset.reader import read_shard
 from cnnlib.dataset.record import decode_shard, table_to_rows
 from cnnlib.dataset.source import Source
 from cnnlib.dataset.writer import write_dataset
