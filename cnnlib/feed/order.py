@@ -6,7 +6,7 @@ contiguous partitions, hence a contiguous range of rows, and needs no other rows
 rows for any number of workers.
 
 Partitions differ in length by at most one row. An epoch has `rows // batch_size` steps, so a longer partition leaves
-one row out, a different one each epoch: the remainder of an epoch rotates.
+one row out, drawn anew each epoch: the remainder of an epoch rotates.
 
 Rows that do not fit into memory are streamed, and cannot be picked one by one. There, several neighbouring partitions
 are one *virtual shard*. It reads its range of rows one shard range after the other, in an order that is new every

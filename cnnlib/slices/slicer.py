@@ -35,7 +35,7 @@ MAX_SLICES = 256
 """A group may have at most this many slices."""
 
 
-class _Labels(NamedTuple):
+class _SliceCodes(NamedTuple):
     """Holds the slice of every row in one group: codes, int64 [rows], index the names."""
 
     codes: npt.NDArray[np.int64]
@@ -65,23 +65,23 @@ class Slicer:
             ConfigError: a group has too many slices.
         """
         dimensions = dict.fromkeys(name for group in self.groups for name in group)
-        labels = {name: self._labels(name, rows) for name in dimensions}
-        for name, own in labels.items():
+        coded = {name: self._codes(name, rows) for name in dimensions}
+        for name, own in coded.items():
             # Before two are crossed, which multiplies their names; one of the names is for null.
             check_count((name,), len(own.names) - 1)
         masks: dict[str, Mask] = {}
         for group in self.groups:
-            codes, names = _cross([labels[name] for name in group])
+            codes, names = _cross([coded[name] for name in group])
             present = np.unique(codes)
             check_count(group, len(present))
             masks |= {names[code]: codes == code for code in present.tolist()}
         return masks
 
-    def _labels(self, name: str, rows: Rows) -> _Labels:
+    def _codes(self, name: str, rows: Rows) -> _SliceCodes:
         if name == NEAR_DUPLICATE:
             assert self.train is not None
             near = self.train.find(hash_images(rows.images))
-            return _Labels(near.astype(np.int64), [f"{name}=no", f"{name}=yes"])
+            return _SliceCodes(near.astype(np.int64), [f"{name}=no", f"{name}=yes"])
         if name in PROPERTIES:
             return _by_quantile(name, measure(name, rows.images), self.edges[name])
         column = metadata_column(rows, name)
@@ -155,20 +155,20 @@ def numbers(column: pa.Array) -> npt.NDArray[np.float64]:
     return values
 
 
-def _by_quantile(name: str, values: npt.NDArray[np.floating], edges: tuple[float, ...]) -> _Labels:
+def _by_quantile(name: str, values: npt.NDArray[np.floating], edges: tuple[float, ...]) -> _SliceCodes:
     codes = np.searchsorted(np.array(edges, np.float64), values.astype(np.float64), side="left")
     missing = len(edges) + 1
     names = [*(f"{name}=q{number}" for number in range(1, missing + 1)), f"{name}=null"]
-    return _Labels(np.where(np.isnan(values), missing, codes), names)
+    return _SliceCodes(np.where(np.isnan(values), missing, codes), names)
 
 
-def _by_value(name: str, column: pa.Array) -> _Labels:
+def _by_value(name: str, column: pa.Array) -> _SliceCodes:
     if pa.types.is_floating(column.type):
         column = pc.if_else(pc.is_nan(column), None, column)  # NaN and null are the same, as in numbers()
     encoded = column.dictionary_encode()
     values = encoded.dictionary.to_pylist()
     codes = encoded.indices.fill_null(len(values)).to_numpy(zero_copy_only=False).astype(np.int64)
-    return _Labels(codes, [*(f"{name}={_text(value)}" for value in values), f"{name}=null"])
+    return _SliceCodes(codes, [*(f"{name}={_text(value)}" for value in values), f"{name}=null"])
 
 
 def _text(value: bool | float | str) -> str:
@@ -178,10 +178,10 @@ def _text(value: bool | float | str) -> str:
     return json.dumps(value)
 
 
-def _cross(labels: Sequence[_Labels]) -> _Labels:
-    first, *others = labels
+def _cross(coded: Sequence[_SliceCodes]) -> _SliceCodes:
+    first, *others = coded
     for other in others:
-        first = _Labels(
+        first = _SliceCodes(
             first.codes * len(other.names) + other.codes,
             [f"{one}+{two}" for one in first.names for two in other.names],
         )
