@@ -1,4 +1,4 @@
-"""Small data sets, made up and written without Ray: for tests of everything that reads one."""
+"""Small made-up data sets, written without Ray, for tests of everything that reads a data set."""
 
 from __future__ import annotations
 
@@ -27,13 +27,13 @@ def make_source(
     class_names: tuple[str, ...] = CLASS_NAMES,
     seed: int = 0,
 ) -> Source:
-    """Rows of one blurred pattern per class, so that a simple model is right about most of them, not all."""
+    """Makes rows of one noisy pattern per class: a simple model is right about most of them, not all."""
     rng = np.random.default_rng(seed)
     patterns = rng.uniform(0, 255, (len(class_names), *image_shape))
 
     def split(rows: int) -> SourceSplit:
         labels = rng.integers(len(class_names), size=rows).astype(np.int32)
-        # Noise far louder than the patterns' differences: some rows are nearer to a class that is not theirs.
+        # The noise is far stronger than the differences of the patterns: some rows are nearer to another class.
         images = patterns[labels] + rng.normal(0, 350, (rows, *image_shape))
         return SourceSplit(images=np.clip(images, 0, 255).astype(np.uint8), labels=labels)
 
@@ -46,7 +46,7 @@ def make_source(
 
 
 def add_metadata(source: Source, columns: Mapping[str, Sequence[Any]]) -> Source:
-    """The same rows with metadata columns: a column's values come again and again, in every split."""
+    """Returns the same rows with metadata columns, whose values repeat, in every split."""
     splits = {
         name: dataclasses.replace(
             split,
@@ -63,7 +63,7 @@ def add_metadata(source: Source, columns: Mapping[str, Sequence[Any]]) -> Source
 def write_dataset_without_ray(
     dataset_uri: str, source: Source | None = None, shard_rows: int = 10
 ) -> Manifest:
-    """Writes a source as a data set, shard after shard, the manifest last."""
+    """Writes a source as a data set: every shard, then the manifest, and no preview."""
     source = source or make_source()
     manifest = Manifest(
         class_names=source.class_names,

@@ -1,4 +1,4 @@
-"""A small part of the real Fashion-MNIST, as the IDX files it comes in."""
+"""The first rows of the real Fashion-MNIST, as IDX files."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ import numpy as np
 from cnnlib.dataset.source import Source
 from cnnlib.sources.fashion_mnist import load_fashion_mnist
 
-TRAIN_ROWS, TEST_ROWS = 610, 120  # 610: no multiple of the batch sizes in the tests
+TRAIN_ROWS, TEST_ROWS = 610, 120  # 610 is no multiple of the batch sizes in the tests
 CLASSES = 10
 
 
 @cache
 def fashion_mnist() -> Source:
-    """The whole data set, wherever this machine has it."""
+    """Loads the whole data set, once per process."""
     return load_fashion_mnist()
 
 
@@ -34,6 +34,6 @@ def write_tiny_idx(directory: Path) -> Path:
 
 
 def encode_idx(array: np.ndarray) -> bytes:
-    """An array of unsigned bytes in the IDX format."""
+    """Encodes an array of unsigned bytes in the IDX format."""
     header = bytes([0, 0, 8, array.ndim]) + struct.pack(f">{array.ndim}I", *array.shape)
     return header + np.ascontiguousarray(array, np.uint8).tobytes()

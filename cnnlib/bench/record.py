@@ -19,6 +19,7 @@ from cnnlib.bench.machine import Machine
 from cnnlib.bench.present import NOTHING, describe_metric, describe_ratio, describe_target, describe_verdict
 from cnnlib.errors import NotFoundError
 from cnnlib.storage import files
+from cnnlib.storage.parquet import parquet_bytes
 from cnnlib.storage.uri import join_uri
 
 SCHEMA = pa.schema(
@@ -92,9 +93,7 @@ def read_record(parquet_uri: str) -> list[Entry]:
 def encode(entries: Sequence[Entry]) -> bytes:
     """Entries as Parquet: one row per pair, or one without figures where nothing was run."""
     rows = [line for entry in entries for line in _lines(entry)]
-    sink = io.BytesIO()
-    pq.write_table(pa.Table.from_pylist(rows, schema=SCHEMA), sink, compression="zstd")
-    return sink.getvalue()
+    return parquet_bytes(pa.Table.from_pylist(rows, schema=SCHEMA))
 
 
 def decode(data: bytes) -> list[Entry]:

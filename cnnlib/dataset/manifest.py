@@ -1,33 +1,33 @@
-"""What a data set consists of: the manifest, the only thing a reader believes.
+"""The manifest: what a data set contains, and the only thing a reader believes.
 
-Written last, so that half a data set does not exist. A row's position is its place in the concatenation of its
-split's shards in manifest order.
+Comes in: `manifest.json` of a data set. Goes out: a checked `Manifest`. It is written after all shards, so an
+unfinished data set has none and cannot be read. A row's position is its index in the concatenation of its split's
+shards, in manifest order.
 """
 
 from __future__ import annotations
 
 import dataclasses
 from collections.abc import Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any
 
 from cnnlib.dataset.metadata import check_types
+from cnnlib.dataset.record import ImageShape
 from cnnlib.errors import DatasetError, NotFoundError, nearest
-from cnnlib.storage import files, layout, publish
-from cnnlib.storage.uri import join_uri
+from cnnlib.storage import layout, publish
 
 FORMAT_VERSION = 1
-PREFLIGHT_DIGEST_BYTES = 256 * 2**20
-"""Splits up to this size have every digest checked before a job starts; bigger ones have sizes checked, and
-each digest when its shard is read."""
-
-ImageShape = tuple[int, int, int]
 
 
 @dataclass(frozen=True, kw_only=True)
 class Shard:
-    """One Parquet file of a split: its name below the data set, rows, bytes and sha256 (hex)."""
+    """One Parquet file of a split.
+
+    Attributes:
+        name: the object's name below the data set's URI.
+        sha256: of the whole file, hex.
+    """
 
     name: str
     rows: int
@@ -37,7 +37,11 @@ class Shard:
 
 @dataclass(frozen=True, kw_only=True)
 class Split:
-    """The shards of one split, in order; rows_per_class[i] counts class i."""
+    """The shards of one split, in order.
+
+    Attributes:
+        rows_per_class: at index i the number of rows of class i.
+    """
 
     rows: int
     rows_per_class: tuple[int, ...]
@@ -45,30 +49,39 @@ class Split:
 
     @property
     def num_bytes(self) -> int:
-        """Bytes of all shards."""
+        """Returns the total size of all shards."""
         return sum(shard.bytes for shard in self.shards)
 
 
 @dataclass(frozen=True, kw_only=True)
 class ShardRange:
-    """Rows [start, stop) of one shard."""
+    """The contiguous rows [start, stop) of one shard.
+
+    Attributes:
+        shard_index: the shard's index in its split.
+        start: first row, counted from the start of the shard.
+    """
 
     shard_index: int
     shard: Shard
     start: int
     stop: int
 
+    @property
+    def rows(self) -> int:
+        """Returns the number of rows."""
+        return self.stop - self.start
+
 
 @dataclass(frozen=True, kw_only=True)
 class Manifest:
-    """A data set: what its images and classes are, and every shard of every split.
+    """Describes a data set: its classes, its image shape, and every shard of every split.
 
     Attributes:
         image_shape: height, width, channels.
         source: where the rows came from, in words.
-        source_digest: sha256 (hex) of the rows as they came, before they were sharded.
-        metadata: name and type (bool, int64, float64, string) of the columns that the shards hold beside id, image and
-            label; stored only where there are any, so that a data set without has the manifest that it always had.
+        source_digest: `Source.digest`, the sha256 (hex) of the rows before they were written to shards.
+        metadata: name and type (bool, int64, float64, string) of the columns beside id, image and label.
     """
 
     class_names: tuple[str, ...]
@@ -80,27 +93,27 @@ class Manifest:
 
     @property
     def num_classes(self) -> int:
-        """Number of classes."""
+        """Returns the number of classes."""
         return len(self.class_names)
 
     @property
     def fingerprint(self) -> str:
-        """sha256 (hex) over all of the manifest but `source`: the data set's identity, wherever it lies."""
+        """Returns the data set's identity, wherever it is stored: a sha256 (hex) over everything but `source`."""
         content = {key: value for key, value in self._content().items() if key != "source"}
         return publish.sha256_hex(publish.canonical_json(content))
 
     def split(self, name: str) -> Split:
-        """Returns a split.
+        """Returns the split of that name.
 
         Raises:
-            DatasetError: there is none of that name.
+            DatasetError: the data set has no such split.
         """
         if name not in self.splits:
             raise DatasetError(f"The data set has no split {name!r}. {nearest(name, self.splits)}")
         return self.splits[name]
 
     def to_json(self) -> dict[str, Any]:
-        """The manifest as it is stored."""
+        """Returns the content of `manifest.json`."""
         return {**self._content(), "fingerprint": self.fingerprint}
 
     def _content(self) -> dict[str, Any]:
@@ -111,6 +124,7 @@ class Manifest:
             "splits": {name: dataclasses.asdict(split) for name, split in self.splits.items()},
             "source": self.source,
             "source_digest": self.source_digest,
+            # Left out if empty: a data set without metadata keeps the fingerprint it had before metadata existed.
             **({"metadata": dict(self.metadata)} if self.metadata else {}),
         }
 
@@ -119,8 +133,8 @@ def load_manifest(dataset_uri: str) -> Manifest:
     """Reads and checks a data set's manifest.
 
     Raises:
-        DatasetError: there is no manifest, or it is not one this version reads.
-        AccessError: storage refuses.
+        DatasetError: there is no manifest, or it is damaged, changed, or of another format version.
+        AccessError: storage denies access.
     """
     try:
         document = publish.read_manifest(layout.dataset_manifest(dataset_uri))
@@ -133,68 +147,19 @@ def load_manifest(dataset_uri: str) -> Manifest:
     if manifest.fingerprint != document.get("fingerprint"):
         raise DatasetError(
             f"The manifest of {dataset_uri} was changed after it was written: its fingerprint is "
-            f"{document.get('fingerprint')}, its content has {manifest.fingerprint}. Prepare the data set again."
+            f"{document.get('fingerprint')}, expected {manifest.fingerprint}. Prepare the data set again."
         )
     return manifest
 
 
-def check_shards(dataset_uri: str, manifest: Manifest, split_name: str) -> None:
-    """Checks that the shards of a split are there and whole, as far as that is cheap.
-
-    Sizes always, sha256 too where the split is at most `PREFLIGHT_DIGEST_BYTES`.
-
-    Raises:
-        DatasetError: a shard is missing or its bytes do not match the manifest.
-    """
-    split = manifest.split(split_name)
-    check = _check_digest if split.num_bytes <= PREFLIGHT_DIGEST_BYTES else _check_size
-    with ThreadPoolExecutor(max_workers=8) as pool:
-        list(pool.map(lambda shard: check(dataset_uri, shard), split.shards))
-
-
-def read_shard(dataset_uri: str, shard: Shard) -> bytes:
-    """Reads one shard's bytes and checks them against the manifest.
-
-    Raises:
-        DatasetError: the shard is missing or its bytes do not match.
-    """
-    try:
-        data = files.read_bytes(join_uri(dataset_uri, shard.name))
-    except NotFoundError as err:
-        raise DatasetError(
-            f"{dataset_uri}: the shard {shard.name} is in the manifest but not in storage."
-        ) from err
-    digest = publish.sha256_hex(data)
-    if digest != shard.sha256:
-        raise DatasetError(
-            f"{dataset_uri}: the bytes of {shard.name} do not match the manifest. Received {len(data)} bytes with "
-            f"sha256 {digest[:12]}…, expected {shard.bytes} bytes with {shard.sha256[:12]}…. "
-            "Prepare the data set again."
-        )
-    return data
-
-
 def shard_ranges(shards: Sequence[Shard], start: int, stop: int) -> Iterator[ShardRange]:
-    """The parts of shards that hold the row positions [start, stop), in order."""
-    first = 0
+    """Yields the shard ranges that hold the row positions [start, stop), in order."""
+    position = 0  # of the shard's first row
     for index, shard in enumerate(shards):
-        low, high = max(start - first, 0), min(stop - first, shard.rows)
+        low, high = max(start - position, 0), min(stop - position, shard.rows)
         if low < high:
             yield ShardRange(shard_index=index, shard=shard, start=low, stop=high)
-        first += shard.rows
-
-
-def _check_digest(dataset_uri: str, shard: Shard) -> None:
-    read_shard(dataset_uri, shard)
-
-
-def _check_size(dataset_uri: str, shard: Shard) -> None:
-    size = files.find_size(join_uri(dataset_uri, shard.name))
-    if size != shard.bytes:
-        raise DatasetError(
-            f"{dataset_uri}: {shard.name} does not match the manifest. "
-            f"Received {'nothing' if size is None else f'{size} bytes'}, expected {shard.bytes} bytes."
-        )
+        position += shard.rows
 
 
 def _parse(document: Mapping[str, Any], dataset_uri: str) -> Manifest:
@@ -215,7 +180,8 @@ def _parse(document: Mapping[str, Any], dataset_uri: str) -> Manifest:
         )
     except (AttributeError, KeyError, TypeError, ValueError) as err:
         raise DatasetError(
-            f"The manifest of {dataset_uri} is not whole: {type(err).__name__}: {err}."
+            f"The manifest of {dataset_uri} has a missing or invalid entry: {type(err).__name__}: {err}. "
+            "Prepare the data set again."
         ) from err
 
 

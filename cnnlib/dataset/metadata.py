@@ -1,6 +1,7 @@
-"""What a shard may hold of a row beside id, image and label: named columns of four types.
+"""The metadata columns of a row, beside id, image and label: their allowed names and types.
 
-They become slices of a report, so a name is one that a slice can have: see slices.py.
+Columns of a source or of a manifest come in; their checked names and types go out. A report can be sliced by every
+column, so a column's name must not be ambiguous in a slice's name (slices/slicer.py).
 """
 
 from __future__ import annotations
@@ -14,29 +15,29 @@ from cnnlib.errors import DatasetError
 
 NEAR_DUPLICATE, CORRUPTION = "near-duplicate", "corruption"
 IMAGE_PROPERTIES = ("brightness", "contrast", "sharpness", "size")
-"""The properties of images by which a report can be sliced: a metadata column has none of these names."""
+"""The image properties that a report can be sliced by (slices/properties.py); no metadata column has such a name."""
 
 TYPES = {"bool": pa.bool_(), "int64": pa.int64(), "float64": pa.float64(), "string": pa.string()}
-"""The types of metadata columns, by the names that a manifest has for them. Every value may be null."""
+"""The Arrow types of metadata columns by their names in a manifest. Every value may be null."""
 
-_TAKEN = frozenset({ID, IMAGE, LABEL, SHARD_INDEX, NEAR_DUPLICATE, CORRUPTION, *IMAGE_PROPERTIES})
-_MARKS = "+="  # a slice is called source=web+size=q1
+_RESERVED_NAMES = frozenset({ID, IMAGE, LABEL, SHARD_INDEX, NEAR_DUPLICATE, CORRUPTION, *IMAGE_PROPERTIES})
+_RESERVED_MARKS = "+="  # a slice's name is, for example, source=web+size=q1
 
 
 def describe_columns(columns: Mapping[str, pa.Array], rows: int) -> dict[str, str]:
-    """Name and type of metadata columns, as the manifest has them.
+    """Checks the metadata columns of one split and returns their types by name, as a manifest states them.
 
     Args:
-        columns: the values of one split by the columns' names.
-        rows: how many rows the split has.
+        columns: the columns' values by name.
+        rows: number of rows of the split.
 
     Raises:
-        DatasetError: a name that no column may have, another type, or another number of values.
+        DatasetError: a column's name is reserved, its type is not in TYPES, or it has not one value per row.
     """
-    names = {kind: name for name, kind in TYPES.items()}
+    type_names = {kind: name for name, kind in TYPES.items()}
     for name, values in columns.items():
         _check_name(name)
-        if values.type not in names:
+        if values.type not in type_names:
             raise DatasetError(
                 f"The metadata column {name!r} has the type {values.type}. Expected {', '.join(TYPES)}."
             )
@@ -44,14 +45,14 @@ def describe_columns(columns: Mapping[str, pa.Array], rows: int) -> dict[str, st
             raise DatasetError(
                 f"The metadata column {name!r} needs a value for every row. Received {len(values)}, expected {rows}."
             )
-    return {name: names[values.type] for name, values in columns.items()}
+    return {name: type_names[values.type] for name, values in columns.items()}
 
 
 def check_types(types: Mapping[str, str]) -> dict[str, str]:
-    """The metadata columns that a manifest states.
+    """Checks the types that a manifest states and returns them.
 
     Raises:
-        ValueError: a type that this version does not know.
+        ValueError: this version does not know a type.
     """
     unknown = {name: kind for name, kind in types.items() if kind not in TYPES}
     if unknown:
@@ -60,8 +61,8 @@ def check_types(types: Mapping[str, str]) -> dict[str, str]:
 
 
 def _check_name(name: str) -> None:
-    if not name.strip() or name in _TAKEN or any(mark in name for mark in _MARKS):
+    if not name.strip() or name in _RESERVED_NAMES or any(mark in name for mark in _RESERVED_MARKS):
         raise DatasetError(
-            f"A metadata column cannot be called {name!r}. Expected a name without {' or '.join(_MARKS)} that is none "
-            f"of {', '.join(sorted(_TAKEN))}."
+            f"A metadata column cannot be called {name!r}. Expected a name that is not empty, has no "
+            f"{' or '.join(_RESERVED_MARKS)}, and is none of {', '.join(sorted(_RESERVED_NAMES))}."
         )

@@ -1,14 +1,12 @@
-"""The first images of a dataset in, one picture out: a grid with a class name under each.
+"""The preview of a data set: its first images come in, one PNG goes out, a grid with the class name below each image.
 
-Pillow draws it, not matplotlib: importing that takes longer than writing all shards of Fashion-MNIST.
+Pillow draws it: importing matplotlib takes longer than writing all shards of Fashion-MNIST.
 """
 
 from __future__ import annotations
 
-import importlib.metadata
 import io
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,29 +14,28 @@ from PIL import Image, ImageDraw, ImageFont
 
 _GRID = 5
 PREVIEW_ROWS = _GRID * _GRID
-"""How many rows the picture shows."""
+"""Number of rows that the preview shows."""
 
 # In pixels.
 _SIZE = (900, 1020)
 _MARGIN = 16
-_PITCH = (175, 198)  # from one image to the next
-_SIDE = 168  # of the square that an image is fitted into
+_PITCH = (175, 198)  # from one image to the next, right and down
+_SIDE = 168  # of the square that an image fits into
 _FONT_SIZE = 16
 _INK = "#333333"
 
 
 def preview_png(
-    images: NDArray[np.uint8], labels: Sequence[int] | NDArray[Any], class_names: Sequence[str]
+    images: NDArray[np.uint8], labels: Sequence[int] | NDArray[np.integer], class_names: Sequence[str]
 ) -> bytes:
-    """Draws up to 25 images in a 5x5 grid, class names under them; 900 x 1020 pixels.
+    """Draws the first 25 images in a 5x5 grid, their class names below them, as a PNG of 900 x 1020 pixels.
 
     Args:
-        images: uint8 [rows, height, width, channels], 1 channel (grey) or 3 (RGB); the 25 first are drawn.
+        images: uint8 [rows, height, width, channels], with 1 channel (grey) or 3 (RGB).
         labels: integers [rows], indexes into class_names.
-        class_names: name of every class.
 
     Raises:
-        ValueError: a number of channels that is no picture.
+        ValueError: the images have another shape.
     """
     if images.ndim != 4 or images.shape[-1] not in (1, 3):
         raise ValueError(f"images must be [rows, height, width, 1 or 3]. Received {list(images.shape)}.")
@@ -58,7 +55,7 @@ def preview_png(
 
 
 def _fit(image: NDArray[np.uint8]) -> Image.Image:
-    """An image as large as its square allows: its own pixels where it grows, their averages where it shrinks."""
+    """Scales an image to its square: pixels are repeated where it grows and averaged where it shrinks."""
     picture = Image.fromarray(image[..., 0] if image.shape[-1] == 1 else image)
     scale = _SIDE / max(picture.size)
     width, height = (max(1, round(side * scale)) for side in picture.size)
@@ -66,18 +63,17 @@ def _fit(image: NDArray[np.uint8]) -> Image.Image:
 
 
 def _load_font() -> ImageFont.FreeTypeFont:
-    """DejaVu Sans, which matplotlib brings and Pillow does not; found without importing matplotlib."""
-    matplotlib = importlib.metadata.distribution("matplotlib")
-    return ImageFont.truetype(
-        str(matplotlib.locate_file("matplotlib/mpl-data/fonts/ttf/DejaVuSans.ttf")), _FONT_SIZE
-    )
+    """Loads the font that Pillow brings. It has the letters of ASCII; any other letter is drawn as a box."""
+    font = ImageFont.load_default(size=_FONT_SIZE)
+    assert isinstance(font, ImageFont.FreeTypeFont)  # it is, whenever a size is given
+    return font
 
 
 def _shorten(name: str, font: ImageFont.FreeTypeFont) -> str:
-    """The name on one line, cut where it is wider than its image."""
+    """Puts the name on one line and cuts it where it is wider than its image."""
     line = " ".join(name.split())
     if font.getlength(line) <= _SIDE:
         return line
-    # No more letters than pixels, however long the name is.
+    # A letter has at least one pixel: a very long name needs no more tries than the image has pixels.
     cuts = (f"{line[:letters]}…" for letters in range(_SIDE, -1, -1))
     return next(cut for cut in cuts if font.getlength(cut) <= _SIDE)

@@ -1,4 +1,7 @@
-"""Rows out of a data set's shards: a range of a split, or some rows of one shard, checked against the manifest."""
+"""The reader of a data set: a manifest comes in; checked bytes of a shard, or the rows of a range, go out.
+
+Every byte that it returns has the sha256 that the manifest states. What is not in the manifest is not read.
+"""
 
 from __future__ import annotations
 
@@ -7,15 +10,55 @@ from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 
-from cnnlib.dataset.manifest import Manifest, ShardRange, Split, read_shard, shard_ranges
+from cnnlib.dataset.manifest import Manifest, Shard, ShardRange, Split, shard_ranges
 from cnnlib.dataset.record import Rows, decode_shard, table_to_rows
+from cnnlib.errors import DatasetError, NotFoundError
+from cnnlib.storage import files, publish
+from cnnlib.storage.uri import join_uri
 
 READERS = min(4, os.cpu_count() or 1)
-"""Shards that are read side by side by one process."""
+"""Number of shards that one process reads in parallel."""
+PREFLIGHT_DIGEST_BYTES = 256 * 2**20
+"""Of a split up to this size every digest is checked before a job starts. Of a larger split only the shards' sizes
+are checked then, and each digest when its shard is read."""
+
+
+def check_shards(dataset_uri: str, manifest: Manifest, split_name: str) -> None:
+    """Checks the size of every shard of a split, or its sha256 if the split has at most `PREFLIGHT_DIGEST_BYTES`.
+
+    Raises:
+        DatasetError: a shard is missing or does not match the manifest.
+    """
+    split = manifest.split(split_name)
+    check = _check_digest if split.num_bytes <= PREFLIGHT_DIGEST_BYTES else _check_size
+    with ThreadPoolExecutor(max_workers=8) as pool:
+        list(pool.map(lambda shard: check(dataset_uri, shard), split.shards))
+
+
+def read_shard(dataset_uri: str, shard: Shard) -> bytes:
+    """Reads the bytes of one shard and checks their sha256.
+
+    Raises:
+        DatasetError: the shard is missing or its bytes do not match the manifest.
+    """
+    try:
+        data = files.read_bytes(join_uri(dataset_uri, shard.name))
+    except NotFoundError as err:
+        raise DatasetError(
+            f"{dataset_uri}: the shard {shard.name} is in the manifest but not in storage."
+        ) from err
+    digest = publish.sha256_hex(data)
+    if digest != shard.sha256:
+        raise DatasetError(
+            f"{dataset_uri}: the bytes of {shard.name} do not match the manifest. Received {len(data)} bytes with "
+            f"sha256 {digest[:12]}…, expected {shard.bytes} bytes with {shard.sha256[:12]}…. "
+            "Prepare the data set again."
+        )
+    return data
 
 
 def read_rows(dataset_uri: str, manifest: Manifest, split: Split, start: int, stop: int) -> Rows:
-    """Reads rows [start, stop) of a split, several shards at a time, into arrays made for them.
+    """Reads the rows at positions [start, stop) of a split, without metadata; several shards in parallel.
 
     Raises:
         DatasetError: a shard is missing or its bytes do not match the manifest.
@@ -26,27 +69,37 @@ def read_rows(dataset_uri: str, manifest: Manifest, split: Split, start: int, st
         images=np.empty((count, *manifest.image_shape), np.uint8),
         labels=np.empty(count, np.int32),
     )
-    slices = list(shard_ranges(split.shards, start, stop))
-    firsts = np.cumsum([0, *(part.stop - part.start for part in slices)])
+    ranges = list(shard_ranges(split.shards, start, stop))
+    first_indexes = np.cumsum([0, *(shard_range.rows for shard_range in ranges)])
 
-    def fill(part: ShardRange, first: int) -> None:
-        some, end = read_range(dataset_uri, manifest, part), first + part.stop - part.start
-        rows.ids[first:end], rows.images[first:end], rows.labels[first:end] = (
-            some.ids,
-            some.images,
-            some.labels,
-        )
+    def fill(shard_range: ShardRange, first: int) -> None:
+        read = read_range(dataset_uri, manifest, shard_range)
+        own = slice(first, first + shard_range.rows)
+        rows.ids[own], rows.images[own], rows.labels[own] = read.ids, read.images, read.labels
 
     with ThreadPoolExecutor(READERS, thread_name_prefix="read-rows") as pool:
-        list(pool.map(fill, slices, firsts.tolist()))
+        list(pool.map(fill, ranges, first_indexes.tolist()))  # a list, so that an error is raised here
     return rows
 
 
-def read_range(dataset_uri: str, manifest: Manifest, part: ShardRange) -> Rows:
-    """Reads some rows of one shard; the whole shard is read, to check its digest.
+def read_range(dataset_uri: str, manifest: Manifest, shard_range: ShardRange) -> Rows:
+    """Reads the rows of a shard range. It reads the whole shard, whose digest it checks.
 
     Raises:
         DatasetError: the shard is missing or its bytes do not match the manifest.
     """
-    table = decode_shard(read_shard(dataset_uri, part.shard), part.shard.name)
-    return table_to_rows(table.slice(part.start, part.stop - part.start), manifest.image_shape)
+    table = decode_shard(read_shard(dataset_uri, shard_range.shard), shard_range.shard.name)
+    return table_to_rows(table.slice(shard_range.start, shard_range.rows), manifest.image_shape)
+
+
+def _check_digest(dataset_uri: str, shard: Shard) -> None:
+    read_shard(dataset_uri, shard)
+
+
+def _check_size(dataset_uri: str, shard: Shard) -> None:
+    size = files.find_size(join_uri(dataset_uri, shard.name))
+    if size != shard.bytes:
+        raise DatasetError(
+            f"{dataset_uri}: {shard.name} does not match the manifest. "
+            f"Received {'nothing' if size is None else f'{size} bytes'}, expected {shard.bytes} bytes."
+        )

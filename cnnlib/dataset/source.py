@@ -1,4 +1,7 @@
-"""What every source gives: classes, an image shape, and rows by split."""
+"""The contract of a source: each format in sources/ returns a `Source`, and the writer takes one.
+
+A source has classes, an image shape, and the rows of every split in memory.
+"""
 
 from __future__ import annotations
 
@@ -19,12 +22,12 @@ from cnnlib.errors import DatasetError
 
 @dataclass(frozen=True, kw_only=True)
 class SourceSplit:
-    """One split in memory.
+    """Holds one split in memory.
 
     Attributes:
         images: uint8 [rows, height, width, channels].
         labels: int32 [rows].
-        metadata: what else is known of every row: columns of bool, int64, float64 or string, nulls allowed.
+        metadata: further columns by name: bool, int64, float64 or string, with one value per row, nulls allowed.
     """
 
     images: npt.NDArray[np.uint8]
@@ -35,7 +38,7 @@ class SourceSplit:
         return len(self.labels)
 
     def read(self, start: int, stop: int) -> Rows:
-        """Rows [start, stop); a row's id is its position."""
+        """Returns the rows at positions [start, stop); a row's id is its position."""
         return Rows(
             ids=np.arange(start, stop, dtype=np.int64),
             images=self.images[start:stop],
@@ -46,7 +49,7 @@ class SourceSplit:
 
 @dataclass(frozen=True, kw_only=True)
 class Source:
-    """A data set before it is one of ours.
+    """Describes a data set before it is written as shards and a manifest.
 
     Attributes:
         description: where the rows came from, in words, for the manifest.
@@ -59,10 +62,10 @@ class Source:
 
     @cached_property
     def metadata(self) -> dict[str, str]:
-        """Name and type of every metadata column.
+        """Returns the types of the metadata columns by name.
 
         Raises:
-            DatasetError: a column that a shard cannot hold, or splits whose columns differ.
+            DatasetError: a shard cannot hold a column, or the splits have different columns.
         """
         columns = {name: describe_columns(split.metadata, len(split)) for name, split in self.splits.items()}
         first = next(iter(columns.values()), {})
@@ -76,7 +79,7 @@ class Source:
 
     @cached_property
     def digest(self) -> str:
-        """sha256 (hex) over classes, shapes, pixels, labels and metadata: of the rows, whatever file held them."""
+        """Returns the sha256 (hex) over classes, shapes, pixels, labels and metadata; files and places do not count."""
         digest = hashlib.sha256(repr((self.class_names, self.image_shape)).encode())
         for name, split in self.splits.items():
             digest.update(f"{name} {split.images.shape}".encode())

@@ -1,7 +1,7 @@
-"""Source in, data set out: threads write the shards in parallel, the manifest comes last.
+"""The writer of a data set: a source comes in; shards, a preview and, last, the manifest go out.
 
-Threads, because a source's rows are in this process's memory, and compressing, hashing and uploading them let other
-threads run. A Ray cluster took 9 s to start for what takes less than one.
+Threads write the shards in parallel. The rows of a source are in the memory of this process, and compression, hashing
+and uploads release the GIL. A Ray cluster took 9 s to start for work of less than one.
 """
 
 from __future__ import annotations
@@ -22,13 +22,17 @@ from cnnlib.storage import files, layout, publish
 from cnnlib.storage.uri import join_uri
 
 _MIN_SHARD_BYTES = 4 * 2**20
-_MAX_SHARD_BYTES = 16 * 2**20  # a training worker that streams has 16 or more of them open
+_MAX_SHARD_BYTES = 16 * 2**20  # a worker that streams its rows may hold 16 or more of them in memory
 _TARGET_SHARDS = 16
-_WRITERS = max(4, os.cpu_count() or 1)  # more than cores where there are few: they also wait for storage
+_WRITERS = max(4, os.cpu_count() or 1)  # may be more than the cores, because writers also wait for storage
 
 
 class PreparedDataset(NamedTuple):
-    """A data set and whether this call wrote it (or found it there already)."""
+    """Holds a data set's manifest.
+
+    Attributes:
+        created: whether this call wrote it; False: the same data set was there before.
+    """
 
     manifest: Manifest
     created: bool
@@ -37,23 +41,23 @@ class PreparedDataset(NamedTuple):
 def write_dataset(source: Source, dataset_uri: str, shard_bytes: int | None = None) -> PreparedDataset:
     """Writes a source as a data set: shards, then the preview, then the manifest.
 
-    A crash before the manifest leaves shards that nobody reads; the next call writes them again.
+    A crash before the manifest leaves shards that no reader finds; the next call overwrites them.
 
     Args:
-        shard_bytes: pixels per shard; None: a sixteenth of the split, within 4..16 MiB.
+        shard_bytes: size of the pixels of one shard; None: a sixteenth of the split, within 4..16 MiB.
 
     Raises:
-        ConflictError: another data set, or something else, is already there.
-        DatasetError: a split without rows, or metadata that a shard cannot hold.
+        ConflictError: the output already holds another data set or other files.
+        DatasetError: a split has no rows, or a shard cannot hold the metadata.
     """
-    metadata = source.metadata
+    metadata = source.metadata  # checked before anything is written
     existing = _find_existing(source, dataset_uri)
     if existing is not None:
         return PreparedDataset(existing, created=False)
     with ThreadPoolExecutor(_WRITERS, thread_name_prefix="write-shard") as pool:
         digest = pool.submit(lambda: source.digest)
         written = _write_splits(source, dataset_uri, shard_bytes, pool)
-        preview = _preview(source)  # drawn while the shards are written
+        preview = _draw_preview(source)  # while the threads write the shards
         splits = {name: _describe_split(source, name, shards) for name, shards in written().items()}
         manifest = Manifest(
             class_names=source.class_names,
@@ -66,17 +70,17 @@ def write_dataset(source: Source, dataset_uri: str, shard_bytes: int | None = No
     files.write_bytes(layout.dataset_preview(dataset_uri), preview)
     if not publish.write_manifest(layout.dataset_manifest(dataset_uri), manifest.to_json()):
         raise ConflictError(
-            f"Another job wrote a data set to {dataset_uri} in the meantime. Nothing of it was changed."
+            f"Another job wrote a data set to {dataset_uri} in the meantime. Its manifest was not changed."
         )
     return PreparedDataset(manifest, created=True)
 
 
 def check_output(source: Source, dataset_uri: str) -> bool:
-    """Checks, before anything is written, that the data set can be written; True if it is there already.
+    """Checks that the data set can be written, without writing it; returns whether it is already there.
 
     Raises:
-        ConflictError: another data set, or something else, is already there.
-        AccessError: the output cannot be written.
+        ConflictError: the output already holds another data set or other files.
+        AccessError: storage denies writing.
     """
     if _find_existing(source, dataset_uri) is not None:
         return True
@@ -86,35 +90,36 @@ def check_output(source: Source, dataset_uri: str) -> bool:
 
 def _find_existing(source: Source, dataset_uri: str) -> Manifest | None:
     if files.find_size(layout.dataset_manifest(dataset_uri)) is None:
-        _check_only_ours(dataset_uri, source)
+        _check_no_other_files(source, dataset_uri)
         return None
     manifest = load_manifest(dataset_uri)
     if manifest.source_digest != source.digest:
         raise ConflictError(
             f"{dataset_uri} already holds another data set ({manifest.source}). Received {source.description}. "
-            "Choose another --output, or delete that one first."
+            "Choose another --output, or delete that data set first."
         )
     return manifest
 
 
-def _check_only_ours(dataset_uri: str, source: Source) -> None:
-    expected = tuple(f"{join_uri(dataset_uri, split)}/part-" for split in source.splits)
-    strangers = [
+def _check_no_other_files(source: Source, dataset_uri: str) -> None:
+    # Shards and a preview without a manifest are what an interrupted call leaves behind: they may be overwritten.
+    shard_prefixes = tuple(f"{join_uri(dataset_uri, split)}/part-" for split in source.splits)
+    others = [
         each.uri
         for each in files.list_objects(dataset_uri)
-        if not each.uri.startswith(expected) and each.uri != layout.dataset_preview(dataset_uri)
+        if not each.uri.startswith(shard_prefixes) and each.uri != layout.dataset_preview(dataset_uri)
     ]
-    if strangers:
+    if others:
         raise ConflictError(
-            f"{dataset_uri} already holds something else: {strangers[0]}"
-            f"{f' and {len(strangers) - 1} more' if strangers[1:] else ''}. Choose an empty --output."
+            f"{dataset_uri} already holds something else: {others[0]}"
+            f"{f' and {len(others) - 1} more' if others[1:] else ''}. Choose an empty --output."
         )
 
 
 def _write_splits(
     source: Source, dataset_uri: str, shard_bytes: int | None, pool: ThreadPoolExecutor
 ) -> Callable[[], dict[str, list[Shard]]]:
-    """Begins to write the shards of all splits; what it returns waits for them."""
+    """Starts to write the shards of all splits; returns a function that waits for them."""
     plans = {name: _plan_split(source, name, shard_bytes) for name in source.splits}
     writing = {
         name: [pool.submit(_write_shard, source.splits[name], dataset_uri, item) for item in plan]
@@ -124,7 +129,7 @@ def _write_splits(
 
 
 class _PlannedShard(NamedTuple):
-    """A shard's name, and which rows it will have."""
+    """Holds a shard's name and the positions [start, stop) of its rows."""
 
     name: str
     start: int
@@ -144,11 +149,7 @@ def _plan_split(source: Source, name: str, shard_bytes: int | None) -> list[_Pla
 
 def _describe_split(source: Source, name: str, shards: list[Shard]) -> Split:
     counts = np.bincount(source.splits[name].labels, minlength=len(source.class_names))
-    return Split(
-        rows=len(source.splits[name]),
-        rows_per_class=tuple(map(int, counts)),
-        shards=tuple(shards),
-    )
+    return Split(rows=len(source.splits[name]), rows_per_class=tuple(map(int, counts)), shards=tuple(shards))
 
 
 def _write_shard(split: SourceSplit, dataset_uri: str, planned: _PlannedShard) -> Shard:
@@ -163,17 +164,18 @@ def _write_shard(split: SourceSplit, dataset_uri: str, planned: _PlannedShard) -
 
 
 def _rows_per_shard(num_rows: int, row_bytes: int, shard_bytes: int | None) -> int:
-    total = num_rows * row_bytes
-    target = shard_bytes or min(max(total // _TARGET_SHARDS, _MIN_SHARD_BYTES), _MAX_SHARD_BYTES)
-    # Equal shards, rather than full ones and a rest.
-    return math.ceil(num_rows / math.ceil(total / target))
+    total_bytes = num_rows * row_bytes
+    target_bytes = shard_bytes or min(max(total_bytes // _TARGET_SHARDS, _MIN_SHARD_BYTES), _MAX_SHARD_BYTES)
+    # Shards of equal size, not full ones and a small last one.
+    return math.ceil(num_rows / math.ceil(total_bytes / target_bytes))
 
 
-def _preview(source: Source) -> bytes:
-    from cnnlib.dataset.preview import PREVIEW_ROWS, preview_png  # it draws: the tasks can do without
+def _draw_preview(source: Source) -> bytes:
+    # Imported here, because only this function needs Pillow.
+    from cnnlib.dataset.preview import PREVIEW_ROWS, preview_png
 
     split = next(iter(source.splits.values()))
     rows = split.read(0, min(PREVIEW_ROWS, len(split)))
-    # A picture is grey or RGB: of two channels the first, of four or more the first three.
+    # A picture is grey or RGB: the first channel of two is shown, the first three of four or more.
     channels = 3 if source.image_shape[2] >= 3 else 1
     return preview_png(rows.images[..., :channels], rows.labels, source.class_names)

@@ -15,7 +15,8 @@ import ray
 from ray.data import DataContext, Dataset, Datasource, ReadTask
 from ray.data.block import BlockMetadata
 
-from cnnlib.dataset.manifest import Manifest, Shard, read_shard
+from cnnlib.dataset.manifest import Manifest, Shard
+from cnnlib.dataset.reader import read_shard
 from cnnlib.dataset.record import SHARD_INDEX, decode_shard
 
 

@@ -15,7 +15,8 @@ from ray.data import ActorPoolStrategy
 
 from cnnlib.cluster import connect as cluster
 from cnnlib.config import EvaluateConfig
-from cnnlib.dataset.manifest import Manifest, check_shards, load_manifest
+from cnnlib.dataset.manifest import Manifest, load_manifest
+from cnnlib.dataset.reader import check_shards
 from cnnlib.errors import ConfigError, DatasetError, RowCountError
 from cnnlib.evaluation.dataset import build_dataset
 from cnnlib.evaluation.partial_scores import TARGET, Collected, ModelProfile

@@ -1,7 +1,7 @@
-"""Macro-batches in host memory in, on the device out: the only file that knows both NumPy rows and tensors.
+"""Host to device: batches in host memory come in, macro-batches on a device go out.
 
-A macro-batch is what one call of the compiled training function consumes: several steps' batches, stacked. While
-one is computed the next is put together and copied, in a thread.
+It is the only file that knows both NumPy rows and tensors. A macro-batch holds the batches of several steps, stacked,
+and one call of the compiled training function consumes it. A thread prepares and copies the next ones meanwhile.
 """
 
 from __future__ import annotations
@@ -12,38 +12,38 @@ import time
 from collections.abc import Generator, Iterator
 from contextlib import closing
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import tensorflow as tf
 
 from cnnlib.feed.feed import HostBatch
 
-_PREFETCH = 2
+_PREFETCH = 2  # macro-batches that are ready on the device, at most
 
 
 @dataclass(frozen=True, kw_only=True)
 class MacroBatch:
-    """Some steps' batches of one worker.
+    """Holds one worker's batches of several steps, on a device.
 
     Attributes:
         images: uint8 tensor [steps, worker batch, height, width, channels].
         labels: int32 tensor [steps, worker batch].
-        steps: how many.
-        waited_s: how long the consumer waited for it, in seconds.
+        steps: number of steps.
+        waited_s: seconds that the consumer waited for it.
     """
 
-    images: Any
-    labels: Any
+    images: tf.Tensor
+    labels: tf.Tensor
     steps: int
     waited_s: float
 
 
 def iter_macro_batches(batches: Generator[HostBatch], device: str) -> Iterator[MacroBatch]:
-    """Yields macro-batches on a device, in order; the batches are drawn in a thread, some ahead.
+    """Yields macro-batches on a device, in order, while a thread prepares the next ones.
 
     Args:
-        batches: an epoch's. Whatever it raises is raised here.
-        device: where the tensors go, as `/device:GPU:0`.
+        batches: the batches of an epoch. An error that it raises in the thread is raised here.
+        device: the TensorFlow device of the tensors, for example `/device:GPU:0`.
     """
     ready: queue.Queue[_Ready | BaseException | None] = queue.Queue(maxsize=_PREFETCH)
     stopped = threading.Event()
@@ -57,7 +57,7 @@ def iter_macro_batches(batches: Generator[HostBatch], device: str) -> Iterator[M
                     if not _put(ready, item, stopped):
                         return
             _put(ready, None, stopped)
-        except BaseException as err:  # handed to the consumer, which raises it
+        except BaseException as err:  # the consumer raises it
             _put(ready, err, stopped)
 
     thread = threading.Thread(target=fill, name="macro-batches", daemon=True)
@@ -78,12 +78,17 @@ def iter_macro_batches(batches: Generator[HostBatch], device: str) -> Iterator[M
 
 
 class _Ready(NamedTuple):
-    images: Any
-    labels: Any
+    images: tf.Tensor
+    labels: tf.Tensor
     steps: int
 
 
-def _put(ready: queue.Queue[Any], item: Any, stopped: threading.Event) -> bool:
+def _put(
+    ready: queue.Queue[_Ready | BaseException | None],
+    item: _Ready | BaseException | None,
+    stopped: threading.Event,
+) -> bool:
+    """Puts an item into the queue; returns False if the consumer stopped before there was a place."""
     while not stopped.is_set():
         try:
             ready.put(item, timeout=0.1)

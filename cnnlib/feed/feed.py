@@ -1,7 +1,7 @@
-"""What feeds a training worker: macro-batches of its rows, epoch after epoch, and the rows it holds out.
+"""The feed of a training worker, as a protocol: its task comes in, batches of every epoch and validation rows go out.
 
-Two kinds: from memory (memory.py), when all of a worker's rows fit there, and streamed from storage (stream.py).
-Both are functions of the rows, the seed and the epoch: neither depends on timing.
+There are two feeds: one keeps all of a worker's rows in memory (memory.py), one streams them from storage (stream.py).
+The batches of both depend only on the rows, the seed and the epoch, never on timing.
 """
 
 from __future__ import annotations
@@ -21,19 +21,19 @@ from cnnlib.feed.order import ValidationSplit
 
 Cache = Literal["memory", "none"]
 
-# A worker has its rows, TensorFlow and batches in memory: rows may take this share of it.
-_MEMORY_SHARE = 0.5
-_ROW_EXTRA_BYTES = 12  # id and label
+# A worker's memory also holds TensorFlow and batches: its rows may take this fraction of it.
+_MEMORY_FRACTION = 0.5
+_ID_AND_LABEL_BYTES = 12
 
 
 @dataclass(frozen=True, kw_only=True)
 class HostBatch:
-    """Some steps' batches of one worker, in memory.
+    """Holds one worker's batches of several steps, in host memory.
 
     Attributes:
         images: uint8 [steps, worker batch, height, width, channels].
         labels: int32 [steps, worker batch].
-        ids: int64 [steps, worker batch], the ids of the rows.
+        ids: int64 [steps, worker batch], of the rows.
     """
 
     images: npt.NDArray[np.uint8]
@@ -43,13 +43,13 @@ class HostBatch:
 
 @dataclass(frozen=True, kw_only=True)
 class FeedTask:
-    """What a worker reads.
+    """Describes what one worker of a run reads.
 
     Attributes:
-        split_name: of the split that is trained on.
-        validation_fraction: share of its rows that is held out.
-        batch_size: the global batch.
-        rank: this worker's, of `workers`.
+        split_name: the split that the run trains on.
+        batch_size: rows of a global batch; a multiple of `workers`.
+        validation_fraction: fraction of the split's rows that is kept from training.
+        rank: of this worker, 0..workers - 1.
     """
 
     dataset_uri: str
@@ -63,47 +63,53 @@ class FeedTask:
 
     @property
     def split(self) -> Split:
-        """The split."""
+        """Returns the split that the run trains on."""
         return self.manifest.split(self.split_name)
 
     @property
     def validation_split(self) -> ValidationSplit:
-        """Which of its rows are not trained on."""
+        """Returns which rows of the split are validation rows."""
         return ValidationSplit.of(self.split.rows, self.validation_fraction)
 
     @property
     def worker_batch_size(self) -> int:
-        """Rows of one step of this worker."""
+        """Returns the number of rows of one step of this worker."""
         return self.batch_size // self.workers
 
 
 class Feed(Protocol):
-    """A worker's rows, ready to be trained on."""
+    """Gives one worker its rows of a run."""
 
     def epoch(self, epoch: int, steps: int, steps_per_call: int) -> Generator[HostBatch]:
-        """Yields an epoch's batches: `steps_per_call` steps each, the last maybe fewer, `steps` in all."""
+        """Yields the batches of one epoch, those of several steps at a time.
+
+        Args:
+            epoch: counts from 1.
+            steps: steps of the whole epoch.
+            steps_per_call: steps of every `HostBatch`; the last may have fewer.
+        """
 
     def validation_rows(self) -> Iterator[Rows]:
-        """Yields the rows held out, some at a time."""
+        """Yields the worker's validation rows, some at a time."""
 
 
 def worker_bytes(manifest: Manifest, split: Split, workers: int) -> int:
-    """Bytes of one worker's rows in memory."""
-    return -(-split.rows // workers) * (math.prod(manifest.image_shape) + _ROW_EXTRA_BYTES)
+    """Returns the bytes that the rows of one worker take in memory."""
+    return -(-split.rows // workers) * (math.prod(manifest.image_shape) + _ID_AND_LABEL_BYTES)
 
 
-def choose_cache(asked: CacheMode, needed_bytes: int, free_bytes: int) -> Cache:
-    """Where a worker's rows are kept: where asked, else in memory if they take at most half of what there is.
+def choose_cache(mode: CacheMode, needed_bytes: int, free_bytes: int) -> Cache:
+    """Chooses where a worker keeps its rows; `auto`: in memory if they take at most half of `free_bytes`.
 
     Args:
-        needed_bytes: of one worker's rows.
-        free_bytes: memory for one worker.
+        needed_bytes: size of one worker's rows.
+        free_bytes: memory of one worker.
 
     >>> choose_cache("auto", needed_bytes=2**30, free_bytes=16 * 2**30)
     'memory'
     >>> choose_cache("auto", needed_bytes=2**34, free_bytes=16 * 2**30)
     'none'
     """
-    if asked != "auto":
-        return asked
-    return "memory" if needed_bytes <= _MEMORY_SHARE * free_bytes else "none"
+    if mode != "auto":
+        return mode
+    return "memory" if needed_bytes <= _MEMORY_FRACTION * free_bytes else "none"

@@ -1,15 +1,16 @@
-"""Which row stands where in which global batch: pure arithmetic on (rows, batch size, seed, epoch).
+"""The order of rows: counts, a seed and an epoch come in; which row is where in which global batch goes out.
 
-The global batch has `batch_size` *lanes*. A lane owns a contiguous range of the training rows, shuffles it anew
-every epoch, and gives one row to every global batch. So global batch k holds the same rows however many workers
-there are: a worker owns a contiguous range of lanes, hence a contiguous range of rows, and needs no other rows.
+It is pure arithmetic. The training rows are cut into `batch_size` *partitions*, contiguous ranges of rows. Every
+epoch shuffles each partition anew, and each partition fills one position of every global batch. A worker owns
+contiguous partitions, hence a contiguous range of rows, and needs no other rows. So a global batch holds the same
+rows for any number of workers.
 
-Lanes differ in length by at most one row. An epoch has `rows // batch_size` steps; a longer lane leaves one row
-out, another one each epoch: the remainder of the last global batch rotates by itself.
+Partitions differ in length by at most one row. An epoch has `rows // batch_size` steps, so a longer partition leaves
+one row out, drawn anew each epoch: the remainder of an epoch rotates.
 
-Rows that are streamed, because they do not fit into memory, cannot be picked one by one. There several neighbouring
-lanes are one *virtual shard*, which goes through its range file by file, in an order that is new every epoch, and
-through each file's rows in an order that is new every epoch. Virtual shards are dealt to workers as lanes are.
+Rows that do not fit into memory are streamed, and cannot be picked one by one. There, several neighbouring partitions
+are one *virtual shard*. It reads its range of rows one shard range after the other, in an order that is new every
+epoch, and shuffles the rows of each shard range anew every epoch. Workers own contiguous virtual shards.
 """
 
 from __future__ import annotations
@@ -24,14 +25,15 @@ import numpy.typing as npt
 Positions = npt.NDArray[np.int64]
 
 _MIN_VIRTUAL_SHARDS = 16
-_FILES, _ROWS = 1, 2  # beside (seed, epoch, …), so that two draws are never the same one
+_RANGES, _ROWS = 1, 2  # part of a generator's seed, so that no two draws share one
 
 
 @dataclass(frozen=True, kw_only=True)
 class ValidationSplit:
-    """Which positions of a split are held out for validation: `count` of `num_rows`, evenly spaced.
+    """Chooses the validation rows of a split: `count` of `num_rows` positions, evenly spaced.
 
-    The i-th lies at (2 i + 1) num_rows // (2 count), so that any range of positions is counted without a list.
+    The i-th is at position (2 i + 1) num_rows // (2 count). So the validation rows of any range are counted without a
+    list of them.
     """
 
     num_rows: int
@@ -39,31 +41,32 @@ class ValidationSplit:
 
     @classmethod
     def of(cls, num_rows: int, fraction: float) -> ValidationSplit:
-        """round(num_rows * fraction) rows."""
+        """Builds the split that keeps round(num_rows * fraction) rows from training."""
         return cls(num_rows=num_rows, count=round(num_rows * fraction))
 
     @property
     def train_rows(self) -> int:
-        """Rows that are trained on."""
+        """Returns the number of training rows."""
         return self.num_rows - self.count
 
     def below(self, position: int) -> int:
-        """How many are held out before a position."""
+        """Returns the number of validation rows before a position."""
         return (2 * self.count * position + self.num_rows - 1) // (2 * self.num_rows)
 
     def mask(self, start: int, stop: int) -> npt.NDArray[np.bool_]:
-        """Which of the positions [start, stop) are held out, bool [stop - start]."""
+        """Returns which of the positions [start, stop) are validation rows, bool [stop - start]."""
         below = (2 * self.count * np.arange(start, stop + 1) + self.num_rows - 1) // (2 * self.num_rows)
         return np.diff(below) > 0
 
     def train_below(self, position: int) -> int:
-        """How many training rows there are before a position."""
+        """Returns the number of training rows before a position."""
         return position - self.below(position)
 
     def position(self, index: int) -> int:
-        """The position of a training row, given its index among the training rows; num_rows past the last."""
+        """Returns the position of a training row by its index among the training rows; num_rows after the last."""
         low, high = index, self.num_rows
-        while low < high:  # the first position that has more than `index` training rows up to and with itself
+        # Bisection for the first position p with more than `index` training rows in [0, p].
+        while low < high:
             middle = (low + high) // 2
             if self.train_below(middle + 1) > index:
                 high = middle
@@ -73,28 +76,28 @@ class ValidationSplit:
 
 
 class RowRange(NamedTuple):
-    """The positions [start, stop) of a split."""
+    """Holds the positions [start, stop) of a split."""
 
     start: int
     stop: int
 
 
-def split_rows(validation_split: ValidationSplit, parts: int) -> list[RowRange]:
-    """Deals a split's rows in contiguous ranges, whose training rows differ in number by at most one.
+def split_rows(validation_split: ValidationSplit, num_ranges: int) -> list[RowRange]:
+    """Cuts a split into contiguous ranges whose numbers of training rows differ by at most one.
 
-    Every position belongs to exactly one range; which positions train and which are held out does not depend on
-    the number of ranges.
+    Every position belongs to exactly one range. The validation rows are the same for any number of ranges.
     """
     rows = validation_split.train_rows
-    inner = [validation_split.position(part * rows // parts) for part in range(1, parts)]
+    inner = [validation_split.position(index * rows // num_ranges) for index in range(1, num_ranges)]
     bounds = [0, *inner, validation_split.num_rows]
     return [RowRange(start, stop) for start, stop in pairwise(bounds)]
 
 
 def num_virtual_shards(batch_size: int, workers: int) -> int:
-    """The least number of virtual shards, of 16 or more, that the batch divides by and the workers divide.
+    """Returns the least number from 16 upwards that divides the batch size and is a multiple of `workers`.
 
-    So the order of streamed rows is the same for all numbers of workers that divide 16 (where 16 divides the batch).
+    So the order of streamed rows is the same for every number of workers that divides 16, if 16 divides the batch
+    size. For a batch of less than 16 rows it is the batch size.
     """
     least = min(max(_MIN_VIRTUAL_SHARDS, workers), batch_size)
     return next(
@@ -102,38 +105,44 @@ def num_virtual_shards(batch_size: int, workers: int) -> int:
     )
 
 
-def file_order(num_files: int, seed: int, epoch: int, shard: int) -> Positions:
-    """The order in which a virtual shard reads its files in an epoch, int64 [num_files]."""
-    return np.random.default_rng([seed, epoch, shard, _FILES]).permutation(num_files)
+def range_order(num_ranges: int, seed: int, epoch: int, virtual_shard: int) -> Positions:
+    """Returns the order in which a virtual shard reads its shard ranges in an epoch, int64 [num_ranges]."""
+    return np.random.default_rng([seed, epoch, virtual_shard, _RANGES]).permutation(num_ranges)
 
 
-def row_order(num_rows: int, seed: int, epoch: int, shard: int, file: int) -> Positions:
-    """The order of the rows of one of its files in an epoch, int64 [num_rows]."""
-    return np.random.default_rng([seed, epoch, shard, _ROWS, file]).permutation(num_rows)
+def row_order(num_rows: int, seed: int, epoch: int, virtual_shard: int, range_index: int) -> Positions:
+    """Returns the order of the training rows of one shard range in an epoch, int64 [num_rows]."""
+    return np.random.default_rng([seed, epoch, virtual_shard, _ROWS, range_index]).permutation(num_rows)
 
 
 def partition_bounds(num_rows: int, batch_size: int) -> Positions:
-    """Bounds of the lanes, int64 [batch_size + 1]: lane j owns the training rows [bounds[j], bounds[j + 1])."""
+    """Returns the bounds of the partitions, int64 [batch_size + 1].
+
+    Partition j owns the training rows [bounds[j], bounds[j + 1]).
+    """
     return np.arange(batch_size + 1, dtype=np.int64) * num_rows // batch_size
 
 
 def steps_per_epoch(num_rows: int, batch_size: int) -> int:
-    """Whole global batches in an epoch."""
+    """Returns the number of whole global batches in an epoch."""
     return num_rows // batch_size
 
 
 def epoch_order(num_rows: int, batch_size: int, partitions: range, seed: int, epoch: int) -> Positions:
-    """The order of one epoch for some lanes: indexes into the training rows, int64 [steps, len(lanes)].
+    """Returns the training rows of every step of an epoch, one column per partition.
 
-    Column j is a permutation of lane j's rows (less one where the lane is longer), drawn from
-    (seed, epoch, lane) alone.
+    A column is a permutation of its partition's rows, less one row where the partition has more rows than there are
+    steps. It depends only on the seed, the epoch and the partition.
 
     Args:
         num_rows: training rows of the whole split.
-        batch_size: the global batch.
-        lanes: the lanes of one worker, or of all.
+        batch_size: rows of a global batch.
+        partitions: the partitions of one worker, or of all.
         seed: the run's seed.
-        epoch: which epoch, from 1.
+        epoch: counts from 1.
+
+    Returns:
+        Indexes into the training rows, int64 [steps, partitions].
     """
     bounds = partition_bounds(num_rows, batch_size)
     steps = steps_per_epoch(num_rows, batch_size)
@@ -147,6 +156,6 @@ def epoch_order(num_rows: int, batch_size: int, partitions: range, seed: int, ep
 
 
 def worker_partitions(batch_size: int, workers: int, rank: int) -> range:
-    """The lanes of one worker: batch_size / workers of them, contiguous."""
-    width = batch_size // workers
-    return range(rank * width, (rank + 1) * width)
+    """Returns the partitions of one worker: batch_size / workers of them, contiguous."""
+    count = batch_size // workers
+    return range(rank * count, (rank + 1) * count)

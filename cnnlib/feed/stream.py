@@ -1,11 +1,11 @@
-"""A worker's rows streamed from storage, epoch after epoch, in flat memory.
+"""The feed from storage: it streams the worker's rows, epoch after epoch, in constant memory.
 
-A worker reads its virtual shards (see order.py) side by side: of each, one file's rows are in memory, and the files
-that will be needed next are read ahead, in the order in which they will be needed. That order is known from the
-start, so it is the same whatever is slow.
+A worker reads all its virtual shards (order.py) at the same time. Of each virtual shard, the rows of one shard range
+are in memory. Threads read ahead the ranges that are needed next, in the order in which they are needed. That order is
+known when the epoch begins, so it does not depend on how fast anything is.
 
-How well rows are mixed: a batch takes `batch_size / virtual shards` rows from each of 16 or more places of the split;
-which places, and which rows there, is drawn anew every epoch. Rows of one file stay neighbours in time.
+How well rows are mixed: a batch has `batch_size / virtual shards` rows from each of 16 or more places of the split.
+Every epoch draws these places, and the rows there, anew. Rows of one shard range stay close in time.
 """
 
 from __future__ import annotations
@@ -23,26 +23,24 @@ from cnnlib.dataset.manifest import ShardRange, shard_ranges
 from cnnlib.dataset.reader import READERS, read_range
 from cnnlib.dataset.record import Rows
 from cnnlib.feed.feed import FeedTask, HostBatch
-from cnnlib.feed.order import file_order, num_virtual_shards, row_order, split_rows, worker_partitions
+from cnnlib.feed.order import num_virtual_shards, range_order, row_order, split_rows, worker_partitions
 
-_READ_AHEAD_BYTES = 128 * 2**20
+_READ_AHEAD_BYTES = 128 * 2**20  # pixels that are read before they are needed
 
 
-class _File(NamedTuple):
-    """A shard, or a part of one, as a virtual shard reads it in an epoch.
+class _Read(NamedTuple):
+    """Describes one read: a shard range, as a virtual shard uses it in an epoch.
 
     Attributes:
-        shard: the virtual shard.
-        number: of the file in the virtual shard, whatever the epoch.
-        part: the rows of the shard.
-        start: position of the first of them in the split.
-        train_rows: how many of them are trained on.
-        first: index of the first of them in the virtual shard's epoch.
+        range_index: of the range in the virtual shard, the same in every epoch.
+        start: position of the range's first row in the split.
+        train_rows: number of training rows in the range.
+        first: index of its first training row among those of the virtual shard in this epoch.
     """
 
-    shard: int
-    number: int
-    part: ShardRange
+    virtual_shard: int
+    range_index: int
+    shard_range: ShardRange
     start: int
     train_rows: int
     first: int
@@ -53,45 +51,47 @@ class StreamFeed:
 
     def __init__(self, task: FeedTask) -> None:
         self.task = task
-        # The same threads for every epoch: Arrow keeps, for each thread that ever read, what it will read into.
+        # One pool for all epochs: Arrow keeps a read buffer for each thread that ever read.
         self._pool = ThreadPoolExecutor(READERS, thread_name_prefix="read-shard")
 
     @property
-    def shards(self) -> range:
-        """The worker's virtual shards."""
+    def virtual_shards(self) -> range:
+        """Returns the virtual shards of this worker."""
         count = num_virtual_shards(self.task.batch_size, self.task.workers)
         return worker_partitions(count, self.task.workers, self.task.rank)
 
     def epoch(self, epoch: int, steps: int, steps_per_call: int) -> Generator[HostBatch]:
-        """See `Feed.epoch`.
+        """Implements `Feed.epoch`.
 
         Raises:
             DatasetError: a shard is missing or its bytes do not match the manifest.
         """
-        width = self.task.worker_batch_size // len(self.shards)  # rows of a virtual shard in one step
+        width = self.task.worker_batch_size // len(self.virtual_shards)  # rows of a virtual shard in one step
         rows_per_call = steps_per_call * width
         needed = [
-            file
-            for shard in self.shards
-            for file in self._files(shard, epoch)
-            if file.train_rows and file.first < steps * width
+            read
+            for virtual_shard in self.virtual_shards
+            for read in self._reads(virtual_shard, epoch)
+            if read.train_rows and read.first < steps * width
         ]
-        # A call takes all its rows of one virtual shard, then of the next: in this order files are asked for.
-        needed.sort(key=lambda file: (file.first // rows_per_call, file.shard, file.first))
-        with _Reader(self._pool, self.task, needed) as reader:
-            mixers = [_Mixer(reader, self.task, epoch) for _ in self.shards]
+        # The order in which `_batch` needs them: all rows that a call takes of one virtual shard, then of the next.
+        needed.sort(key=lambda read: (read.first // rows_per_call, read.virtual_shard, read.first))
+        with _ReadAhead(self._pool, self.task, needed) as read_ahead:
+            mixers = [_Mixer(read_ahead, self.task, epoch) for _ in self.virtual_shards]
             for first in range(0, steps, steps_per_call):
                 yield self._batch(mixers, min(steps_per_call, steps - first), width)
 
     def validation_rows(self) -> Iterator[Rows]:
-        """See `Feed.validation_rows`. Reads all of the worker's files, for the few rows of each."""
+        """Implements `Feed.validation_rows`. It reads all of the worker's shards for a few rows of each."""
         if not self.task.validation_split.count:
             return
-        files = [file for shard in self.shards for file in self._files(shard, epoch=None)]
-        with _Reader(self._pool, self.task, files) as reader:
-            for _ in files:
-                file, rows = reader.next_file()
-                yield rows.take(np.flatnonzero(_validation_mask(self.task, file)))
+        reads = [
+            read for virtual_shard in self.virtual_shards for read in self._reads(virtual_shard, epoch=None)
+        ]
+        with _ReadAhead(self._pool, self.task, reads) as read_ahead:
+            for _ in reads:
+                read, rows = read_ahead.next_rows()
+                yield rows.take(np.flatnonzero(_validation_mask(self.task, read)))
 
     def _batch(self, mixers: list[_Mixer], steps: int, width: int) -> HostBatch:
         size, shape = self.task.worker_batch_size, self.task.manifest.image_shape
@@ -104,93 +104,94 @@ class StreamFeed:
             mixer.fill(batch, slice(column * width, (column + 1) * width), steps * width)
         return batch
 
-    def _files(self, shard: int, epoch: int | None) -> list[_File]:
-        """A virtual shard's files, in an epoch's order; None: in the manifest's."""
+    def _reads(self, virtual_shard: int, epoch: int | None) -> list[_Read]:
+        """Returns the reads of a virtual shard in the order of an epoch; None: in the order of the manifest."""
         task = self.task
-        own = split_rows(task.validation_split, num_virtual_shards(task.batch_size, task.workers))[shard]
-        files, start = [], own.start
-        for index, part in enumerate(shard_ranges(task.split.shards, own.start, own.stop)):
-            stop = start + part.stop - part.start
+        count = num_virtual_shards(task.batch_size, task.workers)
+        own = split_rows(task.validation_split, count)[virtual_shard]
+        reads, start = [], own.start
+        for index, shard_range in enumerate(shard_ranges(task.split.shards, own.start, own.stop)):
+            stop = start + shard_range.rows
             train_rows = task.validation_split.train_below(stop) - task.validation_split.train_below(start)
-            files.append(_File(shard, index, part, start, train_rows, 0))
+            reads.append(_Read(virtual_shard, index, shard_range, start, train_rows, 0))
             start = stop
         if epoch is None:
-            return files
+            return reads
         ordered, first = [], 0
-        for index in file_order(len(files), task.seed, epoch, shard):
-            ordered.append(files[index]._replace(first=first))
-            first += files[index].train_rows
+        for index in range_order(len(reads), task.seed, epoch, virtual_shard):
+            ordered.append(reads[index]._replace(first=first))
+            first += reads[index].train_rows
         return ordered
 
 
-class _Reader:
-    """Reads files in a given order, some ahead of the one that is asked for."""
+class _ReadAhead:
+    """Reads shard ranges in a given order, and the next ones before they are needed."""
 
-    def __init__(self, pool: ThreadPoolExecutor, task: FeedTask, files: list[_File]) -> None:
-        most_rows = max((file.part.stop - file.part.start for file in files), default=1)
+    def __init__(self, pool: ThreadPoolExecutor, task: FeedTask, reads: list[_Read]) -> None:
+        most_rows = max((read.shard_range.rows for read in reads), default=1)
         self._task = task
-        self._waiting = deque(files)
+        self._waiting = deque(reads)
         self._ahead = max(2, _READ_AHEAD_BYTES // (most_rows * math.prod(task.manifest.image_shape)))
-        self._reading: deque[tuple[_File, Future[Rows]]] = deque()
+        self._running: deque[tuple[_Read, Future[Rows]]] = deque()
         self._pool = pool
 
-    def __enter__(self) -> _Reader:
-        self._read_ahead()
+    def __enter__(self) -> _ReadAhead:
+        self._submit()
         return self
 
     def __exit__(self, *_: object) -> None:
-        for _, reading in self._reading:
-            reading.cancel()
-        self._reading.clear()
+        for _, rows in self._running:
+            rows.cancel()
+        self._running.clear()
 
-    def next_file(self) -> tuple[_File, Rows]:
-        """The next file and its rows."""
-        file, rows = self._reading.popleft()
-        self._read_ahead()
-        return file, rows.result()
+    def next_rows(self) -> tuple[_Read, Rows]:
+        """Waits for the next read and returns it with its rows."""
+        read, rows = self._running.popleft()
+        self._submit()
+        return read, rows.result()
 
-    def _read_ahead(self) -> None:
-        while self._waiting and len(self._reading) < self._ahead:
-            file = self._waiting.popleft()
-            task = self._task
-            self._reading.append(
-                (file, self._pool.submit(read_range, task.dataset_uri, task.manifest, file.part))
-            )
+    def _submit(self) -> None:
+        while self._waiting and len(self._running) < self._ahead:
+            read, task = self._waiting.popleft(), self._task
+            rows = self._pool.submit(read_range, task.dataset_uri, task.manifest, read.shard_range)
+            self._running.append((read, rows))
 
 
 class _Mixer:
-    """Gives the rows of one virtual shard, one epoch long, from one file after the other."""
+    """Gives the shuffled training rows of one virtual shard in one epoch."""
 
-    def __init__(self, reader: _Reader, task: FeedTask, epoch: int) -> None:
-        self._reader = reader
+    def __init__(self, read_ahead: _ReadAhead, task: FeedTask, epoch: int) -> None:
+        self._read_ahead = read_ahead
         self._task = task
         self._epoch = epoch
         self._rows: Rows | None = None
         self._order: npt.NDArray[np.int64] = np.empty(0, np.int64)
 
     def fill(self, batch: HostBatch, columns: slice, count: int) -> None:
-        """Puts the next `count` rows into some columns of a batch, step by step."""
-        parts: list[tuple[Rows, npt.NDArray[np.int64]]] = []
+        """Writes the next `count` rows into some columns of a batch, step by step."""
+        taken: list[tuple[Rows, npt.NDArray[np.int64]]] = []
         while count:
             if not len(self._order):
-                self._next_file()
+                self._next_range()
             assert self._rows is not None
-            taken, self._order = self._order[:count], self._order[count:]
-            parts.append((self._rows, taken))
-            count -= len(taken)
+            indexes, self._order = self._order[:count], self._order[count:]
+            taken.append((self._rows, indexes))
+            count -= len(indexes)
         for name in ("images", "labels", "ids"):
             target = getattr(batch, name)[:, columns]
-            picked = [getattr(rows, name)[taken] for rows, taken in parts]
-            whole = picked[0] if len(picked) == 1 else np.concatenate(picked)
-            target[...] = whole.reshape(target.shape)
+            values = [getattr(rows, name)[indexes] for rows, indexes in taken]
+            joined = values[0] if len(values) == 1 else np.concatenate(values)
+            target[...] = joined.reshape(target.shape)
 
-    def _next_file(self) -> None:
-        self._rows = None  # before the next: one file's rows at a time
-        file, self._rows = self._reader.next_file()
+    def _next_range(self) -> None:
+        self._rows = None  # first, so that the rows of one range at a time are in memory
+        read, self._rows = self._read_ahead.next_rows()
         task = self._task
-        train = np.flatnonzero(~_validation_mask(task, file))
-        self._order = train[row_order(len(train), task.seed, self._epoch, file.shard, file.number)]
+        train = np.flatnonzero(~_validation_mask(task, read))
+        self._order = train[
+            row_order(len(train), task.seed, self._epoch, read.virtual_shard, read.range_index)
+        ]
 
 
-def _validation_mask(task: FeedTask, file: _File) -> npt.NDArray[np.bool_]:
-    return task.validation_split.mask(file.start, file.start + file.part.stop - file.part.start)
+def _validation_mask(task: FeedTask, read: _Read) -> npt.NDArray[np.bool_]:
+    return task.validation_split.mask(read.start, read.start + read.shard_range.rows)

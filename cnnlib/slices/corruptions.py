@@ -1,19 +1,19 @@
-"""Images made worse on purpose, in six ways at five strengths each, to see how much of its accuracy a model keeps.
+"""Corruptions: images and row ids come in, images made worse on purpose go out, to measure what accuracy a model keeps.
 
-The idea is that of ImageNet-C (Hendrycks and Dietterich 2019, "Benchmarking Neural Network Robustness to Common
-Corruptions and Perturbations"). Lengths are relative to the image, so that a strength means as much at 28x28 as at
-4K. Strength 1..5:
+There are six kinds at five strengths, after ImageNet-C (Hendrycks and Dietterich 2019, "Benchmarking Neural Network
+Robustness to Common Corruptions and Perturbations"). Lengths are relative to the image, so that a strength means the
+same at 28x28 as at 4K. Strengths 1..5:
 
 noise      Gaussian, standard deviation 0.08, 0.12, 0.18, 0.26, 0.38 of white (as in ImageNet-C)
 blur       Gaussian, standard deviation 0.015, 0.025, 0.035, 0.05, 0.07 of the shorter side
-shift      to one of eight directions, by 0.04, 0.08, 0.12, 0.16, 0.2 of a side, by whole pixels, 1, 2, 3, 4, 5 at least
-rotation   either way, by 6, 12, 18, 24, 30 degrees about the centre
+shift      in one of eight directions, by 0.04, 0.08, 0.12, 0.16, 0.2 of a side, in whole pixels, at least 1, 2, 3, 4, 5
+rotation   clockwise or counterclockwise, by 6, 12, 18, 24, 30 degrees about the centre
 contrast   the distance to the image's mean colour times 0.75, 0.5, 0.4, 0.3, 0.15 (as in CIFAR-10-C)
 occlusion  a mid-grey square of 0.2, 0.3, 0.4, 0.5, 0.6 of the shorter side, anywhere inside (Zeiler and Fergus 2014)
 
-Where a shift or a rotation uncovers something, the pixels of the edge go on. What is random (the noise, the direction,
-the place) is drawn from the row's id and the kind alone: the same in whatever batch, and for all strengths, so that
-a greater strength does more of the same.
+A shift and a rotation fill what they uncover with the nearest pixel of the edge. What is random (the noise, the
+direction, the place) depends only on the row's id and the kind: it is the same in every batch and for all strengths,
+so a greater strength changes the same image more.
 """
 
 from __future__ import annotations
@@ -38,33 +38,33 @@ _OCCLUSION = (0.2, 0.3, 0.4, 0.5, 0.6)
 
 _WHITE, _GREY = 255, 127
 _DIRECTIONS = ((-1, -1), (-1, 0), (-1, 1), (0, -1), (0, 1), (1, -1), (1, 0), (1, 1))
-_CHUNK_VALUES = 2**22  # pixel values distorted at a time, as float32
+_VALUES_AT_A_TIME = 2**22  # pixel values that are corrupted at a time, as float32
 
 
 def corrupt(images: Images, ids: Ids, kind: str, strength: int) -> Images:
-    """Distorted copies of images, in their order.
+    """Returns corrupted copies of images, in their order.
 
     Args:
         images: uint8 [rows, height, width, channels].
-        ids: int64 [rows], the rows' ids: what is random is drawn from them.
+        ids: int64 [rows], the ids of the rows, from which everything random is drawn.
         kind: one of CORRUPTIONS.
         strength: 1..5.
 
     Raises:
-        ValueError: another strength.
+        ValueError: the strength is not one of STRENGTHS.
     """
     if strength not in STRENGTHS:
         raise ValueError(f"strength must lie in 1..5. Received {strength}.")
     corrupted = np.empty_like(images)
-    rows = max(1, _CHUNK_VALUES // max(1, int(np.prod(images.shape[1:]))))
-    for first in range(0, len(images), rows):
-        part = slice(first, first + rows)
-        corrupted[part] = CORRUPTIONS[kind](images[part], ids[part], strength)
+    rows_at_a_time = max(1, _VALUES_AT_A_TIME // max(1, int(np.prod(images.shape[1:]))))
+    for first in range(0, len(images), rows_at_a_time):
+        some = slice(first, first + rows_at_a_time)
+        corrupted[some] = CORRUPTIONS[kind](images[some], ids[some], strength)
     return corrupted
 
 
 def slice_name(kind: str, strength: int) -> str:
-    """The name of the slice of a report that a corruption makes.
+    """Returns the name of the slice that a report has for a corruption.
 
     >>> slice_name("noise", 3)
     'corruption=noise/3'
@@ -121,7 +121,7 @@ def _rotation(images: Images, ids: Ids, strength: int) -> Images:
 
 def _contrast(images: Images, ids: Ids, strength: int) -> Images:
     del ids
-    # A sum of whole numbers: the mean is the same to the last bit in whatever batch.
+    # A sum of integers, so that the mean is the same to the last bit in every batch.
     means = images.sum(axis=(1, 2), keepdims=True, dtype=np.int64) / np.prod(images.shape[1:3])
     return _to_pixels((images - means) * _CONTRAST[strength - 1] + means)
 
@@ -139,7 +139,7 @@ def _occlusion(images: Images, ids: Ids, strength: int) -> Images:
 def _generators(ids: Ids, kind: str) -> Iterator[np.random.Generator]:
     number = list(CORRUPTIONS).index(kind)
     for row_id in ids.tolist():
-        yield np.random.default_rng([row_id % 2**64, number])  # a seed has no sign, an id may have one
+        yield np.random.default_rng([row_id % 2**64, number])  # an id may be negative, a seed may not
 
 
 def _take_shifted(images: Images, by: int, axis: int) -> Images:
@@ -163,4 +163,4 @@ CORRUPTIONS: Mapping[str, Callable[[Images, Ids, int], Images]] = MappingProxyTy
         "occlusion": _occlusion,
     }
 )
-"""The corruptions by name, each a function of images, ids and strength. Their order is part of what is drawn."""
+"""The corruptions by name: functions of images, ids and strength. Their order is part of the random seeds."""

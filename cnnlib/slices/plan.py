@@ -1,8 +1,8 @@
-"""What every predictor must know before it can slice alike: where quantiles end, and what the training images are.
+"""The plan of slices: `--slice-by` and a data set come in; the `Slicer` that every predictor uses goes out.
 
-Found once, before anything is scored, from the data set alone: the number of workers changes nothing. Where quantiles
-end is found on a sample of whole shards, evenly spaced: all of the split up to 100,000 rows and 256 MiB of pixels. So
-the quantiles of a bigger split are of equal size but for the chance of the sample.
+It is made once, before any row is scored, and depends only on the data set, not on the number of predictors. The edges
+of quantiles come from a sample of whole shards, evenly spaced: the whole split up to 100,000 rows and 256 MiB of
+pixels. So the quantiles of a larger split are of equal size except for sampling error.
 """
 
 from __future__ import annotations
@@ -16,9 +16,9 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from cnnlib.dataset.manifest import Manifest, Shard, Split, read_shard
+from cnnlib.dataset.manifest import Manifest, Shard, Split
 from cnnlib.dataset.metadata import NEAR_DUPLICATE
-from cnnlib.dataset.reader import READERS
+from cnnlib.dataset.reader import READERS, read_shard
 from cnnlib.dataset.record import Rows, decode_shard, table_to_rows
 from cnnlib.errors import ConfigError
 from cnnlib.slices.duplicates import NearDuplicates, hash_images
@@ -26,58 +26,65 @@ from cnnlib.slices.properties import PROPERTIES, measure
 from cnnlib.slices.slicer import Group, Slicer, check_count, metadata_column, numbers, parse_slices
 
 TRAIN_SPLIT = "train"
-"""The split that near-duplicates are looked for in."""
+"""Images are compared with those of this split to find near-duplicates."""
 SAMPLE_ROWS = 100_000
 SAMPLE_BYTES = 256 * 2**20
 MAX_NUMBERS = 20
-"""A column of numbers with more different ones is cut into quantiles, another by value."""
+"""A column of numbers is sliced by value up to this many distinct ones, by quantile above."""
 
 MAX_COUNTS = 2**27
-"""Every slice has a confusion matrix: this many cells, 1 GiB, may be counted at a time."""
+"""The confusion matrices of all slices together may have this many cells of 8 bytes, 1 GiB."""
+
+_NUMBER_TYPES = ("int64", "float64")
 
 _T = TypeVar("_T")
 
 
-def check_slices(asked: Sequence[str], manifest: Manifest, split_name: str) -> tuple[Group, ...]:
-    """What `--slice-by` asks for, as far as the manifest tells whether it can be had.
+def check_slices(requested: Sequence[str], manifest: Manifest, split_name: str) -> tuple[Group, ...]:
+    """Parses `--slice-by` and checks what the manifest alone can tell.
+
+    Args:
+        requested: dimensions, or two joined by +.
+        split_name: the split that is scored.
 
     Raises:
-        ConfigError: a name that the data set does not have, or near-duplicates where there are no training images, or
-            where these are scored themselves.
+        ConfigError: the data set has no such dimension, or near-duplicates are requested where there is no training
+            split or where it is the one that is scored.
     """
-    groups = parse_slices(asked, manifest.metadata)
+    groups = parse_slices(requested, manifest.metadata)
     if any(NEAR_DUPLICATE in group for group in groups):
         if TRAIN_SPLIT not in manifest.splits:
             raise ConfigError(
-                f"slice_by {NEAR_DUPLICATE} looks for the images in the split {TRAIN_SPLIT!r}. Received a data set "
-                f"with the splits {', '.join(manifest.splits)}. Leave it out."
+                f"slice_by {NEAR_DUPLICATE} needs the images of the split {TRAIN_SPLIT!r}. Received a data set with "
+                f"the splits {', '.join(manifest.splits)}. Leave it out."
             )
         if split_name == TRAIN_SPLIT:
             raise ConfigError(
-                f"slice_by {NEAR_DUPLICATE} tells which images are like those of the split {TRAIN_SPLIT!r}. "
-                f"Received split={split_name!r}, all of whose images are. Leave it out, or score another split."
+                f"slice_by {NEAR_DUPLICATE} compares the images with those of the split {TRAIN_SPLIT!r}. "
+                f"Received split={split_name!r} itself. Leave it out, or score another split."
             )
     return groups
 
 
 def plan_slicer(
-    asked: Sequence[str], quantiles: int, dataset_uri: str, manifest: Manifest, split_name: str
+    requested: Sequence[str], quantiles: int, dataset_uri: str, manifest: Manifest, split_name: str
 ) -> Slicer:
-    """Reads what the slices need: a sample of the split, and for near-duplicates all training images.
+    """Builds a slicer from a sample of the split and, for near-duplicates, from all training images.
 
     Args:
-        asked: dimensions, or two joined by +.
-        quantiles: how many parts of equal size a property or a column of numbers is cut into. Where many rows share
-            a value there are fewer, never an empty one.
+        requested: dimensions, or two joined by +.
+        quantiles: number of slices of equal size of an image property or a column of numbers. Where many rows share a
+            value there are fewer, never an empty one.
+        split_name: the split that is scored.
 
     Raises:
-        ConfigError: see `check_slices`, or too many slices.
-        DatasetError: a shard is missing or not what the manifest states.
+        ConfigError: as in `check_slices`, or there are too many slices.
+        DatasetError: a shard is missing or does not match the manifest.
     """
-    groups = check_slices(asked, manifest, split_name)
+    groups = check_slices(requested, manifest, split_name)
     names = list(dict.fromkeys(name for group in groups for name in group))
     sampled = [name for name in names if name != NEAR_DUPLICATE]
-    edges, counts = _cut(sampled, quantiles, dataset_uri, manifest, manifest.split(split_name))
+    edges, counts = _find_edges(sampled, quantiles, dataset_uri, manifest, manifest.split(split_name))
     counts[NEAR_DUPLICATE] = 2
     for group in groups:
         check_count(group, math.prod(counts[name] for name in group))
@@ -87,10 +94,10 @@ def plan_slicer(
 
 
 def sample_shards(split: Split, row_bytes: int) -> tuple[Shard, ...]:
-    """Evenly spaced shards of a split: all, or about SAMPLE_ROWS and SAMPLE_BYTES of them, one at least.
+    """Returns all shards of a split, or evenly spaced ones of about SAMPLE_ROWS and SAMPLE_BYTES, at least one.
 
     Args:
-        row_bytes: bytes of an image's pixels.
+        row_bytes: size of one image's pixels.
     """
     fraction = min(1.0, SAMPLE_ROWS / split.rows, SAMPLE_BYTES / (split.rows * row_bytes))
     number = len(split.shards)
@@ -99,10 +106,10 @@ def sample_shards(split: Split, row_bytes: int) -> tuple[Shard, ...]:
 
 
 def quantile_edges(values: npt.NDArray[np.floating], quantiles: int) -> tuple[float, ...]:
-    """The greatest value of every quantile but the last; NaN counts as no value.
+    """Returns the greatest value of every quantile except the last, rising; NaN is left out.
 
-    An edge is one of the values (the inverse of the empirical distribution: Hyndman and Fan 1996, definition 1), so
-    that no quantile is empty: equal edges are one, and an edge that is the greatest value is none.
+    An edge is one of the values (the inverse of the empirical distribution: Hyndman and Fan 1996, definition 1). Equal
+    edges become one, and an edge at the greatest value is dropped, so that no quantile is empty.
 
     >>> quantile_edges(np.array([1.0, 2, 3, 4, 5, 6, 7, 8]), 4)
     (2.0, 4.0, 6.0)
@@ -112,27 +119,29 @@ def quantile_edges(values: npt.NDArray[np.floating], quantiles: int) -> tuple[fl
     ordered = np.sort(values[~np.isnan(values)].astype(np.float64))
     if not len(ordered):
         return ()
-    positions = [-(-len(ordered) * part // quantiles) - 1 for part in range(1, quantiles)]
+    positions = [-(-len(ordered) * number // quantiles) - 1 for number in range(1, quantiles)]
     edges = np.unique(ordered[np.maximum(positions, 0)])
     return tuple(edges[edges < ordered[-1]].tolist())
 
 
-def _cut(
+def _find_edges(
     names: Sequence[str], quantiles: int, dataset_uri: str, manifest: Manifest, split: Split
 ) -> tuple[dict[str, tuple[float, ...]], dict[str, int]]:
-    """Edges of the dimensions that are cut into quantiles, and how many slices each dimension makes."""
+    """Returns the edges of the dimensions that have quantiles, and the number of slices of every dimension."""
     if not names:
         return {}, {}
     shards = sample_shards(split, math.prod(manifest.image_shape))
-    parts = list(
-        _map_shards(lambda rows: _values(names, rows, manifest.metadata), dataset_uri, manifest, shards)
+    samples = list(
+        _map_shards(
+            lambda rows: _sample_values(names, rows, manifest.metadata), dataset_uri, manifest, shards
+        )
     )
     edges, counts = {}, {}
     for name in names:
-        values = pa.concat_arrays([part[name] for part in parts])
+        values = pa.concat_arrays([sample[name] for sample in samples])
         distinct = values.unique()
-        number = name in PROPERTIES or manifest.metadata[name] in ("int64", "float64")
-        if name in PROPERTIES or (number and len(distinct) > MAX_NUMBERS):
+        is_property = name in PROPERTIES
+        if is_property or (manifest.metadata[name] in _NUMBER_TYPES and len(distinct) > MAX_NUMBERS):
             edges[name] = quantile_edges(numbers(values), quantiles)
             counts[name] = len(edges[name]) + 1
         else:
@@ -140,15 +149,15 @@ def _cut(
     return edges, counts
 
 
-def _values(names: Sequence[str], rows: Rows, columns: Mapping[str, str]) -> dict[str, pa.Array]:
-    """What the quantiles of some dimensions are found on: of texts and the like only the different ones."""
+def _sample_values(names: Sequence[str], rows: Rows, columns: Mapping[str, str]) -> dict[str, pa.Array]:
+    """Returns the values of numeric dimensions, and the distinct values of the others."""
     values = {}
     for name in names:
         if name in PROPERTIES:
             values[name] = pa.array(measure(name, rows.images))
         else:
             column = metadata_column(rows, name)
-            values[name] = column if columns[name] in ("int64", "float64") else column.unique()
+            values[name] = column if columns[name] in _NUMBER_TYPES else column.unique()
     return values
 
 
@@ -156,7 +165,7 @@ def _check_memory(slices: int, num_classes: int) -> None:
     if slices * num_classes**2 > MAX_COUNTS:
         raise ConfigError(
             f"slice_by makes too many slices for so many classes. Received {slices} slices of {num_classes} classes, "
-            f"expected at most {MAX_COUNTS // num_classes**2}: each has a confusion matrix. Ask for fewer at a time."
+            f"expected at most {MAX_COUNTS // num_classes**2}: each has a confusion matrix. Slice by fewer at a time."
         )
 
 
@@ -167,13 +176,13 @@ def _load_train(dataset_uri: str, manifest: Manifest) -> NearDuplicates:
 
 
 def _map_shards(
-    work: Callable[[Rows], _T], dataset_uri: str, manifest: Manifest, shards: Sequence[Shard]
+    function: Callable[[Rows], _T], dataset_uri: str, manifest: Manifest, shards: Sequence[Shard]
 ) -> Iterator[_T]:
-    """What some work makes of the rows of every shard, in order; a few shards are in memory at a time."""
+    """Yields the result of a function of every shard's rows, in order; a few shards are in memory at a time."""
 
     def read(shard: Shard) -> _T:
         table = decode_shard(read_shard(dataset_uri, shard), shard.name)
-        return work(table_to_rows(table, manifest.image_shape))
+        return function(table_to_rows(table, manifest.image_shape))
 
     with ThreadPoolExecutor(READERS, thread_name_prefix="read-shard") as pool:
         yield from pool.map(read, shards)

@@ -1,12 +1,12 @@
-"""Rows in, parts of them out: for every slice that is asked for, which of the rows are in it.
+"""The slicer: rows come in; for every requested slice, which of the rows are in it goes out.
 
-A *dimension* is what rows are told apart by: a metadata column (`source`), a property of the image (`brightness`,
-`contrast`, `sharpness`, `size`), or whether a training image looks the same (`near-duplicate`). Two may be crossed
-(`source+brightness`). The slices of one dimension, or of one pair, have every row once.
+A *dimension* is what rows are sliced by: a metadata column (`source`), an image property (`brightness`, `contrast`,
+`sharpness`, `size`), or whether a training image looks the same (`near-duplicate`). A *group* is one dimension, or two
+crossed (`source+brightness`). Every row is in exactly one slice of a group.
 
-Names: `source=web`, `age=3`, `indoors=true`, `source=null` without a value; `brightness=q1` for the lowest quantile;
-`near-duplicate=yes`; crossed `source=web+brightness=q1`. A text that could be misread in a name (an empty one, null, or
-one with + = " in it) stands in JSON's quotes.
+A slice's name: `source=web`, `age=3`, `indoors=true`, and `source=null` for rows without a value; `brightness=q1` for
+the lowest quantile; `near-duplicate=yes`; crossed `source=web+brightness=q1`. A text that would be ambiguous in a name
+(an empty one, null, or one that contains + = ") is quoted as in JSON.
 """
 
 from __future__ import annotations
@@ -29,14 +29,14 @@ from cnnlib.slices.properties import PROPERTIES, measure
 
 Mask = npt.NDArray[np.bool_]
 Group = tuple[str, ...]
-"""One dimension, or two that are crossed."""
+"""The name of one dimension, or of two that are crossed."""
 
 MAX_SLICES = 256
-"""How many slices one dimension, or one crossed pair, may make."""
+"""A group may have at most this many slices."""
 
 
-class _Labels(NamedTuple):
-    """Which of some names every row has: codes int64 [rows] index the names."""
+class _SliceCodes(NamedTuple):
+    """Holds the slice of every row in one group: codes, int64 [rows], index the names."""
 
     codes: npt.NDArray[np.int64]
     names: list[str]
@@ -44,13 +44,13 @@ class _Labels(NamedTuple):
 
 @dataclass(frozen=True, kw_only=True)
 class Slicer:
-    """How rows are cut into slices: the same for every row, wherever it is cut.
+    """Assigns rows to slices. The slice of a row does not depend on which predictor slices it, or with which rows.
 
     Attributes:
-        groups: what was asked for, in that order.
-        edges: of every dimension that is cut into quantiles, the greatest value of each quantile but the last,
-            rising. The other metadata columns are cut by value.
-        train: the training images that near-duplicates are near to; None where nobody asks.
+        groups: the requested groups, in their order.
+        edges: for every dimension that has quantiles, the greatest value of each quantile except the last, rising.
+            The other metadata columns are sliced by value.
+        train: the hashes of the training images; None if no group has near-duplicates.
     """
 
     groups: tuple[Group, ...]
@@ -58,29 +58,30 @@ class Slicer:
     train: NearDuplicates | None = None
 
     def masks(self, rows: Rows) -> dict[str, Mask]:
-        """Which rows are in which slice, bool [rows] by the slice's name; a slice without a row is left out.
+        """Returns which rows are in each slice, bool [rows] by the slice's name; slices without rows are left out.
 
         Raises:
             DatasetError: a shard lacks a column that its manifest states.
-            ConfigError: a dimension makes too many slices.
+            ConfigError: a group has too many slices.
         """
         dimensions = dict.fromkeys(name for group in self.groups for name in group)
-        labels = {name: self._labels(name, rows) for name in dimensions}
-        for name, own in labels.items():
-            check_count((name,), len(own.names) - 1)  # before they are crossed; one of the names is for null
+        coded = {name: self._codes(name, rows) for name in dimensions}
+        for name, own in coded.items():
+            # Before two are crossed, which multiplies their names; one of the names is for null.
+            check_count((name,), len(own.names) - 1)
         masks: dict[str, Mask] = {}
         for group in self.groups:
-            codes, names = _cross([labels[name] for name in group])
+            codes, names = _cross([coded[name] for name in group])
             present = np.unique(codes)
             check_count(group, len(present))
             masks |= {names[code]: codes == code for code in present.tolist()}
         return masks
 
-    def _labels(self, name: str, rows: Rows) -> _Labels:
+    def _codes(self, name: str, rows: Rows) -> _SliceCodes:
         if name == NEAR_DUPLICATE:
             assert self.train is not None
             near = self.train.find(hash_images(rows.images))
-            return _Labels(near.astype(np.int64), [f"{name}=no", f"{name}=yes"])
+            return _SliceCodes(near.astype(np.int64), [f"{name}=no", f"{name}=yes"])
         if name in PROPERTIES:
             return _by_quantile(name, measure(name, rows.images), self.edges[name])
         column = metadata_column(rows, name)
@@ -89,28 +90,28 @@ class Slicer:
         return _by_value(name, column)
 
 
-def parse_slices(asked: Sequence[str], columns: Mapping[str, str]) -> tuple[Group, ...]:
-    """What `--slice-by` asks for; the same thing asked for twice is one.
+def parse_slices(requested: Sequence[str], columns: Mapping[str, str]) -> tuple[Group, ...]:
+    """Parses `--slice-by` into groups; a group that is requested twice is returned once.
 
     Args:
-        asked: dimensions, or two joined by +.
+        requested: dimensions, or two joined by +.
         columns: name and type of the data set's metadata columns.
 
     Raises:
-        ConfigError: a name that is none of these, or more than two, or one crossed with itself.
+        ConfigError: a name is not a dimension, or a group has more than two dimensions or the same one twice.
 
     >>> parse_slices(["size", "source+size"], {"source": "string"})
     (('size',), ('source', 'size'))
     """
     known = (*columns, *PROPERTIES, NEAR_DUPLICATE)
     groups = []
-    for item in asked:
+    for item in requested:
         group = tuple(item.split("+"))
         for name in group:
             if name not in known:
                 own = ", ".join(columns) if columns else "none"
                 raise ConfigError(
-                    f"slice_by knows no {name!r}. {nearest(name, known)} The data set's own columns: {own}."
+                    f"slice_by has no dimension {name!r}. {nearest(name, known)} The data set's own columns: {own}."
                 )
         if len(group) > 2 or len(set(group)) < len(group):
             raise ConfigError(
@@ -122,10 +123,10 @@ def parse_slices(asked: Sequence[str], columns: Mapping[str, str]) -> tuple[Grou
 
 
 def check_count(group: Group, count: int) -> None:
-    """Checks that a dimension or a pair makes no more slices than can be looked at.
+    """Checks the number of slices of a group.
 
     Raises:
-        ConfigError: it makes more than MAX_SLICES.
+        ConfigError: there are more than MAX_SLICES.
     """
     if count > MAX_SLICES:
         raise ConfigError(
@@ -135,10 +136,10 @@ def check_count(group: Group, count: int) -> None:
 
 
 def metadata_column(rows: Rows, name: str) -> pa.Array:
-    """A metadata column of some rows.
+    """Returns a metadata column of some rows.
 
     Raises:
-        DatasetError: the rows have none of that name.
+        DatasetError: the rows have no such column.
     """
     if name not in rows.metadata:
         raise DatasetError(
@@ -149,25 +150,25 @@ def metadata_column(rows: Rows, name: str) -> pa.Array:
 
 
 def numbers(column: pa.Array) -> npt.NDArray[np.float64]:
-    """A column of numbers as float64 [rows], NaN where there is none."""
+    """Converts a column of numbers to float64 [rows], null to NaN."""
     values: npt.NDArray[np.float64] = column.cast(pa.float64()).to_numpy(zero_copy_only=False)
     return values
 
 
-def _by_quantile(name: str, values: npt.NDArray[np.floating], edges: tuple[float, ...]) -> _Labels:
+def _by_quantile(name: str, values: npt.NDArray[np.floating], edges: tuple[float, ...]) -> _SliceCodes:
     codes = np.searchsorted(np.array(edges, np.float64), values.astype(np.float64), side="left")
     missing = len(edges) + 1
     names = [*(f"{name}=q{number}" for number in range(1, missing + 1)), f"{name}=null"]
-    return _Labels(np.where(np.isnan(values), missing, codes), names)
+    return _SliceCodes(np.where(np.isnan(values), missing, codes), names)
 
 
-def _by_value(name: str, column: pa.Array) -> _Labels:
+def _by_value(name: str, column: pa.Array) -> _SliceCodes:
     if pa.types.is_floating(column.type):
-        column = pc.if_else(pc.is_nan(column), None, column)  # a number that is none, as in numbers()
+        column = pc.if_else(pc.is_nan(column), None, column)  # NaN and null are the same, as in numbers()
     encoded = column.dictionary_encode()
     values = encoded.dictionary.to_pylist()
     codes = encoded.indices.fill_null(len(values)).to_numpy(zero_copy_only=False).astype(np.int64)
-    return _Labels(codes, [*(f"{name}={_text(value)}" for value in values), f"{name}=null"])
+    return _SliceCodes(codes, [*(f"{name}={_text(value)}" for value in values), f"{name}=null"])
 
 
 def _text(value: bool | float | str) -> str:
@@ -177,10 +178,10 @@ def _text(value: bool | float | str) -> str:
     return json.dumps(value)
 
 
-def _cross(labels: Sequence[_Labels]) -> _Labels:
-    first, *others = labels
+def _cross(coded: Sequence[_SliceCodes]) -> _SliceCodes:
+    first, *others = coded
     for other in others:
-        first = _Labels(
+        first = _SliceCodes(
             first.codes * len(other.names) + other.codes,
             [f"{one}+{two}" for one in first.names for two in other.names],
         )

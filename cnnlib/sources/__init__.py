@@ -1,1 +1,1 @@
-"""Where rows come from: one file per format. Past these files only rows exist."""
+"""Sources: one file per foreign format turns its files into a `Source`. Past these files only rows exist."""

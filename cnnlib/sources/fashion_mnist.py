@@ -1,7 +1,8 @@
-"""Fashion-MNIST: finds its four files, checks each by sha256, and reads them as IDX.
+"""Fashion-MNIST: finds its four IDX files, checks the sha256 of each, and returns them as a source.
 
-Looked for, in order: the folder given; where Debian's package `dataset-fashion-mnist` puts them; Keras's cache; the
-public download that Keras uses (kept in that cache); the Debian package, unpacked without root.
+It reads the folder it is given, or else the first of these places that has the files: the folder of Debian's package
+`dataset-fashion-mnist`; Keras's cache; the public download that Keras uses, which it keeps in that cache; the Debian
+package, downloaded and unpacked without root into that cache.
 """
 
 from __future__ import annotations
@@ -32,7 +33,7 @@ _DOWNLOAD_URL = "https://storage.googleapis.com/tensorflow/tf-keras-datasets"
 _DOWNLOAD_TIMEOUT_S = 20.0
 _APT_TIMEOUT_S = 300.0
 
-# Of the uncompressed files: Debian compresses them anew, so the .gz differ from the download's.
+# Digests of the uncompressed files: Debian compresses them again, so its .gz files differ from those of the download.
 SHA256 = {
     "train-images-idx3-ubyte": "c59f468a2f672dc815687fe0f83887768d799fd8a3f3276145d20f83aa44d888",
     "train-labels-idx1-ubyte": "bad3541b69d912435c50bb6ba87bec294ff4f6a2e1246121d8633921760443d9",
@@ -45,27 +46,27 @@ def load_fashion_mnist(source_uri: str | None = None) -> Source:
     """Finds, checks and reads Fashion-MNIST: 60,000 `train` and 10,000 `test` rows of 28x28x1, 10 classes.
 
     Args:
-        source_uri: a folder that holds the four files, and then the only place looked at; None: the usual places.
+        source_uri: the folder that holds the four files; None: the places that the module's docstring lists.
 
     Raises:
-        NotFoundError: no place has the files; the message says what was tried.
-        DatasetError: a file's content is not Fashion-MNIST.
+        NotFoundError: no place has the files; the message lists what was tried.
+        DatasetError: a file of `source_uri` is not Fashion-MNIST's.
     """
     if source_uri is not None:
         return _read(source_uri)
-    tried = []
+    failures = []
     for place, find_folder in _places():
         try:
             folder = find_folder()
             source = _read(folder)
         except (InputError, OSError, subprocess.SubprocessError) as err:
-            tried.append(f"{place}: {_first_line(err)}")
+            failures.append(f"{place}: {_first_line(err)}")
             continue
         log_event("fashion-mnist", found=place, folder=folder)
         return source
     raise NotFoundError(
-        "Fashion-MNIST was not found. Tried\n  - " + "\n  - ".join(tried) + "\n"
-        f"Fetch the four files by hand and pass --source DIR, or: apt-get install {DEBIAN_PACKAGE}"
+        "Fashion-MNIST was not found. Tried\n  - " + "\n  - ".join(failures) + "\n"
+        f"Download the four files and pass --source DIR, or: apt-get install {DEBIAN_PACKAGE}"
     )
 
 
@@ -92,7 +93,7 @@ def _checked(content: bytes, name: str, place: str) -> bytes:
 
 
 def _keras_cache() -> Path:
-    # The folder keras.utils.get_file uses; asked of the environment as Keras does.
+    # The folder of keras.utils.get_file, which Keras reads from the environment in the same way.
     home = os.environ.get("KERAS_HOME")
     return (Path(home) if home else Path.home() / ".keras") / "datasets" / "fashion-mnist"
 
@@ -108,21 +109,17 @@ def _download() -> str:
 
 
 def _unpack_debian_package() -> str:
-    """Downloads the Debian package with a package list of its own, so that it works without root."""
+    """Downloads the Debian package, unpacks it into Keras's cache and returns that folder."""
+    # A package manager, because it is the only way to the files on a machine that reaches a Debian mirror but not the
+    # public download, as where CI runs.
     if not shutil.which("apt-get") or not shutil.which("dpkg-deb"):
         raise NotFoundError("this machine has no apt-get")
     with tempfile.TemporaryDirectory() as directory:
         work = Path(directory)
         (work / "lists" / "partial").mkdir(parents=True)
-        # apt's own download user may not enter a private folder.
-        options = [
-            "-o",
-            f"Dir::State::Lists={work}/lists",
-            "-o",
-            f"Dir::Cache={work}",
-            "-o",
-            "APT::Sandbox::User=",
-        ]
+        # Its own package list and cache need no root. apt's own download user may not enter a private folder.
+        settings = (f"Dir::State::Lists={work}/lists", f"Dir::Cache={work}", "APT::Sandbox::User=")
+        options = [option for setting in settings for option in ("-o", setting)]
         for command in (["update", "-qq"], ["download", "-qq", DEBIAN_PACKAGE]):
             _run(["apt-get", *options, *command], work)
         package = next(work.glob("*.deb"), None)

@@ -1,9 +1,9 @@
-"""The IDX format of MNIST and its relatives: a folder of four files, gzipped or not, to rows.
+"""The IDX format of MNIST and similar data sets: a folder of four files, gzipped or not, becomes a source.
 
     train-images-idx3-ubyte[.gz]   train-labels-idx1-ubyte[.gz]
     t10k-images-idx3-ubyte[.gz]    t10k-labels-idx1-ubyte[.gz]
 
-Format: two zero bytes, a type code, the number of dimensions, one big-endian uint32 per dimension, then the data,
+A file has two zero bytes, a type code, the number of dimensions, one big-endian uint32 per dimension, then the data,
 row-major (http://yann.lecun.com/exdb/mnist/, "The IDX file format").
 """
 
@@ -26,12 +26,13 @@ from cnnlib.storage import files
 from cnnlib.storage.uri import join_uri
 
 SPLIT_PREFIXES = {"train": "train", "test": "t10k"}
+"""How the names of a split's two files begin."""
 _UNSIGNED_BYTE = 0x08
 _GZIP_MAGIC = b"\x1f\x8b"
 
 
 def file_names() -> list[str]:
-    """The four files of an IDX data set, without `.gz`."""
+    """Returns the names of the four files of an IDX data set, without `.gz`."""
     return [
         f"{prefix}-{kind}"
         for prefix in SPLIT_PREFIXES.values()
@@ -43,8 +44,8 @@ def load_idx(directory_uri: str, class_names: Sequence[str] | None = None) -> So
     """Reads an IDX folder.
 
     Args:
-        directory_uri: holds the four files.
-        class_names: names of the classes; None: their numbers.
+        directory_uri: the folder that holds the four files.
+        class_names: names of the classes by label; None: the labels themselves.
 
     Raises:
         NotFoundError: a file is missing.
@@ -56,7 +57,15 @@ def load_idx(directory_uri: str, class_names: Sequence[str] | None = None) -> So
 def parse_source(
     content: Callable[[str], bytes], class_names: Sequence[str] | None, description: str
 ) -> Source:
-    """Builds a source from the four files' uncompressed contents."""
+    """Builds a source from the uncompressed contents of the four files.
+
+    Args:
+        content: returns the content of a file by its name without `.gz`.
+        class_names: names of the classes by label; None: the labels themselves.
+
+    Raises:
+        DatasetError: a file is not IDX, or images, labels and class names do not match.
+    """
     splits = {split: _parse_split(content, prefix) for split, prefix in SPLIT_PREFIXES.items()}
     num_classes = 1 + max(int(split.labels.max(initial=0)) for split in splits.values())
     names = tuple(class_names or (str(index) for index in range(num_classes)))
@@ -74,7 +83,7 @@ def parse_source(
 
 
 def read_files(directory_uri: str) -> dict[str, bytes]:
-    """The uncompressed contents of the folder's four files, which may be gzipped, by name.
+    """Reads the folder's four files, gzipped or not, and returns their uncompressed contents by name.
 
     Raises:
         NotFoundError: neither `NAME` nor `NAME.gz` is there.
@@ -86,7 +95,7 @@ def read_files(directory_uri: str) -> dict[str, bytes]:
 
 
 def read_file(directory_uri: str, name: str) -> bytes:
-    """One of them; raises what `read_files` does."""
+    """Reads one file, `NAME.gz` or else `NAME`, and returns its uncompressed content; raises as `read_files` does."""
     for candidate in (f"{name}.gz", name):
         try:
             return decompress(files.read_bytes(join_uri(directory_uri, candidate)), candidate)
@@ -98,7 +107,7 @@ def read_file(directory_uri: str, name: str) -> bytes:
 
 
 def decompress(data: bytes, name: str) -> bytes:
-    """Ungzips data where it is gzipped.
+    """Decompresses data if it is gzipped, and returns other data as it is.
 
     Raises:
         DatasetError: the gzip stream is damaged.
@@ -108,14 +117,14 @@ def decompress(data: bytes, name: str) -> bytes:
     try:
         return gzip.decompress(data)
     except (EOFError, gzip.BadGzipFile, zlib.error) as err:
-        raise DatasetError(f"{name} is a damaged gzip file: {err}. Fetch it again.") from err
+        raise DatasetError(f"{name} is a damaged gzip file: {err}. Download it again.") from err
 
 
 def parse_idx(data: bytes, name: str) -> npt.NDArray[np.uint8]:
-    """Parses uncompressed IDX data of unsigned bytes into an array of its dimensions.
+    """Parses uncompressed IDX data of unsigned bytes into a uint8 array of the shape that its header states.
 
     Raises:
-        DatasetError: it is not that.
+        DatasetError: the data is not IDX of unsigned bytes, or its size does not match its header.
 
     >>> parse_idx(bytes([0, 0, 8, 1, 0, 0, 0, 2, 7, 9]), "labels").tolist()
     [7, 9]
@@ -126,15 +135,19 @@ def parse_idx(data: bytes, name: str) -> npt.NDArray[np.uint8]:
             f"Received {data[:4].hex(' ') or 'nothing'}, expected 00 00 08 …."
         )
     num_dims = data[3]
-    header = 4 + 4 * num_dims
-    if len(data) < header:
-        raise DatasetError(f"{name} ends inside its header: {len(data)} bytes, expected {header}.")
-    shape = struct.unpack(f">{num_dims}I", data[4:header])
-    if len(data) - header != math.prod(shape):
+    header_bytes = 4 + 4 * num_dims
+    if len(data) < header_bytes:
         raise DatasetError(
-            f"{name} states the shape {shape}, {math.prod(shape)} bytes, but holds {len(data) - header}."
+            f"{name} ends inside its header. Received {len(data)} bytes, expected {header_bytes}."
         )
-    return np.frombuffer(data, np.uint8, offset=header).reshape(shape)
+    shape = struct.unpack(f">{num_dims}I", data[4:header_bytes])
+    data_bytes = len(data) - header_bytes
+    if data_bytes != math.prod(shape):
+        raise DatasetError(
+            f"{name} does not have the size of its shape {shape}. Received {data_bytes} bytes of data, "
+            f"expected {math.prod(shape)}."
+        )
+    return np.frombuffer(data, np.uint8, offset=header_bytes).reshape(shape)
 
 
 def _parse_split(content: Callable[[str], bytes], prefix: str) -> SourceSplit:

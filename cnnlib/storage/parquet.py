@@ -22,10 +22,10 @@ class Column:
     nullable: bool = False
 
 
-def parquet_bytes(table: pa.Table) -> bytes:
+def parquet_bytes(table: pa.Table, *, use_dictionary: bool = True) -> bytes:
     """A table as Parquet; the same table gives the same bytes."""
     sink = pa.BufferOutputStream()
-    pq.write_table(table, sink, compression="zstd")
+    pq.write_table(table, sink, compression="zstd", use_dictionary=use_dictionary)
     data: bytes = sink.getvalue().to_pybytes()
     return data
 

@@ -11,7 +11,8 @@ import re
 from dataclasses import dataclass
 
 from cnnlib.config import TrainConfig, to_dict
-from cnnlib.dataset.manifest import Manifest, check_shards, load_manifest
+from cnnlib.dataset.manifest import Manifest, load_manifest
+from cnnlib.dataset.reader import check_shards
 from cnnlib.errors import ConfigError, ConflictError
 from cnnlib.feed.feed import Cache
 from cnnlib.feed.order import ValidationSplit, steps_per_epoch

@@ -1,4 +1,4 @@
-"""Slices and corruptions on a real cluster: the report's rows are those of the data set, whoever scored them."""
+"""Slices and corruptions on a real cluster: the report counts every row, whichever predictor scored it."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from tests.models import build_linear
 
 TRAIN_ROWS, TEST_ROWS, SHARD_ROWS = 60, 90, 20
 SHAPE, CLASS_NAMES = (28, 28, 1), ("Coat", "Bag", "Sandal")
-SEEN = range(5)  # test rows whose image is a training image too
+SEEN = range(5)  # test rows whose image is also a training image
 SLICE_BY = ["source", "brightness", "near-duplicate", "source+brightness"]
 
 
 @pytest.fixture(scope="module")
 def dataset(tmp_path_factory: pytest.TempPathFactory) -> str:
-    """Rows with the column `source`, in several shards; some test images are training images."""
+    """Writes rows with the column `source` in several shards; some test images are training images."""
     uri = str(tmp_path_factory.mktemp("slices") / "data")
     assert _write(uri).metadata == {"source": "string"}
     return uri
@@ -29,7 +29,7 @@ def dataset(tmp_path_factory: pytest.TempPathFactory) -> str:
 
 @pytest.fixture(scope="module")
 def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A model file: it is right about some rows and wrong about others."""
+    """Saves a model that is right about some rows and wrong about others."""
     path = tmp_path_factory.mktemp("model") / "linear.keras"
     build_linear(SHAPE, len(CLASS_NAMES)).save(path)
     return path
@@ -70,12 +70,12 @@ def test_slices_add_up_to_the_whole_and_any_number_of_predictors_gives_the_same(
     assert slices["macro_auc"].isna().all()
 
 
-def test_a_slice_that_the_data_set_cannot_have_is_refused_before_anything_is_scored(
+def test_a_slice_that_the_data_set_cannot_have_is_refused_before_any_row_is_scored(
     dataset: str, model: Path, tmp_path: Path, on_cluster: RunJob
 ) -> None:
     where = ["--checkpoint", model, "--data", dataset, "--reports", tmp_path / "reports"]
     done = on_cluster("evaluate", *where, "--slice-by", "sources", expect=2)
-    assert "slice_by knows no 'sources'. Did you mean 'source'?" in done.stderr
+    assert "slice_by has no dimension 'sources'. Did you mean 'source'?" in done.stderr
     assert "Traceback" not in done.stderr
 
 

@@ -1,4 +1,4 @@
-"""Streaming, epoch after epoch, in a process that does nothing else."""
+"""Streaming of many epochs, in a process that does nothing else."""
 
 from __future__ import annotations
 

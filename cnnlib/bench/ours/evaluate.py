@@ -9,7 +9,8 @@ import time
 import pyarrow as pa
 
 from cnnlib.config import EvaluateConfig
-from cnnlib.dataset.manifest import load_manifest, read_shard
+from cnnlib.dataset.manifest import load_manifest
+from cnnlib.dataset.reader import read_shard
 from cnnlib.dataset.record import SHARD_INDEX, decode_shard
 from cnnlib.evaluation.predictor import Predictor, PredictorTask
 from cnnlib.evaluation.target import find_target

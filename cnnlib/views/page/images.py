@@ -15,7 +15,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from PIL import Image
 
-from cnnlib.dataset.manifest import Manifest, Shard, Split, load_manifest, read_shard, shard_ranges
+from cnnlib.dataset.manifest import Manifest, Shard, Split, load_manifest, shard_ranges
+from cnnlib.dataset.reader import read_shard
 from cnnlib.dataset.record import ID, ImageShape, decode_shard, images_to_numpy
 from cnnlib.errors import CnnlibError
 

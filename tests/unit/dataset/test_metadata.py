@@ -1,4 +1,4 @@
-"""What a source knows of its rows beside image and label comes through shards and manifest, or is refused."""
+"""Metadata columns of a source survive shards and manifest; a column that cannot be a slice is refused."""
 
 from __future__ import annotations
 
@@ -11,7 +11,8 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from cnnlib.dataset.manifest import load_manifest, read_shard
+from cnnlib.dataset.manifest import load_manifest
+from cnnlib.dataset.reader import read_shard
 from cnnlib.dataset.record import decode_shard, table_to_rows
 from cnnlib.dataset.source import Source
 from cnnlib.dataset.writer import write_dataset
@@ -28,13 +29,13 @@ COLUMNS = {
 
 
 def read_test_rows(dataset_uri: str) -> dict[str, list[Any]]:
-    """The metadata of all test rows."""
+    """Reads the metadata of all test rows."""
     manifest = load_manifest(dataset_uri)
-    parts = [
+    shards = [
         table_to_rows(decode_shard(read_shard(dataset_uri, shard), shard.name), manifest.image_shape)
         for shard in manifest.split("test").shards
     ]
-    return {name: [value for part in parts for value in part.metadata[name].to_pylist()] for name in COLUMNS}
+    return {name: [value for rows in shards for value in rows.metadata[name].to_pylist()] for name in COLUMNS}
 
 
 def test_metadata_survives_shards_row_by_row(tmp_path: Path) -> None:
@@ -55,7 +56,7 @@ def test_a_data_set_without_metadata_keeps_its_manifest_and_its_fingerprint(tmp_
     manifest = write_dataset(make_source(), str(tmp_path)).manifest
     document = json.loads((tmp_path / "manifest.json").read_text())
     assert manifest.metadata == {}
-    # As it was before there were metadata columns: the fingerprint of a data set is in the name of its reports.
+    # The keys from before metadata existed: the fingerprint of a data set is in the name of its reports.
     assert document.keys() == {
         "format_version", "class_names", "image_shape", "splits", "source", "source_digest", "fingerprint",
     }  # fmt: skip
@@ -116,11 +117,11 @@ def test_a_manifest_with_a_type_of_another_version_is_refused(tmp_path: Path) ->
     document = json.loads(path.read_text())
     document["metadata"]["source"] = "colour"
     path.write_text(json.dumps(document))
-    with pytest.raises(DatasetError, match=r"is not whole: .*'source': 'colour'"):
+    with pytest.raises(DatasetError, match=r"has a missing or invalid entry: .*'source': 'colour'"):
         load_manifest(str(tmp_path))
 
 
-def test_rows_that_are_taken_bring_their_metadata() -> None:
+def test_taken_rows_have_their_own_metadata() -> None:
     rows = add_metadata(make_source(), COLUMNS).splits["test"].read(3, 9)
     taken = rows.take(np.array([4, 0], np.int64))
     assert {name: values.to_pylist() for name, values in taken.metadata.items()} == {

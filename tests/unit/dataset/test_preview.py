@@ -1,4 +1,4 @@
-"""The preview shows the images as they are."""
+"""The preview shows pixels and proportions as they are stored, and a class name below each image."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def flat_images(rows: int, channels: int, value: int = 128) -> np.ndarray:
 
 
 def top_left_pixel(png: bytes) -> list[int]:
-    """The colour in the middle of the first of the 5x5 images."""
+    """Returns the colour in the middle of the first image of the grid."""
     return np.asarray(Image.open(io.BytesIO(png)).convert("RGB"))[100, 100].tolist()
 
 
@@ -46,7 +46,7 @@ def test_same_images_give_the_same_picture() -> None:
 
 
 @pytest.mark.parametrize("shape", [(2, 8, 8), (2, 8, 8, 2), (2, 8, 8, 4)])
-def test_what_is_no_picture_is_refused(shape: tuple[int, ...]) -> None:
+def test_images_of_another_shape_are_refused(shape: tuple[int, ...]) -> None:
     with pytest.raises(ValueError, match="images must be"):
         preview_png(np.zeros(shape, np.uint8), [0, 0], NAMES)
 

@@ -1,4 +1,4 @@
-"""What is decided before a data set is written: its shards, and whether it may go where it shall."""
+"""The plan of a data set's shards, and the check of its output before anything is written."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ MIB = 2**20
         (100, 784, None, 100),
         (1_000_000, 3 * 224 * 224, None, 112),  # 150 GB in shards of at most 16 MiB: 8,973 of them
         (50_000, 3072, None, 3125),  # between the two limits: sixteen shards
-        (610, 784, 100 * 784, 88),  # seven equal shards, not six full ones and a rest
+        (610, 784, 100 * 784, 88),  # seven equal shards, not six full ones and a small last one
         (10, 784, 1, 1),
         (10, 784, 7840, 10),
     ],
@@ -37,7 +37,7 @@ def test_shards_have_as_many_rows_as_computed_by_hand(
 
 
 @given(num_rows=st.integers(1, 10_000), row_bytes=st.integers(1, 5000), shard_bytes=st.integers(1, 10**7))
-def test_no_shard_holds_more_than_was_asked_for_unless_one_row_does(
+def test_no_shard_is_larger_than_requested_unless_one_row_is(
     num_rows: int, row_bytes: int, shard_bytes: int
 ) -> None:
     rows = _rows_per_shard(num_rows, row_bytes, shard_bytes)
@@ -83,7 +83,7 @@ def test_same_rows_under_other_class_names_are_a_conflict(tmp_path: Path) -> Non
         check_output(make_source(class_names=("x", "y", "z")), str(tmp_path))
 
 
-def test_shards_and_preview_of_a_dead_attempt_are_no_conflict(tmp_path: Path) -> None:
+def test_shards_and_preview_of_an_interrupted_attempt_are_no_conflict(tmp_path: Path) -> None:
     write_dataset_without_ray(str(tmp_path))
     (tmp_path / "manifest.json").unlink()
     (tmp_path / "preview.png").write_bytes(b"half a picture")
@@ -99,9 +99,7 @@ def test_shards_and_preview_of_a_dead_attempt_are_no_conflict(tmp_path: Path) ->
         (["a", "b", "c"], r"something else: .*/a and 2 more\."),
     ],
 )
-def test_output_that_holds_something_else_is_a_conflict(
-    tmp_path: Path, names: list[str], message: str
-) -> None:
+def test_output_that_holds_other_files_is_a_conflict(tmp_path: Path, names: list[str], message: str) -> None:
     for name in names:
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).write_text("precious")

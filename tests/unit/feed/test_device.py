@@ -1,4 +1,4 @@
-"""Rows in memory become the batches of an epoch, in the order asked for."""
+"""Batches in host memory become macro-batches on a device, in their order."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def test_error_while_gathering_reaches_the_consumer() -> None:
         next(batches)
 
 
-def test_consumer_that_leaves_early_leaves_no_thread_behind() -> None:
+def test_consumer_that_stops_early_leaves_no_thread_behind() -> None:
     before = filling_threads()  # of earlier tests, which may be about to end
     batches = iter_macro_batches(gather(ROWS, np.zeros((30, 2), np.int64), 1), CPU)
     next(batches)

@@ -1,4 +1,4 @@
-"""What the workers are fed, from memory and streamed: every global batch, put together from all workers."""
+"""The global batches of both feeds, assembled from the batches of all workers."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ WORKER_COUNTS = (1, 2, 4)
 SHARD_ROWS = 13
 GiB = 2**30
 
-# A busy machine may be slow to draw rows; the fixture that a random case shares is not changed by it.
+# A busy machine may be slow to draw a case; no case changes the fixture that the cases share.
 UNCHECKED = [HealthCheck.too_slow, HealthCheck.function_scoped_fixture]
 kinds = pytest.mark.parametrize("kind", [MemoryFeed, StreamFeed])
 
 
 @dataclasses.dataclass(frozen=True)
 class Run:
-    """Rows of a split, the share held out, and a batch size that four workers divide and the rows fill."""
+    """Describes a run: its rows, validation fraction, and a batch size that four workers divide and the rows fill."""
 
     num_rows: int
     fraction: float
@@ -57,10 +57,10 @@ def runs(draw: st.DrawFn) -> Run:
 
 @pytest.fixture(autouse=True)
 def _rows_without_files(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Rows whose id, label and pixel tell their position, so that thousands of orders can be tried."""
+    """Replaces reading by rows whose id, label and pixel are their position, so that thousands of orders are tried."""
 
-    def read_range(dataset_uri: str, manifest: Manifest, part: ShardRange) -> Rows:
-        positions = part.shard_index * SHARD_ROWS + np.arange(part.start, part.stop)
+    def read_range(dataset_uri: str, manifest: Manifest, shard_range: ShardRange) -> Rows:
+        positions = shard_range.shard_index * SHARD_ROWS + np.arange(shard_range.start, shard_range.stop)
         images = positions.astype(np.uint8).reshape(-1, 1, 1, 1)
         return Rows(ids=positions, images=images, labels=positions.astype(np.int32))
 
@@ -69,7 +69,7 @@ def _rows_without_files(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def feeds(kind: type[Feed], run: Run, workers: int) -> list[Feed]:
-    """Every worker's feed."""
+    """Builds the feed of every worker."""
     sizes = [min(SHARD_ROWS, run.num_rows - first) for first in range(0, run.num_rows, SHARD_ROWS)]
     shards = tuple(Shard(name=str(index), rows=size, bytes=1, sha256="") for index, size in enumerate(sizes))
     split = Split(rows=run.num_rows, rows_per_class=(run.num_rows,), shards=shards)
@@ -91,17 +91,17 @@ def feeds(kind: type[Feed], run: Run, workers: int) -> list[Feed]:
 def global_batches(
     kind: type[Feed], run: Run, workers: int, epoch: int = 1, steps_per_call: int = 3
 ) -> np.ndarray:
-    """Ids of the rows of every global batch of an epoch, int64 [steps, batch_size]."""
-    parts = []
+    """Returns the row ids of every global batch of an epoch, int64 [steps, batch_size]."""
+    worker_batches = []
     for feed in feeds(kind, run, workers):
         batches = list(feed.epoch(epoch, run.steps, steps_per_call))
         for batch in batches:
             np.testing.assert_array_equal(batch.labels, batch.ids)
             np.testing.assert_array_equal(batch.images[..., 0, 0, 0], batch.ids.astype(np.uint8))
         assert all(len(batch.ids) == steps_per_call for batch in batches[:-1])
-        parts.append(np.concatenate([batch.ids for batch in batches]))
-    assert {part.shape for part in parts} == {(run.steps, run.batch_size // workers)}
-    return np.concatenate(parts, axis=1)
+        worker_batches.append(np.concatenate([batch.ids for batch in batches]))
+    assert {ids.shape for ids in worker_batches} == {(run.steps, run.batch_size // workers)}
+    return np.concatenate(worker_batches, axis=1)
 
 
 @kinds
@@ -122,16 +122,16 @@ def test_an_epoch_takes_whole_batches_of_training_rows_each_at_most_once(
     kind: type[Feed], run: Run, workers: int
 ) -> None:
     seen = global_batches(kind, run, workers).ravel().tolist()
-    validation_split = set(np.flatnonzero(run.validation_split.mask(0, run.num_rows)).tolist())
+    validation_rows = set(np.flatnonzero(run.validation_split.mask(0, run.num_rows)).tolist())
     assert len(seen) == len(set(seen)) == run.steps * run.batch_size
-    assert not validation_split & set(seen)
+    assert not validation_rows & set(seen)
     assert set(seen) <= set(range(run.num_rows))
 
 
 @kinds
 @settings(max_examples=30, suppress_health_check=UNCHECKED)
 @given(run=runs(), workers=st.sampled_from(WORKER_COUNTS))
-def test_the_rows_held_out_are_each_given_once_for_any_number_of_workers(
+def test_each_validation_row_is_given_once_for_any_number_of_workers(
     kind: type[Feed], run: Run, workers: int
 ) -> None:
     given_out = [
@@ -151,16 +151,16 @@ def test_the_order_does_not_depend_on_how_many_steps_a_call_has(
 
 
 @kinds
-def test_the_order_does_not_depend_on_how_fast_files_are_read(
+def test_the_order_does_not_depend_on_how_fast_shards_are_read(
     kind: type[Feed], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     run = Run(300, 0.1, 32)
     expected = global_batches(kind, run, 1)
     rng, read = np.random.default_rng(0), stream.read_range
 
-    def read_slowly(dataset_uri: str, manifest: Manifest, part: ShardRange) -> Rows:
+    def read_slowly(dataset_uri: str, manifest: Manifest, shard_range: ShardRange) -> Rows:
         threading.Event().wait(rng.uniform(0, 0.01))
-        return read(dataset_uri, manifest, part)
+        return read(dataset_uri, manifest, shard_range)
 
     monkeypatch.setattr("cnnlib.dataset.reader.read_range", read_slowly)
     monkeypatch.setattr("cnnlib.feed.stream.read_range", read_slowly)
@@ -193,17 +193,17 @@ def test_another_seed_or_epoch_gives_another_order_and_the_same_gives_the_same(k
 def test_streamed_batches_come_from_all_over_the_split() -> None:
     run = Run(6400, 0.0, 64)
     batches = global_batches(StreamFeed, run, 1)
-    # Of 16 equal ranges of the split each gives 4 rows to every batch.
+    # Each of 16 equal ranges of the split gives 4 rows to every batch.
     ranges = np.sort(batches // 400, axis=1)
     np.testing.assert_array_equal(ranges, np.broadcast_to(np.repeat(np.arange(16), 4), ranges.shape))
 
 
-def test_consumers_that_leave_early_leave_no_more_threads_than_one_that_stays() -> None:
+def test_consumers_that_stop_early_leave_no_more_threads_than_one_that_goes_on() -> None:
     def readers() -> set[threading.Thread]:
         return {each for each in threading.enumerate() if each.name.startswith("read-shard")}
 
     (feed,) = feeds(StreamFeed, Run(6400, 0.0, 64), 1)
-    # Feeds of earlier tests give their threads back whenever they are collected: only new ones count.
+    # Threads of earlier tests end whenever their feeds are collected: only new ones count.
     before = readers()
     for epoch in range(1, 6):
         batches = feed.epoch(epoch, 100, 3)
@@ -213,7 +213,7 @@ def test_consumers_that_leave_early_leave_no_more_threads_than_one_that_stays() 
 
 
 @pytest.mark.parametrize(
-    ("asked", "needed", "free", "expected"),
+    ("mode", "needed", "free", "expected"),
     [
         ("auto", 1 * GiB, 2 * GiB, "memory"),
         ("auto", 1 * GiB + 1, 2 * GiB, "none"),
@@ -223,9 +223,9 @@ def test_consumers_that_leave_early_leave_no_more_threads_than_one_that_stays() 
     ],
 )
 def test_rows_are_kept_in_memory_where_they_take_at_most_half(
-    asked: str, needed: int, free: int, expected: str
+    mode: str, needed: int, free: int, expected: str
 ) -> None:
-    assert choose_cache(asked, needed, free) == expected  # type: ignore[arg-type]
+    assert choose_cache(mode, needed, free) == expected  # type: ignore[arg-type]
 
 
 def test_bytes_of_a_worker_count_pixels_ids_and_labels() -> None:

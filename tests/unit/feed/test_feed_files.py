@@ -1,4 +1,4 @@
-"""The workers' feeds on real shards."""
+"""Both feeds on real shards."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which row stands where, as arithmetic. What the workers make of it: test_feed.py."""
+"""The order of rows as arithmetic. The batches that workers build from it: test_feed.py."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ from hypothesis import strategies as st
 from cnnlib.feed.order import (
     ValidationSplit,
     epoch_order,
-    file_order,
     num_virtual_shards,
     partition_bounds,
+    range_order,
     row_order,
     split_rows,
     worker_partitions,
 )
 
 FROZEN_ORDER = [[0, 2, 6, 9], [1, 3, 5, 10]]  # of 11 rows in batches of 4, seed 0, epoch 1
-FROZEN_FILES = [1, 3, 5, 2, 4, 0]
+FROZEN_RANGES = [1, 3, 5, 2, 4, 0]
 FROZEN_ROWS = [5, 3, 0, 4, 1, 2]
 
 splits = st.tuples(st.integers(1, 400), st.sampled_from([0.0, 0.01, 0.1, 0.3, 0.5]))
@@ -31,12 +31,12 @@ splits = st.tuples(st.integers(1, 400), st.sampled_from([0.0, 0.01, 0.1, 0.3, 0.
     ("num_rows", "fraction", "expected"),
     [(10, 0.2, [2, 7]), (10, 0.0, []), (5, 0.5, [1, 3]), (60_000, 1e-9, [])],
 )
-def test_rows_are_held_out_at_even_distances(num_rows: int, fraction: float, expected: list[int]) -> None:
+def test_validation_rows_are_evenly_spaced(num_rows: int, fraction: float, expected: list[int]) -> None:
     assert np.flatnonzero(ValidationSplit.of(num_rows, fraction).mask(0, num_rows)).tolist() == expected
 
 
 @given(split=splits)
-def test_held_out_rows_are_counted_without_a_list_of_them(split: tuple[int, float]) -> None:
+def test_validation_rows_are_counted_without_a_list_of_them(split: tuple[int, float]) -> None:
     validation_split = ValidationSplit.of(*split)
     mask = validation_split.mask(0, validation_split.num_rows)
     assert mask.sum() == validation_split.count == round(split[0] * split[1])
@@ -46,17 +46,17 @@ def test_held_out_rows_are_counted_without_a_list_of_them(split: tuple[int, floa
     assert [validation_split.position(index) for index in range(len(train))] == train.tolist()
 
 
-def test_held_out_rows_of_a_billion_need_no_list() -> None:
+def test_validation_rows_of_a_billion_rows_need_no_list() -> None:
     validation_split = ValidationSplit.of(10**9, 0.1)
     assert validation_split.below(10**9) == 10**8
     assert validation_split.mask(999_999_990, 10**9).sum() == 1
 
 
-@given(split=splits, parts=st.integers(1, 8))
-def test_every_position_belongs_to_exactly_one_range(split: tuple[int, float], parts: int) -> None:
+@given(split=splits, num_ranges=st.integers(1, 8))
+def test_every_position_belongs_to_exactly_one_range(split: tuple[int, float], num_ranges: int) -> None:
     validation_split = ValidationSplit.of(*split)
-    ranges = split_rows(validation_split, parts)
-    assert len(ranges) == parts
+    ranges = split_rows(validation_split, num_ranges)
+    assert len(ranges) == num_ranges
     assert (ranges[0].start, ranges[-1].stop) == (0, validation_split.num_rows)
     assert all(one.stop == two.start for one, two in pairwise(ranges))
     sizes = [
@@ -65,13 +65,13 @@ def test_every_position_belongs_to_exactly_one_range(split: tuple[int, float], p
     assert max(sizes) - min(sizes) <= 1
 
 
-def test_lanes_differ_in_length_by_at_most_one_row() -> None:
+def test_partitions_differ_in_length_by_at_most_one_row() -> None:
     lengths = np.diff(partition_bounds(610, 64))
     assert sorted(set(lengths.tolist())) == [9, 10]
     assert lengths.sum() == 610
 
 
-def test_workers_own_contiguous_lanes_without_gaps() -> None:
+def test_workers_own_contiguous_partitions_without_gaps() -> None:
     partitions = [worker_partitions(12, 4, rank) for rank in range(4)]
     assert partitions == [range(3), range(3, 6), range(6, 9), range(9, 12)]
 
@@ -80,7 +80,7 @@ def test_workers_own_contiguous_lanes_without_gaps() -> None:
     ("batch_size", "workers", "expected"),
     [(64, 1, 16), (64, 2, 16), (64, 16, 16), (64, 32, 32), (24, 3, 24), (8, 4, 8), (30, 1, 30), (7, 1, 7)],
 )
-def test_virtual_shards_divide_the_batch_and_are_dealt_evenly(
+def test_virtual_shards_divide_the_batch_and_are_the_same_number_for_every_worker(
     batch_size: int, workers: int, expected: int
 ) -> None:
     assert num_virtual_shards(batch_size, workers) == expected
@@ -88,15 +88,15 @@ def test_virtual_shards_divide_the_batch_and_are_dealt_evenly(
 
 def test_streamed_rows_are_in_another_order_for_every_seed_epoch_and_shard() -> None:
     draws = [(seed, epoch, shard) for seed in (0, 1) for epoch in (1, 2) for shard in (0, 1)]
-    files = {file_order(20, *draw).tobytes() for draw in draws}
+    ranges = {range_order(20, *draw).tobytes() for draw in draws}
     rows = {row_order(20, *draw, 0).tobytes() for draw in draws}
-    assert len(files) == len(rows) == len(draws)
-    assert not files & rows
+    assert len(ranges) == len(rows) == len(draws)
+    assert not ranges & rows
 
 
 def test_the_order_is_the_one_that_earlier_runs_were_trained_in() -> None:
-    # Written down from this very version: a run that is continued must go on in the order it began in.
+    # Recorded from this version: a run that is continued must keep the order that it began with.
     assert epoch_order(11, 4, range(4), seed=0, epoch=1).tolist() == FROZEN_ORDER
     assert epoch_order(11, 4, range(1, 3), seed=0, epoch=1).tolist() == [row[1:3] for row in FROZEN_ORDER]
-    assert file_order(6, seed=0, epoch=1, shard=2).tolist() == FROZEN_FILES
-    assert row_order(6, seed=0, epoch=1, shard=2, file=3).tolist() == FROZEN_ROWS
+    assert range_order(6, seed=0, epoch=1, virtual_shard=2).tolist() == FROZEN_RANGES
+    assert row_order(6, seed=0, epoch=1, virtual_shard=2, range_index=3).tolist() == FROZEN_ROWS

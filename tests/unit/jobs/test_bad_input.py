@@ -174,12 +174,13 @@ EVALUATE_CASES = [
     (f"{EVALUATE} --checkpoint mine.keras --top-k 0", "top_k must be at least 1. Received 0."),
     (
         f"{EVALUATE} --checkpoint mine.keras --slice-by brightnes",
-        "slice_by knows no 'brightnes'. Did you mean 'brightness'? Known: brightness, contrast, near-duplicate,",
+        "slice_by has no dimension 'brightnes'. Did you mean 'brightness'? "
+        "Known: brightness, contrast, near-duplicate,",
     ),
     (f"{EVALUATE} --checkpoint mine.keras --slice-by source", "The data set's own columns: none."),
     (
         f"{EVALUATE} --checkpoint mine.keras --slice-by near-duplicate --split train",
-        "Received split='train', all of whose images are.",
+        "Received split='train' itself.",
     ),
     (
         f"{EVALUATE} --checkpoint mine.keras --slice-by size --slice-quantiles 1",

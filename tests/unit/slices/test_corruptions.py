@@ -1,4 +1,4 @@
-"""A distortion is the same for a row wherever and whenever it is made, and grows with its strength."""
+"""A corruption of a row is the same in every batch and every version, and grows with its strength."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from cnnlib.slices import corruptions
 from cnnlib.slices.corruptions import CORRUPTIONS, STRENGTHS, corrupt, slice_name
 from tests.fashion import fashion_mnist
 
-# sha256 (its first 16 digits) of the first ten test images of Fashion-MNIST at strength 3: other draws would make
-# other reports of the same model.
+# The first 16 digits of the sha256 of the first ten test images of Fashion-MNIST at strength 3. Other random numbers
+# would change the reports of the same model.
 GOLDEN = {
     "noise": "9370e7229a5c3d4a",
     "blur": "61774e036008eaef",
@@ -30,12 +30,12 @@ def photographs(rows: int) -> np.ndarray:
 
 
 def change(images: np.ndarray, corrupted: np.ndarray) -> np.ndarray:
-    """Mean absolute difference of every image, in grey levels."""
+    """Returns the mean absolute difference of every image, in grey levels."""
     return np.abs(corrupted.astype(int) - images).mean(axis=(1, 2, 3))
 
 
 @pytest.mark.parametrize("kind", CORRUPTIONS)
-def test_the_same_rows_are_distorted_as_they_always_were(kind: str) -> None:
+def test_the_same_rows_are_corrupted_as_they_always_were(kind: str) -> None:
     corrupted = corrupt(photographs(10), np.arange(10), kind, 3)
     assert hashlib.sha256(corrupted.tobytes()).hexdigest()[:16] == GOLDEN[kind]
 
@@ -43,7 +43,7 @@ def test_the_same_rows_are_distorted_as_they_always_were(kind: str) -> None:
 @pytest.mark.parametrize("kind", CORRUPTIONS)
 @given(order=st.permutations(range(12)), size=st.integers(1, 12))
 @settings(max_examples=10)
-def test_what_a_row_becomes_does_not_depend_on_the_rows_beside_it(
+def test_a_corrupted_row_does_not_depend_on_the_other_rows_of_its_batch(
     kind: str, order: list[int], size: int
 ) -> None:
     images, ids = photographs(12), np.arange(100, 112)
@@ -54,10 +54,10 @@ def test_what_a_row_becomes_does_not_depend_on_the_rows_beside_it(
 
 
 @pytest.mark.parametrize("kind", CORRUPTIONS)
-def test_chunks_change_nothing(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_number_of_rows_at_a_time_changes_nothing(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
     images, ids = photographs(20), np.arange(20)
     together = corrupt(images, ids, kind, 2)
-    monkeypatch.setattr(corruptions, "_CHUNK_VALUES", 3 * 28 * 28)
+    monkeypatch.setattr(corruptions, "_VALUES_AT_A_TIME", 3 * 28 * 28)
     np.testing.assert_array_equal(corrupt(images, ids, kind, 2), together)
 
 
@@ -82,16 +82,14 @@ def test_a_greater_strength_changes_photographs_more(kind: str) -> None:
     assert means == sorted(means)
     assert len(set(means)) == 5
     assert means[0] > 1  # grey level, of 255
-    # The same draw for all strengths: so for nearly every image by itself, and the first to the last always.
+    # All strengths use the same random numbers, so this also holds for nearly every single image.
     assert (np.diff(changes, axis=0) > 0).mean() > 0.85
     assert (changes[-1] > changes[0]).mean() > 0.95
 
 
 @pytest.mark.parametrize("shape", [(12, 12, 1), (40, 64, 3), (130, 90, 3)])
 @pytest.mark.parametrize("kind", CORRUPTIONS)
-def test_it_works_on_any_size_and_leaves_the_images_given_as_they_were(
-    kind: str, shape: tuple[int, ...]
-) -> None:
+def test_images_of_any_size_are_corrupted_in_a_copy(kind: str, shape: tuple[int, ...]) -> None:
     images = np.random.default_rng(0).integers(0, 256, (3, *shape), np.uint8)
     before = images.copy()
     results = [corrupt(images, np.array([-5, 0, 2**62]), kind, strength) for strength in STRENGTHS]
@@ -101,7 +99,7 @@ def test_it_works_on_any_size_and_leaves_the_images_given_as_they_were(
     assert corrupt(images[:0], np.arange(0), kind, 1).shape == (0, *shape)
 
 
-def test_a_blur_means_as_much_on_a_bigger_copy_of_the_image() -> None:
+def test_a_strength_means_the_same_on_a_larger_copy_of_the_image() -> None:
     small = photographs(20)
     big = small.repeat(4, axis=1).repeat(4, axis=2)
     ids = np.arange(20)
@@ -111,7 +109,7 @@ def test_a_blur_means_as_much_on_a_bigger_copy_of_the_image() -> None:
         assert at_112 == pytest.approx(at_28, rel=0.15), kind
 
 
-def test_contrast_keeps_the_mean_and_takes_a_part_of_the_distance_to_it() -> None:
+def test_contrast_keeps_the_mean_and_a_fraction_of_the_distance_to_it() -> None:
     image = np.array([[[[0], [100], [200]]]], np.uint8)
     assert corrupt(image, np.arange(1), "contrast", 2).ravel().tolist() == [50, 100, 150]
 
@@ -128,9 +126,8 @@ def test_a_shift_moves_whole_pixels_to_one_of_eight_directions_and_continues_the
     image = np.arange(400, dtype=np.uint16).reshape(1, 20, 20, 1) % 251
     image = image.astype(np.uint8)
     moved = {corrupt(image, np.array([row_id]), "shift", 3).tobytes() for row_id in range(60)}
-    padded = np.pad(
-        image[0, :, :, 0], 3, mode="edge"
-    )  # strength 3 moves by 3 pixels at least; 0.12 of 20 is less
+    # Strength 3 moves by at least 3 pixels; 0.12 of 20 is less.
+    padded = np.pad(image[0, :, :, 0], 3, mode="edge")
     expected = {
         padded[3 - y : 23 - y, 3 - x : 23 - x].tobytes() for y in (-3, 0, 3) for x in (-3, 0, 3) if y or x
     }

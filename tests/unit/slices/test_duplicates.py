@@ -1,4 +1,4 @@
-"""Images that look alike are found, and only those; the search finds what comparing all with all finds."""
+"""Images that look alike are found, and only those; the search finds what a comparison of all pairs finds."""
 
 from __future__ import annotations
 
@@ -26,18 +26,18 @@ def random_hashes(rng: np.random.Generator, count: int) -> np.ndarray:
 
 
 def flip(hashes: np.ndarray, bits: list[int]) -> np.ndarray:
-    """The same hashes with some bits the other way."""
+    """Returns the same hashes with some bits flipped."""
     mask = np.zeros(BITS, np.uint8)
     mask[bits] = 1
     return hashes ^ np.packbits(mask).view(np.uint64)
 
 
 def distances(one: np.ndarray, other: np.ndarray) -> np.ndarray:
-    """Between all pairs, int [rows, rows]."""
+    """Returns the distances of all pairs, int [rows, rows]."""
     return np.bitwise_count(one[:, np.newaxis] ^ other[np.newaxis]).sum(axis=2, dtype=int)
 
 
-def test_a_hash_is_the_signs_of_low_frequencies_about_their_median() -> None:
+def test_a_hash_says_which_low_frequencies_are_above_their_median() -> None:
     image = np.random.default_rng(0).integers(0, 256, (1, 32, 32, 1), np.uint8)  # 32x32: nothing to scale
     frequencies = fft.dctn(image[0, :, :, 0].astype(float), norm="ortho")[:16, :16].ravel()
     bits = frequencies > np.median(frequencies[1:])
@@ -57,7 +57,7 @@ def test_an_image_has_the_same_hash_whichever_images_it_is_hashed_with(
 ) -> None:
     images = some_images()[:40]
     together = hash_images(images)
-    monkeypatch.setattr(duplicates, "_CHUNK_VALUES", 9 * 28 * 28)
+    monkeypatch.setattr(duplicates, "_VALUES_AT_A_TIME", 9 * 28 * 28)
     np.testing.assert_array_equal(hash_images(images), together)
     np.testing.assert_array_equal(
         np.concatenate([hash_images(images[i : i + 1]) for i in range(40)]), together
@@ -65,7 +65,7 @@ def test_an_image_has_the_same_hash_whichever_images_it_is_hashed_with(
 
 
 @pytest.mark.parametrize("shape", [(1, 1, 1), (2, 5, 3), (28, 28, 1), (33, 65, 3), (200, 120, 1)])
-def test_images_of_any_size_have_a_hash_and_plain_ones_all_the_same(shape: tuple[int, ...]) -> None:
+def test_images_of_any_size_have_a_hash_and_all_plain_ones_the_same(shape: tuple[int, ...]) -> None:
     plain = [np.full((1, *shape), value, np.uint8) for value in (0, 90, 255)]
     assert hash_images(np.concatenate(plain)).tolist() == [[0, 0, 0, 0]] * 3
 
@@ -75,7 +75,7 @@ def test_a_photograph_saved_differently_is_found_and_another_one_is_not() -> Non
     index = NearDuplicates(hash_images(images))
     darker = np.rint(images * 0.8).astype(np.uint8)
     noisy = np.clip(images + np.random.default_rng(0).normal(0, 2, images.shape), 0, 255).astype(np.uint8)
-    # Three times the size, as the same photograph in another resolution.
+    # Three times as large, like the same photograph in another resolution.
     bigger = images.repeat(3, axis=1).repeat(3, axis=2)
     for same in (images, darker, noisy, bigger):
         assert index.find(hash_images(same)).mean() > 0.95
@@ -85,8 +85,8 @@ def test_a_photograph_saved_differently_is_found_and_another_one_is_not() -> Non
     assert not index.find(hash_images(ndimage.rotate(images, 90, axes=(1, 2)))).any()
 
 
-def test_fashion_mnist_has_near_duplicates_of_its_own_kind() -> None:
-    # The first training images are enough to find some of the 72 that the whole has.
+def test_fashion_mnist_has_near_duplicates() -> None:
+    # The first training images are enough to find some of the 72 near-duplicates of the whole split.
     source = fashion_mnist()
     train = source.splits["train"].images[:20_000]
     found = NearDuplicates(hash_images(train)).find(hash_images(source.splits["test"].images))
@@ -97,7 +97,9 @@ def test_fashion_mnist_has_near_duplicates_of_its_own_kind() -> None:
     seed=st.integers(0, 2**32), count=st.integers(0, 40), bits=st.lists(st.integers(0, BITS - 1), max_size=40)
 )
 @settings(max_examples=60)
-def test_the_search_finds_what_comparing_all_with_all_finds(seed: int, count: int, bits: list[int]) -> None:
+def test_the_search_finds_what_a_comparison_of_all_pairs_finds(
+    seed: int, count: int, bits: list[int]
+) -> None:
     rng = np.random.default_rng(seed)
     known = random_hashes(rng, count)
     wanted = np.concatenate([random_hashes(rng, 5), flip(known, bits), known[:3]])
@@ -115,16 +117,16 @@ def test_the_greatest_distance_is_found_wherever_its_bits_lie_and_one_bit_more_i
     assert index.find(flip(known, bits)).tolist() == [False]
 
 
-def test_the_search_is_the_same_in_small_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_search_finds_the_same_with_fewer_pairs_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
     hashes = hash_images(some_images()[:1000])
     index = NearDuplicates(hashes[:800])
     together = index.find(hashes)
     assert together[:800].all()
-    monkeypatch.setattr(duplicates, "_CHUNK_PAIRS", 50)
+    monkeypatch.setattr(duplicates, "_PAIRS_AT_A_TIME", 50)
     np.testing.assert_array_equal(index.find(hashes), together)
 
 
-def test_a_search_travels_between_processes_as_its_hashes() -> None:
+def test_a_search_is_pickled_as_its_hashes() -> None:
     hashes = hash_images(some_images()[:500])
     index = NearDuplicates(hashes)
     data = pickle.dumps(index)

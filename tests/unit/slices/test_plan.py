@@ -1,4 +1,4 @@
-"""What is found before the first row is scored: edges from a sample of whole shards, and the training images."""
+"""The plan of slices, made before any row is scored: edges from a sample of whole shards, and the training images."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ COLUMNS = {
 
 
 def write(tmp_path: Path, source: Source | None = None) -> tuple[str, Manifest]:
-    """50 training and 23 test rows with metadata, ten to a shard."""
+    """Writes 50 training and 23 test rows with metadata, ten to a shard."""
     source = source or add_metadata(make_source(), COLUMNS)
     return str(tmp_path), write_dataset_without_ray(str(tmp_path), source)
 
@@ -39,7 +39,7 @@ def make_split(shards: int, rows_per_shard: int) -> Split:
 
 
 @given(values=st.lists(st.integers(0, 9), min_size=1, max_size=60), quantiles=st.integers(2, 6))
-def test_no_quantile_is_empty_and_none_is_too_big_where_values_differ(
+def test_no_quantile_is_empty_and_quantiles_of_distinct_values_are_equal_in_size(
     values: list[int], quantiles: int
 ) -> None:
     edges = quantile_edges(np.array(values, float), quantiles)
@@ -58,7 +58,7 @@ def test_a_property_that_is_the_same_everywhere_is_one_quantile() -> None:
     assert quantile_edges(np.array([np.nan, 1.0, 2.0, -np.inf, np.inf]), 2) == (1.0,)
 
 
-def test_edges_are_of_the_whole_split_where_it_is_small(tmp_path: Path) -> None:
+def test_edges_of_a_small_split_come_from_all_its_rows(tmp_path: Path) -> None:
     source = add_metadata(make_source(), COLUMNS)
     slicer = plan_slicer(["brightness", "age"], 4, *write(tmp_path, source), "test")
     images = source.splits["test"].images
@@ -69,7 +69,7 @@ def test_edges_are_of_the_whole_split_where_it_is_small(tmp_path: Path) -> None:
     assert sorted(mask.sum() for name, mask in slicer.masks(rows).items() if "age" in name) == [5, 6, 6, 6]
 
 
-def test_few_numbers_are_values_and_many_are_quantiles(tmp_path: Path) -> None:
+def test_few_distinct_numbers_are_sliced_by_value_and_many_by_quantile(tmp_path: Path) -> None:
     slicer = plan_slicer(["source", "age", "level", "indoors"], 3, *write(tmp_path), "test")
     assert list(slicer.edges) == ["age"]
 
@@ -116,7 +116,7 @@ def test_only_the_sample_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
         plan_slicer(["brightness"], 2, uri, manifest, "test")
 
 
-def test_a_slicer_slices_alike_after_a_journey(tmp_path: Path) -> None:
+def test_a_slicer_slices_the_same_after_pickling(tmp_path: Path) -> None:
     source = add_metadata(make_source(), COLUMNS)
     slicer = plan_slicer(["near-duplicate", "size", "source+indoors"], 3, *write(tmp_path, source), "test")
     rows = source.splits["test"].read(0, 23)
@@ -126,7 +126,7 @@ def test_a_slicer_slices_alike_after_a_journey(tmp_path: Path) -> None:
         np.testing.assert_array_equal(mask, again[name])
 
 
-def test_too_many_slices_are_refused_before_anything_is_scored(tmp_path: Path) -> None:
+def test_too_many_slices_are_refused_before_any_row_is_scored(tmp_path: Path) -> None:
     columns = {"file": [f"{index}.png" for index in range(300)], "source": ["a", "b"]}
     source = add_metadata(make_source(test_rows=300), columns)
     uri, manifest = write(tmp_path, source)
@@ -141,7 +141,7 @@ def test_too_many_slices_are_refused_before_anything_is_scored(tmp_path: Path) -
 def test_near_duplicates_need_a_training_split_other_than_the_one_that_is_scored(tmp_path: Path) -> None:
     source = make_source()
     _, manifest = write(tmp_path / "both", source)
-    with pytest.raises(ConfigError, match=r"Received split='train', all of whose images are"):
+    with pytest.raises(ConfigError, match=r"Received split='train' itself\."):
         check_slices(["near-duplicate"], manifest, "train")
     only_test = Source(
         class_names=source.class_names,
@@ -151,7 +151,7 @@ def test_near_duplicates_need_a_training_split_other_than_the_one_that_is_scored
     )
     _, manifest = write(tmp_path / "test", only_test)
     with pytest.raises(
-        ConfigError, match=r"in the split 'train'\. Received a data set with the splits test\."
+        ConfigError, match=r"of the split 'train'\. Received a data set with the splits test\."
     ):
         check_slices(["brightness+near-duplicate"], manifest, "test")
     assert check_slices(["brightness"], manifest, "test") == (("brightness",),)

@@ -1,4 +1,4 @@
-"""Every row is in one slice of a dimension, under a name that a person can read."""
+"""Every row is in exactly one slice of a group, and a slice has a readable name."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ COLUMNS = {"source": "string", "age": "int64", "indoors": "bool"}
 
 
 def make_rows(count: int = 8, **metadata: list[object]) -> Rows:
-    """The first test images of Fashion-MNIST with metadata."""
+    """Builds rows of the first test images of Fashion-MNIST with metadata."""
     rows = fashion_mnist().splits["test"].read(0, count)
     return Rows(
         ids=rows.ids,
@@ -30,17 +30,17 @@ def make_rows(count: int = 8, **metadata: list[object]) -> Rows:
     )
 
 
-def shard_ranges(rows: Rows, *groups: tuple[str, ...], **edges: tuple[float, ...]) -> dict[str, list[int]]:
-    """The indexes of the rows in every slice."""
+def slice_rows(rows: Rows, *groups: tuple[str, ...], **edges: tuple[float, ...]) -> dict[str, list[int]]:
+    """Returns the indexes of the rows in every slice."""
     masks = Slicer(groups=groups, edges=edges).masks(rows)
     return {name: np.flatnonzero(mask).tolist() for name, mask in masks.items()}
 
 
-def test_texts_numbers_and_truths_are_sliced_by_value() -> None:
+def test_texts_numbers_and_booleans_are_sliced_by_value() -> None:
     rows = make_rows(
         4, source=["web", "camera", "web", None], age=[3, -1, None, 3], indoors=[True, False, None, True]
     )
-    assert shard_ranges(rows, ("source",), ("age",), ("indoors",)) == {
+    assert slice_rows(rows, ("source",), ("age",), ("indoors",)) == {
         "source=web": [0, 2],
         "source=camera": [1],
         "source=null": [3],
@@ -53,9 +53,9 @@ def test_texts_numbers_and_truths_are_sliced_by_value() -> None:
     }
 
 
-def test_numbers_are_sliced_at_their_edges_which_belong_to_the_lower_quantile() -> None:
+def test_numbers_are_sliced_at_edges_which_belong_to_the_lower_quantile() -> None:
     rows = make_rows(6, age=[1, 2, 3, 4, 5, None], angle=[0.1, float("nan"), 0.5, 0.6, 9.0, None])
-    assert shard_ranges(rows, ("age",), ("angle",), age=(2.0, 4.0), angle=(0.5,)) == {
+    assert slice_rows(rows, ("age",), ("angle",), age=(2.0, 4.0), angle=(0.5,)) == {
         "age=q1": [0, 1],
         "age=q2": [2, 3],
         "age=q3": [4],
@@ -66,39 +66,39 @@ def test_numbers_are_sliced_at_their_edges_which_belong_to_the_lower_quantile() 
     }
 
 
-def test_a_number_that_is_none_has_no_value_where_values_are_slices_too() -> None:
+def test_nan_is_null_where_numbers_are_sliced_by_value() -> None:
     rows = make_rows(3, angle=[0.5, float("nan"), None])
-    assert shard_ranges(rows, ("angle",)) == {"angle=0.5": [0], "angle=null": [1, 2]}
+    assert slice_rows(rows, ("angle",)) == {"angle=0.5": [0], "angle=null": [1, 2]}
 
 
 @pytest.mark.parametrize(
     ("text", "name"),
     [("", 'source=""'), ("null", 'source="null"'), ("a+b=c", 'source="a+b=c"'), ("über 3", "source=über 3")],
 )
-def test_a_text_that_could_be_misread_stands_in_quotes(text: str, name: str) -> None:
-    assert shard_ranges(make_rows(2, source=[text, None]), ("source",)) == {name: [0], "source=null": [1]}
+def test_an_ambiguous_text_is_quoted(text: str, name: str) -> None:
+    assert slice_rows(make_rows(2, source=[text, None]), ("source",)) == {name: [0], "source=null": [1]}
 
 
-def test_crossed_dimensions_make_a_slice_of_every_pair_that_has_rows() -> None:
+def test_crossed_dimensions_have_a_slice_for_every_pair_with_rows() -> None:
     rows = make_rows(4, source=["web", "web", "camera", "web"], age=[1, 9, 9, 1])
-    assert shard_ranges(rows, ("source", "age"), age=(5.0,)) == {
+    assert slice_rows(rows, ("source", "age"), age=(5.0,)) == {
         "source=web+age=q1": [0, 3],
         "source=web+age=q2": [1],
         "source=camera+age=q2": [2],
     }
 
 
-def test_images_are_sliced_by_what_they_look_like() -> None:
+def test_images_are_sliced_by_a_property() -> None:
     rows = make_rows(200)
     values = measure("brightness", rows.images)
     edges = quantile_edges(values, 4)
-    slices = shard_ranges(rows, ("brightness",), brightness=edges)
+    slices = slice_rows(rows, ("brightness",), brightness=edges)
     assert list(slices) == ["brightness=q1", "brightness=q2", "brightness=q3", "brightness=q4"]
     assert [len(each) for each in slices.values()] == [50, 50, 50, 50]
     assert max(values[slices["brightness=q1"]]) < min(values[slices["brightness=q2"]])
 
 
-def test_images_that_look_like_a_training_image_are_told_apart() -> None:
+def test_images_that_look_like_a_training_image_are_a_slice() -> None:
     rows = make_rows(30)
     train = NearDuplicates(hash_images(rows.images[[4, 7]]))
     masks = Slicer(groups=(("near-duplicate",),), edges={}, train=train).masks(rows)
@@ -107,8 +107,8 @@ def test_images_that_look_like_a_training_image_are_told_apart() -> None:
 
 
 def test_a_slice_without_a_row_is_left_out() -> None:
-    assert list(shard_ranges(make_rows(2, age=[1, 1]), ("age",), age=(5.0, 9.0))) == ["age=q1"]
-    assert shard_ranges(make_rows(0, age=pa.array([], pa.int64())), ("age",), age=(5.0,)) == {}
+    assert list(slice_rows(make_rows(2, age=[1, 1]), ("age",), age=(5.0, 9.0))) == ["age=q1"]
+    assert slice_rows(make_rows(0, age=pa.array([], pa.int64())), ("age",), age=(5.0,)) == {}
 
 
 @given(
@@ -139,17 +139,17 @@ def test_too_many_values_are_refused_before_they_are_crossed() -> None:
         MAX_SLICES + 1, source=[f"s{i}" for i in range(MAX_SLICES + 1)], age=list(range(MAX_SLICES + 1))
     )
     with pytest.raises(ConfigError, match=r"slice_by source makes too many slices\. Received 257"):
-        shard_ranges(rows, ("source",))
+        slice_rows(rows, ("source",))
     with pytest.raises(ConfigError, match=r"slice_by source makes too many slices"):
-        shard_ranges(rows, ("source", "age"))
+        slice_rows(rows, ("source", "age"))
 
 
 def test_a_shard_without_a_column_that_the_manifest_states_is_refused() -> None:
     with pytest.raises(DatasetError, match=r"lacks the column 'source' .* Received age\."):
-        shard_ranges(make_rows(2, age=[1, 2]), ("source",))
+        slice_rows(make_rows(2, age=[1, 2]), ("source",))
 
 
-def test_what_is_asked_for_is_parsed_once_and_in_order() -> None:
+def test_requested_groups_are_parsed_once_and_in_order() -> None:
     assert parse_slices(["size", "source", "source+size", "size", "near-duplicate"], COLUMNS) == (
         ("size",),
         ("source",),
@@ -162,8 +162,8 @@ def test_what_is_asked_for_is_parsed_once_and_in_order() -> None:
 @pytest.mark.parametrize(
     "name", ["brightnes", "source+brightnes", "", "source+", "near_duplicate", "brightness "]
 )
-def test_an_unknown_name_is_refused_with_all_that_there_are(name: str) -> None:
-    with pytest.raises(ConfigError, match="slice_by knows no") as raised:
+def test_an_unknown_name_is_refused_with_all_known_ones(name: str) -> None:
+    with pytest.raises(ConfigError, match="slice_by has no dimension") as raised:
         parse_slices([name], COLUMNS)
     for known in (
         "age",
@@ -180,7 +180,7 @@ def test_an_unknown_name_is_refused_with_all_that_there_are(name: str) -> None:
 
 
 def test_a_data_set_without_columns_says_so() -> None:
-    with pytest.raises(ConfigError, match=r"knows no 'source'\. .*own columns: none\."):
+    with pytest.raises(ConfigError, match=r"has no dimension 'source'\. .*own columns: none\."):
         parse_slices(["source"], {})
 
 

@@ -1,4 +1,4 @@
-"""Where Fashion-MNIST is looked for, in which order, and that only its very bytes are taken. Without a network."""
+"""Fashion-MNIST is searched for in a fixed order and accepted only with its exact bytes. No test needs a network."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def files(monkeypatch: pytest.MonkeyPatch) -> dict[str, bytes]:
 
 @pytest.fixture(autouse=True)
 def nowhere(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """No place of this machine has the files, and nothing reaches a network."""
+    """Hides the files of this machine and blocks the network."""
 
     def refuse(*_: object, **__: object) -> None:
         raise urllib.error.URLError("no network in this test")
@@ -73,13 +73,13 @@ def test_given_folder_is_read_and_named_classes_come_with_it(
     )  # fmt: skip
 
 
-def test_given_folder_is_the_only_place_looked_at(tmp_path: Path, files: dict[str, bytes]) -> None:
+def test_given_folder_is_the_only_place_that_is_searched(tmp_path: Path, files: dict[str, bytes]) -> None:
     put(tmp_path / "debian", files)
     with pytest.raises(NotFoundError, match="given has neither train-images-idx3-ubyte"):
         load_fashion_mnist(str(tmp_path / "given"))
 
 
-def test_file_with_another_digest_is_refused_by_name(tmp_path: Path, files: dict[str, bytes]) -> None:
+def test_file_with_another_digest_is_refused_with_its_name(tmp_path: Path, files: dict[str, bytes]) -> None:
     files["t10k-labels-idx1-ubyte"] = files["t10k-labels-idx1-ubyte"][:-1] + b"\x07"
     folder = put(tmp_path / "given", files)
     with pytest.raises(DatasetError, match=r"^t10k-labels-idx1-ubyte of .* is not Fashion-MNIST's") as raised:
@@ -89,7 +89,7 @@ def test_file_with_another_digest_is_refused_by_name(tmp_path: Path, files: dict
     assert "python -m jobs.prepare idx DIR" in str(raised.value)
 
 
-def test_places_are_looked_at_in_the_order_that_was_promised(
+def test_places_are_searched_in_the_order_that_was_promised(
     monkeypatch: pytest.MonkeyPatch,
     tmp_path: Path,
     files: dict[str, bytes],
@@ -98,11 +98,11 @@ def test_places_are_looked_at_in_the_order_that_was_promised(
     folders = [
         put(tmp_path / name, files) for name in ("debian", "keras/datasets/fashion-mnist", "web", "deb")
     ]
-    asked: list[str] = []
+    requested: list[str] = []
 
     def place(name: str, folder: Path) -> Callable[[], str]:
         def find() -> str:
-            asked.append(name)
+            requested.append(name)
             return str(folder)
 
         return find
@@ -116,10 +116,10 @@ def test_places_are_looked_at_in_the_order_that_was_promised(
         for file in folder.iterdir():
             file.unlink()
     assert [line.split("folder=")[1] for line in found] == [str(folder) for folder in folders]
-    assert asked == ["web", "web", "deb"]
+    assert requested == ["web", "web", "deb"]
 
 
-def test_place_with_wrong_bytes_is_passed_over(tmp_path: Path, files: dict[str, bytes]) -> None:
+def test_place_with_wrong_bytes_is_skipped(tmp_path: Path, files: dict[str, bytes]) -> None:
     put(tmp_path / "debian", {name: data[:-1] + b"\xff" for name, data in files.items()})
     put(tmp_path / "keras" / "datasets" / "fashion-mnist", files)
     assert len(load_fashion_mnist().splits["train"]) == 6
@@ -147,15 +147,15 @@ def test_nothing_found_says_what_was_tried_and_what_to_do(tmp_path: Path, files:
 def test_download_is_checked_and_kept_where_keras_keeps_it(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, files: dict[str, bytes]
 ) -> None:
-    asked = _serve(monkeypatch, {f"{name}.gz": gzip.compress(data) for name, data in files.items()})
+    requested = _serve(monkeypatch, {f"{name}.gz": gzip.compress(data) for name, data in files.items()})
     assert len(load_fashion_mnist().splits["test"]) == 3
-    assert asked == [
+    assert requested == [
         f"https://storage.googleapis.com/tensorflow/tf-keras-datasets/{name}.gz" for name in idx.file_names()
     ]
     cache = tmp_path / "keras" / "datasets" / "fashion-mnist"
     assert sorted(path.name for path in cache.iterdir()) == sorted(f"{name}.gz" for name in files)
     load_fashion_mnist()
-    assert len(asked) == 4
+    assert len(requested) == 4
 
 
 def test_download_with_wrong_bytes_is_not_kept(
@@ -190,7 +190,7 @@ def test_debian_package_is_unpacked_into_the_cache_without_root(
     assert len(list((tmp_path / "keras" / "datasets" / "fashion-mnist").iterdir())) == 4
 
 
-def test_failing_apt_get_is_told_in_its_own_words(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_error_of_apt_get_is_in_the_message(monkeypatch: pytest.MonkeyPatch) -> None:
     def run(command: list[str], **_: object) -> subprocess.CompletedProcess[str]:
         return subprocess.CompletedProcess(command, 100, "", "E: Unable to locate package\n")
 
@@ -201,13 +201,13 @@ def test_failing_apt_get_is_told_in_its_own_words(monkeypatch: pytest.MonkeyPatc
 
 
 def _serve(monkeypatch: pytest.MonkeyPatch, contents: dict[str, bytes]) -> list[str]:
-    """Answers requests with these files; returns the list that the URLs asked for go to."""
-    asked: list[str] = []
+    """Answers requests with these files; returns the list of requested URLs, which grows with every request."""
+    requested: list[str] = []
 
     def urlopen(url: str, timeout: float) -> io.BytesIO:
         assert 0 < timeout < 60
-        asked.append(url)
+        requested.append(url)
         return io.BytesIO(contents[url.rsplit("/", 1)[1]])
 
     monkeypatch.setattr(fashion_mnist.urllib.request, "urlopen", urlopen)
-    return asked
+    return requested

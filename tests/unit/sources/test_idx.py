@@ -1,4 +1,4 @@
-"""The IDX format, whole and broken in every way we could think of."""
+"""IDX files are read as rows; a damaged file is refused with its name."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ def test_folder_becomes_rows(tmp_path: Path) -> None:
     assert str(tmp_path) in source.description
 
 
-def test_classes_without_names_are_their_numbers(tmp_path: Path) -> None:
+def test_classes_without_names_are_named_by_their_numbers(tmp_path: Path) -> None:
     assert load_idx(write(tmp_path, contents())).class_names == ("0", "1", "2")
 
 
@@ -88,7 +88,7 @@ def test_images_of_four_dimensions_keep_their_channels(tmp_path: Path) -> None:
     np.testing.assert_array_equal(source.splits["train"].images, images(5, 4, 3, 3))
 
 
-def test_digest_is_of_the_rows_not_of_where_they_lay(tmp_path: Path) -> None:
+def test_digest_depends_on_the_rows_not_on_their_folder(tmp_path: Path) -> None:
     here, there = load_idx(write(tmp_path / "a", contents())), load_idx(write(tmp_path / "b", contents()))
     assert here.digest == there.digest
     assert here.description != there.description
@@ -108,15 +108,15 @@ HEADER_OF_TWO = bytes([0, 0, 8, 1]) + struct.pack(">I", 2)
         (b"\0\x01\x08\x01", "not an IDX file of unsigned bytes. Received 00 01 08 01"),
         (b"\x89PNG....", "not an IDX file of unsigned bytes. Received 89 50 4e 47"),
         (bytes([0, 0, 0x0D, 1]) + HEADER_OF_TWO[4:] + b"12345678", "Received 00 00 0d 01"),
-        (bytes([0, 0, 8, 3]) + b"\0" * 11, "ends inside its header: 15 bytes, expected 16"),
-        (bytes([0, 0, 8, 255]), "ends inside its header: 4 bytes, expected 1024"),
-        (HEADER_OF_TWO, r"states the shape (2,), 2 bytes, but holds 0"),
-        (HEADER_OF_TWO + b"1", r"states the shape (2,), 2 bytes, but holds 1"),
-        (HEADER_OF_TWO + b"123", r"states the shape (2,), 2 bytes, but holds 3"),
-        (bytes([0, 0, 8, 4]) + b"\xff" * 16 + b"1", "but holds 1"),
+        (bytes([0, 0, 8, 3]) + b"\0" * 11, "ends inside its header. Received 15 bytes, expected 16"),
+        (bytes([0, 0, 8, 255]), "ends inside its header. Received 4 bytes, expected 1024"),
+        (HEADER_OF_TWO, "not have the size of its shape (2,). Received 0 bytes of data, expected 2"),
+        (HEADER_OF_TWO + b"1", "size of its shape (2,). Received 1 bytes of data, expected 2"),
+        (HEADER_OF_TWO + b"123", "size of its shape (2,). Received 3 bytes of data, expected 2"),
+        (bytes([0, 0, 8, 4]) + b"\xff" * 16 + b"1", "Received 1 bytes of data,"),
     ],
 )
-def test_broken_file_is_refused_by_name(data: bytes, message: str) -> None:
+def test_damaged_file_is_refused_with_its_name(data: bytes, message: str) -> None:
     with pytest.raises(DatasetError) as raised:
         parse_idx(data, "train-images-idx3-ubyte")
     assert str(raised.value).startswith("train-images-idx3-ubyte ")
@@ -137,15 +137,15 @@ def _with_wrong_checksum(data: bytes) -> bytes:
     ],
     ids=["cut off", "header cut off", "wrong checksum", "no deflate stream"],
 )
-def test_damaged_gzip_file_is_refused_by_name(tmp_path: Path, damage: object) -> None:
+def test_damaged_gzip_file_is_refused_with_its_name(tmp_path: Path, damage: object) -> None:
     files = contents()
     files["t10k-labels-idx1-ubyte.gz"] = damage(gzip.compress(files.pop(TEST_LABELS) * 20))  # type: ignore[operator]
     with pytest.raises(DatasetError, match=r"^t10k-labels-idx1-ubyte\.gz is a damaged gzip file") as raised:
         load_idx(write(tmp_path, files))
-    assert "Fetch it again" in str(raised.value)
+    assert "Download it again" in str(raised.value)
 
 
-def test_what_is_not_gzipped_is_left_as_it_is() -> None:
+def test_data_that_is_not_gzipped_is_returned_as_it_is() -> None:
     assert decompress(b"plain", "name") == b"plain"
 
 
@@ -157,7 +157,7 @@ def test_missing_file_is_named(tmp_path: Path, name: str) -> None:
         load_idx(write(tmp_path, files))
 
 
-def test_gzipped_file_is_taken_before_a_plain_one(tmp_path: Path) -> None:
+def test_gzipped_file_is_read_before_a_plain_one(tmp_path: Path) -> None:
     folder = write(tmp_path, {"some": b"plain", "some.gz": gzip.compress(b"from gzip")})
     assert read_file(folder, "some") == b"from gzip"
 
@@ -193,6 +193,6 @@ def test_too_few_class_names_are_refused(tmp_path: Path) -> None:
         load_idx(write(tmp_path, contents()), ["Coat", "Bag"])
 
 
-def test_labels_of_the_test_split_count_too() -> None:
+def test_number_of_classes_includes_the_labels_of_the_test_split() -> None:
     files = contents(test_labels=np.array([9, 0], np.uint8))
     assert len(parse_source(files.__getitem__, None, "here").class_names) == 10
