@@ -5,6 +5,7 @@ Pillow draws it: importing matplotlib takes longer than writing all shards of Fa
 
 from __future__ import annotations
 
+import importlib.metadata
 import io
 from collections.abc import Sequence
 
@@ -63,10 +64,11 @@ def _fit(image: NDArray[np.uint8]) -> Image.Image:
 
 
 def _load_font() -> ImageFont.FreeTypeFont:
-    """Loads the font that Pillow brings. It has the letters of ASCII; any other letter is drawn as a box."""
-    font = ImageFont.load_default(size=_FONT_SIZE)
-    assert isinstance(font, ImageFont.FreeTypeFont)  # it is, whenever a size is given
-    return font
+    """Loads DejaVu Sans from matplotlib's folder, without importing matplotlib."""
+    matplotlib = importlib.metadata.distribution("matplotlib")
+    return ImageFont.truetype(
+        str(matplotlib.locate_file("matplotlib/mpl-data/fonts/ttf/DejaVuSans.ttf")), _FONT_SIZE
+    )
 
 
 def _shorten(name: str, font: ImageFont.FreeTypeFont) -> str:
