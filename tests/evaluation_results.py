@@ -8,7 +8,9 @@ from typing import Any
 
 import pytest
 
-from cnnlib.reports.subject import EvaluationResult, ReportSubject, StoredTable, Versions
+from cnnlib.reports.manifest import StoredTable
+from cnnlib.reports.result import EvaluationResult, Versions
+from cnnlib.reports.subject import ReportSubject
 from tests.scores import make_rows, make_sums
 
 ResultFactory = Callable[..., EvaluationResult]
@@ -45,7 +47,7 @@ def make_result() -> ResultFactory:
                     **subject,
                 }
             ),
-            score=make_sums(cells),
+            sums=make_sums(cells),
             rows=make_rows(cells),
             slices={name: make_sums(part) for name, part in (slices or {}).items()},
             predictions=predictions,
@@ -68,7 +70,7 @@ def write(tmp_path: Any) -> Callable[[EvaluationResult], Any]:
         return write_report(
             str(tmp_path),
             facts.subject,
-            facts.score,
+            facts.sums,
             evaluated_at=facts.evaluated_at,
             seconds=facts.seconds,
             versions=facts.versions,

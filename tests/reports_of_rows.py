@@ -12,7 +12,8 @@ from numpy.typing import ArrayLike, NDArray
 
 from cnnlib.metrics.sums.metric_sums import MetricSums
 from cnnlib.reports.predictions import write_predictions
-from cnnlib.reports.subject import ReportSubject, Versions, report_id
+from cnnlib.reports.result import Versions
+from cnnlib.reports.subject import ReportSubject, report_id
 from cnnlib.reports.write import write_report
 
 CLASSES = ("Coat", "Shirt", "Bag")

@@ -18,7 +18,8 @@ from cnnlib.gate_config import EARLIER, GateConfig, Limits
 from cnnlib.gates.checks import Judged, judge, list_checks
 from cnnlib.gates.evidence import weigh
 from cnnlib.gates.verdicts import Verdict, worst
-from cnnlib.reports.read import Report, ReportRecord, complete_record, list_reports, read_report, resolve
+from cnnlib.reports.manifest import ReportRecord
+from cnnlib.reports.read import Report, complete_record, list_reports, read_report, resolve
 from cnnlib.reports.schema import table_schema
 from cnnlib.storage import files, layout, publish
 from cnnlib.storage.parquet import parquet_bytes, parquet_table

@@ -10,8 +10,8 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from cnnlib.errors import NotFoundError, ReportError
+from cnnlib.reports.manifest import ReportRecord
 from cnnlib.reports.predictions import read_predictions
-from cnnlib.reports.read import ReportRecord
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

@@ -14,9 +14,9 @@ from numpy.typing import ArrayLike, NDArray
 from cnnlib.errors import ReportError
 from cnnlib.metrics.sums.arrays import as_scored
 from cnnlib.metrics.sums.confusion import ConfusionCounts
-from cnnlib.reports.read import ReportRecord, read_record, read_stored
+from cnnlib.reports.manifest import ReportRecord, StoredTable, read_record
+from cnnlib.reports.read import read_stored
 from cnnlib.reports.schema import table_schema
-from cnnlib.reports.subject import StoredTable
 from cnnlib.storage import files, layout, publish
 from cnnlib.storage.parquet import parquet_bytes, parquet_table
 from cnnlib.storage.uri import join_uri

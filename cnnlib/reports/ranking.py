@@ -10,8 +10,9 @@ from typing import Any
 
 from cnnlib.metrics import significance
 from cnnlib.reports.comparison import LEVEL
+from cnnlib.reports.manifest import ReportRecord
 from cnnlib.reports.pairing import PairedRows, Unpaired, pair_rows
-from cnnlib.reports.read import Report, ReportRecord
+from cnnlib.reports.read import Report
 from cnnlib.reports.subject import SHORT_ID_DIGITS
 
 

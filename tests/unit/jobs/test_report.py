@@ -11,7 +11,8 @@ from typing import Any
 
 import pytest
 
-from cnnlib.reports.subject import ReportSubject, installed_versions
+from cnnlib.reports.result import installed_versions
+from cnnlib.reports.subject import ReportSubject
 from cnnlib.reports.write import write_report
 from jobs import report
 from tests.processes import run_job_and_list_imports

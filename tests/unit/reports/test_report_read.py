@@ -12,9 +12,10 @@ import pytest
 
 from cnnlib.errors import ReportError
 from cnnlib.metrics.per_class import proportion
-from cnnlib.reports.read import find_manifest, list_reports, read_report, read_table, resolve
+from cnnlib.reports.manifest import find_manifest
+from cnnlib.reports.read import list_reports, read_report, read_table, resolve
+from cnnlib.reports.result import EvaluationResult
 from cnnlib.reports.schema import table_schema
-from cnnlib.reports.subject import EvaluationResult
 from cnnlib.storage import publish
 from cnnlib.storage.parquet import parquet_bytes
 
@@ -44,7 +45,7 @@ def test_record_says_what_the_manifest_says(tmp_path: Path, make_result: Any, wr
     assert (record.evaluated_at, record.seconds) == (result.evaluated_at, result.seconds)
     assert (record.rows, record.correct, record.accuracy) == (21, 17, proportion(17, 21))
     assert (record.top_k, record.top_k_accuracy, record.version) == (2, 1.0, 2)
-    assert record.loss == result.score.loss_sum / 21
+    assert record.loss == result.sums.loss_sum / 21
     assert {name: table.rows for name, table in record.tables.items()} == {
         "overall": 1,
         "per_class": 3,

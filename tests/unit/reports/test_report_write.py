@@ -19,10 +19,9 @@ import pytest
 from cnnlib.errors import StorageError
 from cnnlib.metrics.per_class import proportion
 from cnnlib.metrics.sums.metric_sums import MetricSums
-from cnnlib.reports.claim import unpack_claim
-from cnnlib.reports.read import find_manifest
+from cnnlib.reports.manifest import find_manifest
 from cnnlib.reports.schema import table_schema
-from cnnlib.reports.write import write_report
+from cnnlib.reports.write import unpack_claim, write_report
 from cnnlib.storage import files, publish
 from cnnlib.storage.layout import REPORT_TABLES
 
@@ -237,7 +236,7 @@ def test_same_facts_give_the_same_bytes(tmp_path: Path, make_result: Any) -> Non
         write_report(
             str(tmp_path / name),
             result.subject,
-            result.score,
+            result.sums,
             evaluated_at=result.evaluated_at,
             seconds=result.seconds,
             versions=result.versions,
@@ -327,7 +326,7 @@ def test_completing_a_dead_report_with_other_counts_is_logged(
         with pytest.raises(ZeroDivisionError):
             write(make_result())
     written = write(make_result(counts=[[9, 0, 2], [1, 9, 0], [0, 0, 0]]))
-    assert f"report_kept_first_score report_id={written.report_id}" in capsys.readouterr().err
+    assert f"report_kept_first_result report_id={written.report_id}" in capsys.readouterr().err
 
 
 def test_report_completed_by_another_run_keeps_the_first_runs_name(

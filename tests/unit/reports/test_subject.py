@@ -9,7 +9,8 @@ import numpy
 import pytest
 
 from cnnlib.metrics.sums.metric_sums import MetricSums
-from cnnlib.reports.subject import EvaluationResult, installed_versions, report_id
+from cnnlib.reports.result import EvaluationResult, installed_versions
+from cnnlib.reports.subject import report_id
 
 
 def test_report_id_is_sixteen_hex_digits_that_never_change(make_result: Any) -> None:
@@ -52,7 +53,7 @@ def test_time_without_a_zone_is_refused(make_result: Any) -> None:
     with pytest.raises(ValueError, match="needs a time zone"):
         EvaluationResult(
             subject=result.subject,
-            score=result.score,
+            sums=result.sums,
             evaluated_at=datetime(2026, 11, 22),
             seconds=1.0,
             versions=result.versions,
@@ -64,7 +65,7 @@ def test_class_without_a_name_is_refused(make_result: Any) -> None:
     with pytest.raises(ValueError, match="Received 3 names, 4 classes"):
         EvaluationResult(
             subject=result.subject,
-            score=MetricSums.zero(4, top_k=1),
+            sums=MetricSums.zero(4, top_k=1),
             evaluated_at=result.evaluated_at,
             seconds=1.0,
             versions=result.versions,
