@@ -1,4 +1,4 @@
-"""Report columns are promises: to change one of these lists is to break somebody's query."""
+"""Report columns are promises: a change to one of these lists breaks somebody's query."""
 
 from __future__ import annotations
 
@@ -146,7 +146,7 @@ PROMISED = {
         ("reason", STRING),
     ],
 }
-# Of the numbers every figure may be null; these counts and facts may not.
+# Every metric may be null; these counts and keys may not.
 NEVER_NULL = {
     "per_class": {
         *("report_id", "evaluated_at", "checkpoint_uri", "checkpoint_digest", "dataset_uri"),
@@ -190,7 +190,7 @@ def test_schema_carries_the_report_version(table: str) -> None:
 @pytest.mark.parametrize("column", [column for columns in COLUMNS.values() for column in columns], ids=str)
 def test_every_column_says_what_it_means_and_what_null_means(column: schema.Column) -> None:
     assert column.doc.endswith(".")
-    # The ends of an interval are null where the accuracy before them is.
+    # The ends of an interval are null where their metric is.
     if column.nullable and "interval" not in column.doc:
         assert "null" in column.doc
 
