@@ -1,4 +1,4 @@
-"""Finding reports by what people call them, and believing manifests only."""
+"""Reports are found by id, by the start of an id or by age, and only what a manifest lists is read."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def three(make_result: Any, write: Any) -> list[str]:
 
 
 def publish_as(folder: Path, report_id: str, **changes: Any) -> None:
-    """Writes a manifest of some name, so that a test can choose its digits."""
+    """Writes a manifest under a chosen id."""
     path = folder / "manifests" / f"{report_id}.json"
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps({"report_id": report_id, **changes}))
@@ -161,7 +161,7 @@ def test_report_of_version_one_is_still_read(tmp_path: Path, make_result: Any, w
 
 
 def write_version_1(folder: Path) -> str:
-    """Writes a report as version 1 of the tables had it: fewer columns, no slices, three tables."""
+    """Writes a report of version 1: fewer columns, no slices, three tables."""
     report_id = "01d0000000000001"
     keys = {
         "report_id": report_id, "evaluated_at": datetime(2026, 1, 1, tzinfo=UTC), "run": "old", "model": "seed-cnn",

@@ -1,4 +1,4 @@
-"""A report appears once and whole, whoever writes it and wherever a writer dies."""
+"""A report appears once and whole, whichever process writes it and wherever a writer dies."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def all_bytes(folder: Path) -> dict[str, bytes]:
 
 
 def assert_consistent(folder: Path, report_id: str) -> int:
-    """Checks that all tables of a report tell of the same counts; returns how many rows were right."""
+    """Checks that all tables of a report hold the same counts; returns the number of correct rows."""
     overall, classes, cells, bins = (read_rows(folder, table, report_id) for table in REPORT_TABLES[:4])
     correct = sum(cell["count"] for cell in cells if cell["true"] == cell["predicted"])
     assert overall[0]["correct"] == correct == sum(row["correct"] for row in classes)
@@ -130,7 +130,7 @@ def test_every_slice_has_its_rows_below_those_of_the_whole_split(
     assert [row["slice"] for row in (whole, web, empty)] == [None, "source=web", "empty"]
     assert [row["rows"] for row in (whole, web, empty)] == [21, 8, 0]
     assert (web["accuracy"], web["accuracy_high"], web["macro_f1"]) == (1.0, 1.0, 1.0)
-    # A slice has no ranking, no drawn interval and no speed of its own.
+    # A slice has no ranking, no bootstrap interval and no speed of its own.
     for name in ("macro_auc", "macro_average_precision_error", "macro_f1_low", "loss_high", "images_per_s"):
         assert web[name] is None
     assert (empty["accuracy"], empty["loss"]) == (None, None)
@@ -230,7 +230,7 @@ def test_stored_table_has_the_schema_and_its_version(
     assert stored.metadata[b"cnnlib.report_version"] == b"2"
 
 
-def test_same_facts_give_the_same_bytes(tmp_path: Path, make_result: Any) -> None:
+def test_equal_results_give_the_same_bytes(tmp_path: Path, make_result: Any) -> None:
     for name in ("a", "b"):
         result = make_result()
         write_report(

@@ -1,4 +1,4 @@
-"""A report's name depends on what was evaluated and how, and on nothing else."""
+"""A report's id depends on what was evaluated and how, and on nothing else."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from cnnlib.reports.subject import report_id
 
 
 def test_report_id_is_sixteen_hex_digits_that_never_change(make_result: Any) -> None:
-    # Written down: a new value here would evaluate every old checkpoint again.
+    # A constant: with another value here, every old checkpoint would be evaluated again.
     assert report_id(make_result().subject) == "94a2b43c9ffd8bd9"
 
 
