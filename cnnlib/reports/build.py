@@ -143,7 +143,7 @@ def _names(result: EvaluationResult) -> NDArray[np.object_]:
 
 
 def _metric_columns(metrics: Metrics, scope: str) -> dict[str, NDArray[np.float64]]:
-    """Names the columns of every metric: its value, the ends of its interval and the bound on its error."""
+    """Returns the columns of every metric: its value, the ends of its interval and the bound on its error."""
     endings = {"": metrics.values, "_low": metrics.low, "_high": metrics.high, "_error": metrics.errors}
     return {
         f"{name}{ending}": np.atleast_1d(value)

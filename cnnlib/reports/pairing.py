@@ -1,4 +1,4 @@
-"""The stored predictions of several reports in; the rows they share out, with whether each model has each row right."""
+"""The stored predictions of several reports in, the paired rows out: which models are right on each row."""
 
 from __future__ import annotations
 
