@@ -50,7 +50,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _evaluate(args: Args) -> Finished:
     from cnnlib.evaluation import run
     from cnnlib.gates import selection
-    from cnnlib.gates.apply import apply_gates
+    from cnnlib.gates.apply import apply_gates, exit_code
     from cnnlib.views.page.publish import publish_pages
     from cnnlib.views.terminal.gates import render_gates
 
@@ -61,7 +61,7 @@ def _evaluate(args: Args) -> Finished:
     )
     gated = plan.missing if pending else plan.targets
     gates = (
-        selection.find_gates(
+        selection.select_gates(
             args.gate,
             map(plan.subject, gated),
             reports_uri,
@@ -81,7 +81,7 @@ def _evaluate(args: Args) -> Finished:
     publish_pages(reports_uri, [report.record.report_id for report in reports], changed=new | gates.keys())
     rows = [{**report.record.to_row(), "new": report.record.report_id in new} for report in reports]
     result = {"reports_uri": reports_uri, "reports": rows, "gates": [each.to_row() for each in results]}
-    return Finished(result=result, exit_code=selection.exit_code(results))
+    return Finished(result=result, exit_code=exit_code(results))
 
 
 if __name__ == "__main__":

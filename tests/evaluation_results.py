@@ -1,4 +1,4 @@
-"""Evaluations small enough to check by hand, and a way to publish them: fixtures of several rooms."""
+"""Evaluation results small enough to check by hand, and a function that writes their reports, as fixtures."""
 
 from __future__ import annotations
 
@@ -8,7 +8,9 @@ from typing import Any
 
 import pytest
 
-from cnnlib.reports.subject import EvaluationResult, ReportSubject, StoredTable, Versions
+from cnnlib.reports.manifest import StoredTable
+from cnnlib.reports.result import EvaluationResult, Versions
+from cnnlib.reports.subject import ReportSubject
 from tests.scores import make_rows, make_sums
 
 ResultFactory = Callable[..., EvaluationResult]
@@ -16,7 +18,7 @@ ResultFactory = Callable[..., EvaluationResult]
 
 @pytest.fixture
 def make_result() -> ResultFactory:
-    """Builds the facts of an evaluation: 17 of 21 rows right, in three classes, the last without rows."""
+    """Builds the result of an evaluation: 17 of 21 rows right, in three classes, the last without rows."""
 
     def make(
         *,
@@ -45,7 +47,7 @@ def make_result() -> ResultFactory:
                     **subject,
                 }
             ),
-            score=make_sums(cells),
+            sums=make_sums(cells),
             rows=make_rows(cells),
             slices={name: make_sums(part) for name, part in (slices or {}).items()},
             predictions=predictions,
@@ -61,23 +63,23 @@ def make_result() -> ResultFactory:
 
 @pytest.fixture
 def write(tmp_path: Any) -> Callable[[EvaluationResult], Any]:
-    """Publishes facts into the test's own folder of reports."""
+    """Writes the report of a result into the test's own folder of reports."""
     from cnnlib.reports.write import write_report
 
-    def publish(facts: EvaluationResult) -> Any:
+    def publish(result: EvaluationResult) -> Any:
         return write_report(
             str(tmp_path),
-            facts.subject,
-            facts.score,
-            evaluated_at=facts.evaluated_at,
-            seconds=facts.seconds,
-            versions=facts.versions,
-            rows=facts.rows,
-            slices=facts.slices,
-            predictions=facts.predictions,
-            parameters=facts.parameters,
-            flops_per_image=facts.flops_per_image,
-            activations=facts.activations,
+            result.subject,
+            result.sums,
+            evaluated_at=result.evaluated_at,
+            seconds=result.seconds,
+            versions=result.versions,
+            rows=result.rows,
+            slices=result.slices,
+            predictions=result.predictions,
+            parameters=result.parameters,
+            flops_per_image=result.flops_per_image,
+            activations=result.activations,
         )
 
     return publish

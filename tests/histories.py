@@ -1,4 +1,4 @@
-"""Histories of runs that never ran."""
+"""Histories of runs, made without training."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from cnnlib.runs.history import EpochRecord
 
 
 def make_history(validation_accuracies: Sequence[float]) -> list[EpochRecord]:
-    """One record per validation accuracy."""
+    """Returns one record per validation accuracy."""
     return [
         EpochRecord(
             epoch=epoch,

@@ -18,8 +18,9 @@ from cnnlib.metrics.sums.metric_sums import MetricSums
 from cnnlib.metrics.sums.rows import ScoredRows
 from cnnlib.reports.predictions import write_predictions
 from cnnlib.reports.read import read_report
+from cnnlib.reports.result import installed_versions
 from cnnlib.reports.schema import table_schema
-from cnnlib.reports.subject import ReportSubject, installed_versions, report_id
+from cnnlib.reports.subject import ReportSubject, report_id
 from cnnlib.reports.write import write_report
 from cnnlib.runs.history import EpochRecord, encode_history
 from cnnlib.storage import files, layout, publish

@@ -1,4 +1,4 @@
-"""Folders of reports with the figures that a test wants, written without an evaluation."""
+"""Folders of reports with chosen metrics, written without an evaluation."""
 
 from __future__ import annotations
 
@@ -30,10 +30,10 @@ def write_figures(
     """Writes `overall`, `per_class` and the manifest of a report of 100 rows, and returns its id.
 
     Args:
-        minute: of the hour in which it was evaluated.
-        overall: columns of the whole split that are not what they are by default: null, 0 or the subject's.
-        classes: the same of each class.
-        subject: fields of the subject.
+        minute: the minute in which the evaluation ended.
+        overall: columns of the whole split that differ from the default: null, 0 or the subject's value.
+        classes: columns that differ, of each class.
+        subject: fields of the subject that differ.
     """
     about = _subject(minute, **subject)
     name, at = report_id(about), datetime(2026, 11, 22, 6, minute, tzinfo=UTC)
@@ -82,7 +82,7 @@ def write_figures(
 
 
 def write_gates(reports: str, name: str, verdicts: Sequence[str], *, minute: int, digest: str = "d1") -> None:
-    """Writes the table `gates` of a report: one check per verdict."""
+    """Writes the table `gates` of a report, with one check per verdict."""
     at = datetime(2026, 11, 22, 7, minute, tzinfo=UTC)
     rows = [{"report_id": name, "checked_at": at, "verdict": verdict} for verdict in verdicts]
     files.write_bytes(layout.report_gates_table(reports, name, digest), _table("gates", rows))
@@ -107,7 +107,7 @@ def _subject(minute: int, **fields: Any) -> ReportSubject:
 
 
 def _table(table: str, rows: Sequence[Mapping[str, Any]]) -> bytes:
-    """Rows as Parquet; a column that a row leaves out is null, or 0 and empty where it must not be."""
+    """Returns rows as Parquet; a column that a row leaves out is null, or 0 or empty where null is not allowed."""
     zero = {pa.string(): "", pa.int32(): 0, pa.int64(): 0, pa.float64(): 0.0}
     defaults = {column.name: None if column.nullable else zero.get(column.type) for column in COLUMNS[table]}
     return parquet_bytes(pa.Table.from_pylist([defaults | row for row in rows], schema=table_schema(table)))

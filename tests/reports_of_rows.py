@@ -1,4 +1,4 @@
-"""Reports made of the labels and predictions of single rows, written as an evaluation writes them, without a model."""
+"""Reports made from labels and predictions without a model, written as an evaluation writes them."""
 
 from __future__ import annotations
 
@@ -12,7 +12,8 @@ from numpy.typing import ArrayLike, NDArray
 
 from cnnlib.metrics.sums.metric_sums import MetricSums
 from cnnlib.reports.predictions import write_predictions
-from cnnlib.reports.subject import ReportSubject, Versions, report_id
+from cnnlib.reports.result import Versions
+from cnnlib.reports.subject import ReportSubject, report_id
 from cnnlib.reports.write import write_report
 
 CLASSES = ("Coat", "Shirt", "Bag")
@@ -30,17 +31,17 @@ def write_rows(
     store: bool = True,
     **subject: Any,
 ) -> str:
-    """Publishes the report of the n-th epoch of a run, made n minutes after the first, and returns its id.
+    """Writes the report of epoch n of a run, evaluated n minutes after `START`, and returns its id.
 
     Args:
         labels: [rows], indexes of CLASSES.
         predictions: [rows].
-        ids: of the rows; None: from 0.
-        slices: which rows are in each slice.
+        ids: the ids of the rows; None for 0, 1, ….
+        slices: by name, a mask of the rows in the slice.
         store: whether the predictions are stored.
-        subject: what differs from epoch `epoch` of the run demo on the split test of one data set.
+        subject: fields of the subject that differ from epoch `epoch` of the run demo on the split test.
     """
-    told = {
+    defaults = {
         "checkpoint_digest": f"digest of epoch {epoch}",
         "dataset_fingerprint": "fingerprint",
         "split": "test",
@@ -52,8 +53,8 @@ def write_rows(
         "model": "small-cnn",
         "checkpoint_epoch": epoch,
     }
-    about = ReportSubject(**{**told, **subject})
-    true, probabilities = np.asarray(labels), _certain(predictions, len(about.class_names))
+    about = ReportSubject(**{**defaults, **subject})
+    true, probabilities = np.asarray(labels), _probabilities(predictions, len(about.class_names))
     numbers = np.arange(len(true)) if ids is None else np.asarray(ids)
     parts = []
     if store:
@@ -86,15 +87,15 @@ def write_rows(
 
 
 def with_mistakes(labels: ArrayLike, wrong: ArrayLike) -> NDArray[np.int64]:
-    """The labels, but the next class for the rows whose indexes are `wrong`."""
+    """Returns the labels, but the next class for the rows with the indexes `wrong`."""
     predictions = np.array(labels, np.int64)
     chosen = np.asarray(wrong, np.int64)
     predictions[chosen] = (predictions[chosen] + 1) % len(CLASSES)
     return predictions
 
 
-def _certain(predictions: ArrayLike, num_classes: int) -> NDArray[np.float32]:
-    """Probabilities of which the predicted class has 0.9."""
+def _probabilities(predictions: ArrayLike, num_classes: int) -> NDArray[np.float32]:
+    """Returns probabilities float32 [rows, classes], 0.9 for the predicted class."""
     chosen = np.asarray(predictions)
     probabilities = np.full((len(chosen), num_classes), 0.1 / max(1, num_classes - 1), np.float32)
     probabilities[np.arange(len(chosen)), chosen] = 0.9

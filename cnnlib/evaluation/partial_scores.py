@@ -12,7 +12,7 @@ from cnnlib.metrics.sums.metric_sums import MetricSums
 from cnnlib.metrics.sums.rows import ScoredRows
 from cnnlib.models.cost import ModelCost
 from cnnlib.models.maps import LayerMaps
-from cnnlib.reports.subject import StoredTable
+from cnnlib.reports.manifest import StoredTable
 
 TARGET, PART, STARTED, ENDED = "target", "part", "started", "ended"
 

@@ -26,8 +26,9 @@ from cnnlib.log import log_event
 from cnnlib.metrics.sums.metric_sums import MetricSums
 from cnnlib.metrics.sums.rows import keeps_rows
 from cnnlib.reports.activations import activations_table
-from cnnlib.reports.read import find_manifest
-from cnnlib.reports.subject import ReportSubject, installed_versions
+from cnnlib.reports.manifest import find_manifest
+from cnnlib.reports.result import installed_versions
+from cnnlib.reports.subject import ReportSubject
 from cnnlib.reports.write import WrittenReport, write_report
 from cnnlib.slices.corruptions import CORRUPTIONS, STRENGTHS
 from cnnlib.slices.plan import check_slices, plan_slicer

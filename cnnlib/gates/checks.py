@@ -1,27 +1,24 @@
-"""Limits and counts in, verdicts out. What pass, fail and inconclusive mean is decided here, and nowhere else.
+"""A gate's checks: limits and evidence in, verdicts out. What pass, fail and inconclusive mean is decided only here.
 
 pass          The observed accuracy, or drop, keeps its limit. Equal predictions keep a max_drop of 0.
-fail          It breaks the limit, and by more than chance explains: the one-sided p-value of the limit being kept,
-              adjusted by Holm over all checks, is at most the level of significance. So a model whose true accuracies
-              keep all limits fails at most so often, however many checks there are.
-inconclusive  It breaks the limit, but chance alone might do so; or there are no rows to tell.
+fail          It breaks the limit by more than chance explains: the one-sided p-value for the hypothesis that the
+              limit holds, adjusted by Holm over all checks, is at most the level of significance. So a model whose true
+              accuracies keep all limits fails at most that often, whatever the number of checks.
+inconclusive  It breaks the limit, but chance alone may explain that; or nothing could be observed.
 
-At significance 0 there are no tests: what breaks its limit fails. The tests: an accuracy against its minimum by the
-exact binomial test; a drop by McNemar's exact test, or for a limit above 0 an exact test of the paired score
-statistic; on rows that cannot be paired by Fisher's exact test and the score test of Farrington and Manning.
+At significance 0 there are no tests: an observed value that breaks its limit fails.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from fractions import Fraction
 from typing import Literal
 
 from cnnlib.gate_config import GateConfig, Limits
 from cnnlib.gates.verdicts import Verdict
 from cnnlib.metrics import significance
-from cnnlib.metrics.per_class import proportion
+from cnnlib.reports.percent import format_percent
 
 CheckName = Literal["min_accuracy", "max_drop"]
 Scope = Literal["overall", "class", "slice"]
@@ -29,7 +26,7 @@ Scope = Literal["overall", "class", "slice"]
 
 @dataclass(frozen=True, kw_only=True)
 class Check:
-    """One limit on one thing: a class, a slice, or all rows where both are None."""
+    """One limit on one class, on one slice, or on all rows where both are None."""
 
     check: CheckName
     limit: float
@@ -38,7 +35,7 @@ class Check:
 
     @property
     def scope(self) -> Scope:
-        """What it is asked of."""
+        """What is checked."""
         if self.class_name is not None:
             return "class"
         return "overall" if self.slice is None else "slice"
@@ -49,12 +46,12 @@ class Evidence:
     """What was observed for a check.
 
     Attributes:
-        observed: the accuracy, or by how much it fell, 0..1; None where it could not be observed.
+        observed: the accuracy, or its drop below the baseline, as a fraction; None where it cannot be observed.
         low: lower end of its two-sided 95 % interval.
         high: upper end.
-        p_value: one-sided, of the limit being kept; None without an observation.
-        note: why there is no observation, or what weakens it.
-        passes_without: without an observation, whether that is a pass; else it is inconclusive.
+        p_value: one-sided, for the hypothesis that the limit holds; None without an observation.
+        note: why there is no observation, or what weakens it; a part of a sentence.
+        passes_without: True if the check passes without an observation; otherwise it is inconclusive.
     """
 
     observed: float | None = None
@@ -66,11 +63,11 @@ class Evidence:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Judged:
-    """A check and its verdict.
+class CheckResult:
+    """A check with its verdict.
 
     Attributes:
-        p_value: the evidence's, adjusted by Holm over all checks; None without a test.
+        p_value: the p-value of the evidence, adjusted by Holm over all checks; None without a test.
         reason: the verdict in words.
     """
 
@@ -81,138 +78,88 @@ class Judged:
     reason: str
 
 
-def list_checks(gates: GateConfig, classes: Iterable[str]) -> list[Check]:
-    """Every check of some gates.
+def list_checks(gate: GateConfig, classes: Iterable[str]) -> list[Check]:
+    """Lists every check of a gate.
 
     Args:
         classes: names of the classes that have rows, for `every_class`.
     """
     names = list(classes)
     return [
-        *_checks_of("min_accuracy", gates.min_accuracy, names),
-        *_checks_of("max_drop", gates.max_drop, names),
+        *_list_limits("min_accuracy", gate.min_accuracy, names),
+        *_list_limits("max_drop", gate.max_drop, names),
     ]
 
 
-def accuracy_evidence(correct: int, rows: int, minimum: float) -> Evidence:
-    """What some rows say of an accuracy of at least `minimum`."""
-    fraction, low, high = proportion(correct, rows)
-    if fraction is None:
-        return Evidence(note="there are no rows")
-    return Evidence(
-        observed=fraction, low=low, high=high, p_value=significance.below_p(correct, rows, minimum)
-    )
-
-
-def paired_drop_evidence(only_before: int, only_now: int, rows: int, limit: float) -> Evidence:
-    """What rows that both models scored say of a drop of at most `limit`.
+def evaluate_checks(checks: Sequence[Check], evidence: Sequence[Evidence], level: float) -> list[CheckResult]:
+    """Evaluates every check.
 
     Args:
-        only_before: rows that only the baseline has right.
-        only_now: rows that only the new model has right.
-    """
-    if not rows:
-        return Evidence(note="there are no rows")
-    low, high = significance.paired_interval(only_before, only_now, rows)
-    return Evidence(
-        observed=(only_before - only_now) / rows,
-        low=-float(high),
-        high=-float(low),
-        p_value=significance.paired_drop_p(only_before, only_now, rows, limit),
-    )
+        evidence: of each check, in the order of the checks.
+        level: the gate's level of significance; 0 for no tests.
 
-
-def unpaired_drop_evidence(
-    before: tuple[int, int], now: tuple[int, int], limit: float, note: str
-) -> Evidence:
-    """What two models' counts say of a drop of at most `limit`.
-
-    Args:
-        before: right rows and all rows of the baseline.
-        now: the same of the new model.
-        note: why the rows are not paired.
-    """
-    if not before[1] or not now[1]:
-        return Evidence(note="there are no rows")
-    low, high = significance.unpaired_interval(*before, *now)
-    return Evidence(
-        # As a fraction: 0.90 - 0.89 is more than 0.01 to a computer.
-        observed=float(Fraction(*before) - Fraction(*now)),
-        low=-float(high),
-        high=-float(low),
-        p_value=significance.unpaired_drop_p(*before, *now, limit),
-        note=note,
-    )
-
-
-def judge(checks: Sequence[Check], evidence: Sequence[Evidence], level: float) -> list[Judged]:
-    """The verdict of every check.
-
-    Args:
-        evidence: of each check, in their order.
-        level: the significance of the gates; 0: without tests.
-
+    >>> from cnnlib.gates.evidence import accuracy_evidence
     >>> check = Check(check="min_accuracy", limit=0.9)
-    >>> [judge([check], [accuracy_evidence(n, 100, 0.9)], 0.05)[0].verdict for n in (90, 87, 80)]
+    >>> [evaluate_checks([check], [accuracy_evidence(n, 100, 0.9)], 0.05)[0].verdict for n in (90, 87, 80)]
     ['pass', 'inconclusive', 'fail']
     """
     tested = [each.p_value for each in evidence if each.p_value is not None and level > 0]
     adjusted = iter(significance.holm(tested))
     return [
-        _judge(check, each, next(adjusted) if each.p_value is not None and level > 0 else None, level)
+        _evaluate(check, each, next(adjusted) if each.p_value is not None and level > 0 else None, level)
         for check, each in zip(checks, evidence, strict=True)
     ]
 
 
-def _checks_of(check: CheckName, limits: Limits, classes: Sequence[str]) -> Iterable[Check]:
+def _list_limits(check: CheckName, limits: Limits, classes: Sequence[str]) -> Iterable[Check]:
     if limits.overall is not None:
         yield Check(check=check, limit=limits.overall)
-    of_class = {} if limits.every_class is None else dict.fromkeys(classes, limits.every_class)
-    for name, limit in {**of_class, **limits.classes}.items():
+    every_class = {} if limits.every_class is None else dict.fromkeys(classes, limits.every_class)
+    for name, limit in {**every_class, **limits.classes}.items():
         yield Check(check=check, limit=limit, class_name=name)
     for name, limit in limits.slices.items():
         yield Check(check=check, limit=limit, slice=name)
 
 
-def _judge(check: Check, evidence: Evidence, p_value: float | None, level: float) -> Judged:
+def _evaluate(check: Check, evidence: Evidence, p_value: float | None, level: float) -> CheckResult:
     if evidence.observed is None:
         verdict: Verdict = "pass" if evidence.passes_without else "inconclusive"
-        return Judged(
+        return CheckResult(
             check=check, evidence=evidence, p_value=None, verdict=verdict, reason=f"{evidence.note}."
         )
-    is_floor = check.check == "min_accuracy"
-    if evidence.observed >= check.limit if is_floor else evidence.observed <= check.limit:
+    is_minimum = check.check == "min_accuracy"
+    if evidence.observed >= check.limit if is_minimum else evidence.observed <= check.limit:
         verdict = "pass"
     elif p_value is None or p_value <= level:
         verdict = "fail"
     else:
         verdict = "inconclusive"
-    said = _say_accuracy(check, evidence.observed) if is_floor else _say_drop(check, evidence.observed)
+    describe = _describe_accuracy if is_minimum else _describe_drop
     note = f"; {evidence.note}" if evidence.note else ""
-    return Judged(
+    return CheckResult(
         check=check,
         evidence=evidence,
         p_value=p_value,
         verdict=verdict,
-        reason=f"{said}{_say_chance(verdict, p_value)}{note}.",
+        reason=f"{describe(evidence.observed, check.limit)}{_describe_chance(verdict, p_value)}{note}.",
     )
 
 
-def _say_accuracy(check: Check, observed: float) -> str:
-    how = "at least" if observed >= check.limit else "below"
-    return f"{observed:.2%} is {how} {check.limit:.2%}"
+def _describe_accuracy(observed: float, limit: float) -> str:
+    relation = "at least" if observed >= limit else "below"
+    return f"{format_percent(observed, 2)} is {relation} {format_percent(limit, 2)}"
 
 
-def _say_drop(check: Check, observed: float) -> str:
-    points, allowed = 100 * observed, 100 * check.limit
+def _describe_drop(observed: float, limit: float) -> str:
     if not observed:
         return "no drop"
     if observed < 0:
-        return f"up by {-points:.2f} points"
-    return f"down by {points:.2f} points, {'of' if observed <= check.limit else 'more than'} {allowed:.2f} allowed"
+        return f"up by {format_percent(-observed, 2, unit=' points')}"
+    drop, allowed = format_percent(observed, 2, unit=" points"), format_percent(limit, 2, unit="")
+    return f"down by {drop}, {'of' if observed <= limit else 'more than'} {allowed} allowed"
 
 
-def _say_chance(verdict: Verdict, p_value: float | None) -> str:
+def _describe_chance(verdict: Verdict, p_value: float | None) -> str:
     if verdict == "pass" or p_value is None:
         return ""
     chance = "p < 0.001" if p_value < 0.001 else f"p = {p_value:.3f}"

@@ -1,59 +1,111 @@
-"""Reports and the checks asked of one of them in, the counts and flips that answer each check out as evidence."""
+"""The evidence for checks: a report, its baseline and the checks in; estimates, intervals and p-values out.
+
+The tests: an accuracy against its minimum by the exact binomial test. A drop by McNemar's exact test, or for a limit
+above 0 by an exact test of the paired score statistic. Where rows cannot be paired, a drop by Fisher's exact test, or
+by the score test of Farrington and Manning.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from fractions import Fraction
 
 import numpy as np
 
 from cnnlib.errors import nearest
-from cnnlib.gates.checks import (
-    Check,
-    Evidence,
-    accuracy_evidence,
-    paired_drop_evidence,
-    unpaired_drop_evidence,
-)
+from cnnlib.gates.checks import Check, Evidence
+from cnnlib.metrics import significance
+from cnnlib.metrics.per_class import proportion
 from cnnlib.reports.pairing import PairedRows, Unpaired, pair_rows
 from cnnlib.reports.read import Report
 
 Counts = tuple[int, int]
-"""Right rows, and all rows."""
+"""Correct rows, and all rows."""
 
 
-def weigh(
+def collect_evidence(
     reports_uri: str, report: Report, baseline: Report | None, checks: Sequence[Check]
 ) -> list[Evidence]:
-    """What a report, and the one that it is measured against, say to each check.
+    """Collects the evidence for each check, in the order of the checks.
 
     Args:
         reports_uri: the folder of all reports.
-        baseline: None where there is none yet.
+        baseline: the report that a drop is measured against; None where there is none yet.
     """
-    own = _Counts.of(report)
-    accuracies = {check: _weigh_accuracy(check, own) for check in checks if check.check == "min_accuracy"}
+    counts = _ReportCounts.of(report)
+    accuracies = {
+        check: _find_accuracy_evidence(check, counts) for check in checks if check.check == "min_accuracy"
+    }
     drops = [check for check in checks if check.check == "max_drop"]
     if not drops or baseline is None:
-        none_yet = Evidence(
-            note="no earlier report of the same data, split and settings", passes_without=True
-        )
-        found = {**accuracies, **dict.fromkeys(drops, none_yet)}
+        first = Evidence(note="no earlier report of the same data, split and settings", passes_without=True)
+        found = {**accuracies, **dict.fromkeys(drops, first)}
     else:
-        found = {**accuracies, **_weigh_drops(reports_uri, report, baseline, own, drops)}
+        found = {**accuracies, **_find_drop_evidence(reports_uri, report, baseline, counts, drops)}
     return [found[check] for check in checks]
 
 
+def accuracy_evidence(correct: int, rows: int, minimum: float) -> Evidence:
+    """Returns the evidence for an accuracy of at least `minimum`."""
+    fraction, low, high = proportion(correct, rows)
+    if fraction is None:
+        return Evidence(note="there are no rows")
+    return Evidence(
+        observed=fraction, low=low, high=high, p_value=significance.below_p(correct, rows, minimum)
+    )
+
+
+def paired_drop_evidence(only_before: int, only_now: int, rows: int, limit: float) -> Evidence:
+    """Returns the evidence for a drop of at most `limit`, from rows that both models scored.
+
+    Args:
+        only_before: rows that only the baseline has right.
+        only_now: rows that only the new model has right.
+    """
+    if not rows:
+        return Evidence(note="there are no rows")
+    low, high = significance.paired_interval(only_before, only_now, rows)
+    return Evidence(
+        observed=(only_before - only_now) / rows,
+        # The interval is of the gain; a drop is the negative gain.
+        low=-float(high),
+        high=-float(low),
+        p_value=significance.paired_drop_p(only_before, only_now, rows, limit),
+    )
+
+
+def unpaired_drop_evidence(before: Counts, now: Counts, limit: float, note: str) -> Evidence:
+    """Returns the evidence for a drop of at most `limit`, from the counts of two models.
+
+    Args:
+        before: correct rows and all rows of the baseline.
+        now: the same of the new model.
+        note: why the rows are not paired.
+    """
+    if not before[1] or not now[1]:
+        return Evidence(note="there are no rows")
+    low, high = significance.unpaired_interval(*before, *now)
+    return Evidence(
+        # Exact fractions: as floats, 0.90 - 0.89 is more than 0.01.
+        observed=float(Fraction(*before) - Fraction(*now)),
+        low=-float(high),
+        high=-float(low),
+        p_value=significance.unpaired_drop_p(*before, *now, limit),
+        note=note,
+    )
+
+
 @dataclass(frozen=True, kw_only=True)
-class _Counts:
-    """Right rows and all rows of everything in a report that a check may ask of."""
+class _ReportCounts:
+    """The counts of everything in a report that a check may ask for."""
 
     overall: Counts
     classes: Mapping[str, Counts]
     slices: Mapping[str, Counts]
 
     @classmethod
-    def of(cls, report: Report) -> _Counts:
+    def of(cls, report: Report) -> _ReportCounts:
         return cls(
             overall=(report.record.correct, report.record.rows),
             classes={row["class_name"]: (row["correct"], row["support"]) for row in report.classes},
@@ -61,50 +113,50 @@ class _Counts:
         )
 
     def find(self, check: Check) -> Counts | None:
-        """The counts that a check asks of; None where the report has no such class or slice."""
+        """Returns the counts for a check; None where the report has no such class or slice."""
         if check.class_name is not None:
             return self.classes.get(check.class_name)
         return self.overall if check.slice is None else self.slices.get(check.slice)
 
 
-def _weigh_accuracy(check: Check, own: _Counts) -> Evidence:
-    counts = own.find(check)
-    return _missing(check, own, "the report") if counts is None else accuracy_evidence(*counts, check.limit)
+def _find_accuracy_evidence(check: Check, counts: _ReportCounts) -> Evidence:
+    found = counts.find(check)
+    return _missing(check, counts, "the report") if found is None else accuracy_evidence(*found, check.limit)
 
 
-def _weigh_drops(
-    reports_uri: str, report: Report, baseline: Report, own: _Counts, checks: Sequence[Check]
+def _find_drop_evidence(
+    reports_uri: str, report: Report, baseline: Report, counts: _ReportCounts, checks: Sequence[Check]
 ) -> dict[Check, Evidence]:
-    before = _Counts.of(baseline)
+    before = _ReportCounts.of(baseline)
     paired = pair_rows(reports_uri, (baseline.record, report.record))
-    class_names = list(own.classes)
-    return {check: _weigh_drop(check, before, own, paired, class_names) for check in checks}
+    class_names = list(counts.classes)
+    return {check: _find_drop(check, before, counts, paired, class_names) for check in checks}
 
 
-def _weigh_drop(
+def _find_drop(
     check: Check,
-    before: _Counts,
-    own: _Counts,
+    before: _ReportCounts,
+    now: _ReportCounts,
     paired: PairedRows | Unpaired,
     class_names: Sequence[str],
 ) -> Evidence:
-    counts_before, counts = before.find(check), own.find(check)
-    if counts is None:
-        return _missing(check, own, "the report")
+    counts_before, counts_now = before.find(check), now.find(check)
+    if counts_now is None:
+        return _missing(check, now, "the report")
     if counts_before is None:
         return _missing(check, before, "the baseline")
     if isinstance(paired, Unpaired) or check.slice is not None:
-        why = paired.reason if isinstance(paired, Unpaired) else "predictions do not tell their slice"
-        return unpaired_drop_evidence(counts_before, counts, check.limit, f"not paired row by row: {why}")
+        why = paired.reason if isinstance(paired, Unpaired) else "predictions do not record their slice"
+        return unpaired_drop_evidence(counts_before, counts_now, check.limit, f"not paired row by row: {why}")
     right_before, right_now = paired.right
-    of_check = np.ones(len(paired.ids), np.bool_)
+    chosen = np.ones(len(paired.ids), np.bool_)
     if check.class_name is not None:
-        of_check = paired.labels == class_names.index(check.class_name)
-    only_before, only_now = right_before & ~right_now & of_check, right_now & ~right_before & of_check
-    return paired_drop_evidence(int(only_before.sum()), int(only_now.sum()), int(of_check.sum()), check.limit)
+        chosen = paired.labels == class_names.index(check.class_name)
+    only_before, only_now = right_before & ~right_now & chosen, right_now & ~right_before & chosen
+    return paired_drop_evidence(int(only_before.sum()), int(only_now.sum()), int(chosen.sum()), check.limit)
 
 
-def _missing(check: Check, counts: _Counts, where: str) -> Evidence:
+def _missing(check: Check, counts: _ReportCounts, where: str) -> Evidence:
     name, known = (check.class_name, counts.classes) if check.slice is None else (check.slice, counts.slices)
     hint = nearest(str(name), known).rstrip(".") if known else "it has none"
     return Evidence(note=f"{where} has no {check.scope} {name!r}. {hint}")

@@ -1,14 +1,16 @@
-"""Which gates each report of an evaluation must pass: those of a file, or of the recipe that trained the model."""
+"""The selection of gates: the subjects of reports in, the gate of each report out, checked before any row is scored.
+
+A gate comes from a TOML file, or from the recipe that trained the model.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from cnnlib.errors import ConfigError
-from cnnlib.gate_config import GateConfig, parse_gates
-from cnnlib.gates.apply import GateResult, check_gates
-from cnnlib.gates.verdicts import worst
+from cnnlib.errors import ConfigError, nearest
+from cnnlib.gate_config import EARLIER, GateConfig, Limits, parse_gates
 from cnnlib.recipes import find_recipe
+from cnnlib.reports.read import resolve
 from cnnlib.reports.subject import ReportSubject, report_id
 from cnnlib.runs.record import find_run_record
 from cnnlib.storage import files, layout
@@ -17,7 +19,7 @@ from cnnlib.storage.uri import normalize_uri
 RECIPE = "recipe"
 
 
-def find_gates(
+def select_gates(
     name: str,
     subjects: Iterable[ReportSubject],
     reports_uri: str,
@@ -25,33 +27,67 @@ def find_gates(
     slice_by: Sequence[str] = (),
     corruptions: bool = False,
 ) -> dict[str, GateConfig]:
-    """The gates of each report by its id, checked as far as they can be before anything is scored.
+    """Returns the gate of each report by report id, checked as far as that is possible before rows are scored.
 
     Args:
         name: URI of a TOML file (`cnnlib/gate_config.py` shows one), or `recipe`.
-        subjects: what the reports are about.
-        reports_uri: where the baselines are.
+        subjects: the subjects of the reports.
+        reports_uri: the folder of all reports, where the baselines are.
         slice_by: the slices that the reports will have.
-        corruptions: True if they will have slices of corrupted images.
+        corruptions: True if the reports will have slices of corrupted images.
 
     Raises:
         NotFoundError: there is no such file.
-        ConfigError: the file's content, or a class or a slice in it; or there is no recipe known, or no gates in it.
-        ReportError: there is no report of the id that is the baseline.
+        ConfigError: the file is wrong, or names a class or slice that the report will not have; or the recipe is
+            unknown or has no gates.
+        ReportError: there is no report with the id of the baseline.
     """
-    of_file = None if name == RECIPE else _read(name)
-    found = {}
+    file_gate = None if name == RECIPE else _read(name)
+    selected = {}
     for subject in subjects:
-        gates = of_file or _of_recipe(subject)
-        check_gates(gates, reports_uri, subject.class_names, slice_by=slice_by, corruptions=corruptions)
-        found[report_id(subject)] = gates
-    return found
+        gate = file_gate or _find_recipe_gate(subject)
+        check_gates(gate, reports_uri, subject.class_names, slice_by=slice_by, corruptions=corruptions)
+        selected[report_id(subject)] = gate
+    return selected
 
 
-def exit_code(results: Sequence[GateResult]) -> int:
-    """What the worst of some results exits with; 0 without any."""
-    verdict = worst(result.verdict for result in results)
-    return max((result.exit_code for result in results if result.verdict == verdict), default=0)
+def check_gates(
+    gate: GateConfig,
+    reports_uri: str,
+    class_names: Sequence[str],
+    *,
+    slice_by: Sequence[str],
+    corruptions: bool,
+) -> None:
+    """Checks everything in a gate that can be checked before rows are scored.
+
+    Args:
+        class_names: the classes of the dataset.
+        slice_by: what the evaluation slices by.
+        corruptions: whether the evaluation scores corrupted images too.
+
+    Raises:
+        ConfigError: the gate names a class that the data do not have, or a slice that the evaluation does not make.
+        ReportError: no report has the id of the baseline, or several have.
+    """
+    made = [*slice_by, *(["corruption"] if corruptions else [])]
+    for table in ("min_accuracy", "max_drop"):
+        limits: Limits = getattr(gate, table)
+        for name in limits.classes:
+            if name not in class_names:
+                raise ConfigError(
+                    f"{table}.classes: no class {name!r} in the data. {nearest(name, class_names)}"
+                )
+        for name in limits.slices:
+            # source=web+brightness=q1 is made by source+brightness
+            key = "+".join(part.partition("=")[0] for part in name.split("+"))
+            if key not in made:
+                raise ConfigError(
+                    f"{table}.slices: the evaluation makes no slice {name!r}; it slices by "
+                    f"{', '.join(made) or 'nothing'}. Give --slice-by or --corruptions."
+                )
+    if gate.baseline not in EARLIER:
+        resolve(reports_uri, gate.baseline)
 
 
 def _read(uri: str) -> GateConfig:
@@ -62,10 +98,10 @@ def _read(uri: str) -> GateConfig:
         raise ConfigError(f"{uri} is not a text file. Expected gates in TOML.") from err
 
 
-def _of_recipe(subject: ReportSubject) -> GateConfig:
+def _find_recipe_gate(subject: ReportSubject) -> GateConfig:
     if subject.run is None:
         raise ConfigError(
-            f"{subject.checkpoint_uri} is a file, and no run says its recipe. Give --gate a TOML file."
+            f"{subject.checkpoint_uri} belongs to no run, so its recipe is unknown. Give --gate a TOML file."
         )
     run = layout.run_of_checkpoint(subject.checkpoint_uri)
     record = find_run_record(run)
@@ -74,7 +110,7 @@ def _of_recipe(subject: ReportSubject) -> GateConfig:
         raise ConfigError(
             f"{layout.run_record(run)} does not name the run's recipe. Give --gate a TOML file."
         )
-    gates = find_recipe(name).gates
-    if gates is None:
+    gate = find_recipe(name).gates
+    if gate is None:
         raise ConfigError(f"The recipe {name!r} of {run} has no gates. Give --gate a TOML file.")
-    return gates
+    return gate

@@ -1,6 +1,6 @@
-"""What gates said of reports: the verdicts, which of them is the worst, and the stored rows of the table `gates`.
+"""The verdicts on reports: which of several is the worst, and the stored rows of the table `gates`.
 
-Loads no test of significance: whoever shows verdicts does not judge anew.
+Views read verdicts from here, so this file loads no test of significance.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ VERDICTS: tuple[Verdict, ...] = ("pass", "inconclusive", "fail")
 
 
 def worst(verdicts: Iterable[Verdict]) -> Verdict:
-    """The worst of some verdicts: fail, else inconclusive, else pass.
+    """Returns the worst of several verdicts: fail, else inconclusive, else pass.
 
     >>> worst(["pass", "inconclusive"])
     'inconclusive'
@@ -27,7 +27,7 @@ def worst(verdicts: Iterable[Verdict]) -> Verdict:
 
 
 def worst_first(row: Mapping[str, Any]) -> int:
-    """A key that sorts rows of `gates` by their verdict.
+    """Returns a sort key for rows of `gates`: the worst verdict comes first.
 
     >>> sorted([{"verdict": "pass"}, {"verdict": "fail"}], key=worst_first)
     [{'verdict': 'fail'}, {'verdict': 'pass'}]
@@ -36,15 +36,15 @@ def worst_first(row: Mapping[str, Any]) -> int:
 
 
 def read_gates(reports_uri: str, report_id: str) -> list[dict[str, Any]]:
-    """The rows of `gates` of a report, as column -> value: of those gates that were applied to it last.
+    """Reads the rows of `gates` of a report, as column -> value; empty where no gate was evaluated.
 
-    Gates that are applied again keep the time of the first. Empty where none were.
+    The rows are of the gate that was evaluated last. A gate that is evaluated again keeps the time of the first.
     """
     return find_gates(reports_uri, {report_id}).get(report_id, [])
 
 
 def find_gates(reports_uri: str, report_ids: Collection[str]) -> dict[str, list[dict[str, Any]]]:
-    """The same of several reports, by report; nothing of one without gates."""
+    """Reads the same rows of several reports, by report id; reports without a gate are left out."""
     newest: dict[str, list[dict[str, Any]]] = {}
     for stored in files.list_objects(layout.report_gates(reports_uri)):
         report_id = uri_name(stored.uri).partition("-")[0]

@@ -1,4 +1,4 @@
-"""Pictures of one image on its way through a model in, the table `activations` out."""
+"""The layer maps of one image in, the table `activations` of a report out."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ from cnnlib.reports.schema import table_schema
 
 
 def activations_table(example_id: int, layers: Iterable[LayerMaps]) -> pa.Table:
-    """The table `activations` without its `report_id`: one row per picture, in the order of the layers and their maps.
+    """Builds the table `activations` without its `report_id`: one row per map, in the order of the layers and maps.
 
     Args:
-        example_id: id of the row whose image it is.
-        layers: as `explain_image` gives them; none make an empty table.
+        example_id: id of the row whose image went through the model.
+        layers: what `explain_image` returned; no layers make an empty table.
     """
     schema = table_schema("activations")
-    own = schema.remove(schema.get_field_index("report_id"))
+    without_id = schema.remove(schema.get_field_index("report_id"))
     return pa.Table.from_pylist(
-        [{"example_id": example_id} | row for layer in layers for row in _rows(layer)], schema=own
+        [{"example_id": example_id} | row for layer in layers for row in _rows(layer)], schema=without_id
     )
 
 

@@ -1,4 +1,4 @@
-"""Report facts in, Arrow tables out. The same facts give the same tables."""
+"""The result of an evaluation in, the Arrow tables of its report out. Equal results give equal tables."""
 
 from __future__ import annotations
 
@@ -15,19 +15,19 @@ from cnnlib.metrics.per_class import wilson_interval
 from cnnlib.metrics.sums.calibration import NUM_BINS
 from cnnlib.metrics.sums.metric_sums import MetricSums
 from cnnlib.metrics.values import Values, ratio
+from cnnlib.reports.result import EvaluationResult
 from cnnlib.reports.schema import table_schema
-from cnnlib.reports.subject import EvaluationResult
 
-# What a column is given as: one value per row, or one for all rows; None is null.
+# Column -> one value per row, or one value for all rows; None is null.
 _Columns = Mapping[str, NDArray[Any] | str | float | None]
 
 
 def build_tables(result: EvaluationResult) -> dict[str, pa.Table]:
-    """All tables of a report, by name; in overall and per_class the whole split comes before its slices."""
+    """Builds all tables of a report, by name; in overall and per_class the whole split comes before its slices."""
     parts: list[tuple[str | None, MetricSums, Metrics]] = [
-        (None, result.score, measure(result.score, result.rows))
+        (None, result.sums, measure(result.sums, result.rows))
     ]
-    parts += [(name, score, measure_slice(score)) for name, score in result.slices.items()]
+    parts += [(name, sums, measure_slice(sums)) for name, sums in result.slices.items()]
     return {
         "overall": pa.concat_tables(_overall(result, *part) for part in parts),
         "per_class": pa.concat_tables(_per_class(result, *part) for part in parts),
@@ -38,32 +38,32 @@ def build_tables(result: EvaluationResult) -> dict[str, pa.Table]:
 
 
 def _overall(
-    result: EvaluationResult, slice_name: str | None, score: MetricSums, metrics: Metrics
+    result: EvaluationResult, slice_name: str | None, sums: MetricSums, metrics: Metrics
 ) -> pa.Table:
-    whole = slice_name is None
+    is_whole = slice_name is None
     versions = {f"{name}_version": version for name, version in dataclasses.asdict(result.versions).items()}
     columns = {
         **_keys(result, slice_name),
-        "rows": score.rows,
-        "correct": score.confusion.correct,
+        "rows": sums.rows,
+        "correct": sums.confusion.correct,
         **_metric_columns(metrics, "overall"),
-        "top_k": score.top_k,
+        "top_k": sums.top_k,
         "parameters": result.parameters,
         "flops_per_image": result.flops_per_image,
         "seconds": result.seconds,
-        "images_per_s": score.rows / result.seconds if whole and result.seconds else None,
+        "images_per_s": sums.rows / result.seconds if is_whole and result.seconds else None,
         **versions,
     }
     return _table("overall", 1, columns)
 
 
 def _per_class(
-    result: EvaluationResult, slice_name: str | None, score: MetricSums, metrics: Metrics
+    result: EvaluationResult, slice_name: str | None, sums: MetricSums, metrics: Metrics
 ) -> pa.Table:
-    counts, names = score.confusion.counts, _names(result)
+    counts, names = sums.confusion.counts, _names(result)
     mistakes = counts.copy()
     np.fill_diagonal(mistakes, 0)
-    worst, most = mistakes.argmax(axis=1), mistakes.max(axis=1)  # the lowest index among equals
+    confused, most = mistakes.argmax(axis=1), mistakes.max(axis=1)  # the lowest index among equals
     columns = {
         **_keys(result, slice_name),
         "class_index": np.arange(len(counts)),
@@ -72,16 +72,16 @@ def _per_class(
         "correct": np.diag(counts),
         "predicted": counts.sum(axis=0),
         **_metric_columns(metrics, "per_class"),
-        "top_k": score.top_k,
-        "most_confused_with": np.where(most > 0, names[worst], None),
+        "top_k": sums.top_k,
+        "most_confused_with": np.where(most > 0, names[confused], None),
         "most_confused_count": most,
     }
     return _table("per_class", len(counts), columns)
 
 
 def _confusion(result: EvaluationResult) -> pa.Table:
-    """One row per pair of classes, in the order of the indexes."""
-    counts, names = result.score.confusion.counts, _names(result)
+    """Builds one row per pair of classes, in the order of the indexes."""
+    counts, names = result.sums.confusion.counts, _names(result)
     true, predicted = (index.ravel() for index in np.indices(counts.shape))
     columns: _Columns = {
         "report_id": result.report_id,
@@ -95,8 +95,9 @@ def _confusion(result: EvaluationResult) -> pa.Table:
 
 
 def _calibration(result: EvaluationResult) -> pa.Table:
-    """The bins of the predicted class's probability, then of every class's."""
-    bins, num_classes = result.score.calibration, result.score.num_classes
+    """Builds the bins of the predicted class's probability, then the bins of every class's probability."""
+    bins, num_classes = result.sums.calibration, result.sums.num_classes
+    # The bins of the predicted class are the last line of the sums and the first of the table.
     lines = np.array([num_classes, *range(num_classes)])
     rows, hits = bins.rows[lines].ravel(), bins.hits[lines].ravel()
     probability = bins.probability.to_float()[lines].ravel()
@@ -142,7 +143,7 @@ def _names(result: EvaluationResult) -> NDArray[np.object_]:
 
 
 def _metric_columns(metrics: Metrics, scope: str) -> dict[str, NDArray[np.float64]]:
-    """Every figure under its name, the ends of its interval and the bound on its error under theirs."""
+    """Returns the columns of every metric: its value, the ends of its interval and the bound on its error."""
     endings = {"": metrics.values, "_low": metrics.low, "_high": metrics.high, "_error": metrics.errors}
     return {
         f"{name}{ending}": np.atleast_1d(value)
@@ -156,7 +157,7 @@ def _of_scope(values: Values, scope: str) -> Mapping[str, NDArray[np.float64]]:
 
 
 def _table(name: str, rows: int, columns: _Columns) -> pa.Table:
-    """A table of the schema; a column that is not given is null, as is a NaN."""
+    """Builds a table with the columns of its schema; a column that is not given is null, and so is a NaN."""
     schema = table_schema(name)
     unknown = set(columns) - set(schema.names)
     if unknown:

@@ -1,6 +1,7 @@
-"""Two reports in, their differences in accuracy out: how large, how sure, on which rows, and in words.
+"""Two reports in; the differences in accuracy out, with intervals, p-values, the rows that changed, and a sentence.
 
-Paired on the same rows where both stored their predictions; else by each one's own counts, which finds less.
+The rows are paired where both reports stored predictions of the same rows. Otherwise the counts of the two reports are
+compared, a test of less power.
 """
 
 from __future__ import annotations
@@ -19,8 +20,9 @@ from cnnlib.reports.pairing import PairedRows, Unpaired, pair_rows
 from cnnlib.reports.read import Report
 
 LEVEL = 0.05
+"""The level of significance: differences with a p-value of at most this are called distinguishable."""
 _MAX_IDS = 100
-_MAX_TOLD = 3  # classes of each kind that the sentence names
+_MAX_NAMED_CLASSES = 3  # of those that got worse, and of those that got better, in the sentence
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,32 +30,33 @@ class Flips:
     """Rows that one model has right and the other wrong.
 
     Attributes:
-        total: how many.
-        ids: the first of them in the order of their ids, at most 100.
+        total: number of such rows.
+        ids: the lowest ids, ascending, at most 100.
     """
 
     total: int
     ids: tuple[int, ...]
 
     def to_row(self) -> dict[str, Any]:
-        """As JSON values."""
+        """Returns the fields as JSON values."""
         return {"total": self.total, "ids": list(self.ids)}
 
 
 @dataclass(frozen=True, kw_only=True)
 class Difference:
-    """How the accuracy of one class, or of all, differs between report A and report B.
+    """The difference in accuracy between report A and report B, for one class or for all rows.
 
     Attributes:
-        name: the class, or all.
-        a: accuracy in A; all None where A has no rows of it.
-        b: the same in B.
-        points: b - a in percentage points; None where either has no rows, as all that follows.
-        low: lower end of its 95 % interval, in points.
+        name: the class, or "all".
+        a: accuracy in A; its numbers are None where A has no such rows.
+        b: accuracy in B, likewise.
+        points: b - a in percentage points. It and the interval and p-value are None where A or B has no such rows.
+        low: lower end of the 95 % interval of the difference, in percentage points.
         high: upper end.
-        p_value: two-sided, of both being as often right; of a class adjusted by Holm over the classes.
-        lost: rows that A has right and B wrong; None where they are not paired.
-        won: rows that B has right and A wrong; None where they are not paired.
+        p_value: two-sided, for the hypothesis that both accuracies are equal; for a class, adjusted by Holm over the
+            classes.
+        lost: rows that A has right and B wrong; None where the rows are not paired.
+        won: rows that B has right and A wrong; None where the rows are not paired.
     """
 
     name: str
@@ -68,11 +71,11 @@ class Difference:
 
     @property
     def is_distinguishable(self) -> bool:
-        """Whether chance alone gives such a difference at most 5 % of the time."""
+        """True if chance alone gives such a difference at most 5 % of the time."""
         return self.p_value is not None and self.p_value <= LEVEL
 
     def to_row(self) -> dict[str, Any]:
-        """As JSON values."""
+        """Returns the fields as JSON values."""
         return {
             "class_name": self.name,
             "accuracy_a": self.a.fraction,
@@ -89,10 +92,10 @@ class Difference:
 
 @dataclass(frozen=True, kw_only=True)
 class Comparison:
-    """Report B against report A.
+    """Report B compared with report A.
 
     Attributes:
-        classes: A's classes in their order, then those only B has.
+        classes: the classes of A in their order, then those that only B has.
         unpaired_because: why the rows are not paired; None where they are.
     """
 
@@ -102,20 +105,23 @@ class Comparison:
 
     @property
     def words(self) -> str:
-        """The comparison as a sentence: all rows, then the classes that differ for sure, and the one that fell most."""
+        """The comparison as a sentence.
+
+        It covers all rows, the classes with a distinguishable difference, and the class that lost most in any case.
+        """
         known = sorted((each for each in self.classes if each.points), key=lambda each: each.points or 0.0)
         worse = [each for each in known if (each.points or 0.0) < 0]
         fell = [each for each in worse if each.is_distinguishable or each is worse[0]]
         rose = [each for each in reversed(known) if each not in worse and each.is_distinguishable]
         clauses = [_describe("B", self.overall, "than A ")]
         for changed, how in ((fell, "worse"), (rose, "better")):
-            clauses += [_describe(each.name, each, "") for each in changed[:_MAX_TOLD]]
-            if len(changed) > _MAX_TOLD:
-                clauses.append(f"{len(changed) - _MAX_TOLD} more classes are {how}")
+            clauses += [_describe(each.name, each, "") for each in changed[:_MAX_NAMED_CLASSES]]
+            if len(changed) > _MAX_NAMED_CLASSES:
+                clauses.append(f"{len(changed) - _MAX_NAMED_CLASSES} more classes are {how}")
         return "; ".join(clauses) + "."
 
     def to_row(self) -> dict[str, Any]:
-        """As JSON values."""
+        """Returns the fields as JSON values."""
         return {
             "words": self.words,
             "unpaired_because": self.unpaired_because,
@@ -125,7 +131,7 @@ class Comparison:
 
 
 def compare_reports(reports_uri: str, a: Report, b: Report) -> Comparison:
-    """Compares two reports, on the same rows where they can be paired.
+    """Compares two reports, row by row where their rows can be paired.
 
     Args:
         reports_uri: the folder of all reports.
@@ -140,18 +146,19 @@ def _compare_rows(paired: PairedRows, class_names: Sequence[str]) -> Comparison:
     right_a, right_b = paired.right
     classes = []
     for index, name in enumerate(class_names):
-        of_class = np.flatnonzero(paired.labels == index)
-        classes.append(_paired_difference(name, paired.ids[of_class], right_a[of_class], right_b[of_class]))
+        rows = np.flatnonzero(paired.labels == index)
+        classes.append(_paired_difference(name, paired.ids[rows], right_a[rows], right_b[rows]))
     overall = _paired_difference("all", paired.ids, right_a, right_b)
     return Comparison(overall=overall, classes=_adjust(classes), unpaired_because=None)
 
 
 def _compare_counts(a: Report, b: Report, reason: str) -> Comparison:
-    of_a, of_b = (
+    counts_a, counts_b = (
         {row["class_name"]: (row["correct"], row["support"]) for row in report.classes} for report in (a, b)
     )
     classes = [
-        _unpaired_difference(name, of_a.get(name, (0, 0)), of_b.get(name, (0, 0))) for name in of_a | of_b
+        _unpaired_difference(name, counts_a.get(name, (0, 0)), counts_b.get(name, (0, 0)))
+        for name in counts_a | counts_b
     ]
     total_a, total_b = ((report.record.correct, report.record.rows) for report in (a, b))
     overall = _unpaired_difference("all", total_a, total_b)
@@ -177,18 +184,26 @@ def _paired_difference(
 
 
 def _unpaired_difference(name: str, a: tuple[int, int], b: tuple[int, int]) -> Difference:
-    """The difference between (correct, rows) of A and of B."""
-    of_a, of_b = proportion(*a), proportion(*b)
-    if of_a.fraction is None or of_b.fraction is None:
+    """Returns the difference between two models, each given as (correct, rows)."""
+    accuracy_a, accuracy_b = proportion(*a), proportion(*b)
+    if accuracy_a.fraction is None or accuracy_b.fraction is None:
         return Difference(
-            name=name, a=of_a, b=of_b, points=None, low=None, high=None, p_value=None, lost=None, won=None
+            name=name,
+            a=accuracy_a,
+            b=accuracy_b,
+            points=None,
+            low=None,
+            high=None,
+            p_value=None,
+            lost=None,
+            won=None,
         )
     low, high = significance.unpaired_interval(*a, *b)
     return Difference(
         name=name,
-        a=of_a,
-        b=of_b,
-        points=100 * (of_b.fraction - of_a.fraction),
+        a=accuracy_a,
+        b=accuracy_b,
+        points=100 * (accuracy_b.fraction - accuracy_a.fraction),
         low=100 * float(low),
         high=100 * float(high),
         p_value=significance.unpaired_p(*a, *b),
@@ -202,7 +217,7 @@ def _flips(ids: NDArray[np.int64]) -> Flips:
 
 
 def _adjust(differences: Sequence[Difference]) -> tuple[Difference, ...]:
-    """The classes with their p-values adjusted for how many were tested."""
+    """Returns the differences with their p-values adjusted by Holm over all of them."""
     tested = [each.p_value for each in differences if each.p_value is not None]
     adjusted = iter(significance.holm(tested))
     return tuple(
@@ -222,16 +237,17 @@ def _describe(name: str, difference: Difference, than: str) -> str:
     between = f" ({_points(ends[0])}..{_points(ends[1])})"
     if difference.is_distinguishable:
         return text + between
-    # The range is of one class alone, and may leave out 0 where a test of all classes together does not.
+    # No interval for a class: it is not adjusted for the number of classes, so it may leave out 0 although the adjusted
+    # test finds no difference.
     return f"{text}{between if than else ''}, not distinguishable from noise"
 
 
 def _describe_equal(difference: Difference) -> str:
     if difference.lost is not None and difference.lost.total == 0:
-        return "A and B are right on the very same rows"
-    return "A and B are as often right, though not on the same rows"
+        return "A and B are right on the same rows"
+    return "A and B have the same accuracy, but are right on different rows"
 
 
 def _points(points: float) -> str:
-    """Points with a digit more where one would round them away."""
+    """Formats percentage points with one digit, or with two where one digit would round them to 0."""
     return f"{points:.1f}" if abs(points) >= 0.05 or not points else f"{points:.2f}"

@@ -1,4 +1,4 @@
-"""The stored predictions of some reports in, the rows that all of them scored out, with who has which right."""
+"""The stored predictions of several reports in, the paired rows out: which models are right on each row."""
 
 from __future__ import annotations
 
@@ -10,18 +10,18 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from cnnlib.errors import NotFoundError, ReportError
+from cnnlib.reports.manifest import ReportRecord
 from cnnlib.reports.predictions import read_predictions
-from cnnlib.reports.read import ReportRecord
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class PairedRows:
-    """Rows that several models scored.
+    """The rows that several models scored.
 
     Attributes:
-        ids: int64 [rows], rising.
+        ids: int64 [rows], ascending.
         labels: int32 [rows], indexes of the true classes.
-        right: bool [models, rows], whether the model's prediction is the label.
+        right: bool [models, rows], whether the model's prediction equals the label.
     """
 
     ids: NDArray[np.int64]
@@ -31,7 +31,7 @@ class PairedRows:
 
 @dataclass(frozen=True, kw_only=True)
 class Unpaired:
-    """There are no such rows.
+    """The rows of the reports cannot be paired.
 
     Attributes:
         reason: why, as a part of a sentence.
@@ -41,13 +41,13 @@ class Unpaired:
 
 
 def pair_rows(reports_uri: str, records: Sequence[ReportRecord]) -> PairedRows | Unpaired:
-    """Reads the predictions of some reports and matches them row by row.
+    """Reads the predictions of several reports and pairs them row by row.
 
-    It holds the id, label and prediction of every row of two models in memory, and a byte per row and model.
+    Memory: the ids, labels and predictions of two models, and one byte per row and model.
 
     Args:
         reports_uri: the folder of all reports.
-        records: at least one; the order of the models in the result.
+        records: at least one; the models of the result are in this order.
     """
     first = records[0]
     for record in records[1:]:
@@ -65,11 +65,13 @@ def pair_rows(reports_uri: str, records: Sequence[ReportRecord]) -> PairedRows |
         own = _Rows.of(table)
         if len(own.ids) != record.rows:
             return Unpaired(
-                reason=f"report {record.report_id} has {len(own.ids)} predictions of its {record.rows} rows"
+                reason=f"report {record.report_id} has {len(own.ids)} predictions for its {record.rows} rows"
             )
         rows = rows or own
         if not (np.array_equal(rows.ids, own.ids) and np.array_equal(rows.labels, own.labels)):
-            return Unpaired(reason=f"{first.report_id} and {record.report_id} have predictions of other rows")
+            return Unpaired(
+                reason=f"{first.report_id} and {record.report_id} have predictions of different rows"
+            )
         right.append(own.predictions == own.labels)
     assert rows is not None
     return PairedRows(ids=rows.ids, labels=rows.labels, right=np.stack(right))

@@ -1,6 +1,6 @@
-"""What the model said of every row, in parts as the rows were scored: written by predictors, read as one table.
+"""The predictions of every row of a split: predictors write them in parts, readers get one table.
 
-A part is written before the report it belongs to, and the report's manifest lists the parts.
+A part is written before the report that it belongs to; the report's manifest lists the parts.
 """
 
 from __future__ import annotations
@@ -14,9 +14,9 @@ from numpy.typing import ArrayLike, NDArray
 from cnnlib.errors import ReportError
 from cnnlib.metrics.sums.arrays import as_scored
 from cnnlib.metrics.sums.confusion import ConfusionCounts
-from cnnlib.reports.read import ReportRecord, read_record, read_stored
+from cnnlib.reports.manifest import ReportRecord, StoredTable, read_record
+from cnnlib.reports.read import read_stored
 from cnnlib.reports.schema import table_schema
-from cnnlib.reports.subject import StoredTable
 from cnnlib.storage import files, layout, publish
 from cnnlib.storage.parquet import parquet_bytes, parquet_table
 from cnnlib.storage.uri import join_uri
@@ -35,14 +35,14 @@ def write_predictions(
     labels: ArrayLike,
     probabilities: ArrayLike,
 ) -> StoredTable:
-    """Stores the predictions of some consecutive rows of one shard, unless they are stored.
+    """Stores the predictions of consecutive rows of one shard, unless an object of that name exists.
 
-    The name follows from the rows, so a retried task finds its own object. One that lies there already is kept,
-    and told of as it is: if it is another evaluation's, `read_predictions` notices.
+    The name follows from the rows, so a retried task finds its own object. An existing object is kept and described
+    as it is: if another evaluation wrote it, `read_predictions` raises.
 
     Args:
         reports_uri: the folder of all reports.
-        report_id: the report they belong to, which need not exist yet.
+        report_id: the report that the rows belong to, which need not exist yet.
         shard_index: index of the rows' shard in the dataset's manifest.
         ids: int64 [rows], at least one.
         labels: int32 [rows], true classes.
@@ -64,17 +64,17 @@ def write_predictions(
 
 
 def predictions_table(ids: ArrayLike, labels: ArrayLike, probabilities: ArrayLike) -> pa.Table:
-    """The table `predictions` of some rows; see `write_predictions` for the arrays."""
-    true, shares = as_scored(labels, probabilities)
-    top = _most_probable(shares, min(TOP_CLASSES, shares.shape[1]))
-    best = np.take_along_axis(shares, top, axis=1)
+    """Builds the table `predictions`; see `write_predictions` for the arrays."""
+    true, scored = as_scored(labels, probabilities)
+    top_classes = _most_probable(scored, min(TOP_CLASSES, scored.shape[1]))
+    top_probabilities = np.take_along_axis(scored, top_classes, axis=1)
     schema = table_schema("predictions")
-    offsets = np.arange(0, top.size + 1, top.shape[1], dtype=np.int32)
+    offsets = np.arange(0, top_classes.size + 1, top_classes.shape[1], dtype=np.int32)
     lists = (
         pa.ListArray.from_arrays(offsets, pa.array(values.ravel(), kind))
-        for values, kind in ((top, pa.int32()), (best, pa.float32()))
+        for values, kind in ((top_classes, pa.int32()), (top_probabilities, pa.float32()))
     )
-    columns = (np.asarray(ids), true, top[:, 0], best[:, 0])
+    columns = (np.asarray(ids), true, top_classes[:, 0], top_probabilities[:, 0])
     flat = (pa.array(column, field.type) for column, field in zip(columns, schema, strict=False))
     return pa.table([*flat, *lists], schema=schema)
 
@@ -83,7 +83,7 @@ def read_predictions(reports_uri: str, report_id: str) -> pa.Table:
     """Reads the predictions of a report as one table, sorted by id.
 
     Raises:
-        ReportError: there is no such report, it has no predictions, or they are not those it counts.
+        ReportError: there is no such report, it has no predictions, or another evaluation wrote them.
     """
     record = read_record(reports_uri, report_id)
     if record.predictions is None:
@@ -94,37 +94,43 @@ def read_predictions(reports_uri: str, report_id: str) -> pa.Table:
     with ThreadPoolExecutor(_PART_READERS) as pool:
         parts = list(pool.map(lambda part: read_stored(reports_uri, record, part), record.predictions))
     table = pa.concat_tables([table_schema("predictions").empty_table(), *parts]).sort_by("id")
-    _check(reports_uri, record, table)
+    _check_counts(reports_uri, record, table)
     return table
 
 
-def _check(reports_uri: str, record: ReportRecord, table: pa.Table) -> None:
-    """Checks that predictions and report are of the same evaluation: they agree on every count."""
+def _check_counts(reports_uri: str, record: ReportRecord, table: pa.Table) -> None:
+    """Checks that the predictions belong to the report's evaluation: they give the report's confusion counts."""
     cells = read_stored(reports_uri, record, record.tables["confusion"])
     counts = cells["count"].to_numpy()
     num_classes = len(record.subject.class_names)
     labels, predictions = table["label"].to_numpy(), table["prediction"].to_numpy()
-    stored = ConfusionCounts.from_labels(labels, predictions, num_classes).counts
-    if np.array_equal(stored.ravel(), counts):
+    received = ConfusionCounts.from_labels(labels, predictions, num_classes).counts
+    if np.array_equal(received.ravel(), counts):
         return
     folder = layout.report_predictions(reports_uri, record.report_id)
     raise ReportError(
-        f"The predictions in {folder} are not those that report {record.report_id} counts: {len(table)} rows, "
-        f"{int(np.trace(stored))} right, against {record.rows} and {record.correct}. Two evaluations wrote them. "
-        "Delete all objects of that report, its predictions too, and evaluate again."
+        f"The predictions in {folder} are not those that report {record.report_id} counts. Received {len(table)} "
+        f"rows, {int(np.trace(received))} right, expected {record.rows} and {record.correct}. They come from "
+        "another evaluation. Delete all objects of that report, its predictions too, and evaluate again."
     )
 
 
-def _most_probable(shares: NDArray[np.float32], count: int) -> NDArray[np.int64]:
-    """The indexes of each row's most probable classes, in falling order; among equals the lowest comes first.
+def _most_probable(probabilities: NDArray[np.float32], count: int) -> NDArray[np.int64]:
+    """Returns the indexes of each row's most probable classes, most probable first, the lowest index among equals.
 
-    A probability's bits, as an integer, are in its order, so probability and index are one whole number to sort by.
+    Args:
+        probabilities: float32 [rows, classes].
+
+    Returns:
+        int64 [rows, count].
     """
-    num_classes = shares.shape[1]
-    bits = (shares + np.float32(0)).view(np.int32).astype(np.int64)  # + 0: a -0.0 has a bit of its own
+    num_classes = probabilities.shape[1]
+    # The bits of a float >= 0, read as an integer, keep its order. So one integer, the bits and then the index, is
+    # the sort key, and a plain partition breaks ties as a stable sort would. Adding 0 turns -0.0 into 0.0.
+    bits = (probabilities + np.float32(0)).view(np.int32).astype(np.int64)
     keys = -((bits << 32) + (num_classes - np.arange(num_classes)))
     if count < num_classes:
-        nearest = np.argpartition(keys, count - 1, axis=1)[:, :count]
-        order = np.argsort(np.take_along_axis(keys, nearest, axis=1), axis=1)
-        return np.take_along_axis(nearest, order, axis=1)
+        top = np.argpartition(keys, count - 1, axis=1)[:, :count]
+        order = np.argsort(np.take_along_axis(keys, top, axis=1), axis=1)
+        return np.take_along_axis(top, order, axis=1)
     return np.argsort(keys, axis=1)

@@ -1,4 +1,4 @@
-"""Several reports in, a ranking out, with groups of models that cannot be told apart."""
+"""Several reports in; a ranking by accuracy out, with groups of models that the tests cannot distinguish."""
 
 from __future__ import annotations
 
@@ -10,8 +10,9 @@ from typing import Any
 
 from cnnlib.metrics import significance
 from cnnlib.reports.comparison import LEVEL
+from cnnlib.reports.manifest import ReportRecord
 from cnnlib.reports.pairing import PairedRows, Unpaired, pair_rows
-from cnnlib.reports.read import Report, ReportRecord
+from cnnlib.reports.read import Report
 from cnnlib.reports.subject import SHORT_ID_DIGITS
 
 
@@ -20,7 +21,7 @@ class Ranked:
     """A report in a ranking.
 
     Attributes:
-        groups: letters; reports that share one cannot be told apart.
+        groups: letters of a compact letter display; reports that share one are not distinguishable.
     """
 
     record: ReportRecord
@@ -29,10 +30,10 @@ class Ranked:
 
 @dataclass(frozen=True, kw_only=True)
 class PairTest:
-    """Two of the ranked reports, by their ids, the better one first.
+    """The test of two ranked reports, given by their ids.
 
     Attributes:
-        p_value: two-sided, of both being as often right, adjusted by Holm over all pairs.
+        p_value: two-sided, for the hypothesis that both accuracies are equal; adjusted by Holm over all pairs.
     """
 
     better: str
@@ -42,7 +43,7 @@ class PairTest:
 
 @dataclass(frozen=True, kw_only=True)
 class Ranking:
-    """Reports by their accuracy, the best first.
+    """Reports by their accuracy, the highest first.
 
     Attributes:
         pairs: the test of every pair.
@@ -60,10 +61,10 @@ class Ranking:
         equals = [_name(each) for each in others if set(each.groups) & set(best.groups)]
         if not equals:
             return f"{_name(best)} is better than all others."
-        return f"{_name(best)} has the most right; not distinguishable from it: {', '.join(equals)}."
+        return f"{_name(best)} has the highest accuracy; not distinguishable from it: {', '.join(equals)}."
 
     def to_row(self) -> dict[str, Any]:
-        """As JSON values."""
+        """Returns the fields as JSON values."""
         return {
             "words": self.words,
             "unpaired_because": self.unpaired_because,
@@ -75,7 +76,7 @@ class Ranking:
 
 
 def rank_reports(reports_uri: str, reports: Sequence[Report]) -> Ranking:
-    """Ranks reports by their accuracy and tests every pair, on the same rows where all can be paired.
+    """Ranks reports by their accuracy and tests every pair, row by row where the rows of all can be paired.
 
     Args:
         reports_uri: the folder of all reports.
@@ -86,10 +87,10 @@ def rank_reports(reports_uri: str, reports: Sequence[Report]) -> Ranking:
         key=lambda each: (-(each.accuracy.fraction or 0.0), each.report_id),
     )
     paired = pair_rows(reports_uri, records)
-    couples = list(itertools.combinations(range(len(records)), 2))
-    p_values = significance.holm([_pair_p(records, paired, *couple) for couple in couples])
-    groups = letters(
-        len(records), [couple for couple, p in zip(couples, p_values, strict=True) if p <= LEVEL]
+    pairs = list(itertools.combinations(range(len(records)), 2))
+    p_values = significance.holm([_pair_p(records, paired, *pair) for pair in pairs])
+    groups = compact_letter_display(
+        len(records), [pair for pair, p in zip(pairs, p_values, strict=True) if p <= LEVEL]
     )
     return Ranking(
         reports=tuple(
@@ -97,20 +98,27 @@ def rank_reports(reports_uri: str, reports: Sequence[Report]) -> Ranking:
         ),
         pairs=tuple(
             PairTest(better=records[first].report_id, worse=records[second].report_id, p_value=p)
-            for (first, second), p in zip(couples, p_values, strict=True)
+            for (first, second), p in zip(pairs, p_values, strict=True)
         ),
         unpaired_because=paired.reason if isinstance(paired, Unpaired) else None,
     )
 
 
-def letters(count: int, different: Iterable[tuple[int, int]]) -> list[tuple[str, ...]]:
-    """Letters for each of `count` things such that two share one unless they are different.
+def compact_letter_display(count: int, different: Iterable[tuple[int, int]]) -> list[tuple[str, ...]]:
+    """Returns the letters of each of `count` models, so that two models share a letter unless they are different.
 
-    By inserting one difference after the other, which splits the groups that hold both, and absorbing groups that
-    lie within another. Source: H.-P. Piepho, "An algorithm for a letter-based representation of all-pairwise
+    "Not different" is not transitive: the second may be distinguishable neither from the first nor from the third,
+    which differ. So one rank per model cannot state the result, and the letters save a table of all pairs.
+
+    The algorithm is insert-and-absorb: each difference splits every group that holds both models, and a group within
+    another one is dropped. Source: H.-P. Piepho, "An algorithm for a letter-based representation of all-pairwise
     comparisons", Journal of Computational and Graphical Statistics 13 (2004), 456-466.
 
-    >>> letters(3, [(0, 2)])
+    Args:
+        count: number of models.
+        different: pairs of indexes of models that the tests distinguish.
+
+    >>> compact_letter_display(3, [(0, 2)])
     [('a',), ('a', 'b'), ('b',)]
     """
     groups = [frozenset(range(count))]
@@ -122,11 +130,14 @@ def letters(count: int, different: Iterable[tuple[int, int]]) -> list[tuple[str,
         ]
         groups = [part for part in dict.fromkeys(split) if not any(part < other for other in split)]
     groups.sort(key=sorted)
-    return [tuple(_letter(at) for at, group in enumerate(groups) if each in group) for each in range(count)]
+    return [
+        tuple(_letter(index) for index, group in enumerate(groups) if model in group)
+        for model in range(count)
+    ]
 
 
 def _letter(index: int) -> str:
-    """a..z, then aa, ab …, as the columns of a spreadsheet."""
+    """Returns a..z, then aa, ab, …, like the columns of a spreadsheet."""
     before, last = divmod(index, 26)
     return (_letter(before - 1) if before else "") + string.ascii_lowercase[last]
 

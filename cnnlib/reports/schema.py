@@ -1,7 +1,7 @@
-"""The columns of every report table: name, type and meaning. Column order, names and types are promises.
+"""The columns of every report table: name, type and meaning. Names, types and order are promises to readers.
 
-The writers follow these tables, and a test freezes them. A change that a reader could notice raises
-`REPORT_VERSION`, which is part of every report's id.
+The writers build their tables from these lists, and a test freezes them. Every change that a reader could notice
+raises `REPORT_VERSION`, which is part of every report's id.
 """
 
 from __future__ import annotations
@@ -13,251 +13,235 @@ from cnnlib.storage.parquet import Column
 REPORT_VERSION = 2
 VERSION_KEY = b"cnnlib.report_version"
 
-_UTC = pa.timestamp("us", tz="UTC")
+_STRING, _UTC = pa.string(), pa.timestamp("us", tz="UTC")
+_INT32, _INT64, _FLOAT32, _FLOAT64 = pa.int32(), pa.int64(), pa.float32(), pa.float64()
 
 
-def _column(name: str, kind: pa.DataType, doc: str, *, nullable: bool = False) -> Column:
-    return Column(name=name, type=kind, doc=doc, nullable=nullable)
+def _column(name: str, kind: pa.DataType, doc: str) -> Column:
+    return Column(name=name, type=kind, doc=doc, nullable=False)
+
+
+def _nullable(name: str, kind: pa.DataType, doc: str) -> Column:
+    return Column(name=name, type=kind, doc=doc, nullable=True)
 
 
 _KEYS = (
-    _column(
-        "report_id", pa.string(), "16 hex digits; the same for the same checkpoint, data and evaluation."
-    ),
+    _column("report_id", _STRING, "16 hex digits; the same for the same checkpoint, data and settings."),
     _column("evaluated_at", _UTC, "When the evaluation ended (UTC)."),
-    _column(
-        "run", pa.string(), "Name of the training run; null for a model of another origin.", nullable=True
-    ),
-    _column(
-        "model",
-        pa.string(),
-        "Registered name of the model, or its file's name; null if unknown.",
-        nullable=True,
-    ),
-    _column("checkpoint_uri", pa.string(), "Where the checkpoint or model file lay."),
-    _column("checkpoint_step", pa.int64(), "Training steps it had seen; null if unknown.", nullable=True),
-    _column("checkpoint_epoch", pa.int32(), "Epochs it had completed; null if unknown.", nullable=True),
-    _column("checkpoint_digest", pa.string(), "sha256 of the model file, in hex."),
-    _column("dataset_uri", pa.string(), "Where the dataset lay."),
-    _column("dataset_fingerprint", pa.string(), "Fingerprint over all shards, from the dataset's manifest."),
-    _column("split", pa.string(), "The split that was scored, such as test."),
+    _nullable("run", _STRING, "Name of the training run; null for a model of another origin."),
+    _nullable("model", _STRING, "Registered name of the model, or the name of its file; null if unknown."),
+    _column("checkpoint_uri", _STRING, "URI of the checkpoint or model file when it was evaluated."),
+    _nullable("checkpoint_step", _INT64, "Training steps completed; null if unknown."),
+    _nullable("checkpoint_epoch", _INT32, "Epochs completed; null if unknown."),
+    _column("checkpoint_digest", _STRING, "sha256 of the model file, in hex."),
+    _column("dataset_uri", _STRING, "URI of the dataset when it was evaluated."),
+    _column("dataset_fingerprint", _STRING, "Fingerprint over all shards, from the dataset's manifest."),
+    _column("split", _STRING, "The split that was scored, such as test."),
 )
 
-_SLICE = _column(
+_SLICE = _nullable(
     "slice",
-    pa.string(),
-    "The part of the split that the row is about, such as source=web or corruption=noise/3; null: all of it.",
-    nullable=True,
+    _STRING,
+    "The part of the split that the metrics are of, such as source=web or corruption=noise/3; null: the whole split.",
 )
 
 
-def _interval(name: str, what: str, kind: str) -> tuple[Column, Column]:
-    """The two ends of a figure's 95 % interval."""
+def _interval(name: str, what: str, method: str) -> tuple[Column, Column]:
+    """The columns of the two ends of a 95 % interval."""
     return (
-        _column(f"{name}_low", pa.float64(), f"Lower end of {what}'s 95 % {kind} interval.", nullable=True),
-        _column(f"{name}_high", pa.float64(), f"Upper end of {what}'s 95 % {kind} interval.", nullable=True),
+        _nullable(f"{name}_low", _FLOAT64, f"Lower end of the 95 % interval of {what} ({method})."),
+        _nullable(f"{name}_high", _FLOAT64, f"Upper end of the 95 % interval of {what} ({method})."),
     )
 
 
-def _share(name: str, doc: str) -> tuple[Column, Column, Column]:
-    """A share of rows with its Wilson interval."""
-    return (_column(name, pa.float64(), doc, nullable=True), *_interval(name, name, "Wilson"))
+def _fraction(name: str, doc: str) -> tuple[Column, Column, Column]:
+    """The columns of a fraction of rows and its Wilson interval."""
+    return (_nullable(name, _FLOAT64, doc), *_interval(name, name, "Wilson"))
 
 
-def _estimate(name: str, doc: str) -> tuple[Column, Column, Column]:
-    """A figure that is no share of rows, with its bootstrap interval, which only the whole split has."""
-    return (_column(name, pa.float64(), doc, nullable=True), *_interval(name, name, "bootstrap"))
+def _counted(name: str, doc: str) -> tuple[Column, Column, Column]:
+    """The columns of a metric of the confusion or calibration counts, whose interval is null in a slice."""
+    return (_nullable(name, _FLOAT64, doc), *_interval(name, name, "bootstrap"))
+
+
+def _of_rows(name: str, doc: str) -> tuple[Column, Column, Column]:
+    """The columns of a metric of single rows, whose interval is null in a slice."""
+    # Above BOOTSTRAP_VALUES probabilities; see cnnlib/metrics/bootstrap.py.
+    method = "bootstrap; normal for a large split"
+    return (_nullable(name, _FLOAT64, doc), *_interval(name, name, method))
 
 
 def _ranked(name: str, doc: str) -> tuple[Column, ...]:
-    """A figure that needs the rows sorted by their score: exact, or from a histogram with a bound on its error."""
-    error = "By how much it may be off at most; 0 where it is exact, null where it is."
-    return (*_estimate(name, doc), _column(f"{name}_error", pa.float64(), error, nullable=True))
+    """The columns of a metric of the rows' order by probability: exact, or from a histogram with an error bound."""
+    error = f"Bound on the error of {name}; 0 where it is exact, null where {name} is null."
+    return (*_of_rows(name, doc), _nullable(f"{name}_error", _FLOAT64, error))
 
 
 _PER_CLASS = (
     *_KEYS,
     _SLICE,
-    _column("class_index", pa.int32(), "Index of the class, from 0: its label in the dataset."),
-    _column("class_name", pa.string(), "Name of the class, from the dataset's manifest."),
-    _column("support", pa.int64(), "Rows that truly are of this class."),
-    _column("correct", pa.int64(), "Of those, the rows that were predicted so."),
-    _column("predicted", pa.int64(), "Rows that were predicted to be of this class, rightly or not."),
-    *_share("accuracy", "correct / support (the recall); null without support."),
-    *_share("precision", "correct / predicted; null where nothing was."),
-    *_estimate("f1", "2 correct / (support + predicted); null where both are 0."),
-    _column("top_k", pa.int32(), "k of top_k_accuracy."),
-    *_share("top_k_accuracy", "Share of its rows with it among the k most probable; null without support."),
+    _column("class_index", _INT32, "Index of the class, from 0; the label in the dataset."),
+    _column("class_name", _STRING, "Name of the class, from the dataset's manifest."),
+    _column("support", _INT64, "Rows whose true class is this class."),
+    _column("correct", _INT64, "Of those, the rows whose predicted class is this class."),
+    _column("predicted", _INT64, "Rows whose predicted class is this class, right or wrong."),
+    *_fraction("accuracy", "correct / support (recall); null without support."),
+    *_fraction("precision", "correct / predicted; null where no row was predicted as this class."),
+    *_counted("f1", "2 correct / (support + predicted); null where both are 0."),
+    _column("top_k", _INT32, "k of top_k_accuracy."),
+    *_fraction(
+        "top_k_accuracy", "Fraction of its rows with it among the k most probable; null without support."
+    ),
     *_ranked(
         "auc",
-        "Area under the ROC curve, this class against the rest; null in a slice, or where either has no row.",
+        "Area under the ROC curve, this class against the rest; null in a slice, or where one of the two has no rows.",
     ),
     *_ranked(
         "average_precision",
         "Average precision, this class against the rest; null in a slice, or without support.",
     ),
-    *_estimate("loss", "Mean cross-entropy of its rows in nats; null without support."),
-    *_estimate(
-        "brier",
-        "Mean square of its probability's distance to 0 or 1, over all rows; null without rows.",
+    *_of_rows("loss", "Mean cross-entropy of its rows, in nats; null without support."),
+    *_of_rows(
+        "brier", "Brier score: mean over all rows of (probability of the class - truth)²; null without rows."
     ),
-    *_estimate(
+    *_counted(
         "ece",
         "Expected calibration error of its probability, over all rows, in 15 bins of equal width; null without rows.",
     ),
-    _column(
+    _nullable(
         "most_confused_with",
-        pa.string(),
-        "Name of the class it is most often mistaken for; null without a mistake.",
-        nullable=True,
+        _STRING,
+        "Name of the class that its rows are most often mistaken for; null without a mistake.",
     ),
-    _column("most_confused_count", pa.int64(), "How many of its rows were predicted to be of that class."),
+    _column("most_confused_count", _INT64, "Number of its rows that were predicted as that class."),
 )
 
 _OVERALL = (
     *_KEYS,
     _SLICE,
-    _column("rows", pa.int64(), "Rows that were scored: all of the split, or of the slice."),
-    _column("correct", pa.int64(), "Of those, the rows whose predicted class is the true one."),
-    *_share("accuracy", "correct / rows; null without rows."),
-    *_estimate(
-        "macro_accuracy",
-        "Mean of the classes' accuracies (balanced accuracy), of those with support; null without rows.",
+    _column("rows", _INT64, "Rows that were scored, in the split or the slice."),
+    _column("correct", _INT64, "Of those, the rows whose predicted class is the true one."),
+    *_fraction("accuracy", "correct / rows; null without rows."),
+    *_counted(
+        "macro_accuracy", "Mean accuracy of the classes with support (balanced accuracy); null without rows."
     ),
-    *_estimate(
+    *_counted(
         "macro_precision",
-        "Mean of the precisions of the classes of macro_f1, 0 where none was predicted so; null without rows.",
+        "Mean precision of the classes with support or predictions, 0 for a class never predicted; null without rows.",
     ),
-    *_estimate(
-        "macro_f1", "Mean of the classes' F1, of those with support or predictions; null without rows."
-    ),
-    *_estimate("weighted_precision", "Mean of the classes' precisions, by their support; null without rows."),
-    *_estimate("weighted_f1", "Mean of the classes' F1, by their support; null without rows."),
-    *_ranked("macro_auc", "Mean of the classes' areas under the ROC curve; null in a slice."),
-    *_ranked("weighted_auc", "The same by the classes' support; null in a slice."),
-    *_ranked("macro_average_precision", "Mean of the classes' average precisions; null in a slice."),
-    *_estimate("loss", "Mean cross-entropy in nats; null without rows."),
-    *_estimate(
+    *_counted("macro_f1", "Mean F1 of the classes with support or predictions; null without rows."),
+    *_counted("weighted_precision", "Mean precision of the classes, weighted by support; null without rows."),
+    *_counted("weighted_f1", "Mean F1 of the classes, weighted by support; null without rows."),
+    *_ranked("macro_auc", "Mean of the areas under the classes' ROC curves; null in a slice."),
+    *_ranked("weighted_auc", "The same mean, weighted by support; null in a slice."),
+    *_ranked("macro_average_precision", "Mean average precision of the classes; null in a slice."),
+    *_of_rows("loss", "Mean cross-entropy, in nats; null without rows."),
+    *_of_rows(
         "brier",
-        "Mean over the rows of the sum over the classes of (probability - truth) squared, 0..2; null without rows.",
+        "Brier score: mean over rows of the sum over classes of (probability - truth)², 0..2; null without rows.",
     ),
-    *_estimate(
+    *_counted(
         "ece",
         "Expected calibration error of the predicted class's probability, in 15 equal bins; null without rows.",
     ),
-    _column("top_k", pa.int32(), "k of top_k_accuracy."),
-    *_share(
-        "top_k_accuracy", "Share of rows whose true class is among the k most probable; null without rows."
+    _column("top_k", _INT32, "k of top_k_accuracy."),
+    *_fraction(
+        "top_k_accuracy",
+        "Fraction of rows whose true class is among the k most probable classes; null without rows.",
     ),
-    _column(
-        "parameters",
-        pa.int64(),
-        "Numbers that the model holds, trained or not; null if unknown.",
-        nullable=True,
-    ),
-    _column(
+    _nullable("parameters", _INT64, "Numbers that the model holds, trained or not; null if unknown."),
+    _nullable(
         "flops_per_image",
-        pa.int64(),
-        "Floating-point operations of one prediction in its convolutions and dense layers, an addition and a "
-        "multiplication counted as two; null where a layer is of another kind that multiplies.",
-        nullable=True,
+        _INT64,
+        "Floating-point operations of the convolutions and dense layers for one image, a multiplication and an "
+        "addition counted as two; null if unknown, or if a layer of another kind multiplies.",
     ),
-    _column("seconds", pa.float64(), "Wall time of the evaluation, in seconds."),
-    _column(
-        "images_per_s",
-        pa.float64(),
-        "rows / seconds; null in a slice, or where no time passed.",
-        nullable=True,
-    ),
+    _column("seconds", _FLOAT64, "Wall time of the evaluation, in seconds."),
+    _nullable("images_per_s", _FLOAT64, "rows / seconds; null in a slice, or where seconds is 0."),
     *(
-        _column(
-            f"{name}_version",
-            pa.string(),
-            f"Version of {name}; null where it is not installed.",
-            nullable=True,
-        )
+        _nullable(f"{name}_version", _STRING, f"Version of {name}; null where it is not installed.")
         for name in ("python", "cnnlib", "ray", "tensorflow", "keras", "numpy")
     ),
 )
 
 _CONFUSION = (
     _KEYS[0],
-    _column("true", pa.int32(), "Index of the true class."),
-    _column("predicted", pa.int32(), "Index of the predicted class."),
-    _column("true_name", pa.string(), "Name of the true class."),
-    _column("predicted_name", pa.string(), "Name of the predicted class."),
+    _column("true", _INT32, "Index of the true class."),
+    _column("predicted", _INT32, "Index of the predicted class."),
+    _column("true_name", _STRING, "Name of the true class."),
+    _column("predicted_name", _STRING, "Name of the predicted class."),
     _column(
-        "count", pa.int64(), "Rows of the true class that were predicted so; every pair has a row, also 0."
+        "count", _INT64, "Rows with this true class and this predicted class; 0 for a pair without rows."
     ),
 )
 
 _CALIBRATION = (
     _KEYS[0],
-    _column(
+    _nullable(
         "class_index",
-        pa.int32(),
-        "The class whose probability it is, against the rest; null: the probability of whatever class was predicted.",
-        nullable=True,
+        _INT32,
+        "The class whose probability is binned; null: the probability of each row's predicted class.",
     ),
-    _column("bin", pa.int32(), "Index of the bin, from 0; the bins cut 0..1 into 15 equal parts."),
-    _column("bin_low", pa.float64(), "Lower end of the bin, which it leaves out, but for 0."),
-    _column("bin_high", pa.float64(), "Upper end of the bin, which it includes."),
-    _column("rows", pa.int64(), "Rows whose probability lies in the bin."),
-    _column("hits", pa.int64(), "Of those, the rows that truly are of the class."),
-    _column("confidence", pa.float64(), "Their mean probability; null without rows.", nullable=True),
-    *_share("accuracy", "hits / rows; null without rows."),
+    _column("bin", _INT32, "Index of the bin, from 0; 15 bins of equal width divide 0..1."),
+    _column("bin_low", _FLOAT64, "Lower end of the bin; not in the bin, except 0."),
+    _column("bin_high", _FLOAT64, "Upper end of the bin; in the bin."),
+    _column("rows", _INT64, "Rows whose probability lies in the bin."),
+    _column("hits", _INT64, "Of those, the rows whose true class is that class."),
+    _nullable("confidence", _FLOAT64, "Mean probability of the rows in the bin; null without rows."),
+    *_fraction("accuracy", "hits / rows; null without rows."),
 )
 
 _ACTIVATIONS = (
     _KEYS[0],
-    _column("layer_index", pa.int32(), "Index of the layer in the model, from 0; -1 for the image itself."),
-    _column("layer", pa.string(), "Name of the layer; image for the image itself."),
+    _column("layer_index", _INT32, "Index of the layer in the model, from 0; -1 for the input image."),
+    _column("layer", _STRING, "Name of the layer; image for the input image."),
     _column(
-        "kind", pa.string(), "image, kernel (weights of the first convolution) or activation (its output)."
+        "kind", _STRING, "image, kernel (weights of the first convolution) or activation (output of a layer)."
     ),
-    _column("map", pa.int32(), "Index of the kernel or of the output's channel, from 0."),
-    _column("height", pa.int32(), "Rows of pixels; bigger maps are scaled down to at most 64."),
-    _column("width", pa.int32(), "Columns of pixels; likewise."),
-    _column("channels", pa.int32(), "Values per pixel: 1, or the input's channels for image and kernel."),
-    _column("values", pa.list_(pa.float32()), "The pixels, row by row, channels last."),
-    _column("example_id", pa.int64(), "Id of the row whose image it is, the first of the split."),
-    _column("total", pa.int32(), "Kernels or channels that the layer has; at most 64 are stored."),
+    _column("map", _INT32, "Index of the kernel or of the output channel, from 0."),
+    _column("height", _INT32, "Height in pixels; larger maps are scaled down to at most 64."),
+    _column("width", _INT32, "Width in pixels, likewise."),
+    _column("channels", _INT32, "Values per pixel: the input's channels for image and kernel, else 1."),
+    _column("values", pa.list_(_FLOAT32), "The pixel values, row by row, channels last."),
+    _column(
+        "example_id", _INT64, "Id of the row whose image went through the model, the first of the split."
+    ),
+    _column("total", _INT32, "Kernels or channels of the layer; at most 64 are stored."),
 )
 
 _PREDICTIONS = (
-    _column("id", pa.int64(), "The row's id in its split."),
-    _column("label", pa.int32(), "Index of the true class."),
-    _column("prediction", pa.int32(), "Index of the most probable class."),
-    _column("probability", pa.float32(), "The model's probability of the predicted class."),
-    _column("top_classes", pa.list_(pa.int32()), "The most probable classes, up to 10, in falling order."),
-    _column("top_probabilities", pa.list_(pa.float32()), "Their probabilities."),
+    _column("id", _INT64, "The row's id in its split."),
+    _column("label", _INT32, "Index of the true class."),
+    _column("prediction", _INT32, "Index of the predicted class, the most probable one."),
+    _column("probability", _FLOAT32, "The model's probability of the predicted class."),
+    _column("top_classes", pa.list_(_INT32), "Indexes of the most probable classes, at most 10, best first."),
+    _column("top_probabilities", pa.list_(_FLOAT32), "Probabilities of these classes."),
 )
 
 _GATES = (
     _KEYS[0],
-    _column("checked_at", _UTC, "When the gates were applied (UTC)."),
-    _column("gates_digest", pa.string(), "sha256 (hex) of the gates as JSON: the same for the same gates."),
-    _column("check", pa.string(), "What is asked: min_accuracy or max_drop."),
-    _column("scope", pa.string(), "overall, class or slice: what it is asked of."),
-    _column("slice", pa.string(), "The slice; null: the whole split.", nullable=True),
-    _column("class_name", pa.string(), "The class; null: all of them.", nullable=True),
-    _column("limit", pa.float64(), "The least accuracy, or the greatest drop, that passes, 0..1."),
-    _column(
-        "observed", pa.float64(), "The accuracy, or by how much it fell; null without rows.", nullable=True
-    ),
+    _column("checked_at", _UTC, "When the gate was evaluated (UTC)."),
+    _column("gates_digest", _STRING, "sha256 of the gate as JSON, in hex; the same for the same gate."),
+    _column("check", _STRING, "Kind of check: min_accuracy or max_drop."),
+    _column("scope", _STRING, "What is checked: overall, class or slice."),
+    _nullable("slice", _STRING, "The slice that is checked; null: the whole split."),
+    _nullable("class_name", _STRING, "The class that is checked; null: all classes."),
+    _column("limit", _FLOAT64, "The lowest accuracy, or the largest drop, that passes, 0..1."),
+    _nullable("observed", _FLOAT64, "The accuracy, or its drop; null where it cannot be observed."),
     *_interval("observed", "the observed value", "two-sided"),
-    _column(
+    _nullable(
         "p_value",
-        pa.float64(),
-        "Of the limit being kept, adjusted by Holm; null without a test.",
-        nullable=True,
+        _FLOAT64,
+        "One-sided p-value for the hypothesis that the limit holds, adjusted by Holm; null without a test.",
     ),
-    _column("significance", pa.float64(), "Level: how often a model that keeps all limits may fail, 0..1."),
     _column(
-        "baseline_id", pa.string(), "Report that it is compared with; null for min_accuracy.", nullable=True
+        "significance", _FLOAT64, "How often a model that keeps all limits may fail, 0..1; 0 for no tests."
     ),
-    _column("verdict", pa.string(), "pass, fail or inconclusive."),
-    _column("reason", pa.string(), "The verdict in words."),
+    _nullable(
+        "baseline_id", _STRING, "Id of the report compared with; null for min_accuracy or without one."
+    ),
+    _column("verdict", _STRING, "pass, fail or inconclusive."),
+    _column("reason", _STRING, "The verdict in words."),
 )
 
 COLUMNS: dict[str, tuple[Column, ...]] = {
@@ -269,11 +253,11 @@ COLUMNS: dict[str, tuple[Column, ...]] = {
     "predictions": _PREDICTIONS,
     "gates": _GATES,
 }
-"""The columns of every table, in their order in the file."""
+"""The columns of every table, in the order of the file."""
 
 
 def table_schema(table: str) -> pa.Schema:
-    """The Arrow schema of a report table, with the report version in its metadata.
+    """Returns the Arrow schema of a report table, with the report version in its metadata.
 
     >>> table_schema("predictions").names
     ['id', 'label', 'prediction', 'probability', 'top_classes', 'top_probabilities']

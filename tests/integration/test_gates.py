@@ -1,4 +1,4 @@
-"""`jobs.evaluate --gate` on a real model: the report, the verdict and the exit code that a pipeline goes by."""
+"""`jobs.evaluate --gate` on a real model: the report, the verdict and the exit code that a pipeline reads."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from tests.integration.conftest import JobResult, RunJob
 
 @dataclass(frozen=True, kw_only=True)
 class Trained:
-    """A run of a few steps, the flags that evaluate it, and where its reports go."""
+    """A run of a few steps, the flags that evaluate it, and the folder of its reports."""
 
     folder: Path
     flags: tuple[str, ...]
@@ -70,9 +70,9 @@ def test_recipe_of_the_run_has_gates_that_a_few_steps_do_not_pass(
 ) -> None:
     command = ("--checkpoint", f"{trained.folder}/runs/few", *trained.flags)
     on_cluster("evaluate", *command)
-    judged = last_line(on_cluster("evaluate", *command, "--gate", "recipe", expect=3))
-    assert not judged["reports"][0]["new"], "a report that exists is judged and not scored again"
-    assert judged["gates"][0]["verdict"] == "fail"
+    result = last_line(on_cluster("evaluate", *command, "--gate", "recipe", expect=3))
+    assert not result["reports"][0]["new"], "an existing report is gated without scoring again"
+    assert result["gates"][0]["verdict"] == "fail"
     record = find_run_record(f"{trained.folder}/runs/few")
     assert record is not None
     assert record["recipe"] == "seed"

@@ -16,8 +16,9 @@ import pytest
 from cnnlib.models.maps import build_maps
 from cnnlib.reports.activations import activations_table
 from cnnlib.reports.predictions import write_predictions
+from cnnlib.reports.result import installed_versions
 from cnnlib.reports.schema import table_schema
-from cnnlib.reports.subject import ReportSubject, installed_versions, report_id
+from cnnlib.reports.subject import ReportSubject, report_id
 from cnnlib.reports.write import write_report
 from cnnlib.storage import files, layout
 from cnnlib.storage.uri import join_uri

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from cnnlib.models.growth import Growth
-from cnnlib.reports.read import ReportRecord, list_reports, read_overall
+from cnnlib.reports.manifest import ReportRecord
+from cnnlib.reports.read import list_reports, read_overall
 from cnnlib.storage.uri import uri_name
 
 

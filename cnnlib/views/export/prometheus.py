@@ -13,7 +13,8 @@ from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.metrics_core import GaugeMetricFamily
 
 from cnnlib.gates.verdicts import VERDICTS, find_gates, worst
-from cnnlib.reports.read import ReportRecord, complete_record, list_reports
+from cnnlib.reports.manifest import ReportRecord
+from cnnlib.reports.read import complete_record, list_reports
 from cnnlib.storage.uri import uri_name
 
 MAX_SERIES_CLASSES = 100

@@ -13,8 +13,9 @@ import pyarrow as pa
 from cnnlib.errors import CnnlibError, InputError
 from cnnlib.gates.verdicts import read_gates
 from cnnlib.reports.comparison import Comparison, compare_reports
+from cnnlib.reports.manifest import ReportRecord
 from cnnlib.reports.predictions import read_predictions
-from cnnlib.reports.read import Report, ReportRecord, complete_record, list_reports, read_report, read_table
+from cnnlib.reports.read import Report, complete_record, list_reports, read_report, read_table
 from cnnlib.runs.history import EpochRecord, decode_history
 from cnnlib.storage import files, layout
 from cnnlib.storage.uri import uri_name

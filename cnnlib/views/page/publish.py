@@ -10,7 +10,8 @@ from contextlib import contextmanager
 from cnnlib.errors import CnnlibError
 from cnnlib.gates.verdicts import find_gates
 from cnnlib.log import log_event, log_text
-from cnnlib.reports.read import Report, ReportRecord, complete_record, list_reports
+from cnnlib.reports.manifest import ReportRecord
+from cnnlib.reports.read import Report, complete_record, list_reports
 from cnnlib.storage import files, layout
 from cnnlib.storage.uri import normalize_uri, uri_name
 from cnnlib.views.page.collect import collect_report

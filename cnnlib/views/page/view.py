@@ -7,7 +7,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from cnnlib.reports.read import ReportRecord
+from cnnlib.reports.manifest import ReportRecord
 from cnnlib.views.page import words
 from cnnlib.views.page.charts import LineChart, Sample, line_chart, percent, plain
 from cnnlib.views.page.collect import ReportData, Row

@@ -6,8 +6,8 @@ from rich.console import Group, RenderableType
 from rich.text import Text
 
 from cnnlib.reports.comparison import LEVEL, Comparison, Difference, Flips
+from cnnlib.reports.manifest import ReportRecord
 from cnnlib.reports.ranking import Ranking
-from cnnlib.reports.read import ReportRecord
 from cnnlib.reports.subject import SHORT_ID_DIGITS
 from cnnlib.views.terminal.tables import (
     NOTHING,

@@ -11,7 +11,8 @@ from rich.table import Table
 from rich.text import Text
 
 from cnnlib.metrics.per_class import Proportion
-from cnnlib.reports.read import Report, ReportRecord
+from cnnlib.reports.manifest import ReportRecord
+from cnnlib.reports.read import Report
 from cnnlib.reports.subject import SHORT_ID_DIGITS
 
 NOTHING = "-"

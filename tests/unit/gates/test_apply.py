@@ -1,4 +1,4 @@
-"""Gates on reports as an evaluation leaves them: baselines, verdicts, what is stored, and false alarms."""
+"""Gates are evaluated on reports as an evaluation writes them: baselines, verdicts and the stored table."""
 
 from __future__ import annotations
 
@@ -16,7 +16,8 @@ from statsmodels.stats.multitest import multipletests
 
 from cnnlib.errors import ConfigError, ReportError
 from cnnlib.gate_config import GateConfig, Limits
-from cnnlib.gates.apply import GateResult, apply_gates, check_gates, find_baseline
+from cnnlib.gates.apply import GateResult, apply_gates, find_baseline
+from cnnlib.gates.selection import check_gates
 from cnnlib.gates.verdicts import read_gates
 from cnnlib.reports.read import read_report
 from cnnlib.reports.schema import table_schema
@@ -96,9 +97,9 @@ def test_baseline_is_an_earlier_report_of_the_same_data_split_and_settings(tmp_p
     write(tmp_path, 3, SHIRT[:1], dataset_fingerprint="other")
     write(tmp_path, 4, SHIRT[:1], split="train")
     write(tmp_path, 5, SHIRT[:1], evaluation={"top_k": 2})
-    judged = write(tmp_path, 6, SHIRT[:20])
+    evaluated = write(tmp_path, 6, SHIRT[:20])
     write(tmp_path, 7)
-    record = read_report(str(tmp_path), judged).record
+    record = read_report(str(tmp_path), evaluated).record
     found = {name: find_baseline(str(tmp_path), record, name) for name in ("previous", "best", best[:10])}
     assert {name: each and each.record.report_id for name, each in found.items()} == {
         "previous": previous,
@@ -108,9 +109,9 @@ def test_baseline_is_an_earlier_report_of_the_same_data_split_and_settings(tmp_p
 
 
 def test_unknown_baseline_is_an_error(tmp_path: Path) -> None:
-    judged = write(tmp_path, 1)
+    report_id = write(tmp_path, 1)
     with pytest.raises(ReportError, match="No report 'beef'"):
-        apply_gates(str(tmp_path), judged, GateConfig(max_drop=Limits(overall=0), baseline="beef"))
+        apply_gates(str(tmp_path), report_id, GateConfig(max_drop=Limits(overall=0), baseline="beef"))
 
 
 def test_baseline_without_predictions_is_compared_by_counts(tmp_path: Path) -> None:
@@ -140,7 +141,7 @@ def test_slices_have_gates(tmp_path: Path) -> None:
         ("max_drop", "source=shop", "pass", 0.0),
     ]
     assert "Did you mean 'source=web'?" in rows[2]["reason"]
-    assert "not paired row by row: predictions do not tell their slice" in rows[3]["reason"]
+    assert "not paired row by row: predictions do not record their slice" in rows[3]["reason"]
 
 
 def test_p_values_are_holms_over_all_checks_of_the_file(tmp_path: Path) -> None:
@@ -223,10 +224,13 @@ def test_gates_on_a_terminal_show_the_worst_first(tmp_path: Path) -> None:
     ("limits", "message"),
     [
         (Limits(classes={"Shrit": 0.1}), "max_drop.classes: no class 'Shrit' in the data. Did you mean 'Shirt'?"),
-        (Limits(slices={"color=red": 0.1}), "max_drop.slices: the evaluation makes no slice 'color=red'; made are"),
+        (
+            Limits(slices={"color=red": 0.1}),
+            "max_drop.slices: the evaluation makes no slice 'color=red'; it slices by source",
+        ),
     ],
 )  # fmt: skip
-def test_gates_that_cannot_be_asked_are_found_before_anything_is_scored(
+def test_gates_that_cannot_be_evaluated_are_found_before_anything_is_scored(
     tmp_path: Path, limits: Limits, message: str
 ) -> None:
     with pytest.raises(ConfigError, match=message):
@@ -235,11 +239,11 @@ def test_gates_that_cannot_be_asked_are_found_before_anything_is_scored(
         )
 
 
-def test_gates_that_can_be_asked_are_let_through(tmp_path: Path) -> None:
+def test_gates_that_can_be_evaluated_are_accepted(tmp_path: Path) -> None:
     slices = {"source=web+brightness=q1": 0.1, "corruption=noise/3": 0.1, "source=web": 0.1}
     gates = GateConfig(max_drop=Limits(slices=slices, classes={"Shirt": 0.1}))
     check_gates(gates, str(tmp_path), CLASSES, slice_by=["source", "source+brightness"], corruptions=True)
-    with pytest.raises(ConfigError, match=r"none is made\. Give --slice-by or --corruptions"):
+    with pytest.raises(ConfigError, match=r"it slices by nothing\. Give --slice-by or --corruptions"):
         check_gates(gates, str(tmp_path), CLASSES, slice_by=[], corruptions=False)
     with pytest.raises(ReportError, match="No report 'beef'"):
         check_gates(

@@ -189,10 +189,16 @@ EVALUATE_CASES = [
     (f"{GATED} nothing.toml", "There is nothing at {world}/nothing.toml."),
     (f"{GATED} typo.toml", "typo.toml: Unknown key 'min_acuracy' in the file. Did you mean 'min_accuracy'?"),
     (f"{GATED} class.toml", "max_drop.classes: no class 'Hat' in the data."),
-    (f"{GATED} slice.toml", "max_drop.slices: the evaluation makes no slice 'source=web'; none is made."),
+    (
+        f"{GATED} slice.toml",
+        "max_drop.slices: the evaluation makes no slice 'source=web'; it slices by nothing.",
+    ),
     (f"{GATED} id.toml", "No report 'beef' in {world}/reports. It holds none."),
     (f"{GATED} shard.toml", "shard.toml is not a text file. Expected gates in TOML."),
-    (f"{GATED} recipe", "{world}/mine.keras is a file, and no run says its recipe. Give --gate a TOML file."),
+    (
+        f"{GATED} recipe",
+        "{world}/mine.keras belongs to no run, so its recipe is unknown. Give --gate a TOML file.",
+    ),
     (f"{EVALUATE} --checkpoint runs/old --gate recipe", "old/run.json does not name the run's recipe."),
     (f"{EVALUATE} --checkpoint runs/dnn --gate recipe", "The recipe 'dnn' of {world}/runs/dnn has no gates."),
 ]

@@ -14,7 +14,7 @@ from cnnlib.config import EvaluateConfig, TrainConfig
 from cnnlib.dataset.manifest import Manifest
 from cnnlib.evaluation import run as evaluation
 from cnnlib.evaluation.target import find_target
-from cnnlib.gates.selection import find_gates
+from cnnlib.gates.selection import select_gates
 from cnnlib.recipes import RECIPES
 from jobs import evaluate
 from tests.checkpoints import write_checkpoint_without_model, write_run_record
@@ -117,7 +117,7 @@ def test_gates_of_the_recipe_are_those_of_the_run(write_report: Any, run: Run, t
     plan = evaluation.plan_evaluation(
         EvaluateConfig(), str(tmp_path / "data"), str(tmp_path / "reports"), checkpoints=["runs/seed@1"]
     )
-    assert find_gates("recipe", map(plan.subject, plan.targets), plan.reports_uri) == {
+    assert select_gates("recipe", map(plan.subject, plan.targets), plan.reports_uri) == {
         report_id: RECIPES["seed"].gates
     }
     code, result, _ = run(*checkpoint(1), "--gate", "recipe")

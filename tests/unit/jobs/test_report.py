@@ -11,7 +11,8 @@ from typing import Any
 
 import pytest
 
-from cnnlib.reports.subject import ReportSubject, installed_versions
+from cnnlib.reports.result import installed_versions
+from cnnlib.reports.subject import ReportSubject
 from cnnlib.reports.write import write_report
 from jobs import report
 from tests.processes import run_job_and_list_imports
@@ -149,7 +150,9 @@ def test_more_ids_are_ranked(tmp_path: Path, capsys: pytest.CaptureFixture[str])
     ]
     code, out, _ = run(capsys, tmp_path, *ids)
     assert code == 0
-    assert out.startswith(f"demo@2 ({ids[1][:8]}) has the most right; not distinguishable from it: demo@3")
+    assert out.startswith(
+        f"demo@2 ({ids[1][:8]}) has the highest accuracy; not distinguishable from it: demo@3"
+    )
 
 
 def test_json_of_one_report_has_the_columns_of_its_tables(

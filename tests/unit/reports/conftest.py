@@ -1,4 +1,4 @@
-"""The evaluations that these tests share."""
+"""The evaluation results that these tests share."""
 
 from tests.evaluation_results import make_result, write
 

@@ -1,4 +1,4 @@
-"""Two reports against each other, and several in a ranking, from the files that an evaluation leaves."""
+"""Two reports are compared, and several ranked, from the files that an evaluation writes."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from statsmodels.stats.multitest import multipletests
 
 from cnnlib.metrics import significance
 from cnnlib.reports.comparison import Comparison, compare_reports
-from cnnlib.reports.ranking import letters, rank_reports
+from cnnlib.reports.ranking import compact_letter_display, rank_reports
 from cnnlib.reports.read import read_report
 from cnnlib.storage import files, layout
 from cnnlib.views.terminal.comparison import render_comparison, render_ranking
@@ -30,7 +30,7 @@ def compare(folder: Path, a: str, b: str) -> Comparison:
 
 
 def wrong_in(shirts: range, coats: range) -> Any:
-    """Predictions that miss these of the 200 shirts and of the 200 coats."""
+    """Predictions that are wrong for these of the 200 shirts and of the 200 coats."""
     return with_mistakes(LABELS, [*(200 + each for each in shirts), *coats])
 
 
@@ -94,8 +94,11 @@ def test_sentence_of_equal_models_says_how_equal(tmp_path: Path) -> None:
     a = write_rows(tmp_path, LABELS, wrong_in(range(4), range(0)), epoch=1)
     same = write_rows(tmp_path, LABELS, wrong_in(range(4), range(0)), epoch=2)
     other = write_rows(tmp_path, LABELS, wrong_in(range(4, 8), range(0)), epoch=3)
-    assert compare(tmp_path, a, same).words == "A and B are right on the very same rows."
-    assert compare(tmp_path, a, other).words == "A and B are as often right, though not on the same rows."
+    assert compare(tmp_path, a, same).words == "A and B are right on the same rows."
+    assert (
+        compare(tmp_path, a, other).words
+        == "A and B have the same accuracy, but are right on different rows."
+    )
     assert compare(tmp_path, a, same).overall.low < 0 < compare(tmp_path, a, same).overall.high
 
 
@@ -115,7 +118,7 @@ def test_sentence_names_few_of_many_classes(tmp_path: Path) -> None:
         ({"store": False}, "has no predictions"),
         ({"dataset_fingerprint": "other"}, "their data sets differ"),
         ({"split": "train"}, "their splits differ, test and train"),
-        ({"ids": list(range(1, 501))}, "have predictions of other rows"),
+        ({"ids": list(range(1, 501))}, "have predictions of different rows"),
     ],
     ids=str,
 )
@@ -137,7 +140,7 @@ def test_reports_that_cannot_be_paired_are_compared_by_their_counts(
     assert "Not paired row by row, which finds less" in text
 
 
-def test_predictions_that_are_gone_are_told_and_not_fatal(tmp_path: Path) -> None:
+def test_missing_predictions_are_reported_and_not_fatal(tmp_path: Path) -> None:
     a = write_rows(tmp_path, LABELS, wrong_in(range(20), range(0)), epoch=1)
     b = write_rows(tmp_path, LABELS, wrong_in(range(60), range(0)), epoch=2)
     part = files.list_objects(layout.report_predictions(str(tmp_path), b))[0]
@@ -230,14 +233,14 @@ def test_two_share_a_letter_exactly_if_they_are_not_different(data: st.DataObjec
     count = data.draw(st.integers(1, 7))
     pairs = [(first, second) for first in range(count) for second in range(first + 1, count)]
     different = data.draw(st.sets(st.sampled_from(pairs))) if pairs else set()
-    given_letters = letters(count, different)
-    assert all(given_letters)
+    letters = compact_letter_display(count, different)
+    assert all(letters)
     for first, second in pairs:
-        shares = bool(set(given_letters[first]) & set(given_letters[second]))
-        assert shares == ((first, second) not in different)
+        share_a_letter = bool(set(letters[first]) & set(letters[second]))
+        assert share_a_letter == ((first, second) not in different)
 
 
 def test_letters_go_on_after_z() -> None:
     count = 30
     different = [(first, second) for first in range(count) for second in range(first + 1, count)]
-    assert letters(count, different)[26] == ("aa",)
+    assert compact_letter_display(count, different)[26] == ("aa",)

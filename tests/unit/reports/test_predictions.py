@@ -1,4 +1,4 @@
-"""Predictions are found again row by row, and only if they are those that the report counts."""
+"""Predictions are read back row by row, and only if they give the counts of their report."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ def test_a_part_is_named_after_its_first_row_and_has_the_promised_columns(tmp_pa
     ]
 
 
-def test_a_part_that_lies_there_already_is_kept(tmp_path: Path) -> None:
+def test_a_part_that_exists_is_kept(tmp_path: Path) -> None:
     first = write_predictions(
         str(tmp_path), "abc", shard_index=0, ids=[0], labels=[0], probabilities=[[1, 0]]
     )
@@ -84,12 +84,13 @@ def test_a_part_that_lies_there_already_is_kept(tmp_path: Path) -> None:
 
 
 @given(npst.arrays(np.float32, st.tuples(st.integers(1, 6), st.integers(1, 15)), elements=eighths))
-def test_top_classes_are_those_of_a_stable_sort(shares: np.ndarray) -> None:
-    table = predictions_table(np.arange(len(shares)), np.zeros(len(shares), int), shares)
-    best = np.argsort(-shares, axis=1, kind="stable")[:, :10]
-    assert table["top_classes"].to_pylist() == best.tolist()
-    assert table["prediction"].to_pylist() == shares.argmax(axis=1).tolist()
-    assert table["top_probabilities"].to_pylist() == np.take_along_axis(shares, best, axis=1).tolist()
+def test_top_classes_are_those_of_a_stable_sort(probabilities: np.ndarray) -> None:
+    rows = len(probabilities)
+    table = predictions_table(np.arange(rows), np.zeros(rows, int), probabilities)
+    top = np.argsort(-probabilities, axis=1, kind="stable")[:, :10]
+    assert table["top_classes"].to_pylist() == top.tolist()
+    assert table["prediction"].to_pylist() == probabilities.argmax(axis=1).tolist()
+    assert table["top_probabilities"].to_pylist() == np.take_along_axis(probabilities, top, axis=1).tolist()
 
 
 def test_all_parts_are_read_as_one_table_sorted_by_id(tmp_path: Path, publish: Callable[..., str]) -> None:
@@ -101,7 +102,9 @@ def test_all_parts_are_read_as_one_table_sorted_by_id(tmp_path: Path, publish: C
 
 def test_predictions_of_another_evaluation_are_refused(tmp_path: Path, publish: Callable[..., str]) -> None:
     report_id = publish([[9, 0, 2], [1, 9, 0], [0, 0, 0]])
-    with pytest.raises(ReportError, match=r"21 rows, 18 right, against 21 and 17.*Delete all objects"):
+    with pytest.raises(
+        ReportError, match=r"Received 21 rows, 18 right, expected 21 and 17.*Delete all objects"
+    ):
         read_predictions(str(tmp_path), report_id)
 
 

@@ -1,4 +1,4 @@
-"""Finding reports by what people call them, and believing manifests only."""
+"""Reports are found by id, by the start of an id or by age, and only what a manifest lists is read."""
 
 from __future__ import annotations
 
@@ -12,9 +12,10 @@ import pytest
 
 from cnnlib.errors import ReportError
 from cnnlib.metrics.per_class import proportion
-from cnnlib.reports.read import find_manifest, list_reports, read_report, read_table, resolve
+from cnnlib.reports.manifest import find_manifest
+from cnnlib.reports.read import list_reports, read_report, read_table, resolve
+from cnnlib.reports.result import EvaluationResult
 from cnnlib.reports.schema import table_schema
-from cnnlib.reports.subject import EvaluationResult
 from cnnlib.storage import publish
 from cnnlib.storage.parquet import parquet_bytes
 
@@ -26,7 +27,7 @@ def three(make_result: Any, write: Any) -> list[str]:
 
 
 def publish_as(folder: Path, report_id: str, **changes: Any) -> None:
-    """Writes a manifest of some name, so that a test can choose its digits."""
+    """Writes a manifest under a chosen id."""
     path = folder / "manifests" / f"{report_id}.json"
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps({"report_id": report_id, **changes}))
@@ -44,7 +45,7 @@ def test_record_says_what_the_manifest_says(tmp_path: Path, make_result: Any, wr
     assert (record.evaluated_at, record.seconds) == (result.evaluated_at, result.seconds)
     assert (record.rows, record.correct, record.accuracy) == (21, 17, proportion(17, 21))
     assert (record.top_k, record.top_k_accuracy, record.version) == (2, 1.0, 2)
-    assert record.loss == result.score.loss_sum / 21
+    assert record.loss == result.sums.loss_sum / 21
     assert {name: table.rows for name, table in record.tables.items()} == {
         "overall": 1,
         "per_class": 3,
@@ -160,7 +161,7 @@ def test_report_of_version_one_is_still_read(tmp_path: Path, make_result: Any, w
 
 
 def write_version_1(folder: Path) -> str:
-    """Writes a report as version 1 of the tables had it: fewer columns, no slices, three tables."""
+    """Writes a report of version 1: fewer columns, no slices, three tables."""
     report_id = "01d0000000000001"
     keys = {
         "report_id": report_id, "evaluated_at": datetime(2026, 1, 1, tzinfo=UTC), "run": "old", "model": "seed-cnn",

@@ -1,4 +1,4 @@
-"""Report columns are promises: to change one of these lists is to break somebody's query."""
+"""Report columns are promises: a change to one of these lists breaks somebody's query."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ import pyarrow as pa
 import pytest
 
 from cnnlib.gates import checks as gate_checks
+from cnnlib.reports import percent, schema
 from cnnlib.reports import ranking as report_ranking
-from cnnlib.reports import schema
 from cnnlib.reports.schema import COLUMNS, REPORT_VERSION, VERSION_KEY, table_schema
 from cnnlib.runs.history import HISTORY_COLUMNS, HISTORY_SCHEMA
 
@@ -146,7 +146,7 @@ PROMISED = {
         ("reason", STRING),
     ],
 }
-# Of the numbers every figure may be null; these counts and facts may not.
+# Every metric may be null; these counts and keys may not.
 NEVER_NULL = {
     "per_class": {
         *("report_id", "evaluated_at", "checkpoint_uri", "checkpoint_digest", "dataset_uri"),
@@ -190,7 +190,7 @@ def test_schema_carries_the_report_version(table: str) -> None:
 @pytest.mark.parametrize("column", [column for columns in COLUMNS.values() for column in columns], ids=str)
 def test_every_column_says_what_it_means_and_what_null_means(column: schema.Column) -> None:
     assert column.doc.endswith(".")
-    # The ends of an interval are null where the accuracy before them is.
+    # The ends of an interval are null where their metric is.
     if column.nullable and "interval" not in column.doc:
         assert "null" in column.doc
 
@@ -213,7 +213,7 @@ def test_history_has_the_promised_columns() -> None:
     assert all(column.doc.endswith(".") for column in HISTORY_COLUMNS)
 
 
-@pytest.mark.parametrize("module", [schema, report_ranking, gate_checks])
+@pytest.mark.parametrize("module", [schema, percent, report_ranking, gate_checks])
 def test_examples_in_the_docstrings_hold(module: object) -> None:
     result = doctest.testmod(module)  # type: ignore[arg-type]
     assert result.attempted >= 1

@@ -1,4 +1,4 @@
-"""A report appears once and whole, whoever writes it and wherever a writer dies."""
+"""A report appears once and whole, whichever process writes it and wherever a writer dies."""
 
 from __future__ import annotations
 
@@ -19,10 +19,9 @@ import pytest
 from cnnlib.errors import StorageError
 from cnnlib.metrics.per_class import proportion
 from cnnlib.metrics.sums.metric_sums import MetricSums
-from cnnlib.reports.claim import unpack_claim
-from cnnlib.reports.read import find_manifest
+from cnnlib.reports.manifest import find_manifest
 from cnnlib.reports.schema import table_schema
-from cnnlib.reports.write import write_report
+from cnnlib.reports.write import unpack_claim, write_report
 from cnnlib.storage import files, publish
 from cnnlib.storage.layout import REPORT_TABLES
 
@@ -37,7 +36,7 @@ def all_bytes(folder: Path) -> dict[str, bytes]:
 
 
 def assert_consistent(folder: Path, report_id: str) -> int:
-    """Checks that all tables of a report tell of the same counts; returns how many rows were right."""
+    """Checks that all tables of a report hold the same counts; returns the number of correct rows."""
     overall, classes, cells, bins = (read_rows(folder, table, report_id) for table in REPORT_TABLES[:4])
     correct = sum(cell["count"] for cell in cells if cell["true"] == cell["predicted"])
     assert overall[0]["correct"] == correct == sum(row["correct"] for row in classes)
@@ -131,7 +130,7 @@ def test_every_slice_has_its_rows_below_those_of_the_whole_split(
     assert [row["slice"] for row in (whole, web, empty)] == [None, "source=web", "empty"]
     assert [row["rows"] for row in (whole, web, empty)] == [21, 8, 0]
     assert (web["accuracy"], web["accuracy_high"], web["macro_f1"]) == (1.0, 1.0, 1.0)
-    # A slice has no ranking, no drawn interval and no speed of its own.
+    # A slice has no ranking, no bootstrap interval and no speed of its own.
     for name in ("macro_auc", "macro_average_precision_error", "macro_f1_low", "loss_high", "images_per_s"):
         assert web[name] is None
     assert (empty["accuracy"], empty["loss"]) == (None, None)
@@ -231,13 +230,13 @@ def test_stored_table_has_the_schema_and_its_version(
     assert stored.metadata[b"cnnlib.report_version"] == b"2"
 
 
-def test_same_facts_give_the_same_bytes(tmp_path: Path, make_result: Any) -> None:
+def test_equal_results_give_the_same_bytes(tmp_path: Path, make_result: Any) -> None:
     for name in ("a", "b"):
         result = make_result()
         write_report(
             str(tmp_path / name),
             result.subject,
-            result.score,
+            result.sums,
             evaluated_at=result.evaluated_at,
             seconds=result.seconds,
             versions=result.versions,
@@ -327,7 +326,7 @@ def test_completing_a_dead_report_with_other_counts_is_logged(
         with pytest.raises(ZeroDivisionError):
             write(make_result())
     written = write(make_result(counts=[[9, 0, 2], [1, 9, 0], [0, 0, 0]]))
-    assert f"report_kept_first_score report_id={written.report_id}" in capsys.readouterr().err
+    assert f"report_kept_first_result report_id={written.report_id}" in capsys.readouterr().err
 
 
 def test_report_completed_by_another_run_keeps_the_first_runs_name(

@@ -1,4 +1,4 @@
-"""A report's name depends on what was evaluated and how, and on nothing else."""
+"""A report's id depends on what was evaluated and how, and on nothing else."""
 
 from __future__ import annotations
 
@@ -9,11 +9,12 @@ import numpy
 import pytest
 
 from cnnlib.metrics.sums.metric_sums import MetricSums
-from cnnlib.reports.subject import EvaluationResult, installed_versions, report_id
+from cnnlib.reports.result import EvaluationResult, installed_versions
+from cnnlib.reports.subject import report_id
 
 
 def test_report_id_is_sixteen_hex_digits_that_never_change(make_result: Any) -> None:
-    # Written down: a new value here would evaluate every old checkpoint again.
+    # A constant: with another value here, every old checkpoint would be evaluated again.
     assert report_id(make_result().subject) == "94a2b43c9ffd8bd9"
 
 
@@ -52,7 +53,7 @@ def test_time_without_a_zone_is_refused(make_result: Any) -> None:
     with pytest.raises(ValueError, match="needs a time zone"):
         EvaluationResult(
             subject=result.subject,
-            score=result.score,
+            sums=result.sums,
             evaluated_at=datetime(2026, 11, 22),
             seconds=1.0,
             versions=result.versions,
@@ -64,7 +65,7 @@ def test_class_without_a_name_is_refused(make_result: Any) -> None:
     with pytest.raises(ValueError, match="Received 3 names, 4 classes"):
         EvaluationResult(
             subject=result.subject,
-            score=MetricSums.zero(4, top_k=1),
+            sums=MetricSums.zero(4, top_k=1),
             evaluated_at=result.evaluated_at,
             seconds=1.0,
             versions=result.versions,

@@ -6,7 +6,8 @@ from collections import defaultdict
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
-from cnnlib.reports.read import Report, ReportRecord
+from cnnlib.reports.manifest import ReportRecord
+from cnnlib.reports.read import Report
 from cnnlib.views.page import words
 from cnnlib.views.page.charts import LineChart, Sample, line_chart
 from cnnlib.views.page.collect import Row
