@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, settings
 
-from cnnlib.storage import files
+from cnnlib.storage import s3
 from infra.local_s3 import LocalS3Server, run_local_s3
 
 _BUCKET = "tests"
@@ -33,7 +33,7 @@ def clean_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("AWS_CONFIG_FILE", str(tmp_path / "no-aws-config"))
     monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", str(tmp_path / "no-aws-credentials"))
     monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
-    files._s3_client.cache_clear()
+    s3._client.cache_clear()
 
 
 @pytest.fixture(scope="session")
