@@ -20,8 +20,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from cnnlib.errors import DatasetError
-
-ImageShape = tuple[int, int, int]
+from cnnlib.shapes import ImageShape
 
 ID, IMAGE, LABEL = "id", "image", "label"
 SHARD_INDEX = "shard_index"

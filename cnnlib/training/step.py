@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import tensorflow as tf
 
 from cnnlib.models.pixels import pixels_to_inputs
+from cnnlib.shapes import ImageShape
 from cnnlib.training.randomness import find_reseed
 
 if TYPE_CHECKING:
@@ -29,7 +30,7 @@ def build_train_call(
     optimizer: keras.optimizers.Optimizer,
     strategy: tf.distribute.Strategy,
     batch_size: int,
-    image_shape: tuple[int, int, int],
+    image_shape: ImageShape,
     from_logits: bool,
     jit_compile: bool,
     seed: int,
@@ -116,7 +117,7 @@ def build_score_call(
     model: keras.Model,
     strategy: tf.distribute.Strategy,
     rows: int,
-    image_shape: tuple[int, int, int],
+    image_shape: ImageShape,
     from_logits: bool,
     label_smoothing: float = 0.0,
 ) -> Callable[[tf.Tensor, tf.Tensor, tf.Tensor], tf.Tensor]:

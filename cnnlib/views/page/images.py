@@ -16,8 +16,9 @@ import pyarrow.compute as pc
 from PIL import Image
 
 from cnnlib.dataset.manifest import Manifest, Shard, Split, load_manifest, read_shard, shard_ranges
-from cnnlib.dataset.record import ID, ImageShape, decode_shard, images_to_numpy
+from cnnlib.dataset.record import ID, decode_shard, images_to_numpy
 from cnnlib.errors import CnnlibError
+from cnnlib.shapes import ImageShape
 
 MAX_SIDE = 64
 """Longer sides are scaled down to this many pixels."""
