@@ -8,21 +8,20 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any
 
 from cnnlib.dataset.metadata import check_types
 from cnnlib.errors import DatasetError, NotFoundError, nearest
+from cnnlib.shapes import ImageShape
 from cnnlib.storage import files, layout, publish
+from cnnlib.storage.threads import map_threads
 from cnnlib.storage.uri import join_uri
 
 FORMAT_VERSION = 1
 PREFLIGHT_DIGEST_BYTES = 256 * 2**20
 """Splits up to this size have every digest checked before a job starts; bigger ones have sizes checked, and
 each digest when its shard is read."""
-
-ImageShape = tuple[int, int, int]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -148,8 +147,7 @@ def check_shards(dataset_uri: str, manifest: Manifest, split_name: str) -> None:
     """
     split = manifest.split(split_name)
     check = _check_digest if split.num_bytes <= PREFLIGHT_DIGEST_BYTES else _check_size
-    with ThreadPoolExecutor(max_workers=8) as pool:
-        list(pool.map(lambda shard: check(dataset_uri, shard), split.shards))
+    map_threads(lambda shard: check(dataset_uri, shard), split.shards, threads=8)
 
 
 def read_shard(dataset_uri: str, shard: Shard) -> bytes:

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import os
-from concurrent.futures import ThreadPoolExecutor
-
 import numpy as np
 
 from cnnlib.dataset.manifest import Manifest, ShardRange, Split, read_shard, shard_ranges
 from cnnlib.dataset.record import Rows, decode_shard, table_to_rows
+from cnnlib.storage.threads import DECODE_THREADS, map_threads
 
-READERS = min(4, os.cpu_count() or 1)
+READERS = DECODE_THREADS
 """Shards that are read side by side by one process."""
 
 
@@ -37,8 +35,7 @@ def read_rows(dataset_uri: str, manifest: Manifest, split: Split, start: int, st
             some.labels,
         )
 
-    with ThreadPoolExecutor(READERS, thread_name_prefix="read-rows") as pool:
-        list(pool.map(fill, slices, firsts.tolist()))
+    map_threads(lambda each: fill(*each), zip(slices, firsts.tolist(), strict=False), threads=READERS)
     return rows
 
 

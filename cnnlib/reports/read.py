@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
@@ -16,9 +15,9 @@ from cnnlib.reports.schema import REPORT_VERSION, table_schema
 from cnnlib.reports.subject import ReportSubject, StoredTable
 from cnnlib.storage import files, layout, publish
 from cnnlib.storage.parquet import parquet_table
+from cnnlib.storage.threads import map_threads
 from cnnlib.storage.uri import join_uri, uri_name
 
-_MANIFEST_READERS = 16
 _MAX_NAMED_IDS = 5
 
 
@@ -159,8 +158,7 @@ def list_reports(reports_uri: str) -> list[ReportRecord]:
             f"No reports in {reports_uri}. Check the path, or write one: python -m jobs.evaluate."
         )
     # Names are hashes, so the newest is known only once all are read; from a bucket one takes tens of ms.
-    with ThreadPoolExecutor(_MANIFEST_READERS) as pool:
-        records = [_to_record(manifest) for manifest in pool.map(publish.read_manifest, uris)]
+    records = [_to_record(manifest) for manifest in map_threads(publish.read_manifest, uris)]
     return sorted(records, key=lambda record: record.age, reverse=True)
 
 

@@ -8,8 +8,7 @@ the quantiles of a bigger split are of equal size but for the chance of the samp
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Mapping, Sequence
 from typing import TypeVar
 
 import numpy as np
@@ -18,12 +17,12 @@ import pyarrow as pa
 
 from cnnlib.dataset.manifest import Manifest, Shard, Split, read_shard
 from cnnlib.dataset.metadata import NEAR_DUPLICATE
-from cnnlib.dataset.reader import READERS
 from cnnlib.dataset.record import Rows, decode_shard, table_to_rows
 from cnnlib.errors import ConfigError
 from cnnlib.slices.duplicates import NearDuplicates, hash_images
 from cnnlib.slices.properties import PROPERTIES, measure
 from cnnlib.slices.slicer import Group, Slicer, check_count, metadata_column, numbers, parse_slices
+from cnnlib.storage.threads import DECODE_THREADS, map_threads
 
 TRAIN_SPLIT = "train"
 """The split that near-duplicates are looked for in."""
@@ -168,12 +167,11 @@ def _load_train(dataset_uri: str, manifest: Manifest) -> NearDuplicates:
 
 def _map_shards(
     work: Callable[[Rows], _T], dataset_uri: str, manifest: Manifest, shards: Sequence[Shard]
-) -> Iterator[_T]:
+) -> list[_T]:
     """What some work makes of the rows of every shard, in order; a few shards are in memory at a time."""
 
     def read(shard: Shard) -> _T:
         table = decode_shard(read_shard(dataset_uri, shard), shard.name)
         return work(table_to_rows(table, manifest.image_shape))
 
-    with ThreadPoolExecutor(READERS, thread_name_prefix="read-shard") as pool:
-        yield from pool.map(read, shards)
+    return map_threads(read, shards, threads=DECODE_THREADS)
