@@ -133,10 +133,10 @@ def test_demand_fits_only_where_every_bundle_finds_a_machine(
 
 
 def test_bundles_are_counted_whole_per_machine() -> None:
-    assert cluster._bundles_on({"CPU": 7}, request(1, cpus=3)) == 2
-    assert cluster._bundles_on({"CPU": 7, "GPU": 1}, request(1, cpus=3, gpus=1)) == 1
-    assert cluster._bundles_on({"CPU": 7}, request(1, cpus=3, gpus=1)) == 0
-    assert cluster._bundles_on({"CPU": 2}, request(1, cpus=3)) == 0
+    assert cluster._processes_on({"CPU": 7}, request(1, cpus=3)) == 2
+    assert cluster._processes_on({"CPU": 7, "GPU": 1}, request(1, cpus=3, gpus=1)) == 1
+    assert cluster._processes_on({"CPU": 7}, request(1, cpus=3, gpus=1)) == 0
+    assert cluster._processes_on({"CPU": 2}, request(1, cpus=3)) == 0
 
 
 def test_demand_that_does_not_fit_fails_at_once_and_says_what_there_is(
@@ -147,7 +147,7 @@ def test_demand_that_does_not_fit_fails_at_once_and_says_what_there_is(
         cluster._check_request(request(3, cpus=2, gpus=1), wait_s=0)
     assert str(raised.value).startswith(
         "The cluster cannot give 3 workers of 2 CPU and 1 GPU each, with one CPU left to read the data. "
-        "It has 2 machines (4 CPU, 8 CPU and 2 GPU). Ask for fewer or smaller ones, add machines, or"
+        "It has 2 machines (4 CPU, 8 CPU and 2 GPU). Request fewer or smaller ones, add machines, or"
     )
 
 
@@ -205,9 +205,7 @@ def test_local_cluster_has_a_cpu_for_readers_and_ends_with_the_job(
     assert ray_calls[0]["num_cpus"] == 5
     assert ray_calls[0]["include_dashboard"] is False
     assert ray_calls[1:] == [{}]
-    assert (
-        'note="4 workers of 1 CPU each on 2 cores: they share them and take turns"' in capsys.readouterr().err
-    )
+    assert 'note="4 workers of 1 CPU each on 2 cores: the workers share the cores"' in capsys.readouterr().err
 
 
 def test_local_cluster_ends_when_the_job_fails(

@@ -69,7 +69,7 @@ def test_given_address_wins_over_the_environments(
 @pytest.mark.parametrize(
     ("argv", "message"),
     [
-        (["--address", "head:8265", "--", "true"], "Expected a dashboard's address"),
+        (["--address", "head:8265", "--", "true"], "Expected the URL of a dashboard"),
         (["--address", ADDRESS], "No command to run"),
         (["--address", ADDRESS, "--"], "No command to run"),
         (["--address", ADDRESS, "--env", "1A=x", "--", "true"], "Expected NAME=VALUE"),
