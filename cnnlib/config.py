@@ -257,11 +257,12 @@ class EvaluateConfig:
     wait_for_resources_s: float = 0.0
     """Seconds to wait for a cluster with an autoscaler to grow. 0: a cluster that is too small is an error at once."""
     predictions: bool = True
-    """Do not store every row's label, prediction and most probable classes.
-    They are stored by default, because a comparison of models row by row needs them."""
+    """Whether every row's label, prediction and most probable classes are stored, which this flag turns off.
+    A comparison of models row by row needs them."""
     slice_by: tuple[str, ...] = ()
-    """Also compute metrics for slices of the split: by a metadata column; by brightness, contrast, sharpness or size,
-    in quantiles; by near-duplicate (of a training image); or by two of them crossed, as in source+brightness."""
+    """Also compute metrics for slices of the split, by one property of the rows or by two crossed: source+brightness.
+    A property is a metadata column, near-duplicate (of a training image), or, in quantiles, brightness, contrast,
+    sharpness or size."""
     slice_quantiles: int = 4
     """Number of quantiles into which an image property or a column of numbers is cut, at least 2."""
     corruptions: bool = False

@@ -68,8 +68,8 @@ class GateConfig:
         max_drop: the largest drops below the accuracies of the baseline that pass.
         baseline: previous or best (of the earlier reports of the same data, split and settings), or a report's id,
             which may be shortened while unique.
-        significance: the probability, 0..0.5, that a model within all limits fails. 0: no statistical tests; a check
-            fails whenever its limit is exceeded.
+        significance: the highest probability, 0..0.5, that a model that keeps all limits fails. 0: no statistical
+            tests; a check fails whenever its limit is broken.
         fail_exit_code: the exit code of jobs.evaluate if a check fails: 0 or 3..125.
         inconclusive_exit_code: its exit code if no check fails and one is inconclusive: 0 or 3..125.
     """

@@ -13,7 +13,8 @@ import pytest
 from rich.table import Table
 
 from cnnlib.errors import CnnlibError, ConfigError, NotFoundError, StorageError, TrainingError
-from jobs.cli import Finished, parse_args, run_job, show
+from jobs.cli import Finished, run_job, show
+from jobs.flags import parse_args
 
 REPOSITORY = Path(__file__).parents[3]
 
