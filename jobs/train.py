@@ -53,8 +53,8 @@ def _train(args: Args, recipe: str) -> dict[str, Any]:
     if args.dry_run:
         parameters = launch.check_model(plan)
         log_event("dry-run", result="all checks passed", run=plan.run, parameters=parameters)
-        facts = {"run": plan.run, "parameters": parameters, "steps_per_epoch": plan.steps_per_epoch}
-        return {"status": "checked", **facts}
+        steps = plan.steps_per_epoch
+        return {"status": "checked", "run": plan.run, "parameters": parameters, "steps_per_epoch": steps}
     if plan.finished:
         how = "stopped early" if plan.stopped_early else "finished"
         log_event("run", note=f"{how} already; nothing to train", run=plan.run, epochs=plan.done_epochs)

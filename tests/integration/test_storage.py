@@ -1,4 +1,4 @@
-"""Bytes through the only door: the same promises on a local disk and on a real S3 server."""
+"""Reading, writing, listing and publishing keep the same promises on a local disk and on a real S3 server."""
 
 from __future__ import annotations
 
@@ -290,7 +290,7 @@ def test_endpoint_region_and_keys_of_the_aws_config_file_are_found(
 
 @pytest.fixture
 def not_root() -> Iterator[None]:
-    """Gives up root's right to write everywhere, for one test."""
+    """Drops, for one test, root's permission to write everywhere."""
     uid = os.geteuid()
     if uid == 0:
         os.seteuid(65534)
@@ -429,12 +429,12 @@ def _crash(*_: object) -> bool:
 
 
 def _on_request(event: str, operation: str, hook: Any) -> None:
-    """Lets a hook see or change this test's requests on their way to the real server."""
+    """Registers a hook that sees or changes this test's requests before they reach the real server."""
     s3._client().meta.events.register(f"{event}.s3.{operation}", hook)
 
 
 def _answer_once(operation: str, status: int, body: bytes, headers: Any) -> None:
-    """Answers the next request in the server's place."""
+    """Answers the next request instead of the server."""
 
     class Raw(io.BytesIO):
         def stream(self, **_: object) -> Iterator[bytes]:

@@ -1,4 +1,4 @@
-"""Configs refuse what cannot work, in words, when they are made."""
+"""Configs refuse values that cannot work, with a message, when they are created."""
 
 from __future__ import annotations
 
