@@ -27,7 +27,7 @@ from collections.abc import Iterable
 
 
 class CnnlibError(Exception):
-    """Any error this project raises on purpose."""
+    """The base of every error that this project raises on purpose."""
 
 
 class InputError(CnnlibError):

@@ -137,7 +137,7 @@ def report_gates_table(reports_uri: str, report_id: str, digest: str) -> str:
 
 
 def report_page(reports_uri: str, report_id: str) -> str:
-    """`REPORTS/pages/<report_id>.html`: rendered from the report, and rendered again whenever it is asked for."""
+    """`REPORTS/pages/<report_id>.html`: rendered from the report whenever it is requested."""
     return join_uri(reports_uri, "pages", f"{report_id}.html")
 
 

@@ -16,7 +16,7 @@ class StoredObject(NamedTuple):
 
 
 class Place(Protocol):
-    """Where one URI leads. `cnnlib.storage.files` says what each operation promises.
+    """The object or folder that one URI names. `cnnlib.storage.files` says what each operation promises.
 
     Methods raise the errors of their own kind of storage; `local_errors` and `s3_errors` translate them.
     """

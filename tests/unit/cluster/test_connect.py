@@ -106,7 +106,7 @@ def test_class_that_ray_derived_from_ours_is_not_taken_for_ours() -> None:
 
 
 @pytest.mark.parametrize(
-    ("nodes", "wanted", "fits"),
+    ("nodes", "requested", "fits"),
     [
         ([{"CPU": 3}], request(2), True),
         ([{"CPU": 2}], request(2), False),
@@ -126,10 +126,10 @@ def test_class_that_ray_derived_from_ours_is_not_taken_for_ours() -> None:
     ids=str,
 )
 def test_request_fits_only_where_every_process_finds_a_machine(
-    monkeypatch: pytest.MonkeyPatch, nodes: list[dict[str, float]], wanted: ResourceRequest, fits: bool
+    monkeypatch: pytest.MonkeyPatch, nodes: list[dict[str, float]], requested: ResourceRequest, fits: bool
 ) -> None:
     set_nodes(monkeypatch, *nodes)
-    assert cluster._fits(wanted) is fits
+    assert cluster._fits(requested) is fits
 
 
 def test_processes_are_counted_whole_per_machine() -> None:
@@ -154,10 +154,10 @@ def test_request_that_does_not_fit_fails_at_once_and_says_what_there_is(
 @pytest.fixture
 def requests(monkeypatch: pytest.MonkeyPatch) -> list[list[dict[str, float]]]:
     """Records what the autoscaler was asked for, and removes the waiting time."""
-    asked: list[list[dict[str, float]]] = []
-    monkeypatch.setattr(cluster, "request_resources", lambda bundles: asked.append(bundles))
+    requested: list[list[dict[str, float]]] = []
+    monkeypatch.setattr(cluster, "request_resources", lambda bundles: requested.append(bundles))
     monkeypatch.setattr(cluster.time, "sleep", lambda _: None)
-    return asked
+    return requested
 
 
 def test_a_cluster_that_grows_is_asked_and_waited_for(
@@ -241,7 +241,7 @@ def test_address_without_a_cluster_says_what_to_do(monkeypatch: pytest.MonkeyPat
 
 
 @pytest.mark.parametrize(
-    ("cores", "count", "asked", "local", "expected"),
+    ("cores", "count", "configured", "local", "expected"),
     [
         (8, 2, None, True, 4),
         (8, 3, None, True, 2),
@@ -252,11 +252,16 @@ def test_address_without_a_cluster_says_what_to_do(monkeypatch: pytest.MonkeyPat
     ],
 )
 def test_cores_are_divided_on_this_machine_and_one_each_on_a_cluster(
-    monkeypatch: pytest.MonkeyPatch, cores: int, count: int, asked: int | None, local: bool, expected: int
+    monkeypatch: pytest.MonkeyPatch,
+    cores: int,
+    count: int,
+    configured: int | None,
+    local: bool,
+    expected: int,
 ) -> None:
     monkeypatch.setenv("RAY_ADDRESS", "" if local else "127.0.0.1:6379")
     monkeypatch.setattr(cluster, "num_cores", lambda: cores)
-    assert cluster.divide_cores(count, asked) == expected
+    assert cluster.divide_cores(count, configured) == expected
 
 
 def test_cores_are_those_this_process_may_use() -> None:
