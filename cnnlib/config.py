@@ -1,7 +1,7 @@
-"""What a run is asked to do: frozen, keyword-only values, checked when they are made.
+"""The configs of training and evaluation: frozen, keyword-only dataclasses that check their values when created.
 
-A default lives in its field and nowhere else; `--help` shows the field's docstring. A value for one run is a
-recipe's or a flag's. Nothing here imports more than the standard library.
+A default stands in its field and nowhere else; `--help` shows the field's docstring. Values for one run come from a
+recipe or from flags. This module imports only the standard library.
 """
 
 from __future__ import annotations
@@ -25,29 +25,31 @@ CacheMode = Literal["auto", "memory", "none"]
 
 @dataclass(frozen=True, kw_only=True)
 class OptimizerConfig:
-    """How weights move. The learning rate is the flat flag `--learning-rate`."""
+    """The optimizer and its learning rate schedule. The learning rate itself is `--learning-rate`."""
 
     name: OptimizerName = "adam"
-    """A Keras optimizer, with Keras's defaults for what is not given here."""
+    """The Keras optimizer. What has no flag here keeps Keras's default."""
     schedule: Schedule = "constant"
-    """How the learning rate goes on. cosine: falls to 0 over the run (Loshchilov and Hutter 2017, without restarts).
-    step: falls by a factor every so many epochs."""
+    """The learning rate schedule. constant: no change. step: multiplied by step_factor every step_every_epochs epochs.
+    cosine: falls to 0 over the run (Loshchilov and Hutter 2017, without restarts)."""
     step_every_epochs: int = 30
-    """Epochs from one fall to the next, for the schedule step, counted from the run's begin (He et al. 2016)."""
+    """Epochs between two drops of the learning rate, for the schedule step (He et al. 2016).
+    They are counted from the start of the run."""
     step_factor: float = 0.1
-    """What the learning rate is multiplied by at each fall, for the schedule step."""
+    """Factor, 0..1, that the learning rate is multiplied by at each drop, for the schedule step."""
     warmup_epochs: float = 0.0
-    """Epochs, or part of one, in which the learning rate grows linearly to its full value first; 0 is none."""
+    """Epochs, or a fraction of one, in which the learning rate first grows linearly to its full value. 0: none."""
     momentum: float = 0.0
-    """Momentum of sgd and rmsprop."""
+    """Momentum, 0..1, of sgd and rmsprop. 0: none."""
     weight_decay: float = 0.0
-    """Decoupled weight decay: each step takes learning rate x decay of every weight (Loshchilov and Hutter 2019). 0 is
-    Keras's default: none, and 0.004 for adamw."""
+    """Decoupled weight decay: each step subtracts learning rate x decay x weight from every weight.
+    Source: Loshchilov and Hutter 2019. 0: Keras's default, which is 0.004 for adamw and none for the others."""
     clip_norm: float | None = None
-    """Scale the gradient of the whole batch, over all workers, down to this norm where it is longer. None: never."""
+    """Largest norm of the gradient of the whole batch, over all workers: a longer gradient is scaled down to it.
+    None: gradients are not clipped."""
     ema_momentum: float | None = None
-    """Keep a moving average of the weights, with so much of the old one per step (0.999 averages some 1,000 steps):
-    it is what is scored and saved. None: the weights themselves."""
+    """Momentum, between 0 and 1, of an exponential moving average of the weights, which is then scored and saved.
+    0.999 averages about 1,000 steps. None: no average, the weights themselves are scored and saved."""
 
     def __post_init__(self) -> None:
         _check_range("optimizer.momentum", self.momentum, 0.0, 1.0)
@@ -68,13 +70,14 @@ class OptimizerConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class LossConfig:
-    """What training minimises: the cross-entropy, with these changes. Accuracy counts rows, whatever they weigh."""
+    """The training loss: cross-entropy with these changes. They do not change how accuracy is counted."""
 
     label_smoothing: float = 0.0
-    """Share of every label spread evenly over all classes (Szegedy et al. 2016, section 7), in validation too."""
+    """Fraction, 0..1, of every label that is spread evenly over all classes, in the training and the validation loss.
+    Source: Szegedy et al. 2016, section 7. 0: no smoothing."""
     class_weights: ClassWeights | tuple[float, ...] = "none"
-    """What a row counts in the training loss by its class: balanced (rows / (classes x rows of the class)), or one
-    number per class. The validation loss has no weights, as in Keras."""
+    """Weight of a row in the training loss, by its class. none: every row weighs 1. Or one number per class.
+    balanced: rows / (classes x rows of the class). The validation loss has no weights, as in Keras."""
 
     def __post_init__(self) -> None:
         if not 0 <= self.label_smoothing < 1:
@@ -88,12 +91,12 @@ class LossConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class EarlyStoppingConfig:
-    """When a run ends before its last epoch. It needs a validation_fraction."""
+    """Ends a run before its last epoch. Needs --validation-fraction."""
 
     patience: int = 0
-    """Epochs without a better validation accuracy after which the run ends; 0 is never."""
+    """Epochs without a better validation accuracy after which the run ends. 0: the run trains all epochs."""
     min_delta: float = 0.0
-    """By more than how much an accuracy, 0..1, must beat the best one to be better."""
+    """Difference, 0..1, by which a validation accuracy must exceed the best one to count as better."""
 
     def __post_init__(self) -> None:
         _check_at_least("early_stopping.patience", self.patience, 0)
@@ -102,26 +105,28 @@ class EarlyStoppingConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class LoopConfig:
-    """How the steps are run; none of it changes which rows a step sees."""
+    """How the steps run. No flag here changes which rows a step sees."""
 
     steps_per_call: int = 25
-    """Training steps inside one call of the compiled function: more is faster, and reports come less often."""
+    """Training steps in one call of the compiled function. More steps are faster, but progress is shown less often."""
     log_every_steps: int = 200
-    """One line of progress per so many steps, where no live bar is shown."""
+    """Steps between two lines of progress in the log, where no live progress bar is shown."""
     precision: Precision = "float32"
-    """Keras dtype policy. auto: mixed_bfloat16 where every worker's GPU (Ampere or newer) or CPU (AVX512-BF16, AMX) has
-    instructions for it, else float32. float32 is the default because it gives the same run everywhere."""
+    """The Keras dtype policy. float32 is the default because it gives the same run everywhere.
+    auto: mixed_bfloat16 if every worker's GPU (Ampere or newer) or CPU (AVX512-BF16, AMX) has instructions for it, else
+    float32."""
     jit_compile: bool | None = None
-    """Compile the step with XLA. None: on GPUs only, where it pays; on CPUs it halves the speed of convolutions."""
+    """Whether XLA compiles the step. None: on GPUs only, where it is faster; on CPUs it halves convolutions' speed."""
     micro_batches: int = 1
-    """Parts in which a worker computes its batch, one after the other: less memory, the same step. Batch normalisation
-    sees a part at a time."""
+    """Parts of a worker's batch that are computed one after the other, for less memory and the same step.
+    1: the whole batch at once. Batch normalisation sees one part at a time."""
     profile_steps: int = 0
-    """Trace so many steps of the first worker for TensorBoard's profiler, in whole calls, in RUN/profile; 0: none."""
+    """Steps of the first worker to trace for TensorBoard's profiler, into RUN/profile, in whole calls. 0: none."""
     tensorboard: bool = False
-    """Write each epoch's figures for TensorBoard too, in RUN/tensorboard."""
+    """Also write each epoch's metrics for TensorBoard, into RUN/tensorboard."""
     mlflow_uri: str | None = None
-    """MLflow server that is told each epoch's figures too, as http://host:5000; needs the extra cnnlib[mlflow]."""
+    """URI of an MLflow server, such as http://host:5000, that also receives each epoch's metrics. None: no server.
+    Needs the extra cnnlib[mlflow]."""
 
     def __post_init__(self) -> None:
         _check_at_least("loop.steps_per_call", self.steps_per_call, 1)
@@ -132,14 +137,15 @@ class LoopConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class ClusterConfig:
-    """What the workers ask Ray for."""
+    """The resources of the workers, and how Ray handles their failures."""
 
     cpus_per_worker: int | None = None
-    """CPU cores and TensorFlow threads of a worker. None: the machine's cores shared out locally, 1 on a cluster."""
+    """CPU cores and TensorFlow threads of one worker.
+    None: the cores of this machine divided by the number of workers; on a cluster 1."""
     max_failures: int = 2
-    """How often Ray restarts the workers, from the last checkpoint, before the run fails."""
+    """Number of times that Ray restarts the workers, from the last checkpoint, before the run fails. 0: never."""
     wait_for_resources_s: float = 0.0
-    """How long to wait for a cluster that grows by itself, in seconds. 0: one that is too small is an error at once."""
+    """Seconds to wait for a cluster with an autoscaler to grow. 0: a cluster that is too small is an error at once."""
 
     def __post_init__(self) -> None:
         if self.cpus_per_worker is not None:
@@ -150,34 +156,35 @@ class ClusterConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class TrainConfig:
-    """One training run, apart from where its data and results lie."""
+    """The config of a training run, without the locations of its data and results."""
 
     model: str = "seed-cnn"
-    """A registered model (seed-cnn, small-cnn, dnn) or your own package.module:function."""
+    """The model: a registered one (seed-cnn, small-cnn, dnn) or your own package.module:function."""
     epochs: int = 7
-    """Passes over the training rows."""
+    """Number of passes over the training rows."""
     steps_per_epoch: int | None = None
-    """Steps of one epoch. None: as many whole batches as the rows give."""
+    """Steps of one epoch. None: one for every whole batch in the training rows."""
     batch_size: int = 32
-    """Rows of one step over all workers together (the global batch)."""
+    """Rows of one step over all workers together (the global batch). Must divide by the number of workers."""
     learning_rate: float = 1e-3
-    """Learning rate: throughout, or where the schedule of the optimizer begins."""
+    """The learning rate: of the whole run, or its full value if --optimizer.schedule lowers it."""
     scale_learning_rate_from: int | None = None
-    """Rows of the batch that the learning rate is meant for: it is multiplied by batch_size / rows (the linear scaling
-    rule, Goyal et al. 2017, section 2.1). None: taken as it is."""
+    """Rows of the batch for which the learning rate was chosen: the rate is multiplied by batch_size / rows.
+    This is the linear scaling rule, Goyal et al. 2017, section 2.1. None: the rate is not scaled."""
     seed: int = 0
-    """Seed of the weights, the row order and every random layer."""
+    """Seed of the initial weights, the order of the rows and every random layer."""
     workers: int = 1
-    """Ray Train workers, one replica each. Which rows a step sees does not depend on their number."""
+    """Number of Ray Train workers, with one replica of the model each. It does not change which rows a step sees."""
     gpus_per_worker: int = 0
-    """GPUs of one worker, 0 or 1. A machine with 8 GPUs runs 8 workers."""
+    """GPUs of one worker, 0 or 1. 0: training on CPUs. A machine with 8 GPUs runs 8 workers."""
     split: str = "train"
-    """The dataset's split to train on."""
+    """The split of the data set to train on."""
     validation_fraction: float = 0.0
-    """Share of the training rows held out and scored after every epoch; @best goes by it where it is above 0."""
+    """Fraction, 0..0.5, of the training rows that are kept as validation rows and scored after every epoch. 0: none.
+    @best is the epoch with the best validation accuracy; without validation rows, with the best training accuracy."""
     cache: CacheMode = "auto"
-    """Where a worker's rows are: read once into memory, or (none) streamed every epoch. auto: memory if they take
-    at most half of it. Streamed rows come in another order."""
+    """How a worker reads its rows. memory: once, and keeps them. auto: memory if they fit into half of it, else none.
+    none: streams them every epoch, in another order than from memory."""
     optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
     loss: LossConfig = field(default_factory=LossConfig)
     early_stopping: EarlyStoppingConfig = field(default_factory=EarlyStoppingConfig)
@@ -202,7 +209,7 @@ class TrainConfig:
         _check_range("validation_fraction", self.validation_fraction, 0.0, 0.5)
         if self.early_stopping.patience and not self.validation_fraction:
             raise ConfigError(
-                "early_stopping goes by the validation accuracy. Received "
+                "early_stopping needs validation rows. Received "
                 f"patience={self.early_stopping.patience}, validation_fraction=0. Try --validation-fraction 0.1."
             )
         if not 0 <= self.optimizer.warmup_epochs < self.epochs:
@@ -215,7 +222,7 @@ class TrainConfig:
 
     @property
     def scaled_learning_rate(self) -> float:
-        """The learning rate for this batch size.
+        """Learning rate for this batch size.
 
         >>> TrainConfig(learning_rate=0.1, scale_learning_rate_from=256, batch_size=1024).scaled_learning_rate
         0.4
@@ -227,37 +234,40 @@ class TrainConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class EvaluateConfig:
-    """One evaluation, apart from where its inputs and reports lie."""
+    """The config of an evaluation, without the locations of its inputs and reports."""
 
     split: str = "test"
-    """The dataset's split to score."""
+    """The split of the data set to score."""
     pixel_range: PixelRange | None = None
-    """What the model takes: raw pixels or scaled ones. None: 0-255 for our checkpoints, 0-1 for a model file."""
+    """Range of the pixels that the model takes: raw (0-255) or scaled (0-1).
+    None: 0-255 for a checkpoint of this project, 0-1 for a model file."""
     outputs: Outputs = "auto"
-    """What the model gives. auto: probabilities if its last layer is a softmax, else logits."""
+    """Outputs of the model. auto: probabilities if its last layer is a softmax, else logits."""
     top_k: int = 3
-    """k of the top-k accuracy."""
+    """The k of the top-k accuracy."""
     batch_size: int = 500
-    """Rows of one prediction. It changes the speed, not the counts."""
+    """Rows that a predictor scores in one call. It changes the speed, not the counts."""
     actors: int = 1
-    """Predictor actors, each with a TensorFlow of its own."""
+    """Number of predictors: actors that score rows in parallel, each with a TensorFlow of its own."""
     gpus_per_actor: int = 0
-    """GPUs of one predictor, 0 or 1."""
+    """GPUs of one predictor, 0 or 1. 0: scoring on CPUs."""
     cpus_per_actor: int | None = None
-    """CPU cores and TensorFlow threads of a predictor. None: the machine's cores shared out locally, 1 on a cluster."""
+    """CPU cores and TensorFlow threads of one predictor.
+    None: the cores of this machine divided by the number of predictors; on a cluster 1."""
     wait_for_resources_s: float = 0.0
-    """How long to wait for a cluster that grows by itself, in seconds. 0: one that is too small is an error at once."""
+    """Seconds to wait for a cluster with an autoscaler to grow. 0: a cluster that is too small is an error at once."""
     predictions: bool = True
-    """Every row's label, prediction and most probable classes are stored, unless this is given: comparing models row
-    by row needs them."""
+    """Whether every row's label, prediction and most probable classes are stored, which this flag turns off.
+    A comparison of models row by row needs them."""
     slice_by: tuple[str, ...] = ()
-    """Figures of parts of the split too: a metadata column, brightness, contrast, sharpness or size (in quantiles),
-    near-duplicate (of a training image), or two of them crossed: source+brightness."""
+    """Also compute metrics for slices of the split, by one property of the rows or by two crossed: source+brightness.
+    A property is a metadata column, near-duplicate (of a training image), or, in quantiles, brightness, contrast,
+    sharpness or size."""
     slice_quantiles: int = 4
-    """How many parts of equal size a slice by an image property or a number has."""
+    """Number of quantiles into which an image property or a column of numbers is cut, at least 2."""
     corruptions: bool = False
-    """Figures under noise, blur, shift, rotation, contrast and occlusion too, at 5 strengths each, as slices: 31
-    predictions of every image in place of one. The report's seconds are of the one."""
+    """Also compute metrics, as slices, under noise, blur, shift, rotation, contrast and occlusion at 5 strengths each.
+    Every image is predicted 31 times instead of once; the report's seconds count only the one without corruption."""
 
     def __post_init__(self) -> None:
         _check_at_least("top_k", self.top_k, 1)
@@ -272,7 +282,7 @@ class EvaluateConfig:
 
 
 def to_dict(config: TrainConfig | EvaluateConfig) -> dict[str, Any]:
-    """A config as plain dicts, for JSON."""
+    """Returns a config as plain dicts, for JSON."""
     return dataclasses.asdict(config)
 
 

@@ -1,19 +1,20 @@
 """The error tree: what went wrong, in words for the person who can fix it.
 
     CnnlibError
-    ├── InputError            what was given cannot work; nothing was written        exit code 2
+    ├── InputError            the input cannot work; nothing was written          exit code 2
     │   ├── ConfigError       a flag, field or recipe
     │   ├── NotFoundError     a URI with nothing behind it
     │   ├── AccessError       credentials, permissions, a missing bucket
     │   ├── ConflictError     an output that already holds something else
+    │   ├── DigestError       bytes that differ from those their manifest states
     │   ├── DatasetError      a manifest or shard that breaks the dataset contract
     │   ├── ModelError        a model that cannot be built, loaded, or does not fit the data
-    │   ├── CheckpointError   a checkpoint that is missing or not whole
+    │   ├── CheckpointError   a checkpoint that is missing or incomplete
     │   ├── ReportError       a report that is missing or ambiguous
-    │   └── ResourceError     more than the cluster can ever have
-    ├── StorageError          storage failed, after its retries                       exit code 1
-    ├── RowCountError         an evaluation scored another number of rows than exist  exit code 1
-    └── TrainingError         workers failed, after Ray's restarts                    exit code 1
+    │   └── ResourceError     more resources than the cluster can ever have
+    ├── StorageError          storage failed, after its retries                   exit code 1
+    ├── RowCountError         an evaluation scored too few or too many rows       exit code 1
+    └── TrainingError         workers failed, after Ray's restarts                exit code 1
 
 Every error takes one message, so that it survives pickling between Ray processes. A message says what is
 wrong, what came, what was expected, and what to do.
@@ -26,11 +27,11 @@ from collections.abc import Iterable
 
 
 class CnnlibError(Exception):
-    """Any error this project raises on purpose."""
+    """The base of every error that this project raises on purpose."""
 
 
 class InputError(CnnlibError):
-    """What was given cannot work; nothing was started or written."""
+    """The input cannot work; nothing was started or written."""
 
 
 class ConfigError(InputError):
@@ -42,11 +43,15 @@ class NotFoundError(InputError):
 
 
 class AccessError(InputError):
-    """Storage refuses: credentials, permissions or a missing bucket."""
+    """Storage refuses access: credentials, permissions or a missing bucket."""
 
 
 class ConflictError(InputError):
     """An output already holds something else."""
+
+
+class DigestError(InputError):
+    """An object's bytes differ from those that its manifest states."""
 
 
 class DatasetError(InputError):
@@ -58,7 +63,7 @@ class ModelError(InputError):
 
 
 class CheckpointError(InputError):
-    """A checkpoint is missing or not whole."""
+    """A checkpoint is missing or incomplete."""
 
 
 class ReportError(InputError):
@@ -66,11 +71,11 @@ class ReportError(InputError):
 
 
 class ResourceError(InputError):
-    """More was asked for than the cluster can ever have."""
+    """A job requests more resources than the cluster can ever have."""
 
 
 class StorageError(CnnlibError):
-    """Storage failed, after its retries."""
+    """Storage failed, also after retries."""
 
 
 class RowCountError(CnnlibError):
@@ -78,11 +83,11 @@ class RowCountError(CnnlibError):
 
 
 class TrainingError(CnnlibError):
-    """Training failed, after Ray's restarts."""
+    """Training failed, also after Ray restarted the workers."""
 
 
 def nearest(name: str, known: Iterable[str]) -> str:
-    """Says which known name is closest, as the end of an error message.
+    """Returns the end of an error message: the known name that is closest, and all known names.
 
     >>> nearest("sed", ["seed", "demo"])
     "Did you mean 'seed'? Known: demo, seed."

@@ -1,7 +1,7 @@
-"""What a model must keep to: limits in a TOML file or a recipe, as frozen dataclasses. Standard library only.
+"""The gate of a model: limits on its accuracy, from a TOML file or a recipe, as frozen dataclasses.
 
     significance = 0.05              # 0: plain thresholds, without tests
-    baseline = "previous"            # or "best", or a report's id: what a drop is measured against
+    baseline = "previous"            # or "best", or a report's id: the report that drops are measured against
     fail_exit_code = 3
     inconclusive_exit_code = 4
 
@@ -17,7 +17,8 @@
     classes = { Shirt = 0.05 }
     slices = { "source=web" = 0.02 }
 
-Accuracies and drops are shares, 0..1: 0.01 is one percentage point. Every key may be left out.
+Accuracies and drops are fractions, 0..1: 0.01 is one percentage point. Every key is optional, but one limit is
+required. This module imports only the standard library.
 """
 
 from __future__ import annotations
@@ -32,45 +33,45 @@ from typing import Any
 from cnnlib.errors import ConfigError, nearest
 
 EARLIER = ("previous", "best")
-"""Baselines that are found among the earlier reports."""
+"""Baselines that are chosen among the earlier reports."""
 
 _REPORT_ID = re.compile(r"[0-9a-f]{1,16}")
-# 1 and 2 are errors of the job itself; from 126 on, a shell's.
-_LEAST_FREE_EXIT_CODE, _LAST_FREE_EXIT_CODE = 3, 125
+# 1 and 2 are errors of the job itself; 126 and above belong to the shell.
+_FIRST_FREE_EXIT_CODE, _LAST_FREE_EXIT_CODE = 3, 125
 
 
 @dataclass(frozen=True, kw_only=True)
 class Limits:
-    """One number for each thing that is limited, 0..1; None: it is not."""
+    """Limits on accuracies or on drops of accuracy, 0..1. None: no limit."""
 
     overall: float | None = None
-    """All rows together."""
+    """The limit on all rows together."""
     every_class: float | None = None
-    """Each class that has rows, and is not among `classes`."""
+    """The limit on each class that has rows and is not in `classes`."""
     classes: Mapping[str, float] = field(default_factory=dict)
-    """Classes by name."""
+    """The limits on classes, by name."""
     slices: Mapping[str, float] = field(default_factory=dict)
-    """Slices by name, such as source=web."""
+    """The limits on slices, by name, such as source=web."""
 
     @property
     def is_limiting(self) -> bool:
-        """Whether anything is limited."""
+        """Whether there is any limit."""
         return self != Limits()
 
 
 @dataclass(frozen=True, kw_only=True)
 class GateConfig:
-    """The gates of a model.
+    """The gate of a model.
 
     Attributes:
-        min_accuracy: the least accuracy.
-        max_drop: by how much an accuracy may fall from the baseline's.
+        min_accuracy: the lowest accuracies that pass.
+        max_drop: the largest drops below the accuracies of the baseline that pass.
         baseline: previous or best (of the earlier reports of the same data, split and settings), or a report's id,
             which may be shortened while unique.
-        significance: how often a model that keeps all limits may fail, 0..1. At 0 there are no tests: whatever
-            breaks a limit fails.
-        fail_exit_code: what jobs.evaluate exits with where a check fails: 0 or 3..125.
-        inconclusive_exit_code: where none fails, and one is inconclusive.
+        significance: the highest probability, 0..0.5, that a model that keeps all limits fails. 0: no statistical
+            tests; a check fails whenever its limit is broken.
+        fail_exit_code: the exit code of jobs.evaluate if a check fails: 0 or 3..125.
+        inconclusive_exit_code: its exit code if no check fails and one is inconclusive: 0 or 3..125.
     """
 
     min_accuracy: Limits = field(default_factory=Limits)
@@ -82,7 +83,7 @@ class GateConfig:
 
     def __post_init__(self) -> None:
         if not (self.min_accuracy.is_limiting or self.max_drop.is_limiting):
-            raise ConfigError("The gates limit nothing. Expected a number below min_accuracy or max_drop.")
+            raise ConfigError("The gate limits nothing. Expected a number in min_accuracy or max_drop.")
         for table in ("min_accuracy", "max_drop"):
             _check_limits(table, getattr(self, table))
         if self.baseline not in EARLIER and not _REPORT_ID.fullmatch(self.baseline):
@@ -95,18 +96,18 @@ class GateConfig:
             _check_exit_code(name, getattr(self, name))
 
     def to_dict(self) -> dict[str, Any]:
-        """As JSON values."""
+        """Returns the gate as JSON values."""
         return dataclasses.asdict(self)
 
 
 def parse_gates(text: str, name: str) -> GateConfig:
-    """The gates in the text of a TOML file.
+    """Parses the text of a TOML file with a gate.
 
     Args:
-        name: the file's, for messages.
+        name: the file's name, for messages.
 
     Raises:
-        ConfigError: it is not TOML, or has an unknown key or a value that cannot work.
+        ConfigError: the text is not TOML, or has an unknown key or a value that cannot work.
     """
     try:
         return _build(tomllib.loads(text))
@@ -137,15 +138,15 @@ def _build_limits(table: str, document: object) -> Limits:
     values: dict[str, Any] = {}
     for key, value in entries.items():
         if key in ("classes", "slices"):
-            named = _expect(f"{table}.{key}", value, dict, "a table of name = number")
-            values[key] = {name: _number(f"{table}.{key}.{name}", each) for name, each in named.items()}
+            limits = _expect(f"{table}.{key}", value, dict, "a table of name = number")
+            values[key] = {name: _number(f"{table}.{key}.{name}", limit) for name, limit in limits.items()}
         else:
             values[key] = _number(f"{table}.{key}", value)
     return Limits(**values)
 
 
 def _check_keys(where: str, document: Mapping[str, Any], cls: type[GateConfig] | type[Limits]) -> None:
-    known = [each.name for each in dataclasses.fields(cls)]
+    known = [field.name for field in dataclasses.fields(cls)]
     for key in document:
         if key not in known:
             raise ConfigError(f"Unknown key {key!r} in {where}. {nearest(key, known)}")
@@ -156,22 +157,23 @@ def _number(name: str, value: object) -> float:
 
 
 def _expect(name: str, value: object, kind: type | tuple[type, ...], expected: str) -> Any:
-    # True is an int to Python, and a mistake here.
+    # True is an int in Python, but a mistake in a gate.
     if not isinstance(value, kind) or isinstance(value, bool):
         raise ConfigError(f"{name} must be {expected}. Received {value!r}.")
     return value
 
 
 def _check_limits(table: str, limits: Limits) -> None:
-    named = {f"classes.{name}": value for name, value in limits.classes.items()}
-    named |= {f"slices.{name}": value for name, value in limits.slices.items()}
-    for key, value in {"overall": limits.overall, "every_class": limits.every_class, **named}.items():
+    by_key = {"overall": limits.overall, "every_class": limits.every_class}
+    by_key |= {f"classes.{name}": value for name, value in limits.classes.items()}
+    by_key |= {f"slices.{name}": value for name, value in limits.slices.items()}
+    for key, value in by_key.items():
         if value is not None and not 0 <= value <= 1:
-            raise ConfigError(f"{table}.{key} is a share, 0..1: 0.01 is 1 %. Received {value:g}.")
+            raise ConfigError(f"{table}.{key} must be a fraction, 0..1: 0.01 is 1 %. Received {value:g}.")
 
 
 def _check_exit_code(name: str, code: int) -> None:
-    if code != 0 and not _LEAST_FREE_EXIT_CODE <= code <= _LAST_FREE_EXIT_CODE:
+    if code != 0 and not _FIRST_FREE_EXIT_CODE <= code <= _LAST_FREE_EXIT_CODE:
         raise ConfigError(
-            f"{name} must be 0 or {_LEAST_FREE_EXIT_CODE}..{_LAST_FREE_EXIT_CODE}; 1 and 2 are errors. Received {code}."
+            f"{name} must be 0 or {_FIRST_FREE_EXIT_CODE}..{_LAST_FREE_EXIT_CODE}; 1 and 2 are errors. Received {code}."
         )

@@ -1,6 +1,6 @@
-"""One event, one line: `train step=200 loss=0.412 images_per_s=8120`, on stderr.
+"""Logs one event as one line, `train step=200 loss=0.412 images_per_s=8120`, on stderr.
 
-stdout belongs to results (tables, `--json`), so no line of the log ever goes there.
+No line of the log goes to stdout, which is for results (tables, `--json`).
 """
 
 from __future__ import annotations
@@ -11,29 +11,29 @@ _MAX_FLOAT_DIGITS = 5
 
 
 def log_event(event: str, **fields: object) -> None:
-    """Writes one line `event key=value …` to stderr, flushed.
+    """Writes one line `event key=value …` to stderr and flushes it.
 
     >>> format_event("train", step=200, loss=0.41234567)
     'train step=200 loss=0.41235'
     """
-    # Not print(): Ray Train replaces it in its workers, and every line would come twice.
+    # Not print(): Ray Train replaces it in its workers, which would show every line twice.
     sys.stderr.write(format_event(event, **fields) + "\n")
     sys.stderr.flush()
 
 
 def log_text(text: str) -> None:
-    """Writes text of several lines to stderr as it is, flushed."""
+    """Writes text of several lines to stderr without a format and flushes it."""
     sys.stderr.write(text.rstrip("\n") + "\n")
     sys.stderr.flush()
 
 
 def format_event(event: str, **fields: object) -> str:
-    """Returns the line `log_event` would write. Values with spaces are quoted."""
+    """Returns the line that `log_event` would write. Values with spaces are quoted."""
     return " ".join([event, *(f"{key}={_format_value(value)}" for key, value in fields.items())])
 
 
 def _format_value(value: object) -> str:
     if isinstance(value, float):
         return f"{value:.{_MAX_FLOAT_DIGITS}g}" if abs(value) < 1000 else f"{value:.0f}"
-    text = " ".join(str(value).splitlines())  # one event, one line, whatever the value holds
+    text = " ".join(str(value).splitlines())  # one line, also for a value with line breaks
     return f'"{text}"' if " " in text or not text else text

@@ -1,7 +1,8 @@
-"""Named configs: each says what it costs and what it reaches.
+"""Named, complete training configs. Flags override the fields of a recipe.
 
-A recipe is a complete config; flags override its fields. The accuracies are measured: see docs/benchmarks/. Its gates,
-which `jobs.evaluate --gate recipe` applies, lie a few points below them, as another seed moves them by some tenths.
+The accuracy that a recipe reaches is measured: see docs/benchmarks/. The limits of its gate, which
+`jobs.evaluate --gate recipe` applies, are a few percentage points below it, because another seed changes it by some
+tenths of a point.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from cnnlib.gate_config import GateConfig, Limits
 
 
 class Recipe(NamedTuple):
-    """A config, one line about it, and what its models must keep to on the test split; None: nothing."""
+    """A config, one line that describes it, and the gate of its models on the test split; None: no gate."""
 
     summary: str
     config: TrainConfig
@@ -57,7 +58,7 @@ def find_recipe(name: str) -> Recipe:
     """Returns the recipe of that name.
 
     Raises:
-        ConfigError: there is none; the message names the nearest.
+        ConfigError: there is no such recipe; the message names the nearest.
     """
     if name not in RECIPES:
         raise ConfigError(f"Unknown recipe {name!r}. {nearest(name, RECIPES)}")

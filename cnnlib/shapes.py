@@ -1,6 +1,6 @@
-"""Types of array shapes that every room shares. Imports nothing."""
+"""Array shapes that several rooms name."""
 
 from __future__ import annotations
 
 ImageShape = tuple[int, int, int]
-"""Height, width and channels of an image."""
+"""Height, width and channels of one image."""

@@ -1,1 +1,1 @@
-"""What `ray job submit` and a person at a terminal run: `python -m jobs.<name>`."""
+"""The commands of this project, for a terminal and for `ray job submit`: `python -m jobs.<name>`."""

@@ -1,4 +1,4 @@
-"""Measures this project against named peers, as ratios: python -m jobs.bench [STAGE …].
+"""Measures the time of this project against named peers, as ratios: python -m jobs.bench [STAGE …].
 
 Stages: step, train, job, start, ingest, evaluate, prepare, gpu. docs/benchmarks/README.md says what each compares.
 """
@@ -24,29 +24,30 @@ from cnnlib.bench.stages import STAGES, Setting, build_stage
 from cnnlib.errors import ConfigError
 from cnnlib.log import log_event
 from cnnlib.storage.uri import normalize_uri
-from jobs.cli import EXIT_DONE, EXIT_FAILED, Finished, exit_with, parse_args, run_job, show
+from jobs.cli import EXIT_DONE, EXIT_FAILED, Finished, exit_with, run_job, show
+from jobs.flags import parse_args
 
 _FASHION_MNIST_ROWS = 60_000
 
 
 @dataclass(frozen=True, kw_only=True)
 class Args:
-    """Which stages, how often, and where the record goes."""
+    """The stages, the number of repetitions, and where the record is written."""
 
     stages: Annotated[Positional[tuple[str, ...]], arg(metavar="STAGE")] = tuple(STAGES)
-    """The stages to run; none given: all, which takes hours."""
+    """Stages to run. Without any, all are run, which takes hours."""
     pairs: int = 5
-    """How often ours and the peer's run in turn."""
+    """Number of times that this project's program and the peer's run in turn."""
     batch_sizes: tuple[int, ...] = (32, 64)
-    """Global batches of the stages that have one."""
+    """Global batch sizes, even numbers, of the stages that have one."""
     rows: int | None = None
-    """Training images of every stage, up to 60000. None: as many as each stage's target is about."""
+    """Training images of every stage, up to 60000. None: the number that each stage's target is stated for."""
     cores: int | None = None
-    """Cores that all programs are pinned to. None: all that this process may use."""
+    """Number of cores that all programs are pinned to. None: all cores that this process may use."""
     output: str = "out/bench"
-    """Where the record goes: every pair in Parquet, and a page. Rows measured before are kept there."""
+    """Folder of the record: a Parquet file of all pairs, and a page. Rows of earlier measurements are kept there."""
     theme: str = "engine"
-    """First word of the record's name, THEME_HARDWARE_YYYYMM."""
+    """First part of the record's name, THEME_HARDWARE_YYYYMM."""
     json: bool = False
     """Print the rows as a JSON list on the last line of stdout."""
 
@@ -63,7 +64,7 @@ class Args:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Parses the command line, measures, and returns the exit code: 1 where a program failed."""
+    """Parses the command line, measures, and returns the exit code: 1 if a program failed."""
     args = parse_args(Args, argv, prog="python -m jobs.bench", description=__doc__)
     words = sys.argv[1:] if argv is None else argv
     return run_job(lambda: _bench(args, shlex.join(["python", "-m", "jobs.bench", *words])), json=args.json)
@@ -78,11 +79,12 @@ def _bench(args: Args, command: str) -> Finished:
     here = machine.describe_machine(cores)
     with tempfile.TemporaryDirectory(prefix="cnnlib-bench-") as folder:
         for comparison in comparisons:
-            found = compare(comparison, args.pairs, Inputs(Path(folder)))
-            rows += found
-            # At once: whatever stops the next, this one is kept.
+            measured = compare(comparison, args.pairs, Inputs(Path(folder)))
+            rows += measured
+            # Written after every comparison, so that an error in a later one loses nothing.
             entries = [
-                record.Entry(row=row, machine=here, time=machine.utc_now(), command=command) for row in found
+                record.Entry(row=row, machine=here, time=machine.utc_now(), command=command)
+                for row in measured
             ]
             page = record.write_record(output, args.theme, entries)
     show(build_table(rows))
@@ -92,6 +94,6 @@ def _bench(args: Args, command: str) -> Finished:
 
 
 if __name__ == "__main__":
-    # As an exit, so that the program being measured is ended too, and the inputs are deleted.
+    # An exit, so that the program that is being measured is ended too, and the inputs are deleted.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     exit_with(main())

@@ -1,9 +1,13 @@
-"""Scores checkpoints on a split and writes one report for each: per class, overall, confusion.
+"""Scores checkpoints on a split and writes one report for each: overall, per class, confusion.
 
 python -m jobs.evaluate --checkpoint RUNS/NAME[@epoch|@best|@last] --data URI --reports URI
+
 python -m jobs.evaluate --checkpoint some.keras --data URI --reports URI
-python -m jobs.evaluate --pending RUNS --data URI --reports URI      every checkpoint without a report; nothing twice
-With --gate it exits with 3 if a model fails, with 4 if that cannot be told; the reports are written before.
+
+python -m jobs.evaluate --pending RUNS --data URI --reports URI      every checkpoint without a report, each once
+
+With --gate, the exit code is 3 if a model fails the gate and 4 if a check is inconclusive. The reports are written
+before the gate is evaluated.
 """
 
 from __future__ import annotations
@@ -19,23 +23,26 @@ from cnnlib.log import log_event
 from cnnlib.reports.read import read_report
 from cnnlib.storage.uri import normalize_uri
 from cnnlib.views.terminal.tables import render_report
-from jobs.cli import Finished, exit_with, parse_args, run_job, show
+from jobs.cli import Finished, exit_with, run_job, show
+from jobs.flags import parse_args
 
 
 @dataclass(frozen=True, kw_only=True)
 class Args:
-    """What is scored, on what, and where the reports go."""
+    """The checkpoints and the data set to score, and the folder of the reports."""
 
     checkpoint: tuple[str, ...] = ()
-    """A run's checkpoint (RUNS/NAME, @last unless @best or @7 is added), its folder, or a .keras or .h5 file."""
+    """Models to score: RUNS/NAME for a run's last checkpoint, RUNS/NAME@best or RUNS/NAME@7 for another one.
+    The folder of a checkpoint and a .keras or .h5 file are accepted too."""
     pending: str | None = None
-    """Instead: a folder of runs. Every checkpoint below it that has no report on this data yet."""
+    """Folder of runs, instead of --checkpoint: scores every checkpoint that has no report on this data yet."""
     data: str
-    """The data set, as jobs.prepare wrote it: a path or s3://bucket/prefix."""
+    """The data set that jobs.prepare wrote: a path or s3://bucket/prefix."""
     reports: str = "reports"
-    """Where reports lie: a path or s3://bucket/prefix."""
+    """Folder of all reports: a path or s3://bucket/prefix."""
     gate: str | None = None
-    """Limits that each model must keep: a TOML file, or `recipe` for its recipe's. With --pending: each new model."""
+    """Gate that every model must pass: a TOML file, or `recipe` for the gate of the model's recipe. None: no gate.
+    With --pending, the gate is evaluated for the new reports only."""
     json: bool = False
     """Print the result as one JSON object on the last line of stdout."""
     config: Annotated[EvaluateConfig, arg(name="")] = field(default_factory=EvaluateConfig)
@@ -75,12 +82,12 @@ def _evaluate(args: Args) -> Finished:
     new = {report.report_id for report in run.evaluate(plan)}
     reports = [read_report(reports_uri, plan.report_id(target)) for target in plan.targets]
     show(*(render_report(report) for report in reports if pending is None or report.record.report_id in new))
-    results = [apply_gates(reports_uri, report_id, each) for report_id, each in gates.items()]
+    results = [apply_gates(reports_uri, report_id, gate) for report_id, gate in gates.items()]
     show(*map(render_gates, results))
-    # Last: reports and verdicts stand, whatever becomes of a page.
+    # Last, because reports and verdicts are stored by now: an error in a page cannot lose them.
     publish_pages(reports_uri, [report.record.report_id for report in reports], changed=new | gates.keys())
     rows = [{**report.record.to_row(), "new": report.record.report_id in new} for report in reports]
-    result = {"reports_uri": reports_uri, "reports": rows, "gates": [each.to_row() for each in results]}
+    result = {"reports_uri": reports_uri, "reports": rows, "gates": [gate.to_row() for gate in results]}
     return Finished(result=result, exit_code=exit_code(results))
 
 

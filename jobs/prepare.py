@@ -1,6 +1,7 @@
-"""Turns a source of images into a data set: Parquet shards and a manifest.
+"""Converts a source of images into a data set: Parquet shards and a manifest.
 
-python -m jobs.prepare fashion-mnist --output URI    finds or fetches Fashion-MNIST
+python -m jobs.prepare fashion-mnist --output URI    finds or downloads Fashion-MNIST
+
 python -m jobs.prepare idx DIR --output URI          any IDX data set (MNIST and its relatives)
 """
 
@@ -17,15 +18,16 @@ from cnnlib.errors import ConfigError
 from cnnlib.log import log_event
 from cnnlib.storage import layout
 from cnnlib.storage.uri import normalize_uri
-from jobs.cli import exit_with, parse_args, run_job
+from jobs.cli import exit_with, run_job
+from jobs.flags import parse_args
 
 
 @dataclass(frozen=True, kw_only=True)
 class _Output:
     output: str
-    """Where the data set goes: a path or s3://bucket/prefix. Empty, or this very data set."""
+    """Folder of the data set: a path or s3://bucket/prefix. It must be empty, or hold this same data set."""
     shard_mib: int | None = None
-    """MiB of pixels per shard. None: a sixteenth of the split, within 4..16."""
+    """MiB of pixels per shard. None: a sixteenth of the split, but at least 4 and at most 16."""
     json: bool = False
     """Print the result as one JSON object on the last line of stdout."""
 
@@ -39,10 +41,11 @@ class FashionMnist(_Output):
     """Fashion-MNIST: 60,000 train and 10,000 test images of 28x28x1, 10 classes."""
 
     source: str | None = None
-    """A folder with the four files. None: Debian's package, Keras's cache, a download, in that order."""
+    """Folder with the four files: a path or s3://bucket/prefix.
+    None: Debian's package, Keras's cache or a download, the first that works."""
 
     def load(self) -> Source:
-        """Finds and reads the files."""
+        """Finds and reads the four files."""
         from cnnlib.sources.fashion_mnist import load_fashion_mnist
 
         return load_fashion_mnist(normalize_uri(self.source) if self.source else None)
@@ -50,15 +53,15 @@ class FashionMnist(_Output):
 
 @dataclass(frozen=True, kw_only=True)
 class Idx(_Output):
-    """Any folder of train- and t10k- IDX files, gzipped or not."""
+    """Any IDX data set: a folder with train- and t10k- files, gzipped or not."""
 
     directory: Annotated[Positional[str], arg(metavar="DIR")]
-    """The folder: a path or s3://bucket/prefix."""
+    """Folder with the files: a path or s3://bucket/prefix."""
     class_names: tuple[str, ...] = ()
-    """Names of the classes, in order of label. None given: their numbers."""
+    """Names of the classes, in the order of the labels. Without names, the numbers of the labels are used."""
 
     def load(self) -> Source:
-        """Reads the files."""
+        """Reads the four files."""
         from cnnlib.sources.idx import load_idx
 
         return load_idx(normalize_uri(self.directory), self.class_names or None)
@@ -74,18 +77,13 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _prepare(args: FashionMnist | Idx) -> dict[str, Any]:
-    from cnnlib.dataset import writer as shards
+    from cnnlib.dataset.manifest import load_manifest
+    from cnnlib.dataset.writer import check_output, write_dataset
 
     output = normalize_uri(args.output)
     source = args.load()
-    if not shards.check_output(source, output):
-        shards.write_dataset(source, output, args.shard_mib and args.shard_mib * 2**20)
-    return _describe(output)
-
-
-def _describe(output: str) -> dict[str, Any]:
-    from cnnlib.dataset.manifest import load_manifest
-
+    if not check_output(source, output):
+        write_dataset(source, output, args.shard_mib and args.shard_mib * 2**20)
     manifest = load_manifest(output)
     splits = {name: split.rows for name, split in manifest.splits.items()}
     log_event("dataset", uri=output, fingerprint=manifest.fingerprint[:16], **splits)

@@ -1,6 +1,6 @@
-"""Shows reports: a list, one with its classes, two compared, more ranked; what models cost; gauges; HTML pages.
+"""Shows reports: a list, one by class, two compared, several ranked; the cost of models; gauges; HTML pages.
 
-Loads neither TensorFlow nor Ray.
+Imports neither TensorFlow nor Ray.
 """
 
 from __future__ import annotations
@@ -13,29 +13,31 @@ from tyro.conf import Positional, arg
 
 from cnnlib.errors import ConfigError
 from cnnlib.views.terminal import views
-from jobs.cli import exit_with, parse_args, run_job, show
+from jobs.cli import exit_with, run_job, show
+from jobs.flags import parse_args
 
 
 @dataclass(frozen=True, kw_only=True)
 class Args:
-    """Where the reports lie and which to show."""
+    """The folder of the reports, and which of them to show."""
 
     reports: Annotated[Positional[str], arg(metavar="REPORTS_URI")]
-    """The folder that jobs.evaluate wrote to: a path or s3://bucket/prefix."""
+    """Folder that jobs.evaluate wrote to: a path or s3://bucket/prefix."""
     ids: Annotated[Positional[tuple[str, ...]], arg(metavar="[ID ...]", help_behavior_hint="")] = ()
-    """One shows that report, two compare them, more rank them, none lists the newest. An id may be shortened while
-    unique; latest and previous are names."""
+    """Ids of reports: without an id, the newest are listed; one is shown, two are compared, more are ranked.
+    An id may be shortened while it is unique. latest and previous name the newest report and the one before it."""
     limit: int = 20
-    """How many reports to list."""
+    """Largest number of reports to list."""
     experiments: bool = False
-    """Instead: what each model reaches and costs, and how its costs grow from 28x28 pixels to 4K."""
+    """Show instead the accuracy and cost of every model, and how its cost grows from 28x28 pixels to 4K."""
     plot: str | None = None
-    """With --experiments: write them as a picture (PNG) too, to this path or URI."""
+    """Path or URI where --experiments also writes a chart (PNG). None: no chart."""
     prometheus: str | None = None
-    """Instead: write the newest report of each run, dataset and split as gauges for Prometheus to this file, - for
-    stdout; --limit of them at most."""
+    """File where the newest report of each run, data set and split is written as gauges for Prometheus; - for stdout.
+    At most --limit reports are written. None: no gauges."""
     html: str | None = None
-    """Write a page to this file or s3:// object: of the report with the id, or, without an id, of all reports."""
+    """File or s3:// object where a page is written: of the report with the given id, or, without an id, of all reports.
+    None: no page."""
     json: bool = False
     """Print the result as one JSON object on the last line of stdout."""
 
@@ -45,7 +47,9 @@ class Args:
         if sum((bool(self.ids), self.experiments, self.prometheus is not None)) > 1:
             raise ConfigError("Expected one of: ids, --experiments, --prometheus. Received several.")
         if self.html is not None and (len(self.ids) > 1 or self.experiments or self.prometheus is not None):
-            raise ConfigError("--html draws one report, or without an id all. Received more than an id.")
+            raise ConfigError(
+                "--html draws one report, or all without an id. Received several ids, --experiments or --prometheus."
+            )
         if self.plot is not None and not self.experiments:
             raise ConfigError(f"--plot draws what --experiments shows. Received --plot {self.plot} alone.")
 

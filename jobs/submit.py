@@ -1,4 +1,4 @@
-"""Runs a job on a cluster and exits as that job does: for schedulers.
+"""Runs a job on a cluster and exits with that job's exit code; for schedulers.
 
 python -m jobs.submit --address http://HEAD:8265 [flags] -- python -m jobs.evaluate --pending RUNS [flags]
 
@@ -13,29 +13,31 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from cnnlib.cluster.submit import Submission, find_environment, prefer_address, run_submission
-from jobs.cli import Finished, exit_with, parse_args, run_job
+from jobs.cli import Finished, exit_with, run_job
+from jobs.flags import parse_args
 
 
 @dataclass(frozen=True, kw_only=True)
 class Args:
-    """Where a command runs, and how long. The command follows after `--`."""
+    """Where a command runs, and for how long. The command follows after `--`."""
 
     address: str
-    """The cluster's dashboard, http://HEAD:8265. Its token comes from RAY_AUTH_MODE and RAY_AUTH_TOKEN."""
+    """URL of the cluster's dashboard, http://HEAD:8265. RAY_AUTH_MODE and RAY_AUTH_TOKEN give its token."""
     submission_id: str | None = None
-    """Runs once on this cluster: given again, it attaches to that job. None: a new job each time."""
+    """Id of the job, which runs once on this cluster: the same id again attaches to it. None: always a new job."""
     working_dir: str | None = None
-    """A folder to upload and run in; .gitignore and .rayignore apply. None: what the cluster has installed."""
+    """Folder to upload and to run in; .gitignore and .rayignore apply. None: what is installed on the cluster."""
     timeout_s: float | None = None
-    """Stop the job after so many seconds and exit 1. None: wait as long as it runs."""
+    """Seconds after which the job is stopped and the exit code is 1. None: wait as long as the job runs."""
     env: tuple[str, ...] = ()
-    """The job's variables: NAME=VALUE, or NAME for its value here. Whoever opens the dashboard can read them."""
+    """Environment variables of the job: NAME=VALUE, or NAME for its value here.
+    Everyone who can open the dashboard can read them."""
     json: bool = False
     """Print the result as one JSON object on the last line of stdout."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Parses the command line, runs the job, and returns its exit code."""
+    """Parses the command line, runs the job, and returns that job's exit code."""
     words = list(sys.argv[1:] if argv is None else argv)
     end = words.index("--") if "--" in words else len(words)
     args = parse_args(Args, words[:end], prog="python -m jobs.submit", description=__doc__)

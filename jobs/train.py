@@ -1,6 +1,6 @@
 """Trains a recipe: python -m jobs.train RECIPE --data URI --runs URI --name NAME [overrides].
 
-The same command again continues the run from its last checkpoint; a finished run says so.
+The same command continues the run from its last checkpoint; for a finished run it trains nothing and says so.
 """
 
 from __future__ import annotations
@@ -9,27 +9,28 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any
 
+from tyro import MISSING
 from tyro.conf import arg
 
 from cnnlib.config import TrainConfig
 from cnnlib.log import log_event
-from cnnlib.recipes import Recipe
 from cnnlib.storage.uri import normalize_uri
-from jobs.cli import exit_with, has_terminal, parse_args, pick_recipe, run_job
+from jobs.cli import exit_with, has_terminal, run_job
+from jobs.flags import parse_args, pick_recipe
 
 
 @dataclass(frozen=True, kw_only=True)
 class Args:
-    """Where a run's data and results lie, and its config."""
+    """The data, results and config of a run."""
 
     data: str
-    """The data set, as jobs.prepare wrote it: a path or s3://bucket/prefix."""
+    """The data set that jobs.prepare wrote: a path or s3://bucket/prefix."""
     runs: str = "runs"
-    """Where runs lie: a path or s3://bucket/prefix. This one goes to RUNS/NAME."""
+    """Folder of all runs: a path or s3://bucket/prefix. This run is written to RUNS/NAME."""
     name: str
-    """The run's name."""
+    """Name of the run."""
     dry_run: bool = False
-    """Check config, data, model and storage, train nothing."""
+    """Check config, data, model and storage, but train nothing."""
     json: bool = False
     """Print the result as one JSON object on the last line of stdout."""
     config: Annotated[TrainConfig, arg(name="")]
@@ -38,20 +39,10 @@ class Args:
 def main(argv: Sequence[str] | None = None) -> int:
     """Parses the command line, trains, and returns the exit code."""
     name, recipe, flags = pick_recipe(argv, "python -m jobs.train", __doc__)
-    args = parse_args(
-        Args,
-        flags,
-        prog=f"python -m jobs.train {name}",
-        description=recipe.summary,
-        default=_defaults(name, recipe),
-    )
+    default = Args(data=MISSING, name=name, config=recipe.config)
+    prog = f"python -m jobs.train {name}"
+    args = parse_args(Args, flags, prog=prog, description=recipe.summary, default=default)
     return run_job(lambda: _train(args, name), json=args.json)
-
-
-def _defaults(name: str, recipe: Recipe) -> Args:
-    from tyro import MISSING
-
-    return Args(data=MISSING, name=name, config=recipe.config)
 
 
 def _train(args: Args, recipe: str) -> dict[str, Any]:
@@ -63,12 +54,8 @@ def _train(args: Args, recipe: str) -> dict[str, Any]:
     if args.dry_run:
         parameters = launch.check_model(plan)
         log_event("dry-run", result="all checks passed", run=plan.run, parameters=parameters)
-        return {
-            "status": "checked",
-            "run": plan.run,
-            "parameters": parameters,
-            "steps_per_epoch": plan.steps_per_epoch,
-        }
+        steps = plan.steps_per_epoch
+        return {"status": "checked", "run": plan.run, "parameters": parameters, "steps_per_epoch": steps}
     if plan.finished:
         how = "stopped early" if plan.stopped_early else "finished"
         log_event("run", note=f"{how} already; nothing to train", run=plan.run, epochs=plan.done_epochs)

@@ -10,8 +10,9 @@ import numpy as np
 import pyarrow as pa
 
 from cnnlib.dataset.manifest import Manifest, Shard, Split
-from cnnlib.dataset.record import ImageShape, encode_shard
+from cnnlib.dataset.record import encode_shard
 from cnnlib.dataset.source import Source, SourceSplit
+from cnnlib.shapes import ImageShape
 from cnnlib.storage import files, layout, publish
 from cnnlib.storage.uri import join_uri
 

@@ -1,4 +1,4 @@
-"""Programs that tests run in a process of their own."""
+"""Runs programs for tests in processes of their own."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ REPOSITORY = Path(__file__).parents[1]
 def run_job_and_list_imports(
     job: str, *arguments: str, of: Collection[str]
 ) -> subprocess.CompletedProcess[str]:
-    """Runs a job; the last line of its stderr is the set of those modules `of` which it loaded."""
+    """Runs a job; the last line of its stderr is the set of the modules in `of` that it imported."""
     program = (
         f"import sys; from jobs.{job} import main; code = main(sys.argv[1:]);"
         f"print({set(of)} & set(sys.modules), file=sys.stderr); sys.exit(code)"
@@ -26,7 +26,7 @@ def run_job_and_list_imports(
 
 
 def analyze_units(*arguments: str) -> subprocess.CompletedProcess[str]:
-    """Runs systemd-analyze. It comes with systemd and with no package of ours: without it the test is skipped."""
+    """Runs systemd-analyze; skips the test without it, because it comes with systemd and not with a package."""
     if shutil.which("systemd-analyze") is None:
         pytest.skip("systemd-analyze is not installed (Debian package systemd)")
     command = ["systemd-analyze", *arguments]

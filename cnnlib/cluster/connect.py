@@ -1,6 +1,6 @@
-"""The Ray cluster a job runs on: the one it was given, or one of its own on this machine.
+"""Connects a job to a Ray cluster: the one at RAY_ADDRESS, or one that it starts on this machine.
 
-Also what must be known of it before anything is started: whether it can ever hold what was asked for.
+Also checks, before any work starts, that the cluster can ever provide the resources that the job requests.
 """
 
 from __future__ import annotations
@@ -19,14 +19,21 @@ from cnnlib.cluster.local import ADDRESS_VARIABLE, in_local_mode
 from cnnlib.errors import CnnlibError, ResourceError
 from cnnlib.log import log_event
 
-_READER_CPUS = 1  # for Ray Data's tasks, which would otherwise wait for the workers' CPUs for ever
+_READER_CPUS = 1  # for Ray Data's tasks, which would otherwise wait for the workers' CPUs forever
 _POLL_S = 2.0
-_LAST_LINES_S = 0.5  # how long Ray, too, waits for what workers printed last, where it shuts down by itself
+_LAST_LINES_S = 0.5  # the time that Ray's own shutdown at exit waits for the last output of the workers
 
 
 @dataclass(frozen=True, kw_only=True)
 class ResourceRequest:
-    """So many bundles, each of which must fit on one machine; `what` names them in messages."""
+    """The resources of a job: `count` processes, each of which must fit on one machine.
+
+    Attributes:
+        what: names the processes in messages, such as "workers".
+        count: number of processes.
+        cpus: CPUs of one process.
+        gpus: GPUs of one process.
+    """
 
     what: str
     count: int
@@ -39,27 +46,31 @@ class ResourceRequest:
 
 
 def divide_cores(count: int, cpus: int | None) -> int:
-    """CPUs for each of `count` processes: what was asked for, else this machine's cores shared out, else 1."""
+    """Returns the CPUs of each of `count` processes.
+
+    Args:
+        cpus: the configured number. None: this machine's cores divided by `count` in local mode, 1 on a cluster.
+    """
     if cpus is not None:
         return cpus
     return max(1, num_cores() // count) if in_local_mode() else 1
 
 
 def num_cores() -> int:
-    """Cores this process may use."""
+    """Returns the number of cores that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else (os.cpu_count() or 1)
 
 
 @contextlib.contextmanager
 def connect(request: ResourceRequest, wait_s: float = 0.0) -> Iterator[None]:
-    """Connects to the cluster at RAY_ADDRESS, or starts one here, and leaves it at the end.
+    """Connects to the cluster at RAY_ADDRESS, or starts one here, and disconnects or stops it at the end.
 
     Args:
-        demand: what the job will ask for; checked before anything is started.
-        wait_s: how long to wait for the cluster to grow to the demand, in seconds; 0: not at all.
+        request: the resources that the job will request.
+        wait_s: seconds to wait for the cluster to grow to the request; 0 does not wait.
 
     Raises:
-        ResourceError: the cluster cannot hold the demand, or there is no cluster at the address.
+        ResourceError: the cluster cannot provide the resources, or there is no cluster at the address.
     """
     with _local_cluster(request) if in_local_mode() else _given_cluster():
         _check_request(request, wait_s)
@@ -68,18 +79,20 @@ def connect(request: ResourceRequest, wait_s: float = 0.0) -> Iterator[None]:
 
 
 def memory_per_worker(request: ResourceRequest) -> int:
-    """Bytes of memory for each of the processes where most of them share one machine; call it while connected."""
-    nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
-    shares = [
-        node.get("memory", 0) / min(request.count, _bundles_on(node, request))
-        for node in nodes
-        if _bundles_on(node, request)
+    """Returns the bytes of memory for one process on the machine where the processes get least.
+
+    Assumes that as many processes as fit run on each machine. Requires a connection.
+    """
+    bytes_per_process = [
+        node.get("memory", 0) / min(request.count, _processes_on(node, request))
+        for node in _live_nodes()
+        if _processes_on(node, request)
     ]
-    return int(min(shares, default=0))
+    return int(min(bytes_per_process, default=0))
 
 
 def find_own_error(err: BaseException) -> CnnlibError | None:
-    """The error of ours inside one that Ray wrapped on its way from a worker, if there is one."""
+    """Returns the CnnlibError inside an error that Ray wrapped on its way from a worker; None where there is none."""
     seen: set[int] = set()
     pending: list[BaseException] = [err]
     while pending:
@@ -87,23 +100,24 @@ def find_own_error(err: BaseException) -> CnnlibError | None:
         if id(current) in seen:
             continue
         seen.add(id(current))
+        # Ray derives a class from the cause's class, in a module of its own: that one is not the cause itself.
         if isinstance(current, CnnlibError) and type(current).__module__ == CnnlibError.__module__:
             return current
         inner = [current.__cause__, current.__context__]
         inner += [getattr(current, name, None) for name in ("cause", "controller_failure")]
         inner += list(getattr(current, "worker_failures", {}).values())
-        pending += [each for each in inner if isinstance(each, BaseException)]
+        pending += [error for error in inner if isinstance(error, BaseException)]
     return None
 
 
 @contextlib.contextmanager
 def _local_cluster(request: ResourceRequest) -> Iterator[None]:
-    cores, wanted = num_cores(), request.count * request.cpus
-    if wanted > cores:
-        log_event("cluster", note=f"{request} on {cores} cores: they share them and take turns")
+    cores, requested = num_cores(), request.count * request.cpus
+    if requested > cores:
+        log_event("cluster", note=f"{request} on {cores} cores: the {request.what} share the cores")
     ray.init(
         address="local",
-        num_cpus=max(cores, wanted + _READER_CPUS),
+        num_cpus=max(cores, requested + _READER_CPUS),
         include_dashboard=False,
         logging_level=logging.WARNING,
         log_to_driver=True,
@@ -138,13 +152,13 @@ def _check_request(request: ResourceRequest, wait_s: float) -> None:
     waited = f" after {wait_s:g} s" if wait_s else ""
     raise ResourceError(
         f"The cluster cannot give {request}, with one CPU left to read the data. It has {_describe_nodes()}{waited}. "
-        "Ask for fewer or smaller ones, add machines, or, where the cluster grows by itself, give it the time to: "
+        "Request fewer or smaller ones, add machines, or, on a cluster with an autoscaler, wait for it to grow: "
         "--cluster.wait-for-resources-s (jobs.evaluate: --wait-for-resources-s)."
     )
 
 
 def _grows_to(request: ResourceRequest, wait_s: float) -> bool:
-    """Asks the cluster's autoscaler for the demand, if it has one, and waits; True once it is there."""
+    """Asks the cluster's autoscaler, if there is one, for the resources and waits; returns whether they came."""
     bundle = {"CPU": request.cpus} | ({"GPU": request.gpus} if request.gpus else {})
     log_event("cluster", note=f"waiting for {request}", has=_describe_nodes(), at_most_s=wait_s)
     request_resources(bundles=[*[bundle] * request.count, {"CPU": _READER_CPUS}])
@@ -156,23 +170,29 @@ def _grows_to(request: ResourceRequest, wait_s: float) -> bool:
             time.sleep(_POLL_S)
         return _fits(request)
     finally:
-        request_resources(bundles=[])  # the job's own demand holds the machines from here on
+        request_resources(bundles=[])  # from here on, the job's own processes hold the machines
 
 
 def _fits(request: ResourceRequest) -> bool:
-    nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
-    bundles = sum(_bundles_on(node, request) for node in nodes)
+    nodes = _live_nodes()
+    processes = sum(_processes_on(node, request) for node in nodes)
     cpus = sum(node.get("CPU", 0) for node in nodes)
-    return bundles >= request.count and cpus > request.count * request.cpus
+    return processes >= request.count and cpus > request.count * request.cpus
 
 
-def _bundles_on(node: dict[str, float], request: ResourceRequest) -> int:
+def _processes_on(node: dict[str, float], request: ResourceRequest) -> int:
+    """Returns how many of the requested processes fit on a machine with these resources."""
     by_cpu = node.get("CPU", 0) // request.cpus
     return int(min(by_cpu, node.get("GPU", 0) // request.gpus) if request.gpus else by_cpu)
 
 
+def _live_nodes() -> list[dict[str, float]]:
+    """Returns the resources of every machine of the cluster that is alive."""
+    return [node["Resources"] for node in ray.nodes() if node["Alive"]]
+
+
 def _describe_nodes() -> str:
-    nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
+    nodes = _live_nodes()
     described = [
         f"{node.get('CPU', 0):g} CPU" + (f" and {node['GPU']:g} GPU" if node.get("GPU") else "")
         for node in nodes

@@ -1,4 +1,4 @@
-"""The environment of a Ray that a job starts on this machine. Ray reads it when it is imported, so set it before."""
+"""Sets the environment variables of Ray. Ray reads them when it is imported, so a job sets them first."""
 
 from __future__ import annotations
 
@@ -14,28 +14,26 @@ _EVERYWHERE = {
     "RAY_DATA_LOG_LEVEL": "WARNING",
     "RAY_TRAIN_ENABLE_PRINT_PATCH": "0",  # every line of a worker would be printed twice
     "RAY_TRAIN_METRICS_ENABLED": "0",
-    "RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S": "300",  # Ray's 60 s are short where workers share cores
+    "RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S": "300",  # Ray's 60 s are too short where workers share cores
     "RAY_USAGE_STATS_ENABLED": "0",
 }
 _LOCAL = {
-    "RAY_TRAIN_ENABLE_CONTROLLER_STRUCTURED_LOGGING": "0",  # the controller is the driver, which has its own
-    "RAY_TRAIN_ENABLE_PREEMPTION_WATCHER": "0",  # nobody reclaims this machine
-    "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.5",  # also how long a run takes to notice that it is over
+    "RAY_TRAIN_ENABLE_CONTROLLER_STRUCTURED_LOGGING": "0",  # the controller's process, the driver, logs itself
+    "RAY_TRAIN_ENABLE_PREEMPTION_WATCHER": "0",  # no cloud provider reclaims this machine
+    "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.5",  # also the delay until a run notices that its workers have ended
 }
 
 
 def in_local_mode() -> bool:
-    """True where no cluster address is given, so that the job starts a Ray of its own."""
+    """Returns whether RAY_ADDRESS is unset or empty, so that the job starts a Ray cluster of its own."""
     return not os.environ.get(ADDRESS_VARIABLE)
 
 
 def set_environment() -> None:
-    """Sets what the user has not: less noise everywhere, and authentication for a Ray of our own.
-
-    With token authentication and a token of its own in the environment: left to itself Ray would write a token
-    file into HOME, and without one any user of this machine could run code in the cluster.
-    """
+    """Sets the variables that the user has not set: less output everywhere, and authentication in local mode."""
     for name, value in (_EVERYWHERE | (_LOCAL if in_local_mode() else {})).items():
         os.environ.setdefault(name, value)
     if in_local_mode() and not any(os.environ.get(name) for name in _AUTH_VARIABLES):
+        # Without a token, any user of this machine could run code in the cluster. Given in the environment, because
+        # Ray would otherwise write a token file into HOME.
         os.environ |= {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(32)}

@@ -1,7 +1,8 @@
-"""A job on a Ray cluster, seen from outside it: submit it or attach to it, follow its log, tell how it ended.
+"""Runs a job on a Ray cluster from outside it: submits or attaches, follows the log, returns the job's exit code.
 
-What a scheduler needs and `ray job submit` lacks: the job's own exit code (also for a stopped job, which counts
-as 0 there), a timeout, an id that runs once however often it is submitted, and patience with a lost connection.
+Adds what a scheduler needs and `ray job submit` lacks: the job's own exit code (also for a stopped job, for which
+`ray job submit` exits with 0), a timeout, an id that runs once however often it is submitted, and retries after a
+lost connection.
 """
 
 from __future__ import annotations
@@ -15,30 +16,33 @@ import time
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from cnnlib.cluster.local import ADDRESS_VARIABLE
 from cnnlib.errors import AccessError, CnnlibError, ConfigError, ConflictError, ResourceError
 from cnnlib.log import log_event
 
+if TYPE_CHECKING:
+    from ray.job_submission import JobDetails, JobSubmissionClient
+
 _POLL_S = 1.0
 _REQUEST_TIMEOUT_S = 60.0
-_LOST_AFTER_S = 120.0  # a head that restarts, or a port-forward that is opened again, needs a minute
+_LOST_AFTER_S = 120.0  # a head that restarts, or a port-forward that is reopened, needs a minute
 _STOP_S = 20.0  # Ray kills a job that has not stopped after 3 s
-_LOST = (OSError, RuntimeError)  # what Ray's client raises where there is no answer, or a refusal
+_LOST = (OSError, RuntimeError)  # what Ray's client raises for no answer, and for an answer that is an error
 _SHELL_SIGNAL_BASE = 128
 
 
 @dataclass(frozen=True, kw_only=True)
 class Submission:
-    """A command for a cluster.
+    """A command to run on a cluster.
 
     Attributes:
-        address: the dashboard, http://host:8265.
+        address: the dashboard's URL, http://host:8265.
         command: the words of the command.
-        submission_id: runs once per cluster, however often it is submitted; None lets Ray choose a new one.
-        working_dir: is uploaded and becomes the job's folder; None runs what is installed on the cluster.
-        env: environment variables of the job. Whoever may open the dashboard can read them.
+        submission_id: an id that runs once per cluster, however often it is submitted; None lets Ray choose a new id.
+        working_dir: a folder to upload and run in; None runs what is installed on the cluster.
+        env: environment variables of the job. Everyone who can open the dashboard can read them.
     """
 
     address: str
@@ -49,7 +53,9 @@ class Submission:
 
     def __post_init__(self) -> None:
         if not re.match("https?://", self.address):
-            raise ConfigError(f"Expected a dashboard's address, http://HEAD:8265. Received {self.address!r}.")
+            raise ConfigError(
+                f"Expected the URL of a dashboard, http://HEAD:8265. Received {self.address!r}."
+            )
         if not self.command:
             raise ConfigError("No command to run. Give it after --, as in: -- python -m jobs.evaluate --help")
 
@@ -60,7 +66,7 @@ class Outcome:
 
     Attributes:
         status: SUCCEEDED, FAILED or STOPPED.
-        exit_code: the job's own; 1 for a job that has none because it never started or was stopped.
+        exit_code: the job's own exit code; 1 for a job that has none because it never started or was stopped.
     """
 
     submission_id: str
@@ -69,15 +75,18 @@ class Outcome:
 
 
 def prefer_address(address: str) -> None:
-    """Makes the address that is given win over those in the environment, which Ray would prefer.
+    """Replaces the addresses in the environment, which Ray would prefer, by the given one.
 
-    Call it before anything else: a job that knows no address makes an authentication token of its own.
+    Call it first: a job without an address in its environment generates an authentication token of its own.
     """
     os.environ |= {ADDRESS_VARIABLE: address, "RAY_API_SERVER_ADDRESS": address}
 
 
 def find_environment(pairs: Sequence[str]) -> dict[str, str]:
-    """Reads NAME=VALUE, and NAME for the value it has in this process. A message never shows a value.
+    """Parses NAME=VALUE, and NAME for the value that it has in this process.
+
+    Raises:
+        ConfigError: a pair is neither. The message does not show the pair, because a value may be secret.
 
     >>> find_environment(["AWS_REGION=eu-central-1", "EMPTY="])
     {'AWS_REGION': 'eu-central-1', 'EMPTY': ''}
@@ -87,14 +96,14 @@ def find_environment(pairs: Sequence[str]) -> dict[str, str]:
         name, given, value = pair.partition("=")
         if not re.fullmatch(r"[A-Za-z_]\w*", name) or not (given or name in os.environ):
             raise ConfigError(
-                f"Expected NAME=VALUE, or a NAME that is set here. Received another --env, number {number}."
+                f"Expected NAME=VALUE, or a NAME that is set here. Received something else as --env number {number}."
             )
         found[name] = value if given else os.environ[name]
     return found
 
 
 def run_submission(submission: Submission, timeout_s: float | None) -> Outcome:
-    """Submits, copies the job's log to stderr, waits for its end.
+    """Submits a job, copies its log to stderr and waits until it ends.
 
     An interruption leaves the job running; the same call with the same id attaches to it.
 
@@ -102,9 +111,9 @@ def run_submission(submission: Submission, timeout_s: float | None) -> Outcome:
         timeout_s: seconds after which the job is stopped; None waits as long as it runs.
 
     Raises:
-        InputError: no cluster there, a token it refuses, a folder that cannot be uploaded, or an id that
-            stands for another command.
-        CnnlibError: the timeout, a cluster that is lost on the way, or that refuses the job.
+        InputError: there is no cluster at the address, it rejects the token, the folder cannot be uploaded, or the
+            id belongs to another command.
+        CnnlibError: the job exceeds the timeout, the connection to the cluster is lost, or it rejects the job.
     """
     if timeout_s is not None and not timeout_s > 0:
         raise ConfigError(f"timeout_s must be above 0. Received {timeout_s}.")
@@ -114,7 +123,7 @@ def run_submission(submission: Submission, timeout_s: float | None) -> Outcome:
 
 
 def find_exit_code(status: str, driver_exit_code: int | None) -> int:
-    """The exit code that tells a scheduler how a job ended.
+    """Returns the exit code for a scheduler: the job's own, as a shell reports it, or 1 where it has none.
 
     >>> find_exit_code("SUCCEEDED", 0), find_exit_code("FAILED", 2), find_exit_code("FAILED", -9)
     (0, 2, 137)
@@ -128,34 +137,34 @@ def find_exit_code(status: str, driver_exit_code: int | None) -> int:
     return driver_exit_code if driver_exit_code > 0 else _SHELL_SIGNAL_BASE - driver_exit_code
 
 
-def _connect(address: str) -> Any:
+def _connect(address: str) -> JobSubmissionClient:
     from ray.exceptions import AuthenticationError
     from ray.job_submission import JobSubmissionClient
 
     class Client(JobSubmissionClient):  # type: ignore[misc]
-        """Ray's client, which has no timeout: a head that hangs would hold a scheduler's slot for ever."""
+        """Ray's client with a timeout: without one, a head that hangs would block a scheduler's slot forever."""
 
         def _do_request(self, *args: Any, **kwargs: Any) -> Any:
             return super()._do_request(*args, timeout=_REQUEST_TIMEOUT_S, **kwargs)
 
-    place = re.sub(r"//[^/@]*@", "//", address)
+    address_without_password = re.sub(r"//[^/@]*@", "//", address)
     try:
         return Client(address)
     except AuthenticationError as err:
         raise AccessError(
-            f"The cluster at {place} asks for another token. Expected RAY_AUTH_MODE=token and its token in "
-            "RAY_AUTH_TOKEN, or in the file that RAY_AUTH_TOKEN_PATH names."
+            f"The cluster at {address_without_password} requires another token. Expected RAY_AUTH_MODE=token and the "
+            "cluster's token in RAY_AUTH_TOKEN, or in the file that RAY_AUTH_TOKEN_PATH names."
         ) from err
     except _LOST as err:
         raise ResourceError(
-            f"No Ray dashboard answers at {place} ({type(err).__name__}). Expected http://HEAD:8265 of a "
-            "cluster that runs."
+            f"No Ray dashboard answers at {address_without_password} ({type(err).__name__}). Expected http://HEAD:8265 "
+            "of a running cluster."
         ) from err
 
 
-def _submit_or_attach(client: Any, submission: Submission) -> str:
+def _submit_or_attach(client: JobSubmissionClient, submission: Submission) -> str:
     entrypoint = shlex.join(submission.command)
-    runtime_env: dict[str, Any] = {"env_vars": dict(submission.env)} if submission.env else {}
+    runtime_env: dict[str, object] = {"env_vars": dict(submission.env)} if submission.env else {}
     if submission.working_dir is not None:
         runtime_env["working_dir"] = submission.working_dir
     try:
@@ -167,13 +176,13 @@ def _submit_or_attach(client: Any, submission: Submission) -> str:
     except ValueError as err:
         raise ConfigError(f"--working-dir cannot be uploaded: {err}.") from err
     except _LOST as err:
-        # Not asked beforehand whether the id exists: two that start at once would both hear no.
+        # Not checked beforehand whether the id exists: two submissions at the same time would both find it free.
         existing = submission.submission_id and _find_entrypoint(client, submission.submission_id)
         if not existing:
-            raise CnnlibError(f"The cluster did not take the job: {_last_line(err)}") from err
+            raise CnnlibError(f"The cluster rejected the job: {_last_line(err)}") from err
         if existing != entrypoint:
             raise ConflictError(
-                f"The cluster has a job {submission.submission_id} with another command. Choose another "
+                f"The cluster already has a job {submission.submission_id} with another command. Choose another "
                 "--submission-id."
             ) from err
         log_event("job", submission_id=submission.submission_id, note="exists already; attached to it")
@@ -182,13 +191,13 @@ def _submit_or_attach(client: Any, submission: Submission) -> str:
     return submission_id
 
 
-def _find_entrypoint(client: Any, submission_id: str) -> str | None:
+def _find_entrypoint(client: JobSubmissionClient, submission_id: str) -> str | None:
     with suppress(*_LOST):
         return str(client.get_job_info(submission_id).entrypoint)
     return None
 
 
-async def _wait(client: Any, submission_id: str, timeout_s: float | None) -> Outcome:
+async def _wait(client: JobSubmissionClient, submission_id: str, timeout_s: float | None) -> Outcome:
     log = _Log(client, submission_id)
     following = asyncio.create_task(log.follow())
     try:
@@ -208,7 +217,7 @@ async def _wait(client: Any, submission_id: str, timeout_s: float | None) -> Out
     return Outcome(submission_id=submission_id, status=status, exit_code=code)
 
 
-async def _poll_until_done(client: Any, submission_id: str) -> Any:
+async def _poll_until_done(client: JobSubmissionClient, submission_id: str) -> JobDetails:
     answered = time.monotonic()
     while True:
         try:
@@ -225,8 +234,8 @@ async def _poll_until_done(client: Any, submission_id: str) -> Any:
         await asyncio.sleep(_POLL_S)
 
 
-async def _stop(client: Any, submission_id: str) -> None:
-    """Stops the job and gives it time to go, so that the next one finds its machines free."""
+async def _stop(client: JobSubmissionClient, submission_id: str) -> None:
+    """Stops the job and waits a while for its end, so that the next job finds its machines free."""
     with suppress(*_LOST):
         await asyncio.to_thread(client.stop_job, submission_id)
         async with asyncio.timeout(_STOP_S):
@@ -234,28 +243,28 @@ async def _stop(client: Any, submission_id: str) -> None:
 
 
 class _Log:
-    """Copies a job's log to stderr, once, over connections that may break."""
+    """Copies a job's log to stderr, each character once, over connections that may break."""
 
-    def __init__(self, client: Any, submission_id: str) -> None:
+    def __init__(self, client: JobSubmissionClient, submission_id: str) -> None:
         self._client = client
         self._submission_id = submission_id
         self._shown = 0  # characters
 
     async def follow(self) -> None:
-        """Shows what comes, until it is cancelled. The end of the log is left to `finish`."""
+        """Shows new text until it is cancelled; `finish` shows the end of the log."""
         import aiohttp
 
         while True:
             offset = 0
             with suppress(*_LOST, aiohttp.ClientError):
-                # Each connection tells the log from its beginning.
+                # Each connection sends the log from its beginning.
                 async for text in self._client.tail_job_logs(self._submission_id):
                     self._show(text, offset)
                     offset += len(text)
             await asyncio.sleep(_POLL_S)
 
     async def finish(self) -> None:
-        """Shows what `follow` has not."""
+        """Shows the text that `follow` has not shown."""
         with suppress(*_LOST):
             self._show(await asyncio.to_thread(self._client.get_job_logs, self._submission_id), 0)
 

@@ -13,8 +13,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from cnnlib.dataset.metadata import check_types
-from cnnlib.dataset.record import ImageShape
 from cnnlib.errors import DatasetError, NotFoundError, nearest
+from cnnlib.shapes import ImageShape
 from cnnlib.storage import layout, publish
 
 FORMAT_VERSION = 1

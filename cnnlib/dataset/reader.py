@@ -5,19 +5,15 @@ Every byte that it returns has the sha256 that the manifest states. What is not 
 
 from __future__ import annotations
 
-import os
-from concurrent.futures import ThreadPoolExecutor
-
 import numpy as np
 
 from cnnlib.dataset.manifest import Manifest, Shard, ShardRange, Split, shard_ranges
 from cnnlib.dataset.record import Rows, decode_shard, table_to_rows
-from cnnlib.errors import DatasetError, NotFoundError
+from cnnlib.errors import DatasetError, DigestError, NotFoundError
 from cnnlib.storage import files, publish
+from cnnlib.storage.threads import DECODE_THREADS, map_threads
 from cnnlib.storage.uri import join_uri
 
-READERS = min(4, os.cpu_count() or 1)
-"""Number of shards that one process reads in parallel."""
 PREFLIGHT_DIGEST_BYTES = 256 * 2**20
 """Of a split up to this size every digest is checked before a job starts. Of a larger split only the shards' sizes
 are checked then, and each digest when its shard is read."""
@@ -31,8 +27,7 @@ def check_shards(dataset_uri: str, manifest: Manifest, split_name: str) -> None:
     """
     split = manifest.split(split_name)
     check = _check_digest if split.num_bytes <= PREFLIGHT_DIGEST_BYTES else _check_size
-    with ThreadPoolExecutor(max_workers=8) as pool:
-        list(pool.map(lambda shard: check(dataset_uri, shard), split.shards))
+    map_threads(lambda shard: check(dataset_uri, shard), split.shards, threads=8)
 
 
 def read_shard(dataset_uri: str, shard: Shard) -> bytes:
@@ -42,19 +37,15 @@ def read_shard(dataset_uri: str, shard: Shard) -> bytes:
         DatasetError: the shard is missing or its bytes do not match the manifest.
     """
     try:
-        data = files.read_bytes(join_uri(dataset_uri, shard.name))
+        return publish.read_checked(join_uri(dataset_uri, shard.name), shard.sha256)
     except NotFoundError as err:
         raise DatasetError(
             f"{dataset_uri}: the shard {shard.name} is in the manifest but not in storage."
         ) from err
-    digest = publish.sha256_hex(data)
-    if digest != shard.sha256:
+    except DigestError as err:
         raise DatasetError(
-            f"{dataset_uri}: the bytes of {shard.name} do not match the manifest. Received {len(data)} bytes with "
-            f"sha256 {digest[:12]}…, expected {shard.bytes} bytes with {shard.sha256[:12]}…. "
-            "Prepare the data set again."
-        )
-    return data
+            f"{err} The manifest states {shard.bytes} bytes. Prepare the data set again."
+        ) from err
 
 
 def read_rows(dataset_uri: str, manifest: Manifest, split: Split, start: int, stop: int) -> Rows:
@@ -77,8 +68,11 @@ def read_rows(dataset_uri: str, manifest: Manifest, split: Split, start: int, st
         own = slice(first, first + shard_range.rows)
         rows.ids[own], rows.images[own], rows.labels[own] = read.ids, read.images, read.labels
 
-    with ThreadPoolExecutor(READERS, thread_name_prefix="read-rows") as pool:
-        list(pool.map(fill, ranges, first_indexes.tolist()))  # a list, so that an error is raised here
+    map_threads(
+        lambda each: fill(*each),
+        zip(ranges, first_indexes.tolist(), strict=False),
+        threads=DECODE_THREADS,
+    )
     return rows
 
 

@@ -20,10 +20,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from cnnlib.errors import DatasetError
+from cnnlib.shapes import ImageShape
 from cnnlib.storage.parquet import parquet_bytes
-
-ImageShape = tuple[int, int, int]
-"""height, width, channels."""
 
 ID, IMAGE, LABEL = "id", "image", "label"
 SHARD_INDEX = "shard_index"

@@ -16,8 +16,9 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from cnnlib.dataset.metadata import describe_columns
-from cnnlib.dataset.record import ImageShape, Rows
+from cnnlib.dataset.record import Rows
 from cnnlib.errors import DatasetError
+from cnnlib.shapes import ImageShape
 
 
 @dataclass(frozen=True, kw_only=True)

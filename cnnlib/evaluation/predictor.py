@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from cnnlib.config import EvaluateConfig
-from cnnlib.dataset.record import SHARD_INDEX, ImageShape, Rows, table_to_rows
+from cnnlib.dataset.record import SHARD_INDEX, Rows, table_to_rows
 from cnnlib.errors import CheckpointError, InputError, ModelError
 from cnnlib.evaluation.partial_scores import ENDED, PART, STARTED, TARGET, ModelProfile, PartialScores
 from cnnlib.evaluation.target import Target
@@ -25,6 +25,7 @@ from cnnlib.models.cost import model_cost
 from cnnlib.models.explain import explain_image
 from cnnlib.models.runtime import count_parts, load_tensorflow
 from cnnlib.reports.predictions import write_predictions
+from cnnlib.shapes import ImageShape
 from cnnlib.slices.corruptions import CORRUPTIONS, STRENGTHS, corrupt, slice_name
 from cnnlib.slices.slicer import Mask, Slicer
 from cnnlib.storage import files, publish

@@ -20,10 +20,11 @@ import numpy as np
 import numpy.typing as npt
 
 from cnnlib.dataset.manifest import ShardRange, shard_ranges
-from cnnlib.dataset.reader import READERS, read_range
+from cnnlib.dataset.reader import read_range
 from cnnlib.dataset.record import Rows
 from cnnlib.feed.feed import FeedTask, HostBatch
 from cnnlib.feed.order import num_virtual_shards, range_order, row_order, split_rows, worker_partitions
+from cnnlib.storage.threads import DECODE_THREADS
 
 _READ_AHEAD_BYTES = 128 * 2**20  # pixels that are read before they are needed
 
@@ -52,7 +53,7 @@ class StreamFeed:
     def __init__(self, task: FeedTask) -> None:
         self.task = task
         # One pool for all epochs: Arrow keeps a read buffer for each thread that ever read.
-        self._pool = ThreadPoolExecutor(READERS, thread_name_prefix="read-shard")
+        self._pool = ThreadPoolExecutor(DECODE_THREADS, thread_name_prefix="read-shard")
 
     @property
     def virtual_shards(self) -> range:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import keras
 from keras import layers
 
-ImageShape = tuple[int, int, int]
+from cnnlib.shapes import ImageShape
 
 
 def build_seed_cnn(image_shape: ImageShape, num_classes: int) -> keras.Model:

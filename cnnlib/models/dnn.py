@@ -5,8 +5,10 @@ from __future__ import annotations
 import keras
 from keras import layers
 
+from cnnlib.shapes import ImageShape
 
-def build_dnn(image_shape: tuple[int, int, int], num_classes: int) -> keras.Model:
+
+def build_dnn(image_shape: ImageShape, num_classes: int) -> keras.Model:
     """A dense network of two hidden layers: every pixel an input of its own, 235,146 parameters for 28x28x1.
 
     Args:

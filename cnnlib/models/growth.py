@@ -11,7 +11,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
-ImageShape = tuple[int, int, int]
+from cnnlib.shapes import ImageShape
+
 Shape = tuple[int, ...]
 
 BYTES_PER_VALUE = 4  # float32

@@ -13,11 +13,11 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from cnnlib.errors import CnnlibError, ModelError, nearest
+from cnnlib.shapes import ImageShape
 
 if TYPE_CHECKING:
     import keras
 
-ImageShape = tuple[int, int, int]
 ModelBuilder = Callable[[ImageShape, int], "keras.Model"]
 
 # Names of functions, not functions: the registry is read where TensorFlow must not be loaded.

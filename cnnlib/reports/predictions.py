@@ -5,8 +5,6 @@ A part is written before the report that it belongs to; the report's manifest li
 
 from __future__ import annotations
 
-from concurrent.futures import ThreadPoolExecutor
-
 import numpy as np
 import pyarrow as pa
 from numpy.typing import ArrayLike, NDArray
@@ -19,11 +17,11 @@ from cnnlib.reports.read import read_stored
 from cnnlib.reports.schema import table_schema
 from cnnlib.storage import files, layout, publish
 from cnnlib.storage.parquet import parquet_bytes, parquet_table
+from cnnlib.storage.threads import map_threads
 from cnnlib.storage.uri import join_uri
 
 TOP_CLASSES = 10
 """How many of a row's most probable classes are stored."""
-_PART_READERS = 16
 
 
 def write_predictions(
@@ -91,8 +89,7 @@ def read_predictions(reports_uri: str, report_id: str) -> pa.Table:
             f"Report {report_id} has no predictions: it was evaluated with --no-predictions. Evaluate it "
             "without that, into another folder of reports, or delete the report's objects first."
         )
-    with ThreadPoolExecutor(_PART_READERS) as pool:
-        parts = list(pool.map(lambda part: read_stored(reports_uri, record, part), record.predictions))
+    parts = map_threads(lambda part: read_stored(reports_uri, record, part), record.predictions)
     table = pa.concat_tables([table_schema("predictions").empty_table(), *parts]).sort_by("id")
     _check_counts(reports_uri, record, table)
     return table

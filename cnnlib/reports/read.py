@@ -3,20 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any
 
 import pyarrow as pa
 
-from cnnlib.errors import ReportError, nearest
+from cnnlib.errors import DigestError, ReportError, nearest
 from cnnlib.reports.manifest import ReportRecord, StoredTable, read_record
 from cnnlib.reports.schema import table_schema
 from cnnlib.storage import files, layout, publish
 from cnnlib.storage.parquet import parquet_table
+from cnnlib.storage.threads import map_threads
 from cnnlib.storage.uri import join_uri, uri_name
 
-_MANIFEST_READERS = 16
 _MAX_NAMED_IDS = 5
 
 
@@ -109,13 +108,13 @@ def read_stored(reports_uri: str, record: ReportRecord, stored: StoredTable) -> 
         ReportError: the object is not the one in the report's manifest.
     """
     uri = join_uri(reports_uri, stored.name)
-    data = files.read_bytes(uri)
-    if publish.sha256_hex(data) != stored.sha256:
+    try:
+        return parquet_table(publish.read_checked(uri, stored.sha256))
+    except DigestError as err:
         raise ReportError(
-            f"{uri} is not what its manifest says. Expected {stored.num_bytes} bytes of {stored.sha256}, "
-            f"received {len(data)} others. Delete all objects of report {record.report_id}, evaluate again."
-        )
-    return parquet_table(data)
+            f"{err} The manifest states {stored.num_bytes} bytes. Delete all objects of report {record.report_id}, "
+            "then evaluate again."
+        ) from err
 
 
 def list_reports(reports_uri: str) -> list[ReportRecord]:
@@ -130,8 +129,7 @@ def list_reports(reports_uri: str) -> list[ReportRecord]:
             f"No reports in {reports_uri}. Check the path, or write one: python -m jobs.evaluate."
         )
     # The objects are named by hashes, so the newest is known only after reading all; each takes tens of ms in a bucket.
-    with ThreadPoolExecutor(_MANIFEST_READERS) as pool:
-        records = [ReportRecord.from_manifest(manifest) for manifest in pool.map(publish.read_manifest, uris)]
+    records = [ReportRecord.from_manifest(each) for each in map_threads(publish.read_manifest, uris)]
     return sorted(records, key=lambda record: record.age, reverse=True)
 
 

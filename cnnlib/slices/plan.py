@@ -8,8 +8,7 @@ pixels. So the quantiles of a larger split are of equal size except for sampling
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Mapping, Sequence
 from typing import TypeVar
 
 import numpy as np
@@ -18,12 +17,13 @@ import pyarrow as pa
 
 from cnnlib.dataset.manifest import Manifest, Shard, Split
 from cnnlib.dataset.metadata import NEAR_DUPLICATE
-from cnnlib.dataset.reader import READERS, read_shard
+from cnnlib.dataset.reader import read_shard
 from cnnlib.dataset.record import Rows, decode_shard, table_to_rows
 from cnnlib.errors import ConfigError
 from cnnlib.slices.duplicates import NearDuplicates, hash_images
 from cnnlib.slices.properties import PROPERTIES, measure
 from cnnlib.slices.slicer import Group, Slicer, check_count, metadata_column, numbers, parse_slices
+from cnnlib.storage.threads import DECODE_THREADS, map_threads
 
 TRAIN_SPLIT = "train"
 """Images are compared with those of this split to find near-duplicates."""
@@ -131,10 +131,8 @@ def _find_edges(
     if not names:
         return {}, {}
     shards = sample_shards(split, math.prod(manifest.image_shape))
-    samples = list(
-        _map_shards(
-            lambda rows: _sample_values(names, rows, manifest.metadata), dataset_uri, manifest, shards
-        )
+    samples = _map_shards(
+        lambda rows: _sample_values(names, rows, manifest.metadata), dataset_uri, manifest, shards
     )
     edges, counts = {}, {}
     for name in names:
@@ -172,17 +170,16 @@ def _check_memory(slices: int, num_classes: int) -> None:
 def _load_train(dataset_uri: str, manifest: Manifest) -> NearDuplicates:
     shards = manifest.split(TRAIN_SPLIT).shards
     hashes = _map_shards(lambda rows: hash_images(rows.images), dataset_uri, manifest, shards)
-    return NearDuplicates(np.concatenate(list(hashes)))
+    return NearDuplicates(np.concatenate(hashes))
 
 
 def _map_shards(
     function: Callable[[Rows], _T], dataset_uri: str, manifest: Manifest, shards: Sequence[Shard]
-) -> Iterator[_T]:
-    """Yields the result of a function of every shard's rows, in order; a few shards are in memory at a time."""
+) -> list[_T]:
+    """Returns the result of a function of every shard's rows, in order; a few shards are in memory at a time."""
 
     def read(shard: Shard) -> _T:
         table = decode_shard(read_shard(dataset_uri, shard), shard.name)
         return function(table_to_rows(table, manifest.image_shape))
 
-    with ThreadPoolExecutor(READERS, thread_name_prefix="read-shard") as pool:
-        yield from pool.map(read, shards)
+    return map_threads(read, shards, threads=DECODE_THREADS)

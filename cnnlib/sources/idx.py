@@ -15,7 +15,6 @@ import math
 import struct
 import zlib
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import numpy.typing as npt
@@ -23,6 +22,7 @@ import numpy.typing as npt
 from cnnlib.dataset.source import Source, SourceSplit
 from cnnlib.errors import DatasetError, NotFoundError
 from cnnlib.storage import files
+from cnnlib.storage.threads import map_threads
 from cnnlib.storage.uri import join_uri
 
 SPLIT_PREFIXES = {"train": "train", "test": "t10k"}
@@ -90,8 +90,8 @@ def read_files(directory_uri: str) -> dict[str, bytes]:
         DatasetError: a gzip stream is damaged.
     """
     names = file_names()
-    with ThreadPoolExecutor(len(names), thread_name_prefix="read-idx") as pool:
-        return dict(zip(names, pool.map(functools.partial(read_file, directory_uri), names), strict=True))
+    contents = map_threads(functools.partial(read_file, directory_uri), names)
+    return dict(zip(names, contents, strict=True))
 
 
 def read_file(directory_uri: str, name: str) -> bytes:

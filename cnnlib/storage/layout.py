@@ -10,6 +10,8 @@ REPORTS/predictions/report_id=<report_id>/part-00000-000000000000.parquet
 REPORTS/manifests/<report_id>.json
 REPORTS/gates/<report_id>-<digest>.parquet
 REPORTS/pages/<report_id>.html, index.html
+
+Every function returns the URI or name that its docstring shows.
 """
 
 from __future__ import annotations
@@ -47,7 +49,7 @@ def run_uri(runs_uri: str, name: str) -> str:
 
 
 def run_record(run: str) -> str:
-    """`RUNS/NAME/run.json`: what the run was started with."""
+    """`RUNS/NAME/run.json`: the recipe, config and data set of the run."""
     return join_uri(run, "run.json")
 
 
@@ -62,12 +64,12 @@ def run_learning_curves(run: str) -> str:
 
 
 def run_scalars(run: str, epoch: int) -> str:
-    """`RUNS/NAME/tensorboard/events.out.tfevents.epoch-0001`: TensorBoard goes by `tfevents` in the name."""
+    """`RUNS/NAME/tensorboard/events.out.tfevents.epoch-0001`: TensorBoard reads files with `tfevents` in the name."""
     return join_uri(run, "tensorboard", f"events.out.tfevents.epoch-{epoch:04d}")
 
 
 def run_profile(run: str) -> str:
-    """`RUNS/NAME/profile`: a trace, under the names that TensorBoard's profiler goes by."""
+    """`RUNS/NAME/profile`: a trace, under the names that TensorBoard's profiler reads."""
     return join_uri(run, "profile")
 
 
@@ -91,7 +93,7 @@ def run_of_checkpoint(checkpoint: str) -> str:
 
 
 def find_epoch(checkpoint_name: str) -> int | None:
-    """The epoch in a checkpoint folder's name, None where it is not one.
+    """Returns the epoch in the name of a checkpoint folder; None for any other name.
 
     >>> find_epoch("epoch-0007")
     7
@@ -108,18 +110,19 @@ def report_table(reports_uri: str, table: str, report_id: str) -> str:
 def report_predictions(reports_uri: str, report_id: str) -> str:
     """`REPORTS/predictions/report_id=<report_id>`, a folder of Parquet files.
 
-    Named as Hive names a partition: whoever reads the folder above finds a column `report_id`, which no file repeats.
+    The name is that of a Hive partition: a reader of the folder above finds a column `report_id`, which is not stored
+    in any file.
     """
     return join_uri(reports_uri, "predictions", f"report_id={report_id}")
 
 
 def predictions_part(shard_index: int, first_id: int) -> str:
-    """`part-<shard>-<first row id>.parquet`: a name that depends on the rows alone, so a retry overwrites itself."""
+    """`part-<shard>-<first row id>.parquet`: the name depends on the rows alone, so a retry writes the same object."""
     return f"part-{shard_index:05d}-{first_id:012d}.parquet"
 
 
 def report_claim(reports_uri: str, report_id: str) -> str:
-    """`REPORTS/claims/<report_id>.zip`: all tables of a report in one object, written first."""
+    """`REPORTS/claims/<report_id>.zip`: all tables of a report in one object, which is written first."""
     return join_uri(reports_uri, "claims", f"{report_id}.zip")
 
 
@@ -129,17 +132,17 @@ def report_gates(reports_uri: str) -> str:
 
 
 def report_gates_table(reports_uri: str, report_id: str, digest: str) -> str:
-    """`REPORTS/gates/<report_id>-<digest>.parquet`: the digest is of what was asked and the baselines it met."""
+    """`REPORTS/gates/<report_id>-<digest>.parquet`: the digest covers the gates and the id of the baseline."""
     return join_uri(report_gates(reports_uri), f"{report_id}-{digest}.parquet")
 
 
 def report_page(reports_uri: str, report_id: str) -> str:
-    """`REPORTS/pages/<report_id>.html`: made from the report, and made anew when it is asked for."""
+    """`REPORTS/pages/<report_id>.html`: rendered from the report whenever it is requested."""
     return join_uri(reports_uri, "pages", f"{report_id}.html")
 
 
 def history_page(reports_uri: str) -> str:
-    """`REPORTS/pages/index.html`: all reports of the folder."""
+    """`REPORTS/pages/index.html`: the page of all reports in the folder."""
     return join_uri(reports_uri, "pages", "index.html")
 
 
@@ -149,5 +152,5 @@ def report_manifests(reports_uri: str) -> str:
 
 
 def report_manifest(reports_uri: str, report_id: str) -> str:
-    """`REPORTS/manifests/<report_id>.json`, written last: a report without it does not exist."""
+    """`REPORTS/manifests/<report_id>.json`, which is written last: a report without it does not exist."""
     return join_uri(report_manifests(reports_uri), f"{report_id}.json")

@@ -1,4 +1,4 @@
-"""Arrow tables as Parquet bytes, and back. The same table gives the same bytes."""
+"""Converts Arrow tables to Parquet bytes and back."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ class Column:
     """One column of a table that this project writes.
 
     Attributes:
-        doc: what a value means, with its unit; where the column is nullable, also what null means.
+        doc: what a value means, with its unit; for a nullable column also what null means.
     """
 
     name: str
@@ -23,7 +23,11 @@ class Column:
 
 
 def parquet_bytes(table: pa.Table, *, use_dictionary: bool = True) -> bytes:
-    """A table as Parquet; the same table gives the same bytes."""
+    """Returns a table as Parquet; the same table always gives the same bytes.
+
+    Args:
+        use_dictionary: encode repeated values once. Images have few, so it only costs time there.
+    """
     sink = pa.BufferOutputStream()
     pq.write_table(table, sink, compression="zstd", use_dictionary=use_dictionary)
     data: bytes = sink.getvalue().to_pybytes()
@@ -31,6 +35,6 @@ def parquet_bytes(table: pa.Table, *, use_dictionary: bool = True) -> bytes:
 
 
 def parquet_table(data: bytes) -> pa.Table:
-    """The table out of Parquet bytes."""
-    # Not pq.read_table: it loads pyarrow.dataset and with it pandas, a second of start-up for a small table.
+    """Returns the table in Parquet bytes."""
+    # Not pq.read_table: it imports pyarrow.dataset and with it pandas, which costs a second of start-up.
     return pq.ParquetFile(pa.BufferReader(data)).read()

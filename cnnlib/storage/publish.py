@@ -1,7 +1,7 @@
-"""Makes results visible: objects first, their manifest last, and the manifest only once.
+"""Publishes results: objects first, their manifest last and only once. Reads objects by the digest in a manifest.
 
-What has no manifest does not exist for a reader. So a crash before the last line of any function here leaves
-garbage that nobody reads and the next attempt deals with; a crash after it leaves a whole result.
+Readers ignore an object that no manifest names. So a crash before the last line of any function here leaves
+objects that nobody reads and the next attempt replaces; a crash after it leaves a complete result.
 """
 
 from __future__ import annotations
@@ -12,32 +12,34 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from cnnlib.errors import ConflictError, InputError
-from cnnlib.storage.files import create_bytes, find_size, read_bytes, upload
+from cnnlib.errors import ConflictError, DigestError, InputError
+from cnnlib.storage.files import create_bytes, download, find_size, read_bytes, upload
 from cnnlib.storage.layout import MANIFEST
 from cnnlib.storage.uri import join_uri
 
 
 def write_manifest(uri: str, document: Mapping[str, Any]) -> bool:
-    """Writes a manifest for objects that are already in place, unless it exists.
+    """Writes a manifest for objects that are already stored, unless it exists.
 
-    A crash before it leaves objects without a manifest. There is no halfway: one object appears whole.
+    A crash before the write leaves objects without a manifest; the manifest itself appears whole.
 
     Returns:
-        True if this call wrote it, False if the same manifest was there.
+        True if this call wrote it, False if the same manifest existed.
 
     Raises:
-        ConflictError: another manifest was there. Nothing was changed.
+        ConflictError: another manifest exists. Nothing was changed.
     """
     data = canonical_json(document)
     if create_bytes(uri, data):
         return True
-    stored, wanted, absent = read_manifest(uri), json.loads(data), object()
-    differing = sorted(key for key in stored | wanted if stored.get(key, absent) != wanted.get(key, absent))
+    stored, expected, absent = read_manifest(uri), json.loads(data), object()
+    differing = sorted(
+        key for key in stored | expected if stored.get(key, absent) != expected.get(key, absent)
+    )
     if differing:
         raise ConflictError(
-            f"{uri} already describes something else: it differs in {', '.join(differing)}. Expected a free "
-            "name or the very same content. Choose another place, or delete what is there."
+            f"{uri} already describes something else: it differs in {', '.join(differing)}. Expected no manifest "
+            "there, or the same one. Choose another name or folder, or delete what is there."
         )
     return False
 
@@ -46,7 +48,7 @@ def read_manifest(uri: str) -> dict[str, Any]:
     """Reads a manifest.
 
     Raises:
-        NotFoundError: there is none.
+        NotFoundError: it does not exist.
         InputError: it is not a JSON object.
     """
     data = read_bytes(uri)
@@ -64,15 +66,15 @@ def read_manifest(uri: str) -> dict[str, Any]:
 def publish_files(folder_uri: str, files: Mapping[str, Path], manifest: Mapping[str, Any]) -> bool:
     """Uploads local files under their names into a folder, then writes the folder's manifest.
 
-    While there is no manifest, what is in the folder is a dead attempt's and is replaced: a crash between
-    two uploads leaves such files. Once there is a manifest, no file is touched. Two attempts that live at the
-    same time may mix their files; the digests in the manifest tell.
+    Files in a folder without a manifest come from an attempt that crashed between two uploads; they are replaced.
+    Files in a folder with a manifest are never changed. Two attempts at the same time may mix their files; the
+    digests in the manifest show it.
 
     Returns:
-        True if this call wrote the manifest, False if the same one was there.
+        True if this call wrote the manifest, False if the same manifest existed.
 
     Raises:
-        ConflictError: another manifest was there. Nothing was changed.
+        ConflictError: another manifest exists. Nothing was changed.
     """
     manifest_uri = join_uri(folder_uri, MANIFEST)
     if find_size(manifest_uri) is None:
@@ -81,11 +83,40 @@ def publish_files(folder_uri: str, files: Mapping[str, Path], manifest: Mapping[
     return write_manifest(manifest_uri, manifest)
 
 
-def canonical_json(document: Mapping[str, Any]) -> bytes:
-    r"""Returns the one JSON text of a document: keys sorted, two spaces, UTF-8, a newline at the end.
+def read_checked(uri: str, sha256: str) -> bytes:
+    """Reads an object and checks its digest.
+
+    Args:
+        sha256: the digest that the object's manifest states, as 64 hexadecimal digits.
 
     Raises:
-        ValueError: a float is NaN or infinite, which JSON cannot say.
+        NotFoundError: there is no such object.
+        DigestError: the object has another digest.
+    """
+    data = read_bytes(uri)
+    _check_digest(uri, len(data), sha256_hex(data), expected=sha256)
+    return data
+
+
+def download_checked(uri: str, path: Path, sha256: str) -> None:
+    """Copies an object of any size into a local file and checks its digest, in little memory.
+
+    Args:
+        sha256: the digest that the object's manifest states, as 64 hexadecimal digits.
+
+    Raises:
+        NotFoundError: there is no such object.
+        DigestError: the object has another digest. The file stays.
+    """
+    download(uri, path)
+    _check_digest(uri, path.stat().st_size, sha256_of_file(path), expected=sha256)
+
+
+def canonical_json(document: Mapping[str, Any]) -> bytes:
+    r"""Returns the one JSON text of a document: sorted keys, two spaces of indent, UTF-8, a newline at the end.
+
+    Raises:
+        ValueError: a float is NaN or infinite, which JSON cannot express.
 
     >>> canonical_json({"b": 1, "a": [True, None]}).decode()
     '{\n  "a": [\n    true,\n    null\n  ],\n  "b": 1\n}\n'
@@ -95,9 +126,23 @@ def canonical_json(document: Mapping[str, Any]) -> bytes:
 
 
 def sha256_hex(data: bytes) -> str:
-    """Returns the SHA-256 digest as 64 hexadecimal digits.
+    """Returns the SHA-256 digest of bytes as 64 hexadecimal digits.
 
     >>> sha256_hex(b"")[:8]
     'e3b0c442'
     """
     return hashlib.sha256(data).hexdigest()
+
+
+def sha256_of_file(path: Path) -> str:
+    """Returns the SHA-256 digest of a local file as 64 hexadecimal digits; reads the file in small pieces."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _check_digest(uri: str, num_bytes: int, digest: str, *, expected: str) -> None:
+    if digest != expected:
+        raise DigestError(
+            f"{uri} does not match its manifest. Received {num_bytes} bytes with sha256 {digest[:12]}…, "
+            f"expected sha256 {expected[:12]}…."
+        )

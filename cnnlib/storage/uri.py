@@ -1,4 +1,4 @@
-"""URIs as strings: a local path, `file:///path` or `s3://bucket/prefix`. No I/O."""
+"""Handles URIs as strings: a local path, `file:///path` or `s3://bucket/prefix`. No I/O."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ class S3Location(NamedTuple):
 
 
 def normalize_uri(uri: str) -> str:
-    """Returns a URI in the one form the project compares and stores: absolute, no trailing slash.
+    """Returns a URI in the one form that the project compares and stores: absolute, no trailing slash.
 
     A relative path becomes absolute, because Ray's workers run in another directory.
 
     Raises:
-        ConfigError: a scheme other than file and s3, or an s3 URI without a bucket.
+        ConfigError: the URI is empty, names a host, lacks its bucket, or has a scheme other than file and s3.
 
     >>> normalize_uri("s3://bucket/some//prefix/")
     's3://bucket/some/prefix'
@@ -46,12 +46,12 @@ def normalize_uri(uri: str) -> str:
 
 
 def is_s3(uri: str) -> bool:
-    """True for an `s3://` URI."""
+    """Returns whether a URI starts with `s3://`."""
     return uri.startswith("s3://")
 
 
 def split_s3(uri: str) -> S3Location:
-    """Splits `s3://bucket/key` into bucket and key; the key of a whole bucket is empty."""
+    """Splits `s3://bucket/key` into bucket and key; the key of a bucket itself is empty."""
     bucket, _, key = normalize_uri(uri).removeprefix("s3://").partition("/")
     return S3Location(bucket, key)
 
@@ -66,5 +66,5 @@ def join_uri(base: str, *parts: str) -> str:
 
 
 def uri_name(uri: str) -> str:
-    """The last part of a URI: the file's or folder's name."""
+    """Returns the last part of a URI: the name of the file or folder."""
     return uri.rstrip("/").rsplit("/", 1)[-1]

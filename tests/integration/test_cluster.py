@@ -148,7 +148,7 @@ def test_submit_stops_the_job_at_the_timeout_and_shows_no_secret(cluster: Cluste
 @pytest.mark.parametrize(
     ("address", "environment", "message"),
     [
-        (None, {"RAY_AUTH_TOKEN": "0" * 64}, "asks for another token"),
+        (None, {"RAY_AUTH_TOKEN": "0" * 64}, "requires another token"),
         ("http://127.0.0.1:19", {}, "No Ray dashboard answers at http://127.0.0.1:19"),
     ],
     ids=["token", "address"],

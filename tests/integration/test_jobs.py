@@ -22,10 +22,10 @@ from cnnlib.reports.predictions import read_predictions
 from cnnlib.reports.schema import table_schema
 from cnnlib.runs import checkpoints as runs
 from cnnlib.runs.history import decode_history
-from cnnlib.storage import files, layout
+from cnnlib.storage import files, layout, s3
 from cnnlib.storage.uri import join_uri, split_s3
 from infra.local_s3 import LocalS3Server
-from tests.buckets import BucketForDuckdb
+from tests.buckets import BucketForDuckdb, open_in_arrow
 from tests.fashion import CLASSES, TEST_ROWS
 from tests.integration.conftest import RunJob, run_job
 
@@ -60,7 +60,7 @@ def s3_environment(s3_server: LocalS3Server) -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         for name, value in s3_server.environment().items():
             patch.setenv(name, value)
-        files._s3_client.cache_clear()
+        s3._client.cache_clear()
         yield
 
 
@@ -199,7 +199,7 @@ def test_pandas_duckdb_and_pyarrow_read_the_per_class_folder_as_one_table(
     story: Story, s3_environment: None, tmp_path: Path
 ) -> None:
     uri = join_uri(story.reports, "per_class")
-    filesystem, path = files.arrow_filesystem(uri)
+    filesystem, path = open_in_arrow(uri)
     local = tmp_path / "per_class"
     for each in files.list_objects(uri):
         files.download(each.uri, local / each.uri.rsplit("/", 1)[-1])
@@ -307,7 +307,7 @@ def _weights(checkpoint_uri: str, directory: Path) -> list[np.ndarray]:
 
 
 def _read(reports: str, table: str, report_id: str) -> pa.Table:
-    filesystem, path = files.arrow_filesystem(layout.report_table(reports, table, report_id))
+    filesystem, path = open_in_arrow(layout.report_table(reports, table, report_id))
     assert split_s3(reports).bucket in path
     return pads.dataset(path, filesystem=filesystem).to_table()
 

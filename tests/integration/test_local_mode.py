@@ -47,7 +47,7 @@ def test_a_run_whose_worker_dies_continues_from_its_checkpoint(
     train = [*command, "--workers", WORKERS, "--batch-size", BATCH, "--epochs", 2, "--loop.steps-per-call", 5]
     trained = run_job_on_terminal("train", train, environment | {DIE_WHEN: str(first)})
     assert trained.code == 0, trained.stderr[-6000:]
-    assert "they share them and take turns" in trained.stderr
+    assert "the workers share the cores" in trained.stderr
     died = first.parent / "died"
     assert died.exists(), "no worker died, so nothing was tested"
     # What workers print last may be lost with them, so the history tells: the first epoch was not trained again.

@@ -20,10 +20,10 @@ from cnnlib.reports.result import installed_versions
 from cnnlib.reports.schema import table_schema
 from cnnlib.reports.subject import ReportSubject, report_id
 from cnnlib.reports.write import write_report
-from cnnlib.storage import files, layout
+from cnnlib.storage import layout
 from cnnlib.storage.uri import join_uri
 from infra.local_s3 import LocalS3Server
-from tests.buckets import BucketForDuckdb
+from tests.buckets import BucketForDuckdb, open_in_arrow
 from tests.scores import make_rows, make_sums
 
 COUNTS = [[8, 1, 2], [1, 9, 0], [3, 0, 6]]
@@ -100,7 +100,7 @@ def options(s3_server: LocalS3Server) -> dict[str, str]:
 @pytest.fixture
 def bucket(s3_uri: str) -> Iterator[duckdb.DuckDBPyConnection]:
     with duckdb.connect() as connection:
-        connection.register_filesystem(BucketForDuckdb(files.arrow_filesystem(s3_uri)[0]))
+        connection.register_filesystem(BucketForDuckdb(open_in_arrow(s3_uri)[0]))
         yield connection
 
 
@@ -113,7 +113,7 @@ def test_every_engine_reads_a_table_of_all_reports(
 ) -> None:
     folder, ids = reports
     uri, num_rows = join_uri(folder, table), 2 * ROWS_PER_REPORT[table]
-    filesystem, path = files.arrow_filesystem(uri)
+    filesystem, path = open_in_arrow(uri)
     in_pandas = pd.read_parquet(path, filesystem=filesystem)
     in_arrow = ds.dataset(path, filesystem=filesystem).to_table()
     in_polars = pl.scan_parquet(f"{uri}/*.parquet", storage_options=options).collect()
@@ -130,7 +130,7 @@ def test_every_engine_gets_the_same_figures(
     reports: tuple[str, list[str]], options: dict[str, str], bucket: duckdb.DuckDBPyConnection
 ) -> None:
     uri = join_uri(reports[0], "per_class")
-    filesystem, path = files.arrow_filesystem(uri)
+    filesystem, path = open_in_arrow(uri)
     expected = {"Coat": 2 * 8, "Bag": 2 * 9, "Ankle boot": 2 * 6}
     frame = pd.read_parquet(path, filesystem=filesystem)
     assert frame[frame["slice"].isna()].groupby("class_name")["correct"].sum().to_dict() == expected
@@ -147,7 +147,7 @@ def test_every_engine_finds_the_report_of_a_prediction_in_its_folder(
 ) -> None:
     folder, ids = reports
     uri = join_uri(folder, "predictions")
-    filesystem, path = files.arrow_filesystem(uri)
+    filesystem, path = open_in_arrow(uri)
     correct = dict.fromkeys(ids, CORRECT)
 
     frame = pd.read_parquet(path, filesystem=filesystem, partitioning=BY_REPORT)

@@ -1,4 +1,4 @@
-"""Bytes through the only door: the same promises on a local disk and on a real S3 server."""
+"""Reading, writing, listing and publishing keep the same promises on a local disk and on a real S3 server."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ import io
 import json
 import multiprocessing
 import os
-import pickle
 import socket
 import stat
 from collections.abc import Iterator
@@ -22,7 +21,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cnnlib.errors import AccessError, ConflictError, InputError, NotFoundError, StorageError
-from cnnlib.storage import files, publish
+from cnnlib.storage import files, publish, s3
 from cnnlib.storage.uri import is_s3, join_uri, split_s3
 from infra.local_s3 import LocalS3Server
 
@@ -83,7 +82,7 @@ def test_listing_hides_unfinished_writes_and_folder_markers(base_uri: str) -> No
         files.write_bytes(join_uri(base_uri, name), b"x")
     if is_s3(base_uri):
         bucket, key = split_s3(base_uri)
-        files._s3_client().put_object(Bucket=bucket, Key=f"{key}/marker/", Body=b"")
+        s3._client().put_object(Bucket=bucket, Key=f"{key}/marker/", Body=b"")
     else:
         (Path(base_uri) / "marker").mkdir()
     assert [found.uri for found in files.list_objects(base_uri)] == [join_uri(base_uri, "a")]
@@ -128,18 +127,7 @@ def test_writable_check_leaves_nothing_behind(base_uri: str, tmp_path: Path) -> 
     assert list(tmp_path.iterdir()) == []
     if is_s3(base_uri):
         bucket, key = split_s3(base_uri)
-        assert files._s3_client().list_objects_v2(Bucket=bucket, Prefix=key)["KeyCount"] == 0
-
-
-def test_arrow_reads_and_lists_what_was_written(base_uri: str) -> None:
-    files.write_bytes(join_uri(base_uri, "folder", "object"), b"bytes")
-    filesystem, path = files.arrow_filesystem(join_uri(base_uri, "folder"))
-    with filesystem.open_input_stream(f"{path}/object") as stream:
-        assert stream.read() == b"bytes"
-    filesystem = pickle.loads(pickle.dumps(filesystem))
-    with filesystem.open_output_stream(f"{path}/other") as stream:
-        stream.write(b"by arrow")
-    assert files.read_bytes(join_uri(base_uri, "folder", "other")) == b"by arrow"
+        assert s3._client().list_objects_v2(Bucket=bucket, Prefix=key)["KeyCount"] == 0
 
 
 # --- S3 ---
@@ -157,9 +145,7 @@ def test_listing_goes_on_after_the_first_page(s3_uri: str) -> None:
 def test_web_page_is_stored_as_a_page_so_that_browsers_open_it(s3_uri: str) -> None:
     files.write_bytes(join_uri(s3_uri, "report.html"), b"<!doctype html>")
     bucket, key = split_s3(s3_uri)
-    assert (
-        files._s3_client().head_object(Bucket=bucket, Key=f"{key}/report.html")["ContentType"] == "text/html"
-    )
+    assert s3._client().head_object(Bucket=bucket, Key=f"{key}/report.html")["ContentType"] == "text/html"
 
 
 @pytest.mark.parametrize(
@@ -190,7 +176,7 @@ def test_rejected_credentials_are_an_access_error(
             use(s3_uri)
 
 
-@pytest.mark.parametrize("use", [files.read_bytes, files.check_writable, files.arrow_filesystem])
+@pytest.mark.parametrize("use", [files.read_bytes, files.check_writable])
 def test_missing_credentials_are_an_access_error(
     s3_uri: str, use: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -222,7 +208,7 @@ def test_closed_port_is_given_up_soon_and_names_the_endpoint(
 
 
 def test_server_that_never_answers_is_given_up(s3_uri: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(files, "_READ_TIMEOUT_S", 0.1)
+    monkeypatch.setattr(s3, "_READ_TIMEOUT_S", 0.1)
     with socket.create_server(("127.0.0.1", 0)) as silent:
         endpoint = f"http://127.0.0.1:{silent.getsockname()[1]}"
         monkeypatch.setenv("AWS_ENDPOINT_URL", endpoint)
@@ -272,7 +258,7 @@ def test_client_is_not_taken_through_a_fork(s3_uri: str) -> None:
     files.write_bytes(join_uri(s3_uri, "parent"), b"x")
 
     def report_inherited_clients() -> None:
-        files.write_bytes(join_uri(s3_uri, "inherited"), b"%d" % files._s3_client.cache_info().currsize)
+        files.write_bytes(join_uri(s3_uri, "inherited"), b"%d" % s3._client.cache_info().currsize)
 
     child = multiprocessing.get_context("fork").Process(target=report_inherited_clients)
     child.start()
@@ -281,7 +267,7 @@ def test_client_is_not_taken_through_a_fork(s3_uri: str) -> None:
     assert files.read_bytes(join_uri(s3_uri, "inherited")) == b"0"
 
 
-def test_arrow_finds_endpoint_and_keys_of_the_aws_config_file(
+def test_endpoint_region_and_keys_of_the_aws_config_file_are_found(
     s3_uri: str, s3_server: LocalS3Server, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     for name in s3_server.environment():
@@ -295,20 +281,8 @@ def test_arrow_finds_endpoint_and_keys_of_the_aws_config_file(
     monkeypatch.setenv("AWS_CONFIG_FILE", str(config))
     monkeypatch.setenv("AWS_PROFILE", "lab")
     files.write_bytes(join_uri(s3_uri, "object"), b"bytes")
-    filesystem, path = files.arrow_filesystem(s3_uri)
-    assert filesystem.region == "eu-west-1"
-    with filesystem.open_input_stream(f"{path}/object") as stream:
-        assert stream.read() == b"bytes"
-
-
-@pytest.mark.parametrize("pyarrow_finds_them", [True, False])
-def test_arrow_is_given_keys_only_where_it_cannot_find_them(
-    s3_uri: str, s3_server: LocalS3Server, pyarrow_finds_them: bool, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    if not pyarrow_finds_them:
-        monkeypatch.setattr(files, "_METHODS_KNOWN_TO_PYARROW", frozenset())
-    filesystem, _ = files.arrow_filesystem(s3_uri)
-    assert (s3_server.secret_key.encode() not in pickle.dumps(filesystem)) is pyarrow_finds_them
+    assert files.read_bytes(join_uri(s3_uri, "object")) == b"bytes"
+    assert s3._client().meta.region_name == "eu-west-1"
 
 
 # --- local files ---
@@ -316,7 +290,7 @@ def test_arrow_is_given_keys_only_where_it_cannot_find_them(
 
 @pytest.fixture
 def not_root() -> Iterator[None]:
-    """Gives up root's right to write everywhere, for one test."""
+    """Drops, for one test, root's permission to write everywhere."""
     uid = os.geteuid()
     if uid == 0:
         os.seteuid(65534)
@@ -455,12 +429,12 @@ def _crash(*_: object) -> bool:
 
 
 def _on_request(event: str, operation: str, hook: Any) -> None:
-    """Lets a hook see or change this test's requests on their way to the real server."""
-    files._s3_client().meta.events.register(f"{event}.s3.{operation}", hook)
+    """Registers a hook that sees or changes this test's requests before they reach the real server."""
+    s3._client().meta.events.register(f"{event}.s3.{operation}", hook)
 
 
 def _answer_once(operation: str, status: int, body: bytes, headers: Any) -> None:
-    """Answers the next request in the server's place."""
+    """Answers the next request instead of the server."""
 
     class Raw(io.BytesIO):
         def stream(self, **_: object) -> Iterator[bytes]:

@@ -1,4 +1,4 @@
-"""Configs refuse what cannot work, in words, when they are made."""
+"""Configs refuse values that cannot work, with a message, when they are created."""
 
 from __future__ import annotations
 
@@ -98,7 +98,7 @@ def test_defaults_are_a_config_that_works(cls: type) -> None:
         (
             TrainConfig,
             {"early_stopping": EarlyStoppingConfig(patience=3)},
-            "early_stopping goes by the validation accuracy. Received patience=3, validation_fraction=0.",
+            "early_stopping needs validation rows. Received patience=3, validation_fraction=0.",
         ),
         (LoopConfig, {"steps_per_call": 0}, "loop.steps_per_call must be at least 1. Received 0."),
         (LoopConfig, {"log_every_steps": 0}, "loop.log_every_steps must be at least 1. Received 0."),

@@ -1,4 +1,4 @@
-"""The error tree is as its docstring draws it, and every error survives the way between processes."""
+"""The error tree is as its docstring draws it, and every error can be sent between processes."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _BRANCH = re.compile(r"^ {4}((?:│   |├── |└── )*)(\w+)(.*)$", re.M
 
 
 def drawn() -> dict[str, tuple[str | None, str]]:
-    """The tree in the docstring: each class's parent (None for the root), and what is said of it."""
+    """The tree in the docstring: each class's parent (None for the root), and the text beside it."""
     path: list[str] = []
     tree: dict[str, tuple[str | None, str]] = {}
     for indent, name, text in _BRANCH.findall(errors.__doc__ or ""):
@@ -36,7 +36,7 @@ def drawn() -> dict[str, tuple[str | None, str]]:
 def test_docstring_draws_every_class_under_its_parent() -> None:
     have = {cls.__name__: cls.__bases__[0].__name__ for cls in CLASSES}
     assert {name: parent or "Exception" for name, (parent, _) in drawn().items()} == have
-    assert len(have) == 14
+    assert len(have) == 15
 
 
 @pytest.mark.parametrize("cls", CLASSES)
@@ -71,7 +71,7 @@ def test_every_error_says_what_it_is(cls: type[CnnlibError]) -> None:
     assert issubclass(cls, CnnlibError)
 
 
-def test_input_errors_are_told_from_failures() -> None:
+def test_input_errors_differ_from_failures() -> None:
     assert issubclass(ConfigError, InputError)
     assert not issubclass(errors.StorageError, InputError)
     assert not issubclass(errors.RowCountError, InputError)

@@ -1,4 +1,4 @@
-"""Gates as people write them: what a file may hold, and what it is told when it holds something else."""
+"""Gates in TOML files: what a file may contain, and the message where it contains something else."""
 
 from __future__ import annotations
 
@@ -63,20 +63,20 @@ def test_report_is_named_by_its_id_or_the_first_digits_of_it() -> None:
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("", "gates.toml: The gates limit nothing."),
-        ("[min_accuracy]", "gates.toml: The gates limit nothing."),
+        ("", "gates.toml: The gate limits nothing."),
+        ("[min_accuracy]", "gates.toml: The gate limits nothing."),
         ("min_accuracy = ", "gates.toml is not TOML: "),
         ("[min_acuracy]\noverall = 0.9", "Unknown key 'min_acuracy' in the file. Did you mean 'min_accuracy'?"),
         ("[max_drop]\noveral = 0.9", "Unknown key 'overal' in max_drop. Did you mean 'overall'?"),
         ("min_accuracy = 0.9", "min_accuracy must be a table. Received 0.9."),
         ("[min_accuracy]\noverall = '0.9'", "min_accuracy.overall must be a number. Received '0.9'."),
         ("[min_accuracy]\noverall = true", "min_accuracy.overall must be a number. Received True."),
-        ("[min_accuracy]\noverall = 88", "min_accuracy.overall is a share, 0..1: 0.01 is 1 %. Received 88."),
-        ("[max_drop]\noverall = -0.1", "max_drop.overall is a share, 0..1: 0.01 is 1 %. Received -0.1."),
-        ("[min_accuracy]\noverall = nan", "min_accuracy.overall is a share"),
+        ("[min_accuracy]\noverall = 88", "min_accuracy.overall must be a fraction, 0..1: 0.01 is 1 %. Received 88."),
+        ("[max_drop]\noverall = -0.1", "max_drop.overall must be a fraction, 0..1: 0.01 is 1 %. Received -0.1."),
+        ("[min_accuracy]\noverall = nan", "min_accuracy.overall must be a fraction"),
         ("[max_drop]\nclasses = 0.1", "max_drop.classes must be a table of name = number. Received 0.1."),
         ("[max_drop.classes]\nShirt = 'x'", "max_drop.classes.Shirt must be a number. Received 'x'."),
-        ("[max_drop.classes]\nShirt = 3", "max_drop.classes.Shirt is a share, 0..1"),
+        ("[max_drop.classes]\nShirt = 3", "max_drop.classes.Shirt must be a fraction, 0..1"),
         ("significance = 1\n[max_drop]\noverall = 0", "significance must lie in 0..0.5. Received 1.0."),
         ("significance = nan\n[max_drop]\noverall = 0", "significance must lie in 0..0.5. Received nan."),
         ("baseline = 'latest'\n[max_drop]\noverall = 0", "baseline must be previous, best, or a report's id."),

@@ -1,4 +1,4 @@
-"""One event, one line, on stderr."""
+"""An event is one line on stderr."""
 
 from __future__ import annotations
 

@@ -30,7 +30,7 @@ def test_recipes_of_the_tutorial_are_the_tutorial(name: str, model: str) -> None
 
 
 @pytest.mark.parametrize(("name", "measured"), [("seed", 0.9145), ("demo", 0.8982)])
-def test_gates_of_a_recipe_lie_below_what_it_was_measured_to_reach(name: str, measured: float) -> None:
+def test_limits_of_a_recipe_are_below_its_measured_accuracy(name: str, measured: float) -> None:
     gates = find_recipe(name).gates
     assert gates is not None
     assert gates.min_accuracy.overall is not None

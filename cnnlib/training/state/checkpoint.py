@@ -16,10 +16,10 @@ import keras
 import numpy as np
 import numpy.typing as npt
 
-from cnnlib.errors import CheckpointError
+from cnnlib.errors import CheckpointError, DigestError
 from cnnlib.runs.checkpoints import CHECKPOINT_VERSION, Checkpoint
 from cnnlib.runs.history import EpochRecord
-from cnnlib.storage import files, layout, publish
+from cnnlib.storage import layout, publish
 from cnnlib.storage.uri import uri_name
 from cnnlib.training.state.ema import averaged_weights
 from cnnlib.training.state.randomness import find_seed_states
@@ -80,16 +80,11 @@ def restore_checkpoint(
             Path(directory, layout.CHECKPOINT_MODEL),
             Path(directory, layout.CHECKPOINT_STATE),
         )
-        files.download(checkpoint.model_uri, model_path)
-        files.download(checkpoint.state_uri, state_path)
-        for uri, path, digest in (
-            (checkpoint.model_uri, model_path, checkpoint.digest),
-            (checkpoint.state_uri, state_path, checkpoint.state_digest),
-        ):
-            if publish.sha256_hex(path.read_bytes()) != digest:
-                raise CheckpointError(
-                    f"{uri} does not match its manifest. Delete that checkpoint to continue from the one before."
-                )
+        try:
+            publish.download_checked(checkpoint.model_uri, model_path, checkpoint.digest)
+            publish.download_checked(checkpoint.state_uri, state_path, checkpoint.state_digest)
+        except DigestError as err:
+            raise CheckpointError(f"{err} Delete that checkpoint to continue from the one before.") from err
         try:
             model.load_weights(model_path)
         except ValueError as err:
@@ -129,5 +124,4 @@ def _assign(
 
 
 def _describe(path: Path) -> dict[str, int | str]:
-    data = path.read_bytes()
-    return {"bytes": len(data), "sha256": publish.sha256_hex(data)}
+    return {"bytes": path.stat().st_size, "sha256": publish.sha256_of_file(path)}

@@ -17,8 +17,9 @@ from PIL import Image
 
 from cnnlib.dataset.manifest import Manifest, Shard, Split, load_manifest, shard_ranges
 from cnnlib.dataset.reader import read_shard
-from cnnlib.dataset.record import ID, ImageShape, decode_shard, images_to_numpy
+from cnnlib.dataset.record import ID, decode_shard, images_to_numpy
 from cnnlib.errors import CnnlibError
+from cnnlib.shapes import ImageShape
 
 MAX_SIDE = 64
 """Longer sides are scaled down to this many pixels."""

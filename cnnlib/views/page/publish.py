@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import traceback
 from collections.abc import Collection, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 
 from cnnlib.errors import CnnlibError
@@ -13,6 +12,7 @@ from cnnlib.log import log_event, log_text
 from cnnlib.reports.manifest import ReportRecord
 from cnnlib.reports.read import Report, complete_record, list_reports
 from cnnlib.storage import files, layout
+from cnnlib.storage.threads import map_threads
 from cnnlib.storage.uri import normalize_uri, uri_name
 from cnnlib.views.page.collect import collect_report
 from cnnlib.views.page.render import render_history_page, render_report_page
@@ -21,7 +21,6 @@ from cnnlib.views.page.view import build_view
 
 MAX_HISTORY = 300
 """The history page shows as many reports as these, the newest."""
-_READERS = 16
 INDEX = "index"
 
 
@@ -111,8 +110,7 @@ def _draw_report(
 
 def _draw_history(reports_uri: str, records: Sequence[ReportRecord], links: frozenset[str]) -> str:
     newest = records[:MAX_HISTORY]
-    with ThreadPoolExecutor(_READERS) as pool:
-        found = list(pool.map(lambda record: _read_or_log(reports_uri, record), newest))
+    found = map_threads(lambda record: _read_or_log(reports_uri, record), newest)
     reports = [each for each in found if isinstance(each, Report)]
     errors = [each for each in found if isinstance(each, CnnlibError)]
     if not reports:

@@ -1,4 +1,4 @@
-"""What must be known of a cluster before anything starts on it, and what comes back from it. No cluster runs here."""
+"""Resource checks before a job starts, the choice of the cluster, and errors from workers. No cluster runs here."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def request(count: int, cpus: int = 1, gpus: int = 0) -> ResourceRequest:
 
 
 def set_nodes(monkeypatch: pytest.MonkeyPatch, *nodes: dict[str, float]) -> None:
-    """A cluster of these machines; `alive: 0` is one that died."""
+    """Sets the machines of the cluster; `alive: 0` is a dead machine."""
     listed = [{"Alive": node.pop("alive", 1) == 1, "Resources": node} for node in map(dict, nodes)]
     monkeypatch.setattr(ray, "nodes", lambda: listed)
 
@@ -31,7 +31,7 @@ def as_task_error(cause: Exception) -> RayTaskError:
     return RayTaskError("read", "a traceback", cause, proctitle="ray::read", pid=1, ip="127.0.0.1")
 
 
-# What Ray wraps around an error of ours on its way from a worker.
+# Errors of ours that Ray wrapped on their way from a worker.
 
 
 def test_own_error_is_found_as_it_is() -> None:
@@ -84,7 +84,7 @@ def test_own_error_is_found_as_a_cause_or_a_context() -> None:
     assert find_own_error(handled) is own
 
 
-def test_nothing_of_ours_is_nothing() -> None:
+def test_error_without_one_of_ours_inside_gives_none() -> None:
     assert find_own_error(as_task_error(ValueError("theirs"))) is None
     assert find_own_error(WorkerGroupError("failed", {0: RuntimeError("theirs")})) is None
 
@@ -102,11 +102,11 @@ def test_class_that_ray_derived_from_ours_is_not_taken_for_ours() -> None:
     assert find_own_error(DerivedError("made elsewhere")) is None
 
 
-# Whether a demand fits. One CPU must stay free, for the tasks that read.
+# Whether a request fits. One CPU must stay free for the tasks that read.
 
 
 @pytest.mark.parametrize(
-    ("nodes", "wanted", "fits"),
+    ("nodes", "requested", "fits"),
     [
         ([{"CPU": 3}], request(2), True),
         ([{"CPU": 2}], request(2), False),
@@ -125,21 +125,21 @@ def test_class_that_ray_derived_from_ours_is_not_taken_for_ours() -> None:
     ],
     ids=str,
 )
-def test_demand_fits_only_where_every_bundle_finds_a_machine(
-    monkeypatch: pytest.MonkeyPatch, nodes: list[dict[str, float]], wanted: ResourceRequest, fits: bool
+def test_request_fits_only_where_every_process_finds_a_machine(
+    monkeypatch: pytest.MonkeyPatch, nodes: list[dict[str, float]], requested: ResourceRequest, fits: bool
 ) -> None:
     set_nodes(monkeypatch, *nodes)
-    assert cluster._fits(wanted) is fits
+    assert cluster._fits(requested) is fits
 
 
-def test_bundles_are_counted_whole_per_machine() -> None:
-    assert cluster._bundles_on({"CPU": 7}, request(1, cpus=3)) == 2
-    assert cluster._bundles_on({"CPU": 7, "GPU": 1}, request(1, cpus=3, gpus=1)) == 1
-    assert cluster._bundles_on({"CPU": 7}, request(1, cpus=3, gpus=1)) == 0
-    assert cluster._bundles_on({"CPU": 2}, request(1, cpus=3)) == 0
+def test_processes_are_counted_whole_per_machine() -> None:
+    assert cluster._processes_on({"CPU": 7}, request(1, cpus=3)) == 2
+    assert cluster._processes_on({"CPU": 7, "GPU": 1}, request(1, cpus=3, gpus=1)) == 1
+    assert cluster._processes_on({"CPU": 7}, request(1, cpus=3, gpus=1)) == 0
+    assert cluster._processes_on({"CPU": 2}, request(1, cpus=3)) == 0
 
 
-def test_demand_that_does_not_fit_fails_at_once_and_says_what_there_is(
+def test_request_that_does_not_fit_fails_at_once_and_says_what_there_is(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     set_nodes(monkeypatch, {"CPU": 4}, {"CPU": 8, "GPU": 2}, {"CPU": 99, "alive": 0})
@@ -147,17 +147,17 @@ def test_demand_that_does_not_fit_fails_at_once_and_says_what_there_is(
         cluster._check_request(request(3, cpus=2, gpus=1), wait_s=0)
     assert str(raised.value).startswith(
         "The cluster cannot give 3 workers of 2 CPU and 1 GPU each, with one CPU left to read the data. "
-        "It has 2 machines (4 CPU, 8 CPU and 2 GPU). Ask for fewer or smaller ones, add machines, or"
+        "It has 2 machines (4 CPU, 8 CPU and 2 GPU). Request fewer or smaller ones, add machines, or"
     )
 
 
 @pytest.fixture
 def requests(monkeypatch: pytest.MonkeyPatch) -> list[list[dict[str, float]]]:
-    """What the autoscaler was asked for, and no time lost in waiting for it."""
-    asked: list[list[dict[str, float]]] = []
-    monkeypatch.setattr(cluster, "request_resources", lambda bundles: asked.append(bundles))
+    """Records what the autoscaler was asked for, and removes the waiting time."""
+    requested: list[list[dict[str, float]]] = []
+    monkeypatch.setattr(cluster, "request_resources", lambda bundles: requested.append(bundles))
     monkeypatch.setattr(cluster.time, "sleep", lambda _: None)
-    return asked
+    return requested
 
 
 def test_a_cluster_that_grows_is_asked_and_waited_for(
@@ -181,12 +181,12 @@ def test_a_cluster_that_does_not_grow_in_time_fails_and_is_no_longer_asked(
     assert requests == [[{"CPU": 1, "GPU": 1}, {"CPU": 1, "GPU": 1}, {"CPU": 1}], []]
 
 
-# Which cluster.
+# The choice of the cluster.
 
 
 @pytest.fixture
 def ray_calls(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
-    """What Ray was told; {} is a shutdown."""
+    """Records the calls of ray.init, by their options, and of ray.shutdown, as {}."""
     calls: list[dict[str, Any]] = []
     monkeypatch.setattr(ray, "init", lambda **options: calls.append(options))
     monkeypatch.setattr(ray, "shutdown", lambda: calls.append({}))
@@ -205,9 +205,7 @@ def test_local_cluster_has_a_cpu_for_readers_and_ends_with_the_job(
     assert ray_calls[0]["num_cpus"] == 5
     assert ray_calls[0]["include_dashboard"] is False
     assert ray_calls[1:] == [{}]
-    assert (
-        'note="4 workers of 1 CPU each on 2 cores: they share them and take turns"' in capsys.readouterr().err
-    )
+    assert 'note="4 workers of 1 CPU each on 2 cores: the workers share the cores"' in capsys.readouterr().err
 
 
 def test_local_cluster_ends_when_the_job_fails(
@@ -243,7 +241,7 @@ def test_address_without_a_cluster_says_what_to_do(monkeypatch: pytest.MonkeyPat
 
 
 @pytest.mark.parametrize(
-    ("cores", "count", "asked", "local", "expected"),
+    ("cores", "count", "configured", "local", "expected"),
     [
         (8, 2, None, True, 4),
         (8, 3, None, True, 2),
@@ -253,12 +251,17 @@ def test_address_without_a_cluster_says_what_to_do(monkeypatch: pytest.MonkeyPat
         (8, 2, 3, False, 3),
     ],
 )
-def test_cores_are_shared_out_on_this_machine_and_one_each_on_a_cluster(
-    monkeypatch: pytest.MonkeyPatch, cores: int, count: int, asked: int | None, local: bool, expected: int
+def test_cores_are_divided_on_this_machine_and_one_each_on_a_cluster(
+    monkeypatch: pytest.MonkeyPatch,
+    cores: int,
+    count: int,
+    configured: int | None,
+    local: bool,
+    expected: int,
 ) -> None:
     monkeypatch.setenv("RAY_ADDRESS", "" if local else "127.0.0.1:6379")
     monkeypatch.setattr(cluster, "num_cores", lambda: cores)
-    assert cluster.divide_cores(count, asked) == expected
+    assert cluster.divide_cores(count, configured) == expected
 
 
 def test_cores_are_those_this_process_may_use() -> None:

@@ -1,4 +1,4 @@
-"""The environment that a job sets before it imports Ray."""
+"""The environment variables that a job sets before it imports Ray."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a submission makes of its inputs and of a job's end. A real cluster: integration/test_cluster.py."""
+"""Inputs of a submission, its log, and the outcome of a job. On a real cluster: integration/test_cluster.py."""
 
 from __future__ import annotations
 
@@ -16,7 +16,13 @@ from cnnlib.errors import CnnlibError, ConfigError
 
 @dataclass
 class Head:
-    """A head whose connections break; the log it has told when they do, and how it answers when it is asked."""
+    """A fake head whose connections break.
+
+    Attributes:
+        connections: the texts that each log connection sends before it breaks, separated by |.
+        log: the whole log.
+        answers: the status or the error for each request of the job's info; the last repeats.
+    """
 
     connections: list[str]
     log: str
@@ -72,7 +78,7 @@ def test_environment_takes_values_from_the_words_or_from_here(monkeypatch: pytes
 
 
 @pytest.mark.parametrize("pair", ["NOT_SET_ANYWHERE", "has space=secret", "=secret", "1A=secret"])
-def test_bad_environment_is_told_by_its_number_only(pair: str) -> None:
+def test_bad_environment_variable_is_named_by_its_number_only(pair: str) -> None:
     with pytest.raises(ConfigError, match="number 2") as raised:
         find_environment(["A=1", pair])
     assert "secret" not in str(raised.value)
@@ -107,7 +113,7 @@ def test_head_that_stays_silent_is_given_up_with_a_way_back() -> None:
         asyncio.run(submission._wait(head, "slot", None))
 
 
-@pytest.mark.timeout(60)  # it waits until the job has stopped, not for as long as that may take
+@pytest.mark.timeout(60)  # it waits until the job has stopped, not for all of _STOP_S
 def test_job_that_runs_too_long_is_stopped(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(submission, "_STOP_S", 3600)
     head = Head([], "", ["RUNNING"])

@@ -14,7 +14,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cnnlib.dataset.record import (
-    ImageShape,
     Rows,
     decode_shard,
     encode_shard,
@@ -24,6 +23,7 @@ from cnnlib.dataset.record import (
     table_to_rows,
 )
 from cnnlib.errors import DatasetError
+from cnnlib.shapes import ImageShape
 
 
 def make_rows(count: int, shape: ImageShape = (3, 4, 1), first_id: int = 0) -> Rows:

@@ -209,7 +209,7 @@ def test_consumers_that_stop_early_leave_no_more_threads_than_one_that_goes_on()
         batches = feed.epoch(epoch, 100, 3)
         next(batches)
         batches.close()
-        assert 0 < len(readers() - before) <= stream.READERS
+        assert 0 < len(readers() - before) <= stream.DECODE_THREADS
 
 
 @pytest.mark.parametrize(

@@ -36,7 +36,7 @@ def test_a_shard_that_changed_is_refused(kind: type[Feed], tmp_path: Path) -> No
     write_dataset_without_ray(str(tmp_path), make_source(train_rows=50), shard_rows=7)
     shard = tmp_path / layout.shard_name("train", 3)
     shard.write_bytes(shard.read_bytes()[:-1] + b"x")
-    with pytest.raises(DatasetError, match="do not match the manifest"):
+    with pytest.raises(DatasetError, match="does not match its manifest"):
         list(_build(kind, tmp_path).epoch(1, 5, 5))
 
 

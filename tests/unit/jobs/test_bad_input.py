@@ -1,4 +1,4 @@
-"""Bad input gets one clear message and exit code 2: no traceback, nothing half-written, no cluster started."""
+"""Bad input gives one clear message and exit code 2: no traceback, nothing is written, no cluster starts."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from tests.fashion import encode_idx
 
 @pytest.fixture(autouse=True)
 def no_cluster(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What is refused here is refused before Ray is started."""
+    """Fails a test that starts a cluster: bad input is refused before Ray starts."""
 
     @contextmanager
     def connect(*_: Any, **__: Any) -> Iterator[None]:
@@ -37,10 +37,10 @@ def no_cluster(monkeypatch: pytest.MonkeyPatch) -> None:
 def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A folder with everything that the command lines below name.
 
-    data/ a data set, 50 train and 23 test rows; damaged/ the same with a wrong shard; other/ another one;
-    idx/ four IDX files; few/ the same with too few labels; torn/ with a torn gzip file; full/ somebody's notes;
-    file a file; runs/seed a run of the seed recipe with batch 8 and one epoch done; runs/old one that does not name
-    its recipe, runs/dnn one whose recipe has no gates; mine.keras a file; and GATES.
+    data/: a data set of 50 train and 23 test rows; damaged/: the same with one wrong and one missing shard; other/:
+    another data set; idx/: four IDX files; few/: the same with too few labels; torn/: the same with a truncated gzip
+    file; full/: a text file; file: a file; runs/seed: a run of the seed recipe with batch 8 and one finished epoch;
+    runs/old: a run that does not name its recipe; runs/dnn: a run whose recipe has no gate; mine.keras: a file; GATES.
     """
     manifest = write_dataset_without_ray(str(tmp_path / "data"), shard_rows=25)
     write_dataset_without_ray(str(tmp_path / "damaged"), shard_rows=25)
@@ -111,7 +111,7 @@ TRAIN_CASES = [
     (f"{TRAIN} --data nothing", "No data set at {world}/nothing: it has no manifest.json. Make one: "),
     (f"{TRAIN} --data idx", "No data set at {world}/idx: it has no manifest.json."),
     (f"{TRAIN} --data file", "A file and a folder are mixed up at {world}/file"),
-    (f"{TRAIN} --data damaged", "the bytes of train/part-00001.parquet do not match the manifest"),
+    (f"{TRAIN} --data damaged", "train/part-00001.parquet does not match its manifest"),
     (f"{TRAIN} --data gs://bucket/data", "Unknown scheme in 'gs://bucket/data'."),
     (f"{TRAIN} --data s3://bucket/data", "No usable credentials for s3://bucket/data/manifest.json"),
     (f"{TRAIN} --runs s3://bucket/runs", "No usable credentials for s3://bucket/runs/new/run.json"),

@@ -1,4 +1,4 @@
-"""Exit codes and streams that every job shares."""
+"""The flags, exit codes and streams that all jobs share."""
 
 from __future__ import annotations
 
@@ -13,7 +13,8 @@ import pytest
 from rich.table import Table
 
 from cnnlib.errors import CnnlibError, ConfigError, NotFoundError, StorageError, TrainingError
-from jobs.cli import Finished, parse_args, run_job, show
+from jobs.cli import Finished, run_job, show
+from jobs.flags import parse_args
 
 REPOSITORY = Path(__file__).parents[3]
 
@@ -57,7 +58,7 @@ def test_expected_error_is_one_line_and_an_exit_code(
     assert (captured.out, captured.err) == ("", "error: bad\n")
 
 
-def test_error_of_several_lines_is_told_in_one(capsys: pytest.CaptureFixture[str]) -> None:
+def test_error_of_several_lines_is_printed_on_one(capsys: pytest.CaptureFixture[str]) -> None:
     assert run_job(lambda: fail(ConfigError("bad:\n  line two")), json=False) == 2
     assert capsys.readouterr().err == "error: bad: line two\n"
 
@@ -108,9 +109,7 @@ exit_with(run_job(lambda: {"rows": 3}, json=True) + 7)
 
 
 @pytest.mark.parametrize("code", [0, 3, 77])
-def test_job_that_is_done_may_tell_more_by_its_exit_code(
-    code: int, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_job_that_is_done_may_set_its_exit_code(code: int, capsys: pytest.CaptureFixture[str]) -> None:
     assert run_job(lambda: Finished(result={"verdict": "fail"}, exit_code=code), json=True) == code
     assert capsys.readouterr().out == '{"verdict": "fail"}\n'
 

@@ -1,4 +1,4 @@
-"""`jobs.evaluate --gate` on reports that exist: verdicts and exit codes, and nothing is scored again."""
+"""`jobs.evaluate --gate` on existing reports: verdicts and exit codes, and nothing is scored again."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ Run = Callable[..., tuple[int, dict[str, Any], str]]
 
 @pytest.fixture
 def manifest(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Manifest:
-    """A data set of 23 test rows; a run of the seed recipe with 3 epochs, and gates that allow no drop."""
+    """A data set of 23 test rows, a run of the seed recipe with 3 epochs, and a gate that allows no drop."""
     manifest = write_dataset_without_ray(str(tmp_path / "data"))
     run = str(tmp_path / "runs" / "seed")
     write_run_record(run, TrainConfig(), manifest.fingerprint, "seed")
@@ -41,7 +41,7 @@ def manifest(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Manifest:
 
 @pytest.fixture
 def write_report(manifest: Manifest, tmp_path: Path) -> Callable[[int, int], str]:
-    """Writes the report that an evaluation of an epoch of the run would, with the first rows wrong."""
+    """Writes the report of an epoch of the run, in which the first rows are predicted wrong."""
 
     def write(epoch: int, wrong: int) -> str:
         target = find_target(f"{tmp_path}/runs/seed@{epoch}", None)
@@ -77,16 +77,16 @@ def test_without_gates_the_exit_code_is_0(write_report: Any, run: Run) -> None:
 @pytest.mark.parametrize(
     ("wrong", "code", "verdict"), [(1, 0, "pass"), (3, 4, "inconclusive"), (18, 3, "fail")]
 )
-def test_report_that_exists_is_judged_without_scoring(
+def test_gate_of_a_report_that_exists_is_evaluated_without_scoring(
     write_report: Any, run: Run, wrong: int, code: int, verdict: str
 ) -> None:
-    before, judged = write_report(1, 1), write_report(2, wrong)
+    before, evaluated = write_report(1, 1), write_report(2, wrong)
     exit_code, result, err = run(*checkpoint(2), "--gate", "gates.toml")
     assert exit_code == code
     [found] = result["gates"]
-    assert (found["report_id"], found["verdict"]) == (judged, verdict)
+    assert (found["report_id"], found["verdict"]) == (evaluated, verdict)
     assert found["checks"][0]["baseline_id"] == before
-    assert f"gates {verdict}  report {judged}" in err, "with --json the tables go to stderr"
+    assert f"gates {verdict}  report {evaluated}" in err, "with --json the tables go to stderr"
 
 
 def test_worst_of_several_checkpoints_decides(write_report: Any, run: Run) -> None:
@@ -105,7 +105,7 @@ def test_file_may_name_other_exit_codes(write_report: Any, run: Run, tmp_path: P
     assert run(*checkpoint(2), "--gate", "gates.toml")[0] == 42
 
 
-def test_pending_judges_only_what_it_scores(write_report: Any, run: Run) -> None:
+def test_pending_evaluates_the_gate_only_for_what_it_scores(write_report: Any, run: Run) -> None:
     for epoch, wrong in ((1, 1), (2, 18), (3, 18)):
         write_report(epoch, wrong)
     code, result, _ = run("--pending", "runs", "--gate", "gates.toml")

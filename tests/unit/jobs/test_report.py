@@ -1,4 +1,4 @@
-"""`python -m jobs.report`: what it prints, how it exits, and what it must not load."""
+"""`python -m jobs.report`: its output, its exit codes, and the modules that it must not import."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ REPOSITORY = Path(__file__).parents[3]
 
 @pytest.fixture
 def reports(tmp_path: Path) -> list[str]:
-    """The ids of two reports in tmp_path, oldest first: of the epochs 1 and 2 of a run."""
+    """The ids of two reports in tmp_path, of the epochs 1 and 2 of a run, oldest first."""
     return [write(tmp_path, epoch) for epoch in (1, 2)]
 
 

@@ -1,4 +1,4 @@
-"""`python -m jobs.report --experiments` and `--prometheus`: what they print and write."""
+"""`python -m jobs.report --experiments` and `--prometheus`: their output and files."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from tests.report_folders import write_figures
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    """Reports of a CNN and a DNN."""
+    """A folder of two reports, of a CNN and a DNN."""
     reports = tmp_path / "reports"
     write_figures(str(reports), minute=1, correct=91, model="seed-cnn", run="cnn")
     write_figures(str(reports), minute=2, correct=88, model="dnn", run="dnn")
@@ -53,7 +53,7 @@ def test_gauges_replace_the_file_and_leave_no_other(folder: Path, capsys: pytest
         assert report.main([str(folder), "--prometheus", str(target), "--limit", str(limit)]) == 0
         assert capsys.readouterr().out == ""
         assert target.read_text().count("\ncnnlib_report_accuracy_ratio{") == runs
-    # A name that node exporter would read as well, or half a file, would show the series twice.
+    # The node exporter would also read a temporary file, and show every series twice.
     assert list(target.parent.iterdir()) == [target]
 
 

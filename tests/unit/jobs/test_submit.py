@@ -1,4 +1,4 @@
-"""`python -m jobs.submit`: its command line. What it does on a cluster: integration/test_cluster.py."""
+"""The command line of `python -m jobs.submit`. On a real cluster: integration/test_cluster.py."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ ADDRESS = "http://head:8265"
 
 @pytest.fixture
 def submitted(monkeypatch: pytest.MonkeyPatch) -> list[tuple[Submission, float | None]]:
-    """What would have been submitted; the job exits 3."""
+    """Records submissions instead of sending them; every job exits with 3."""
     calls: list[tuple[Submission, float | None]] = []
 
     def run_submission(submission: Submission, timeout_s: float | None) -> Outcome:
@@ -58,7 +58,7 @@ def test_command_line_becomes_a_submission(
 def test_given_address_wins_over_the_environments(
     submitted: list[tuple[Submission, float | None]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    # Ray's client would take these first; and without an address, a job makes a token of its own.
+    # Ray's client would prefer these; and without an address, a job generates a token of its own.
     monkeypatch.setenv("RAY_API_SERVER_ADDRESS", "http://elsewhere:8265")
     monkeypatch.delenv("RAY_AUTH_TOKEN", raising=False)
     submit.main(["--address", ADDRESS, "--", "true"])
@@ -69,7 +69,7 @@ def test_given_address_wins_over_the_environments(
 @pytest.mark.parametrize(
     ("argv", "message"),
     [
-        (["--address", "head:8265", "--", "true"], "Expected a dashboard's address"),
+        (["--address", "head:8265", "--", "true"], "Expected the URL of a dashboard"),
         (["--address", ADDRESS], "No command to run"),
         (["--address", ADDRESS, "--"], "No command to run"),
         (["--address", ADDRESS, "--env", "1A=x", "--", "true"], "Expected NAME=VALUE"),

@@ -1,4 +1,4 @@
-"""What scripts rely on: flags, exit codes, object names. Whatever changes here is told in CHANGELOG."""
+"""The surface that scripts rely on: flags, exit codes, object names. CHANGELOG lists every change here."""
 
 from __future__ import annotations
 
@@ -114,7 +114,7 @@ def help_text(command: str, capsys: pytest.CaptureFixture[str]) -> str:
 
 
 def entries(text: str) -> dict[str, str]:
-    """What help says of every flag: `--flag` to all up to the next one."""
+    """Splits a help page into the text of every flag: from one `--flag` to the next."""
     text = re.sub("[╭│╰─╮╯]", " ", text)
     parts = re.split(r"^ {1,3}(?:-h, )?(--[a-z][\w.-]*)", text, flags=re.MULTILINE)
     found = dict(zip(parts[1::2], parts[2::2], strict=True))
@@ -135,29 +135,29 @@ def test_flags_of_a_job_are_those_that_were_promised(
 
 
 @pytest.mark.parametrize("command", FLAGS)
-def test_every_flag_is_required_or_tells_its_default(
+def test_every_flag_is_required_or_shows_its_default(
     command: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    told = {flag: " ".join(text.split()) for flag, text in entries(help_text(command, capsys)).items()}
-    required = {flag for flag, text in told.items() if "(required)" in text}
+    texts = {flag: " ".join(text.split()) for flag, text in entries(help_text(command, capsys)).items()}
+    required = {flag for flag, text in texts.items() if "(required)" in text}
     assert required == REQUIRED.get(command, set())
-    assert {flag for flag in set(told) - required if "(default:" not in told[flag]} == set()
+    assert {flag for flag in set(texts) - required if "(default:" not in texts[flag]} == set()
 
 
 @pytest.mark.parametrize("command", CHOICES)
 def test_flags_with_choices_list_them(command: str, capsys: pytest.CaptureFixture[str]) -> None:
-    told = entries(help_text(command, capsys))
+    texts = entries(help_text(command, capsys))
     for flag, choices in CHOICES[command].items():
-        assert told[flag].lstrip().startswith(f"{{{choices}}}")
+        assert texts[flag].lstrip().startswith(f"{{{choices}}}")
 
 
 @pytest.mark.parametrize("recipe", ["seed", "demo", "dnn"])
 def test_every_recipe_has_the_same_flags_with_its_own_defaults(
     recipe: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    told = entries(help_text(f"train {recipe}", capsys))
-    assert list(told) == FLAGS["train seed"]
-    assert f"(default: {recipe})" in told["--name"]
+    texts = entries(help_text(f"train {recipe}", capsys))
+    assert list(texts) == FLAGS["train seed"]
+    assert f"(default: {recipe})" in texts["--name"]
 
 
 def test_help_of_training_lists_the_recipes(capsys: pytest.CaptureFixture[str]) -> None:

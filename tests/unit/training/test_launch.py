@@ -136,7 +136,7 @@ def test_missing_data_set_is_refused(tmp_path: Path) -> None:
 def test_damaged_shard_is_found_before_anything_starts(data: str) -> None:
     path = Path(data, "train", "part-00002.parquet")
     path.write_bytes(path.read_bytes()[:-1])
-    with pytest.raises(DatasetError, match=r"train/part-00002\.parquet do not match the manifest"):
+    with pytest.raises(DatasetError, match=r"train/part-00002\.parquet does not match its manifest"):
         plan(data)
 
 

@@ -167,7 +167,9 @@ def test_data_that_is_gone_or_changed_gives_a_reason_and_no_images(
         (Path(uri) / "test" / "part-00000.parquet").write_bytes(b"rot")
     read = read_images(uri, fingerprint, "test", {0})
     assert not read.by_id
-    assert {"gone": "No data set", "changed": "has changed", "shard": "do not match"}[damage] in read.missing
+    assert {"gone": "No data set", "changed": "has changed", "shard": "does not match"}[
+        damage
+    ] in read.missing
 
 
 def test_heat_grows_with_the_share_and_marks_neither_zeros_nor_the_diagonal() -> None:

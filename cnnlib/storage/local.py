@@ -1,0 +1,127 @@
+"""Local files behind `cnnlib.storage.files`: atomic writes through a temporary file, and clear errors."""
+
+from __future__ import annotations
+
+import errno
+import os
+import secrets
+import shutil
+import stat
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+from cnnlib.errors import AccessError, CnnlibError, InputError, NotFoundError, StorageError
+from cnnlib.storage.place import StoredObject
+
+
+@dataclass(frozen=True)
+class LocalPlace:
+    """A path on this machine. Writing a file is not atomic, so every write goes through a temporary file beside it."""
+
+    path: Path
+
+    def read_bytes(self) -> bytes:
+        return self.path.read_bytes()
+
+    def find_size(self) -> int | None:
+        try:
+            status = self.path.stat()
+        except FileNotFoundError:
+            return None
+        return status.st_size if stat.S_ISREG(status.st_mode) else None
+
+    def write_bytes(self, data: bytes) -> None:
+        with self._temporary_file() as temporary:
+            temporary.write_bytes(data)
+            temporary.replace(self.path)
+
+    def create_bytes(self, data: bytes) -> bool:
+        with self._temporary_file() as temporary:
+            temporary.write_bytes(data)
+            try:
+                # A link, because unlike a rename it fails where the name is taken.
+                self.path.hardlink_to(temporary)
+            except FileExistsError:
+                return False
+            return True
+
+    def scan_objects(self) -> Iterator[StoredObject]:
+        for entry in _scan(self.path):
+            if entry.is_dir():
+                yield from LocalPlace(Path(entry.path)).scan_objects()
+            else:
+                yield StoredObject(entry.path, entry.stat().st_size)
+
+    def scan_folders(self) -> Iterator[str]:
+        return (entry.name for entry in _scan(self.path) if entry.is_dir())
+
+    def delete(self) -> None:
+        self.path.unlink(missing_ok=True)
+
+    def download(self, path: Path) -> None:
+        shutil.copyfile(self.path, path)
+
+    def upload(self, path: Path) -> None:
+        with self._temporary_file() as temporary:
+            shutil.copyfile(path, temporary)
+            temporary.replace(self.path)
+
+    def child(self, name: str) -> LocalPlace:
+        return LocalPlace(self.path / name)
+
+    @contextmanager
+    def restore_folders(self) -> Iterator[None]:
+        absent = [folder for folder in (self.path, *self.path.parents) if not folder.exists()]
+        try:
+            yield
+        finally:
+            for folder in absent:
+                # rmdir fails for a folder that was never created, and for one that another writer uses by now.
+                with suppress(OSError):
+                    folder.rmdir()
+
+    @contextmanager
+    def _temporary_file(self) -> Iterator[Path]:
+        """Yields a hidden path in the same folder, and deletes what is left under it."""
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        temporary = self.path.with_name(f".{secrets.token_hex(8)}.tmp")
+        try:
+            yield temporary
+        finally:
+            temporary.unlink(missing_ok=True)
+
+
+@contextmanager
+def local_errors(path: str) -> Iterator[None]:
+    """Translates an OSError into one of `cnnlib.errors` that names the path."""
+    try:
+        yield
+    except OSError as err:
+        raise _explain_os_error(path, err) from err
+
+
+def _explain_os_error(path: str, err: OSError) -> CnnlibError:
+    if isinstance(err, FileNotFoundError):
+        return NotFoundError(f"There is nothing at {err.filename}. Expected a file. Check the path.")
+    if isinstance(err, PermissionError) or err.errno == errno.EROFS:
+        return AccessError(
+            f"Not permitted at {path}: {err}. Expected a path that this user (uid {os.geteuid()}) may use. "
+            "Check the owner and mode of the file and its folders, and how the disk is mounted."
+        )
+    if isinstance(err, (IsADirectoryError, NotADirectoryError, FileExistsError)):
+        return InputError(
+            f"A file and a folder are mixed up at {path}: {err}. Expected a file where a file is read or "
+            "written, and folders above it. Check the path."
+        )
+    return StorageError(f"The file system failed at {path}: {err}. Check the disk's health and free space.")
+
+
+def _scan(folder: Path) -> list[os.DirEntry[str]]:
+    """Lists a folder's visible entries; an empty list for a folder that does not exist."""
+    try:
+        with os.scandir(folder) as entries:
+            return [entry for entry in entries if not entry.name.startswith(".")]
+    except FileNotFoundError:
+        return []

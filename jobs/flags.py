@@ -1,0 +1,73 @@
+"""Parses the command lines of the jobs into dataclasses."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from types import UnionType
+from typing import TypeVar, cast
+
+import tyro
+
+from cnnlib.errors import InputError
+from cnnlib.recipes import RECIPES, Recipe, find_recipe
+from jobs.cli import EXIT_BAD_INPUT, EXIT_DONE, print_error
+
+ArgsT = TypeVar("ArgsT")
+
+
+def parse_args(
+    cls: type[ArgsT] | UnionType,
+    argv: Sequence[str] | None,
+    *,
+    prog: str,
+    description: str | None,
+    default: ArgsT | None = None,
+) -> ArgsT:
+    """Builds a dataclass from command line flags; `--help` shows its fields' docstrings and defaults.
+
+    Ends the process with exit code 2 and a message if a flag is unknown (the message names the nearest), has the
+    wrong type, or is refused by the dataclass itself.
+
+    Args:
+        cls: the dataclass, or a union of dataclasses as subcommands.
+        argv: the flags; None for those of this process.
+        prog: the command as a person types it, such as `python -m jobs.report`.
+        description: what the command does, for `--help`.
+        default: values of the flags that are not given; None for the dataclass's own defaults.
+    """
+    try:
+        return tyro.cli(
+            # tyro accepts unions too, but its types do not.
+            cast("type[ArgsT]", cls),
+            args=argv,
+            prog=prog,
+            description=description,
+            default=tyro.MISSING_NONPROP if default is None else default,
+            # A switch is `--json` alone, without `--no-json`.
+            config=(tyro.conf.FlagCreatePairsOff,),
+        )
+    except InputError as err:
+        print_error(err)
+        raise SystemExit(EXIT_BAD_INPUT) from err
+
+
+def pick_recipe(
+    argv: Sequence[str] | None, prog: str, description: str | None
+) -> tuple[str, Recipe, list[str]]:
+    """Splits the command line into the recipe's name, the recipe, and the flags.
+
+    Ends the process with the list of recipes: with exit code 0 if asked for help, with 2 without a recipe or for an
+    unknown one.
+    """
+    words = list(sys.argv[1:] if argv is None else argv)
+    recipes = "\n".join(f"  {name:10}{recipe.summary}" for name, recipe in RECIPES.items())
+    usage = f"usage: {prog} RECIPE [flags]\n\n{description}\nRecipes ({prog} RECIPE --help shows its flags):\n{recipes}"
+    if not words or words[0] in ("-h", "--help"):
+        print(usage, file=sys.stdout if words else sys.stderr)
+        raise SystemExit(EXIT_DONE if words else EXIT_BAD_INPUT)
+    try:
+        return words[0], find_recipe(words[0]), words[1:]
+    except InputError as err:
+        print_error(err)
+        raise SystemExit(EXIT_BAD_INPUT) from err
