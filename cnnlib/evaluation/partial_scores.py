@@ -10,8 +10,8 @@ from typing import Any
 
 from cnnlib.metrics.sums.metric_sums import MetricSums
 from cnnlib.metrics.sums.rows import ScoredRows
+from cnnlib.models.activations import LayerMaps
 from cnnlib.models.cost import ModelCost
-from cnnlib.models.maps import LayerMaps
 from cnnlib.reports.subject import StoredTable
 
 TARGET, PART, STARTED, ENDED = "target", "part", "started", "ended"

@@ -21,9 +21,9 @@ from cnnlib.evaluation.target import Target
 from cnnlib.metrics.sums.arrays import LARGEST_PROBABILITY
 from cnnlib.metrics.sums.metric_sums import MetricSums
 from cnnlib.metrics.sums.rows import ScoredRows
+from cnnlib.models.activations import record_activations
 from cnnlib.models.cost import model_cost
-from cnnlib.models.explain import explain_image
-from cnnlib.models.runtime import count_parts, load_tensorflow
+from cnnlib.models.runtime import count_chunks, load_tensorflow
 from cnnlib.reports.predictions import write_predictions
 from cnnlib.slices.corruptions import CORRUPTIONS, STRENGTHS, corrupt, slice_name
 from cnnlib.slices.slicer import Mask, Slicer
@@ -198,12 +198,12 @@ def _explain(model: keras.Model, rows: Rows, input_shape: tuple[int, ...], scale
     return ModelProfile(
         cost=model_cost(model, input_shape),
         example_id=int(rows.ids[0]),
-        layers=tuple(explain_image(model, rows.images[0], inputs)),
+        layers=tuple(record_activations(model, rows.images[0], inputs)),
     )
 
 
 def _parts(task: PredictorTask) -> int:
-    return 1 if task.config.gpus_per_actor else count_parts(task.cpus, task.config.batch_size)
+    return 1 if task.config.gpus_per_actor else count_chunks(task.cpus, task.config.batch_size)
 
 
 def _load_model(target: Target) -> keras.Model:

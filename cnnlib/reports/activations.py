@@ -7,7 +7,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from cnnlib.models.maps import LayerMaps
+from cnnlib.models.activations import LayerMaps
 from cnnlib.reports.schema import table_schema
 
 
@@ -16,7 +16,7 @@ def activations_table(example_id: int, layers: Iterable[LayerMaps]) -> pa.Table:
 
     Args:
         example_id: id of the row whose image it is.
-        layers: as `explain_image` gives them; none make an empty table.
+        layers: as `record_activations` gives them; none make an empty table.
     """
     schema = table_schema("activations")
     own = schema.remove(schema.get_field_index("report_id"))
