@@ -20,7 +20,7 @@ from cnnlib.feed.memory import MemoryFeed
 from cnnlib.feed.stream import StreamFeed
 from cnnlib.log import log_event, log_text
 from cnnlib.models.registry import is_row_by_row
-from cnnlib.models.runtime import count_parts, load_tensorflow
+from cnnlib.models.runtime import count_chunks, load_tensorflow
 from cnnlib.runs import checkpoints as runs
 from cnnlib.runs.history import EpochRecord, encode_history, load_history
 from cnnlib.storage import files, layout
@@ -132,7 +132,7 @@ def _count_parts(task: WorkerTask) -> int:
     config = task.config
     if config.gpus_per_worker or not is_row_by_row(config.model):
         return 1
-    return count_parts(task.cpus, config.batch_size // config.workers // config.loop.micro_batches)
+    return count_chunks(task.cpus, config.batch_size // config.workers // config.loop.micro_batches)
 
 
 def _build_state(task: WorkerTask, strategy: tf.distribute.Strategy, parts: int = 1) -> _TrainState:
