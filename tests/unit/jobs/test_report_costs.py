@@ -1,4 +1,4 @@
-"""`python -m jobs.report --experiments` and `--prometheus`: what they print and write."""
+"""`python -m jobs.report --experiments` and `--prometheus` print and write the costs of models."""
 
 from __future__ import annotations
 

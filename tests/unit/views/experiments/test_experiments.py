@@ -39,12 +39,12 @@ def render(reports: str, width: int = 80) -> str:
     return console.file.getvalue()  # type: ignore[attr-defined, no-any-return]
 
 
-def test_best_report_speaks_for_a_model_on_a_split(folder: str) -> None:
+def test_best_report_stands_for_a_model_on_a_split(folder: str) -> None:
     found = [(each.model, each.record.correct, each.reports) for each in list_experiments(folder)]
     assert found == [("mine.keras", 95, 1), ("seed-cnn", 91, 2), ("dnn", 90, 1)]
 
 
-def test_of_equally_good_reports_the_newest_speaks(folder: str) -> None:
+def test_of_equally_good_reports_the_newest_is_taken(folder: str) -> None:
     newer = write_figures(folder, minute=9, correct=91, model="seed-cnn", overall=COSTS)
     seed = next(each for each in list_experiments(folder) if each.model == "seed-cnn")
     assert (seed.record.report_id, seed.reports) == (newer, 3)
@@ -101,7 +101,7 @@ def test_picture_is_a_png_of_its_size_and_the_same_for_the_same_reports(folder: 
     assert struct.unpack(">II", first[16:24]) == (1500, 1080)
 
 
-def test_picture_bears_a_split_without_rows(tmp_path: Path) -> None:
+def test_picture_can_be_drawn_for_a_split_without_rows(tmp_path: Path) -> None:
     write_figures(str(tmp_path), correct=0)
     found = list_experiments(str(tmp_path))
     empty = [type(each)(**{**vars(each), "record": replace_accuracy(each.record)}) for each in found]
