@@ -23,7 +23,7 @@ from cnnlib.log import log_event
 from cnnlib.reports.read import read_report
 from cnnlib.storage.uri import normalize_uri
 from cnnlib.views.terminal.tables import render_report
-from jobs.cli import Finished, exit_with, run_job, show
+from jobs.cli import Finished, exit_with, has_terminal, run_job, show
 from jobs.flags import parse_args
 
 
@@ -79,7 +79,7 @@ def _evaluate(args: Args) -> Finished:
         else {}
     )
     log_event("evaluate", checkpoints=len(plan.targets), to_score=len(plan.missing), data=plan.dataset_uri)
-    new = {report.report_id for report in run.evaluate(plan)}
+    new = {report.report_id for report in run.evaluate(plan, live=has_terminal())}
     reports = [read_report(reports_uri, plan.report_id(target)) for target in plan.targets]
     show(*(render_report(report) for report in reports if pending is None or report.record.report_id in new))
     results = [apply_gates(reports_uri, report_id, gate) for report_id, gate in gates.items()]

@@ -1,4 +1,4 @@
-"""Checkpoints and runs as they lie in storage, without a model in them: for tests of everything that finds one."""
+"""Writes checkpoints without a model and records of runs, for tests of everything that finds one."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from cnnlib.storage.uri import join_uri, uri_name
 
 
 def write_checkpoint_without_model(run: str, epoch: int, score: float = 0.5, **changes: Any) -> str:
-    """Writes a whole checkpoint whose files hold only a few bytes; `changes` replace manifest entries."""
+    """Writes a complete checkpoint whose files hold only a few bytes; `changes` replace manifest entries."""
     uri = layout.checkpoint_uri(run, epoch)
     contents = {
         layout.CHECKPOINT_MODEL: f"model of {run} after epoch {epoch}".encode(),

@@ -1,4 +1,4 @@
-"""Models of a user's own, as `--model tests.models:<function>` names them."""
+"""Models of a user's own, which `--model tests.models:<function>` names."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ DIE_WHEN = "TESTS_DIE_WHEN"  # a file; once it is there, a worker dies, once
 
 
 def build_linear(image_shape: tuple[int, int, int], num_classes: int) -> keras.Model:
-    """One dense layer that gives logits."""
+    """Builds one dense layer that outputs logits."""
     return keras.Sequential(
         [
             keras.Input(image_shape),
@@ -26,7 +26,7 @@ def build_linear(image_shape: tuple[int, int, int], num_classes: int) -> keras.M
 
 
 def build_normalised(image_shape: tuple[int, int, int], num_classes: int) -> keras.Model:
-    """One convolution with batch normalisation, whose moving statistics are no trained weights."""
+    """Builds one convolution with batch normalisation, whose moving statistics are not trained."""
     return keras.Sequential(
         [
             keras.Input(image_shape),
@@ -39,13 +39,13 @@ def build_normalised(image_shape: tuple[int, int, int], num_classes: int) -> ker
 
 
 def build_mortal(image_shape: tuple[int, int, int], num_classes: int) -> keras.Model:
-    """The same, in a process that dies as soon as the file DIE_WHEN names is there; the next process lives."""
+    """Builds the linear model; the process dies once the file that DIE_WHEN names exists, and the next one lives."""
     threading.Thread(target=_die_once, args=(Path(os.environ[DIE_WHEN]),), daemon=True).start()
     return build_linear(image_shape, num_classes)
 
 
 def build_eleven_classes(image_shape: tuple[int, int, int], num_classes: int) -> keras.Model:
-    """A model that does not fit."""
+    """Builds a model with one class too many."""
     return build_linear(image_shape, num_classes + 1)
 
 
@@ -61,14 +61,14 @@ def _die_once(signal_file: Path) -> None:
 
 
 def build_two_inputs(image_shape: tuple[int, int, int], num_classes: int) -> keras.Model:
-    """Takes two images, which no data set has."""
+    """Builds a model that takes two images, which no data set has."""
     inputs = [keras.Input(image_shape), keras.Input(image_shape)]
     flat = keras.layers.Flatten()(keras.layers.Concatenate()(inputs))
     return keras.Model(inputs, keras.layers.Dense(num_classes)(flat))
 
 
 def build_two_outputs(image_shape: tuple[int, int, int], num_classes: int) -> keras.Model:
-    """Gives something beside the classes."""
+    """Builds a model with a second output beside the classes."""
     inputs = keras.Input(image_shape)
     flat = keras.layers.Flatten()(inputs)
     return keras.Model(inputs, [keras.layers.Dense(num_classes)(flat), keras.layers.Dense(1)(flat)])

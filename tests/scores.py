@@ -1,4 +1,4 @@
-"""Scored rows made up from confusion counts: for tests of everything that comes after scoring."""
+"""Builds scored rows from confusion counts, for tests of everything that comes after scoring."""
 
 from __future__ import annotations
 
@@ -11,9 +11,10 @@ from cnnlib.metrics.sums.rows import ScoredRows
 
 
 def make_rows(counts: Sequence[Sequence[int]]) -> ScoredRows:
-    """As many rows of every true and predicted class as the counts say, in their order, with ids from 0.
+    """Builds as many rows of every true and predicted class as the counts say, in their order, with ids from 0.
 
-    Of the weights of a row's classes the predicted one has 5, the true one, if it is another, 2, and the rest 1.
+    The probabilities of a row are in proportion to weights: 5 for the predicted class, 2 for the true class if it is
+    another, 1 for every other class.
     """
     cells = np.asarray(counts)
     num_classes = len(cells)
@@ -27,6 +28,6 @@ def make_rows(counts: Sequence[Sequence[int]]) -> ScoredRows:
 
 
 def make_sums(counts: Sequence[Sequence[int]], *, top_k: int = 2) -> MetricSums:
-    """The score of `make_rows`."""
+    """Builds the metric sums of the rows of `make_rows`."""
     rows = make_rows(counts)
     return MetricSums.from_probabilities(rows.labels, rows.probabilities, top_k=top_k)

@@ -1,8 +1,8 @@
-"""Manifest in, a Ray Dataset out: how the evaluation reads shards, wherever its predictors are.
+"""Manifest in, a Ray Dataset of the rows of a split out, which the predictors score.
 
-A read task takes the bytes of one shard, checks them against the manifest and gives its rows. Every row comes once:
-this does not go through `streaming_split(equal=True)`, which drops rows and deals blocks to whoever asks first
-(https://github.com/ray-project/ray/issues/63285). Training workers read their own rows: see feed.py.
+A read task reads one shard, checks its bytes against the manifest and yields its rows. Every row comes exactly once.
+That is why this does not use `streaming_split(equal=True)`, which drops rows and gives a block to the consumer that
+asks first (https://github.com/ray-project/ray/issues/63285). Training reads its rows through `cnnlib.feed`.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from cnnlib.dataset.record import SHARD_INDEX, decode_shard
 
 
 class ShardDatasource(Datasource):  # type: ignore[misc]
-    """The rows of a split, one read task per shard, in manifest order."""
+    """Reads the rows of a split, with one read task per shard, in the order of the manifest."""
 
     def __init__(self, dataset_uri: str, manifest: Manifest, split: str) -> None:
         super().__init__()
@@ -30,11 +30,11 @@ class ShardDatasource(Datasource):  # type: ignore[misc]
         self._shards = manifest.split(split).shards
 
     def estimate_inmemory_data_size(self) -> int:
-        """Bytes of pixels."""
+        """Returns the bytes of all pixels."""
         return sum(shard.rows for shard in self._shards) * self._row_bytes
 
     def get_read_tasks(self, parallelism: int, *_: object, **__: object) -> list[ReadTask]:
-        """One task per shard: a shard is read whole, to check its digest."""
+        """Returns one task per shard. A shard is read whole, because its digest is checked."""
         del parallelism
         return [
             ReadTask(_reader(self._dataset_uri, shard, index), self._metadata(shard))
@@ -51,8 +51,8 @@ class ShardDatasource(Datasource):  # type: ignore[misc]
 
 
 def build_dataset(dataset_uri: str, manifest: Manifest, split: str) -> Dataset:
-    """A Ray Dataset of the rows of a split, in order, with their shard's index as a column."""
-    _quiet(DataContext.get_current())
+    """Builds a Ray Dataset of the rows of a split, in order. A column holds the index of each row's shard."""
+    _configure(DataContext.get_current())
     return ray.data.read_datasource(ShardDatasource(dataset_uri, manifest, split))
 
 
@@ -64,6 +64,6 @@ def _reader(dataset_uri: str, shard: Shard, index: int) -> Callable[[], Iterable
     return read
 
 
-def _quiet(context: DataContext) -> None:
-    context.enable_progress_bars = False
+def _configure(context: DataContext) -> None:
+    context.enable_progress_bars = False  # the evaluation shows its own: see progress.py
     context.execution_options.preserve_order = True

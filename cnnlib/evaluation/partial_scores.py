@@ -1,4 +1,4 @@
-"""What a predictor tells the driver of the rows it scored, and the driver's pile of it, whose size has a bound."""
+"""What a predictor returns for the rows of a block, and the driver's collection of it, whose size is bounded."""
 
 from __future__ import annotations
 
@@ -10,20 +10,24 @@ from typing import Any
 
 from cnnlib.metrics.sums.metric_sums import MetricSums
 from cnnlib.metrics.sums.rows import ScoredRows
+from cnnlib.models.activations import LayerMaps
 from cnnlib.models.cost import ModelCost
-from cnnlib.models.maps import LayerMaps
 from cnnlib.reports.manifest import StoredTable
 
-TARGET, PART, STARTED, ENDED = "target", "part", "started", "ended"
+# The columns of the block that a predictor returns: one row per target.
+TARGET_INDEX = "target_index"
+PARTIAL_SCORES = "partial_scores"  # as `PartialScores.encode` returns them
+STARTED_AT = "started_at"  # when the predictor began to score the block, in seconds since 1970
+ENDED_AT = "ended_at"  # when it had scored the block with all targets, likewise
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class ModelProfile:
-    """What a model is and does, whatever rows it scores.
+    """A model's cost, and its activations for one image.
 
     Attributes:
-        example_id: id of the row that the pictures are of.
-        layers: pictures of its image on its way through the model.
+        example_id: id of the row whose image was used.
+        layers: pictures of the image and of the layers' outputs.
     """
 
     cost: ModelCost
@@ -33,18 +37,19 @@ class ModelProfile:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class PartialScores:
-    """The score of some rows, and where their predictions lie.
+    """The result of one target for some rows.
 
     Attributes:
-        rows: the rows themselves; None where the split has too many to keep.
-        predictions: the object that holds their predictions; None: they are not stored.
-        busy_s: how long scoring them took, in seconds.
-        explanation: of the model; None where the rows are not the first of the split.
-        slices: the scores of parts of the rows, and of all of them distorted, by the slice's name.
-        distorted_s: how long scoring them distorted took, in seconds.
+        sums: the metric sums of the rows.
+        rows: the rows themselves; None if the split has too many to keep.
+        predictions: the object that holds their predictions; None if predictions are not stored.
+        busy_s: seconds that scoring them took.
+        profile: the model's profile; None unless the rows are of the split's first shard.
+        slices: the metric sums of each slice of the rows, and of all rows under each corruption, by the slice's name.
+        corrupted_s: seconds that scoring the corrupted rows took.
     """
 
-    score: MetricSums
+    sums: MetricSums
     rows: ScoredRows | None
     predictions: StoredTable | None
     busy_s: float
@@ -53,32 +58,36 @@ class PartialScores:
     corrupted_s: float = 0.0
 
     def encode(self) -> bytes:
-        """The part as bytes, to travel through Ray Data as one value."""
+        """Returns the scores as bytes, which pass through Ray Data as one value."""
         return pickle.dumps(self, pickle.HIGHEST_PROTOCOL)
 
     @classmethod
     def decode(cls, data: bytes) -> PartialScores:
-        """The part out of what `encode` gave, in a predictor of this very job."""
-        part = pickle.loads(data)
-        if not isinstance(part, cls):
-            raise TypeError(f"Expected a {cls.__name__}. Received {type(part).__name__}.")
-        return part
+        """Returns the scores that `encode` turned into bytes. Only for bytes from a predictor of this job."""
+        scores = pickle.loads(data)
+        if not isinstance(scores, cls):
+            raise TypeError(f"Expected a {cls.__name__}. Received {type(scores).__name__}.")
+        return scores
 
 
 @dataclass(kw_only=True)
-class Collected:
-    """All parts of one target, merged as they come. Sums stay of one size; rows are kept only where they are few.
+class CollectedScores:
+    """The partial scores of one target, merged as they arrive.
+
+    Sums keep one size, whatever the number of rows. Rows are kept only if the split has few.
 
     Attributes:
-        started, ended: the first beginning and the last end of scoring, in seconds since 1970; None without a part.
-        busy_s: how long scoring this target's rows took, in all actors together, in seconds.
-        distorted_s: how long scoring them distorted took, likewise.
-        explanation: of the model, with the first row as its example; None without a row.
+        sums: the metric sums of all rows; None before the first partial scores.
+        started_at, ended_at: when scoring first began and last ended, in seconds since 1970; None before the first
+            partial scores.
+        busy_s: seconds that scoring this target's rows took, in all predictors together.
+        corrupted_s: seconds that scoring the corrupted rows took, likewise.
+        profile: the model's profile, with the split's first row as its example; None without a row.
     """
 
-    score: MetricSums | None = None
-    started: float | None = None
-    ended: float | None = None
+    sums: MetricSums | None = None
+    started_at: float | None = None
+    ended_at: float | None = None
     busy_s: float = 0.0
     corrupted_s: float = 0.0
     profile: ModelProfile | None = None
@@ -86,54 +95,57 @@ class Collected:
     _predictions: list[StoredTable] = field(default_factory=list)
     _slices: dict[str, MetricSums] = field(default_factory=dict)
 
-    def add(self, row: Mapping[str, Any]) -> None:
-        """Takes one row of what `Predictor.__call__` returns."""
-        part = PartialScores.decode(row[PART])
-        self.score = part.score if self.score is None else self.score.merge(part.score)
-        self.busy_s += part.busy_s
-        self.corrupted_s += part.corrupted_s
-        started, ended = float(row[STARTED]), float(row[ENDED])
-        self.started = started if self.started is None else min(self.started, started)
-        self.ended = ended if self.ended is None else max(self.ended, ended)
-        if part.rows is not None:
-            self._rows.append(part.rows)
-        if part.predictions is not None:
-            self._predictions.append(part.predictions)
-        self._keep_first(part.profile)
-        for name, score in part.slices.items():
-            self._slices[name] = self._slices[name].merge(score) if name in self._slices else score
+    def add(self, row: Mapping[str, Any]) -> PartialScores:
+        """Merges one row of the block that `Predictor.__call__` returns, and returns its partial scores."""
+        scores = PartialScores.decode(row[PARTIAL_SCORES])
+        self.sums = scores.sums if self.sums is None else self.sums.merge(scores.sums)
+        self.busy_s += scores.busy_s
+        self.corrupted_s += scores.corrupted_s
+        started_at, ended_at = float(row[STARTED_AT]), float(row[ENDED_AT])
+        self.started_at = started_at if self.started_at is None else min(self.started_at, started_at)
+        self.ended_at = ended_at if self.ended_at is None else max(self.ended_at, ended_at)
+        if scores.rows is not None:
+            self._rows.append(scores.rows)
+        if scores.predictions is not None:
+            self._predictions.append(scores.predictions)
+        self._keep_first_profile(scores.profile)
+        for name, sums in scores.slices.items():
+            self._slices[name] = self._slices[name].merge(sums) if name in self._slices else sums
+        return scores
 
     @property
     def seconds(self) -> float:
-        """Wall time from the first beginning to the last end; 0 without a part."""
-        return 0.0 if self.started is None or self.ended is None else self.ended - self.started
+        """Wall time from the first start to the last end of scoring; 0 before the first partial scores."""
+        if self.started_at is None or self.ended_at is None:
+            return 0.0
+        return self.ended_at - self.started_at
 
     def rows(self) -> ScoredRows | None:
-        """All rows that were kept, sorted by id; None where none was."""
+        """Returns all rows that were kept, sorted by id; None if none was kept."""
         return ScoredRows.merge_all(self._rows) if self._rows else None
 
     def predictions(self) -> tuple[StoredTable, ...]:
-        """The objects that hold the predictions, in the order of their names, which is that of the shards."""
+        """Returns the objects that hold the predictions, sorted by name, which is the order of the shards."""
         return tuple(sorted(self._predictions, key=lambda stored: stored.name))
 
     @property
     def num_slices(self) -> int:
-        """How many slices have come so far."""
+        """The number of different slices so far."""
         return len(self._slices)
 
     def slices(self) -> dict[str, MetricSums]:
-        """The score of every slice, in the order of their names, in which q2 comes before q10."""
+        """Returns the metric sums of every slice, sorted by name; q2 comes before q10."""
         return {name: self._slices[name] for name in sorted(self._slices, key=_natural_order)}
 
-    def _keep_first(self, new: ModelProfile | None) -> None:
-        """Keeps one explanation where the first shard came in several parts: that of the lowest id."""
+    def _keep_first_profile(self, new: ModelProfile | None) -> None:
+        """Keeps the profile with the lowest example id: the first shard may arrive in several blocks, in any order."""
         old = self.profile
         if new is not None and (old is None or new.example_id < old.example_id):
             self.profile = new
 
 
 def _natural_order(name: str) -> list[tuple[int, str]]:
-    """A key that sorts numbers within names by what they count.
+    """Returns a key that sorts the numbers within names by their value.
 
     >>> sorted(["size=q10", "size=q2"], key=_natural_order)
     ['size=q2', 'size=q10']

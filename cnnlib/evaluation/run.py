@@ -1,15 +1,15 @@
-"""The driver's part of an evaluation: find what is asked for, stream the split through predictors, write reports.
+"""Runs an evaluation on the driver: finds the targets, streams the split through predictors, writes the reports.
 
-Loads no TensorFlow: the predictors do.
+Loads no TensorFlow; the predictors do.
 """
 
 from __future__ import annotations
 
 import time
 from collections.abc import Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any
 
 from ray.data import ActorPoolStrategy
 
@@ -19,8 +19,9 @@ from cnnlib.dataset.manifest import Manifest, load_manifest
 from cnnlib.dataset.reader import check_shards
 from cnnlib.errors import ConfigError, DatasetError, RowCountError
 from cnnlib.evaluation.dataset import build_dataset
-from cnnlib.evaluation.partial_scores import TARGET, Collected, ModelProfile
+from cnnlib.evaluation.partial_scores import ENDED_AT, STARTED_AT, TARGET_INDEX, CollectedScores
 from cnnlib.evaluation.predictor import Predictor, PredictorTask
+from cnnlib.evaluation.progress import Progress, build_progress
 from cnnlib.evaluation.target import Target, find_all_targets, find_target
 from cnnlib.log import log_event
 from cnnlib.metrics.sums.metric_sums import MetricSums
@@ -35,16 +36,16 @@ from cnnlib.slices.plan import check_slices, plan_slicer
 from cnnlib.slices.slicer import MAX_SLICES, Slicer
 from cnnlib.storage import files
 
-_TARGETS_PER_PASS = 8  # models that an actor holds at a time
+_TARGETS_PER_PASS = 8  # a predictor holds so many models at a time
 
 
 @dataclass(frozen=True, kw_only=True)
 class EvaluationPlan:
-    """An evaluation whose data, models' files and storage have been checked.
+    """An evaluation whose data, model files and storage have been checked.
 
     Attributes:
-        targets: all that were asked for.
-        missing: those of them to score; the others have their report already.
+        targets: all targets that were asked for.
+        missing: the targets without a report, which are to be scored.
     """
 
     config: EvaluateConfig
@@ -55,11 +56,11 @@ class EvaluationPlan:
     missing: tuple[Target, ...]
 
     def subject(self, target: Target) -> ReportSubject:
-        """What the report of a target is about."""
+        """Returns what the report of a target is about."""
         return target.subject(self.config, self.dataset_uri, self.manifest)
 
     def report_id(self, target: Target) -> str:
-        """The name of a target's report."""
+        """Returns the name of a target's report."""
         return target.report_id(self.config, self.dataset_uri, self.manifest)
 
 
@@ -71,14 +72,17 @@ def plan_evaluation(
     checkpoints: Sequence[str] = (),
     pending_runs_uri: str | None = None,
 ) -> EvaluationPlan:
-    """Checks all that can be checked without a model.
+    """Checks everything that can be checked without loading a model.
 
     Args:
+        config: how to evaluate.
+        dataset_uri: the data set.
+        reports_uri: the folder of all reports.
         checkpoints: RUNS/NAME[@epoch|@best|@last], checkpoint folders or model files.
-        pending_runs_uri: instead of them, every checkpoint of every run below this folder.
+        pending_runs_uri: a folder of runs, instead of `checkpoints`: all checkpoints of all its runs.
 
     Raises:
-        InputError: the data, a slice that it cannot have, a checkpoint, or the storage.
+        InputError: the data, the slices, a checkpoint or the storage cannot work.
     """
     if bool(checkpoints) == bool(pending_runs_uri):
         raise ConfigError(
@@ -92,6 +96,7 @@ def plan_evaluation(
     else:
         targets = [find_target(name, config.pixel_range) for name in checkpoints]
     files.check_writable(reports_uri)
+    # Targets with the same report are one target, such as a checkpoint that is named twice.
     by_report = {target.report_id(config, dataset_uri, manifest): target for target in targets}
     missing = [
         target for report_id, target in by_report.items() if find_manifest(reports_uri, report_id) is None
@@ -106,16 +111,20 @@ def plan_evaluation(
     )
 
 
-def evaluate(plan: EvaluationPlan) -> list[WrittenReport]:
-    """Scores what has no report yet, on the cluster at RAY_ADDRESS or on this machine, and writes the reports.
+def evaluate(plan: EvaluationPlan, *, live: bool) -> list[WrittenReport]:
+    """Scores the targets without a report, on the cluster at RAY_ADDRESS or on this machine, and writes their reports.
 
-    A crash leaves the reports written so far; the same call goes on with the others.
+    A crash leaves the reports written so far; the same call again continues with the others.
+
+    Args:
+        plan: what to evaluate.
+        live: True if a person watches a terminal: shows a progress bar instead of log lines.
 
     Raises:
         ResourceError: the cluster can never hold the predictors.
-        ModelError: a model file that Keras cannot open or that does not fit the data.
-        RowCountError: another number of rows was scored than the manifest states. No report is written.
-        ConfigError: more slices than can be looked at.
+        ModelError: Keras cannot open a model file, or the model does not fit the data.
+        RowCountError: the number of scored rows is not the manifest's. No report is written.
+        ConfigError: there are too many slices.
     """
     if not plan.missing:
         return []
@@ -125,16 +134,22 @@ def evaluate(plan: EvaluationPlan) -> list[WrittenReport]:
     request = cluster.ResourceRequest(
         what="predictors", count=config.actors, cpus=cpus, gpus=config.gpus_per_actor
     )
+    num_rows = plan.manifest.split(config.split).rows * len(plan.missing)
     written = []
-    with cluster.connect(request, config.wait_for_resources_s):
+    with (
+        cluster.connect(request, config.wait_for_resources_s),
+        closing(build_progress(num_rows, live=live)) as progress,
+    ):
         for first in range(0, len(plan.missing), _TARGETS_PER_PASS):
-            together = plan.missing[first : first + _TARGETS_PER_PASS]
-            written += _evaluate_together(plan, together, slicer, cpus)
+            targets = plan.missing[first : first + _TARGETS_PER_PASS]
+            collected = _score_targets(plan, targets, slicer, cpus, progress)
+            progress.pause()
+            written += _write_reports(plan, targets, collected)
     return written
 
 
 def _plan_slicer(plan: EvaluationPlan) -> Slicer | None:
-    """What cuts the rows into slices, found before any predictor starts; None where no slice is asked for."""
+    """Prepares the slices before any predictor starts; returns None if no slices are asked for."""
     config = plan.config
     if not config.slice_by:
         return None
@@ -146,57 +161,14 @@ def _plan_slicer(plan: EvaluationPlan) -> Slicer | None:
     return slicer
 
 
-def _evaluate_together(
-    plan: EvaluationPlan, targets: tuple[Target, ...], slicer: Slicer | None, cpus: int
-) -> list[WrittenReport]:
-    collected = _score(plan, targets, slicer, cpus)
-    busy_s = sum(own.busy_s + own.corrupted_s for own in collected)
-    versions = installed_versions()
-    written = []
-    for target, own in zip(targets, collected, strict=True):
-        score = _checked_score(own, plan, target)
-        # All targets share the pass over the data, so each is given of its time what it took of the scoring. What
-        # distorted images took is nobody's: a model is as fast with --corruptions as without.
-        seconds = own.seconds * own.busy_s / busy_s if busy_s else 0.0
-        report = write_report(
-            plan.reports_uri,
-            target.subject(plan.config, plan.dataset_uri, plan.manifest),
-            score,
-            evaluated_at=datetime.now(UTC),
-            seconds=seconds,
-            versions=versions,
-            rows=own.rows(),
-            slices=own.slices(),
-            predictions=own.predictions() if plan.config.predictions else None,
-            **_describe_model(own.profile),
-        )
-        log_event(
-            "report",
-            report_id=report.report_id,
-            checkpoint=target.uri,
-            rows=score.rows,
-            correct=score.confusion.correct,
-            seconds=seconds,
-        )
-        written.append(report)
-    return written
-
-
-def _describe_model(profile: ModelProfile | None) -> dict[str, Any]:
-    """What a report says of the model itself, as arguments of `write_report`; nothing of a split without rows."""
-    if profile is None:
-        return {}
-    return {
-        "parameters": profile.cost.parameters,
-        "flops_per_image": profile.cost.flops_per_image,
-        "activations": activations_table(profile.example_id, profile.layers),
-    }
-
-
-def _score(
-    plan: EvaluationPlan, targets: tuple[Target, ...], slicer: Slicer | None, cpus: int
-) -> list[Collected]:
-    """What every target scored, merged over the shards; see `Predictor.__call__` for what comes back of each."""
+def _score_targets(
+    plan: EvaluationPlan,
+    targets: tuple[Target, ...],
+    slicer: Slicer | None,
+    cpus: int,
+    progress: Progress,
+) -> list[CollectedScores]:
+    """Scores all rows with some targets, in one pass over the data; returns the merged scores of each target."""
     config = plan.config
     task = PredictorTask(
         targets=targets,
@@ -218,18 +190,20 @@ def _score(
         num_cpus=cpus,
         num_gpus=config.gpus_per_actor,
     )
-    collected = [Collected() for _ in targets]
+    collected = [CollectedScores() for _ in targets]
     try:
         for row in dataset.iter_rows():
-            collected[row[TARGET]].add(row)
-            _check_slices(collected[row[TARGET]], config)
-    except Exception as err:  # Ray wraps whatever an actor raises
+            of_target = collected[row[TARGET_INDEX]]
+            scores = of_target.add(row)
+            _check_num_slices(of_target, config)
+            progress.update(scores.sums.rows, row[ENDED_AT] - row[STARTED_AT])
+    except Exception as err:  # Ray wraps every error that an actor raises
         raise cluster.find_own_error(err) or err from err
     return collected
 
 
-def _check_slices(collected: Collected, config: EvaluateConfig) -> None:
-    """Checks that a column has not more values than its sample had by so much that memory ends."""
+def _check_num_slices(collected: CollectedScores, config: EvaluateConfig) -> None:
+    """Checks that the shards together do not have so many more values than the sample that memory runs out."""
     most = MAX_SLICES * len(config.slice_by) + len(CORRUPTIONS) * len(STRENGTHS)
     if collected.num_slices > most:
         raise ConfigError(
@@ -238,19 +212,58 @@ def _check_slices(collected: Collected, config: EvaluateConfig) -> None:
         )
 
 
-def _checked_score(collected: Collected, plan: EvaluationPlan, target: Target) -> MetricSums:
-    """The score of all rows, once it is clear that it is of those that the manifest states."""
+def _write_reports(
+    plan: EvaluationPlan, targets: tuple[Target, ...], collected: list[CollectedScores]
+) -> list[WrittenReport]:
+    """Writes the reports of one pass over the data."""
+    total_busy_s = sum(scores.busy_s + scores.corrupted_s for scores in collected)
+    versions = installed_versions()
+    written = []
+    for target, scores in zip(targets, collected, strict=True):
+        sums = _checked_sums(scores, plan, target)
+        # All targets share the pass over the data, so each gets a part of its time: the fraction that it took of the
+        # scoring. The time of corrupted images counts for no target: --corruptions does not make a model slower.
+        seconds = scores.seconds * scores.busy_s / total_busy_s if total_busy_s else 0.0
+        profile = scores.profile
+        report = write_report(
+            plan.reports_uri,
+            plan.subject(target),
+            sums,
+            evaluated_at=datetime.now(UTC),
+            seconds=seconds,
+            versions=versions,
+            rows=scores.rows(),
+            slices=scores.slices(),
+            predictions=scores.predictions() if plan.config.predictions else None,
+            parameters=profile.cost.parameters if profile else None,
+            flops_per_image=profile.cost.flops_per_image if profile else None,
+            activations=activations_table(profile.example_id, profile.layers) if profile else None,
+        )
+        log_event(
+            "report",
+            report_id=report.report_id,
+            checkpoint=target.uri,
+            rows=sums.rows,
+            correct=sums.confusion.correct,
+            seconds=seconds,
+        )
+        written.append(report)
+    return written
+
+
+def _checked_sums(collected: CollectedScores, plan: EvaluationPlan, target: Target) -> MetricSums:
+    """Returns the metric sums of all rows, after a check that these are the rows that the manifest states."""
     expected, num_classes = plan.manifest.split(plan.config.split), plan.manifest.num_classes
     top_k = min(plan.config.top_k, num_classes)
-    score = MetricSums.zero(num_classes, top_k=top_k) if collected.score is None else collected.score
-    support = tuple(map(int, score.confusion.counts.sum(axis=1)))
-    if score.rows != expected.rows:
+    sums = MetricSums.zero(num_classes, top_k=top_k) if collected.sums is None else collected.sums
+    if sums.rows != expected.rows:
         raise RowCountError(
-            f"{target.uri}: {score.rows} rows were scored, the manifest states {expected.rows}. No report was written."
+            f"{target.uri}: {sums.rows} rows were scored, the manifest states {expected.rows}. No report was written."
         )
-    if support != expected.rows_per_class:
+    rows_per_class = tuple(map(int, sums.confusion.counts.sum(axis=1)))
+    if rows_per_class != expected.rows_per_class:
         raise DatasetError(
             f"{plan.dataset_uri}: the labels in its shards are not those its manifest counts: "
-            f"{support} against {expected.rows_per_class}."
+            f"{rows_per_class} against {expected.rows_per_class}."
         )
-    return score
+    return sums

@@ -1,4 +1,4 @@
-"""What is evaluated: a checkpoint of ours, or a model file of anyone's. Reads no model, only bytes and manifests."""
+"""Finds what to evaluate: checkpoints of this project, or any Keras model file. Reads bytes and manifests, no model."""
 
 from __future__ import annotations
 
@@ -17,11 +17,15 @@ MODEL_SUFFIXES = (".keras", ".h5", ".hdf5")
 
 @dataclass(frozen=True, kw_only=True)
 class Target:
-    """One model file and what is known of it.
+    """One model file, and what is known about it.
 
     Attributes:
+        uri: the checkpoint's folder, or the model file.
+        model_uri: the model file.
         digest: sha256 (hex) of the model file.
-        pixel_range: what the model takes.
+        pixel_range: the range of the pixels that the model takes.
+        model: the model's name; the file's name if it is no checkpoint of this project.
+        run, step, epoch: where the checkpoint comes from; None for a model file.
     """
 
     uri: str
@@ -34,7 +38,7 @@ class Target:
     epoch: int | None = None
 
     def subject(self, config: EvaluateConfig, dataset_uri: str, manifest: Manifest) -> ReportSubject:
-        """What a report of this target on this data is about; it names the report."""
+        """Returns what a report of this target on this data is about; the report's name follows from it."""
         return ReportSubject(
             checkpoint_digest=self.digest,
             dataset_fingerprint=manifest.fingerprint,
@@ -55,15 +59,17 @@ class Target:
         )
 
     def report_id(self, config: EvaluateConfig, dataset_uri: str, manifest: Manifest) -> str:
-        """The name of its report."""
+        """Returns the name of the report of this target on this data."""
         return report_id(self.subject(config, dataset_uri, manifest))
 
 
 def find_target(name: str, pixel_range: PixelRange | None) -> Target:
-    """The target that a command line names: RUNS/NAME[@epoch|@best|@last], a checkpoint's folder, or a model file.
+    """Finds the target that a command line names: RUNS/NAME[@epoch|@best|@last], a checkpoint's folder or a model file.
 
     Args:
-        pixel_range: what the model takes; None: 0-255 for our checkpoints, 0-1 for a file, as tutorials train.
+        name: what the command line names.
+        pixel_range: the range of the pixels that the model takes; None: 0-255 for a checkpoint of this project, 0-1 for
+            a model file, as in most tutorials.
 
     Raises:
         CheckpointError: there is no such checkpoint.
@@ -79,10 +85,10 @@ def find_target(name: str, pixel_range: PixelRange | None) -> Target:
 
 
 def find_all_targets(runs_uri: str, pixel_range: PixelRange | None) -> list[Target]:
-    """Every whole checkpoint of every run below a folder, by run and epoch.
+    """Finds all complete checkpoints of all runs below a folder, sorted by run and epoch.
 
     Raises:
-        NotFoundError: there is no run below it: a schedule with a typo would be silent for ever.
+        NotFoundError: there is no run below the folder. A scheduled job with a typo must not do nothing for ever.
     """
     runs = list_runs(runs_uri)
     if not runs:
@@ -92,7 +98,7 @@ def find_all_targets(runs_uri: str, pixel_range: PixelRange | None) -> list[Targ
 
 
 def _added_rows(config: EvaluateConfig) -> dict[str, str | int | bool]:
-    """What adds rows to a report, so that it is another report; nothing where the config asks for none."""
+    """Returns the settings that add rows to a report and so make it another report; nothing without such settings."""
     added: dict[str, str | int | bool] = {}
     if config.slice_by:
         added["slice_by"] = ",".join(config.slice_by)

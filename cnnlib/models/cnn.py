@@ -9,9 +9,9 @@ from cnnlib.shapes import ImageShape
 
 
 def build_seed_cnn(image_shape: ImageShape, num_classes: int) -> keras.Model:
-    """The tutorial's network, layer by layer: 47,090 parameters for 28x28x1 and 10 classes.
+    """Builds the tutorial's network, layer by layer: 47,090 parameters for 28x28x1 and 10 classes.
 
-    Its pixels are scaled to 0..1 by its first layer, which has no parameters; the tutorial does it outside.
+    The first layer scales the pixels to 0..1 and has no parameters; the tutorial scales them outside the model.
 
     Args:
         image_shape: height, width, channels; height and width at least 8 (three poolings).
@@ -39,10 +39,10 @@ def build_seed_cnn(image_shape: ImageShape, num_classes: int) -> keras.Model:
 
 
 def build_small_cnn(image_shape: ImageShape, num_classes: int) -> keras.Model:
-    """Ours: batch normalisation and a strided second convolution; fewer multiplications than the seed, better accuracy.
+    """Builds this project's network: fewer multiplications than the seed model, and a better accuracy.
 
-    Batch normalisation takes its statistics over a replica's rows, as everywhere in Keras: give a replica at
-    least 16 of them.
+    It has batch normalisation and a strided second convolution. As everywhere in Keras, batch normalisation takes its
+    statistics over the rows of a replica: give a replica at least 16 rows.
 
     Args:
         image_shape: height, width, channels; height and width at least 4.
@@ -61,12 +61,12 @@ def build_small_cnn(image_shape: ImageShape, num_classes: int) -> keras.Model:
 
 
 def _conv_block(x: keras.KerasTensor, filters: int, strides: int = 1) -> keras.KerasTensor:
-    # The normalisation has a bias of its own, and its scale is undone by no later layer but kept: it is cheap.
+    # No bias in the convolution: the normalisation has one of its own.
     x = layers.Conv2D(filters, 3, strides=strides, padding="same", use_bias=False)(x)
     x = layers.BatchNormalization(momentum=0.9)(x)
     return layers.ReLU()(x)
 
 
 def _class_probabilities(num_classes: int) -> keras.layers.Layer:
-    # float32 whatever the precision: a softmax in bfloat16 has 3 digits.
+    # float32 in every precision: a softmax in bfloat16 has only 3 digits.
     return layers.Dense(num_classes, activation="softmax", dtype="float32", name="probabilities")

@@ -1,9 +1,9 @@
-"""A model's name -> a Keras model that fits the data set.
+"""A model's name in, a Keras model that fits the data set out.
 
-A name is either registered here, or `package.module:function`, a function of the user's own:
+A name is either registered here, or it is `package.module:function`, a function of the user's own:
 `function(image_shape: tuple[int, int, int], num_classes: int) -> keras.Model`. Either way the model takes raw
-pixels, float32 0..255 [batch, height, width, channels], and returns [batch, num_classes] probabilities (its last
-layer is a softmax) or logits (it is not).
+pixels, float32 0..255 [batch, height, width, channels]. It returns [batch, num_classes]: probabilities if its last
+layer is a softmax, else logits.
 """
 
 from __future__ import annotations
@@ -21,44 +21,49 @@ if TYPE_CHECKING:
 ModelBuilder = Callable[[ImageShape, int], "keras.Model"]
 
 # Names of functions, not functions: the registry is read where TensorFlow must not be loaded.
-_REGISTERED = {
+REGISTERED = {
     "seed-cnn": "cnnlib.models.cnn:build_seed_cnn",
     "small-cnn": "cnnlib.models.cnn:build_small_cnn",
     "dnn": "cnnlib.models.dnn:build_dnn",
 }
 
+"""The builder of each registered model, by name; tables of costs list the models in this order."""
 
-# Their rows do not meet in training: no batch normalisation, no random layer. So a batch may be computed in parts
-# without another result than the whole.
+# Models without batch normalisation and without random layers.
 _ROW_BY_ROW = {"seed-cnn", "dnn"}
 
 
 def model_names() -> list[str]:
-    """The registered names, sorted."""
-    return sorted(_REGISTERED)
+    """Returns the registered names, sorted."""
+    return sorted(REGISTERED)
 
 
 def is_registered(name: str) -> bool:
-    """True for a model of this project, which fits any data set it accepts; a user's own must be tried."""
-    return name in _REGISTERED
+    """True for a model of this project, which fits every data set. A user's own model must be built to know."""
+    return name in REGISTERED
 
 
 def is_row_by_row(name: str) -> bool:
-    """True for a model of this project that, in training too, gives a row what it gives it in any other batch."""
+    """True if the rows of a batch do not influence one another in training.
+
+    The outputs for a row are then the same in every batch, so a batch may be split into chunks that are computed in
+    parallel, with the same result. Batch normalisation, for example, uses statistics of the whole batch. False for a
+    model of the user's own, about which nothing is known.
+    """
     return name in _ROW_BY_ROW
 
 
 def check_model_name(name: str) -> None:
-    """Checks the form of a model's name without importing anything.
+    """Checks the form of a model's name. Imports nothing.
 
     Raises:
-        ModelError: it is neither registered nor `package.module:function`.
+        ModelError: the name is neither registered nor of the form `package.module:function`.
     """
     module, colon, function = name.partition(":")
-    if name in _REGISTERED or (colon and module and function.isidentifier()):
+    if name in REGISTERED or (colon and module and function.isidentifier()):
         return
     raise ModelError(
-        f"Unknown model {name!r}. {nearest(name, _REGISTERED)} "
+        f"Unknown model {name!r}. {nearest(name, REGISTERED)} "
         "Or name a function of your own: package.module:function."
     )
 
@@ -72,15 +77,15 @@ def build_model(name: str, image_shape: ImageShape, num_classes: int) -> keras.M
         num_classes: number of classes.
 
     Raises:
-        ModelError: the function cannot be imported, fails, or what it returns does not fit the data.
+        ModelError: the function cannot be imported or fails, or its model does not fit the data.
     """
     check_model_name(name)
-    builder = _import_builder(_REGISTERED.get(name, name))
+    builder = _import_builder(REGISTERED.get(name, name))
     try:
         model = builder(image_shape, num_classes)
     except CnnlibError:
         raise
-    except Exception as err:  # a user's function can raise anything
+    except Exception as err:  # the user's function can raise anything
         raise ModelError(
             f"{name} failed for image_shape={image_shape}, num_classes={num_classes}: {type(err).__name__}: {err}"
         ) from err
@@ -89,10 +94,10 @@ def build_model(name: str, image_shape: ImageShape, num_classes: int) -> keras.M
 
 
 def check_fits(model: Any, name: str, image_shape: ImageShape, num_classes: int) -> None:
-    """Checks that a model takes such images and gives one value per class.
+    """Checks that a model takes images of this shape and outputs one value per class.
 
     Raises:
-        ModelError: it does not.
+        ModelError: the model does not fit.
     """
     import keras
 
@@ -117,7 +122,7 @@ def check_fits(model: Any, name: str, image_shape: ImageShape, num_classes: int)
 
 
 def gives_probabilities(model: keras.Model) -> bool:
-    """True if the model's last layer is a softmax; else its outputs are taken as logits."""
+    """True if the model's last layer is a softmax; otherwise its outputs are taken as logits."""
     import keras
 
     last = model.layers[-1]
@@ -132,7 +137,7 @@ def _import_builder(path: str) -> ModelBuilder:
     module_name, _, function_name = path.partition(":")
     try:
         module = importlib.import_module(module_name)
-    except Exception as err:  # a user's module can raise anything
+    except Exception as err:  # the user's module can raise anything
         raise ModelError(
             f"Cannot import {module_name!r} for the model {path!r}: {type(err).__name__}: {err}. "
             "It must be importable where the job starts and on every worker (--working-dir, or installed)."

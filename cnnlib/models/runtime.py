@@ -1,4 +1,4 @@
-"""TensorFlow itself: loaded quietly, with its share of the cores, on a GPU or not. Training and evaluation share it."""
+"""Loads and configures TensorFlow in a process, and says what its CPU or GPU can do. Training and evaluation use it."""
 
 from __future__ import annotations
 
@@ -8,49 +8,55 @@ from pathlib import Path
 
 _BFLOAT16_CPU_FLAGS = {"avx512_bf16", "amx_bf16"}
 _BFLOAT16_COMPUTE_CAPABILITY = (8, 0)  # NVIDIA Ampere
-_MIN_ROWS_SIDE_BY_SIDE = 16  # of a part: smaller ones lose more in every kernel than they gain
+_MIN_ROWS_PER_CHUNK = 16  # with fewer, every kernel loses more than the chunks gain
 
 
-def count_parts(num_threads: int, rows: int) -> int:
-    """In how many equal parts a batch of rows is best computed side by side on a CPU, one thread or more each.
+def count_chunks(num_threads: int, rows: int) -> int:
+    """Returns the number of equal chunks in which a CPU computes a batch fastest: at most one per thread.
 
-    A kernel on two threads does less than two kernels on one thread each: the seed model's training step gains 20 %
-    with two parts (docs/benchmarks/).
+    Two kernels on one thread each do more than one kernel on two threads: the seed model's training step gains 20 %
+    with two chunks (docs/benchmarks/).
 
-    >>> count_parts(num_threads=2, rows=32)
+    Args:
+        num_threads: threads of this process.
+        rows: rows of the batch.
+
+    >>> count_chunks(num_threads=2, rows=32)
     2
-    >>> count_parts(num_threads=4, rows=32)
+    >>> count_chunks(num_threads=4, rows=32)
     2
     """
-    most = max(1, min(num_threads, rows // _MIN_ROWS_SIDE_BY_SIDE))
-    return next(parts for parts in range(most, 0, -1) if rows % parts == 0)
+    most = max(1, min(num_threads, rows // _MIN_ROWS_PER_CHUNK))
+    return next(chunks for chunks in range(most, 0, -1) if rows % chunks == 0)
 
 
-def load_tensorflow(num_threads: int, parts: int = 1) -> None:
-    """Loads TensorFlow with so many threads and no more. Call it before anything else touches TensorFlow.
+def load_tensorflow(num_threads: int, chunks: int = 1) -> None:
+    """Loads TensorFlow and limits it to `num_threads` threads. Must run before anything else uses TensorFlow.
 
     Args:
         num_threads: kernels at a time, and threads of all kernels together.
-        parts: of a batch that are computed side by side and share the threads.
+        chunks: chunks of a batch that are computed in parallel and share the threads.
     """
-    # Off by default on CPUs without AVX512. Convolutions of the seed model are 20 % to 50 % faster with it on AVX2 too.
+    # oneDNN is off by default on CPUs without AVX512. On AVX2, too, it makes the convolutions of the seed model 20 % to
+    # 50 % faster.
     os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
-    # 3: without a GPU, TensorFlow reports as errors that it found none.
+    # 3: without a GPU, TensorFlow logs errors that it found none.
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2" if os.environ.get("CUDA_VISIBLE_DEVICES") else "3")
     import tensorflow as tf
 
     tf.get_logger().setLevel("ERROR")
-    tf.config.threading.set_intra_op_parallelism_threads(max(1, num_threads // parts))
+    tf.config.threading.set_intra_op_parallelism_threads(max(1, num_threads // chunks))
     tf.config.threading.set_inter_op_parallelism_threads(num_threads)
     for gpu in tf.config.list_physical_devices("GPU"):
-        # Otherwise the first process on a GPU takes all its memory.
+        # Otherwise the first process on a GPU takes all of its memory.
         tf.config.experimental.set_memory_growth(gpu, True)
 
 
 def computes_bfloat16() -> bool:
-    """True where this process's GPU, or else its CPU, has instructions for bfloat16: elsewhere it is emulated, slowly.
+    """True if this process's GPUs, or without a GPU its CPU, have instructions for bfloat16. Emulation is slow.
 
-    On an EPYC with AVX512-BF16 the seed model's step is 1.3 to 2 times as fast as in float32; on one without, a tenth.
+    On an EPYC with AVX512-BF16 the seed model's step is 1.3 to 2 times as fast in bfloat16 as in float32; on an EPYC
+    without, it is a tenth as fast.
     """
     import tensorflow as tf
 
@@ -64,12 +70,12 @@ def computes_bfloat16() -> bool:
 
 
 def cpu_has_bfloat16() -> bool:
-    """True where the CPU has instructions for bfloat16 that a benchmark here has shown to be faster than float32."""
+    """True if the CPU has instructions for bfloat16 that are faster than float32 in this project's benchmarks."""
     return bool(_BFLOAT16_CPU_FLAGS & cpu_flags())
 
 
 def cpu_flags() -> set[str]:
-    """The CPU's instruction sets by the kernel's names, such as avx2; empty where the kernel does not tell."""
+    """Returns the CPU's instruction sets by the kernel's names, such as avx2; empty if the kernel lists none."""
     path = Path("/proc/cpuinfo")
     flags = re.search(
         r"^(?:flags|Features)\s*:\s*(.+)$", path.read_text() if path.exists() else "", re.MULTILINE
@@ -78,5 +84,5 @@ def cpu_flags() -> set[str]:
 
 
 def hide_gpus() -> None:
-    """Keeps TensorFlow off the GPUs in this process. Call it before TensorFlow is loaded."""
+    """Hides the GPUs from TensorFlow in this process. Must run before TensorFlow is loaded."""
     os.environ["CUDA_VISIBLE_DEVICES"] = "-1"

@@ -7,7 +7,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from cnnlib.models.maps import LayerMaps
+from cnnlib.models.activations import LayerMaps
 from cnnlib.reports.schema import table_schema
 
 
@@ -16,7 +16,7 @@ def activations_table(example_id: int, layers: Iterable[LayerMaps]) -> pa.Table:
 
     Args:
         example_id: id of the row whose image went through the model.
-        layers: what `explain_image` returned; no layers make an empty table.
+        layers: what `record_activations` returned; no layers make an empty table.
     """
     schema = table_schema("activations")
     without_id = schema.remove(schema.get_field_index("report_id"))

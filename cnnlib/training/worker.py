@@ -21,7 +21,7 @@ from cnnlib.feed.memory import MemoryFeed
 from cnnlib.feed.stream import StreamFeed
 from cnnlib.log import log_event
 from cnnlib.models.registry import is_row_by_row
-from cnnlib.models.runtime import count_parts, load_tensorflow
+from cnnlib.models.runtime import count_chunks, load_tensorflow
 from cnnlib.runs.checkpoints import Checkpoint, list_checkpoints
 from cnnlib.runs.history import EpochRecord, load_history
 from cnnlib.training.early_stopping import is_stopped
@@ -135,7 +135,7 @@ def _count_chunks(task: WorkerTask) -> int:
     config = task.config
     if config.gpus_per_worker or not is_row_by_row(config.model):
         return 1
-    return count_parts(task.cpus, config.batch_size // config.workers // config.loop.micro_batches)
+    return count_chunks(task.cpus, config.batch_size // config.workers // config.loop.micro_batches)
 
 
 def _find_last_checkpoint(run: str) -> Checkpoint | None:

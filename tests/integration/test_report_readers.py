@@ -13,7 +13,7 @@ import pyarrow as pa
 import pyarrow.dataset as ds
 import pytest
 
-from cnnlib.models.maps import build_maps
+from cnnlib.models.activations import build_maps
 from cnnlib.reports.activations import activations_table
 from cnnlib.reports.predictions import write_predictions
 from cnnlib.reports.result import installed_versions

@@ -13,7 +13,7 @@ import sys
 import numpy as np
 
 from cnnlib.dataset.record import Rows
-from cnnlib.models.runtime import count_parts, load_tensorflow
+from cnnlib.models.runtime import count_chunks, load_tensorflow
 
 _STEPS_PER_CALL = 25
 _CLASSES = 10
@@ -32,7 +32,7 @@ def main(batch_size: int, steps: int, threads: int, precision: str) -> dict[str,
         {"cluster": {"worker": [address]}, "task": {"type": "worker", "index": 0}}
     )
     on_gpu = bool(os.environ.get("CUDA_VISIBLE_DEVICES"))
-    parts = 1 if on_gpu else count_parts(threads, batch_size)
+    parts = 1 if on_gpu else count_chunks(threads, batch_size)
     load_tensorflow(threads, parts)
     import keras
 

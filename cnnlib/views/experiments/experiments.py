@@ -1,4 +1,4 @@
-"""A folder of reports in; out comes how models compare in accuracy and cost, and how each cost grows with the image."""
+"""A folder of reports in, the accuracy and the cost of each model out, and how costs grow with the image size."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from cnnlib.models.growth import Growth
+from cnnlib.models.cost_table import CostAtSize
 from cnnlib.reports.manifest import ReportRecord
 from cnnlib.reports.read import list_reports, read_overall
 from cnnlib.storage.uri import uri_name
@@ -18,13 +18,13 @@ class Experiment:
     """A model's best report on one split of one dataset.
 
     Attributes:
-        model: its registered name, or its file's.
-        record: what the report's manifest says.
-        reports: how many reports it is the best of. It was chosen by the rows that it was scored on, so it flatters
-            the model a little where there are many.
+        model: the model's registered name, or the name of its file.
+        record: the manifest of the report.
+        reports: number of reports that it is the best of. They were compared on the rows that they were scored on, so
+            with many reports the accuracy is a little too high.
         parameters: numbers that the model holds; None if unknown.
         flops_per_image: floating-point operations of one prediction; None if unknown.
-        images_per_s: speed of that evaluation; None where no time passed.
+        images_per_s: speed of the evaluation; None if no time passed.
     """
 
     model: str
@@ -35,7 +35,7 @@ class Experiment:
     images_per_s: float | None
 
     def to_row(self) -> dict[str, Any]:
-        """The experiment as flat columns; those of `ReportRecord.to_row` and four more."""
+        """Returns the experiment as flat columns: those of `ReportRecord.to_row` and four more. `model` is set."""
         return {
             **self.record.to_row(),
             "model": self.model,
@@ -47,7 +47,9 @@ class Experiment:
 
 
 def list_experiments(reports_uri: str) -> list[Experiment]:
-    """The best report of each model on each split; the newest of equal ones. By data, then best first.
+    """Reads the best report of each model on each split, sorted by data and then by accuracy, the best first.
+
+    Of several reports with the same accuracy it takes the newest.
 
     Raises:
         ReportError: there are no reports, or one is damaged.
@@ -55,7 +57,7 @@ def list_experiments(reports_uri: str) -> list[Experiment]:
     groups = defaultdict(list)
     for record in list_reports(reports_uri):
         groups[_model_name(record), *record.scored_rows].append(record)
-    # Newest first comes from the list, and max keeps the first of equal ones.
+    # The list is sorted newest first, and max keeps the first of equal ones.
     chosen = [(max(records, key=_accuracy), len(records)) for records in groups.values()]
     experiments = [
         Experiment(
@@ -69,46 +71,32 @@ def list_experiments(reports_uri: str) -> list[Experiment]:
     return sorted(experiments, key=_order)
 
 
-def growth_to_row(growth: Growth) -> dict[str, Any]:
-    """A cost at one image size as flat JSON values."""
-    height, width, channels = growth.image_shape
-    return {
-        "model": growth.model,
-        "height": height,
-        "width": width,
-        "channels": channels,
-        "parameters": growth.cost.parameters,
-        "flops_per_image": growth.cost.flops,
-        "activation_bytes": growth.cost.activation_bytes,
-    }
+def describe_growth(costs: Sequence[CostAtSize]) -> list[str]:
+    """Returns a sentence per model: how much more the largest image costs than the smallest.
 
-
-def describe_growth(growths: Sequence[Growth]) -> list[str]:
-    """For every model a sentence: how much more it takes for the largest image than for the smallest.
-
-    >>> from cnnlib.models.growth import list_growth
-    >>> describe_growth(list_growth())[-1]
+    >>> from cnnlib.models.cost_table import load_cost_table
+    >>> describe_growth(load_cost_table())[-1]
     'dnn: parameters x9,030, operations x9,045, activations x7,041.'
     """
     sentences = []
-    for model in dict.fromkeys(growth.model for growth in growths):
-        own = [growth.cost for growth in growths if growth.model == model]
-        small, large = own[0], own[-1]
+    for model in dict.fromkeys(cost.model for cost in costs):
+        of_model = [cost for cost in costs if cost.model == model]
+        smallest, largest = of_model[0], of_model[-1]
         factors = {
-            "parameters": large.parameters / small.parameters,
-            "operations": large.flops / small.flops,
-            "activations": large.activation_bytes / small.activation_bytes,
+            "parameters": largest.parameters / smallest.parameters,
+            "operations": largest.flops_per_image / smallest.flops_per_image,
+            "activations": largest.activation_bytes / smallest.activation_bytes,
         }
-        parts = (
-            f"the same {what}" if factor == 1 else f"{what} x{factor:,.0f}"
-            for what, factor in factors.items()
+        phrases = (
+            f"the same {name}" if factor == 1 else f"{name} x{factor:,.0f}"
+            for name, factor in factors.items()
         )
-        sentences.append(f"{model}: {', '.join(parts)}.")
+        sentences.append(f"{model}: {', '.join(phrases)}.")
     return sentences
 
 
 def _read_costs(reports_uri: str, record: ReportRecord) -> dict[str, Any]:
-    """What a report says of its model's cost; None for what it does not know."""
+    """Reads the cost columns of a report; None for an unknown cost."""
     overall = next(row for row in read_overall(reports_uri, record) if row["slice"] is None)
     return {name: overall[name] for name in ("parameters", "flops_per_image", "images_per_s")}
 

@@ -1,4 +1,4 @@
-"""Experiments in, one picture out: what each model reaches, and how its cost grows from small images to 4K."""
+"""Experiments in, one picture out: the accuracy of each model, and how its cost grows with the image size."""
 
 from __future__ import annotations
 
@@ -11,33 +11,33 @@ from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.ticker import NullLocator, PercentFormatter
 
-from cnnlib.models.growth import Cost, Growth
+from cnnlib.models.cost_table import CostAtSize
 from cnnlib.views.experiments.experiments import Experiment
 
 _COLORS = ("#2a6f97", "#d1603d", "#5b8c5a", "#8e6c8a", "#b08a3e", "#4f5d75")
 _TEXT_COLOR = "#333333"
 _GRID_COLOR = "#e6e6e6"
-_MAX_RESULTS = 12  # rows that stay readable; the table has all
+_MAX_RESULTS = 12  # more are not readable; the table has all
 
 
-def experiments_png(experiments: Sequence[Experiment], growths: Sequence[Growth]) -> bytes:
-    """Draws accuracies with their intervals, and three costs against the pixels of an image; 1500 x 1080 pixels.
+def experiments_png(experiments: Sequence[Experiment], costs: Sequence[CostAtSize]) -> bytes:
+    """Draws the accuracies with their intervals, and three costs against the pixels of an image; 1500 x 1080 pixels.
 
     Args:
         experiments: the first twelve are drawn.
-        growths: of every model from the smallest image to the largest.
+        costs: of every model, from the smallest image to the largest.
     """
     layout = ConstrainedLayoutEngine(w_pad=0.14, h_pad=0.12)
     figure = Figure(figsize=(10, 7.2), dpi=150, layout=layout)
     FigureCanvasAgg(figure)
-    names = [growth.model for growth in growths] + [experiment.model for experiment in experiments]
+    names = [cost.model for cost in costs] + [experiment.model for experiment in experiments]
     colors = {name: _COLORS[index % len(_COLORS)] for index, name in enumerate(dict.fromkeys(names))}
     (results, parameters), (flops, activations) = figure.subplots(2, 2)
     _draw_results(results, experiments[:_MAX_RESULTS], colors)
-    _draw_growth(parameters, "Parameters", growths, lambda cost: cost.parameters, colors)
-    _draw_growth(flops, "Operations (FLOP) for one image", growths, lambda cost: cost.flops, colors)
+    _draw_growth(parameters, "Parameters", costs, lambda cost: cost.parameters, colors)
+    _draw_growth(flops, "Operations (FLOP) for one image", costs, lambda cost: cost.flops_per_image, colors)
     _draw_growth(
-        activations, "Activations of one image, bytes", growths, lambda cost: cost.activation_bytes, colors
+        activations, "Activations of one image, bytes", costs, lambda cost: cost.activation_bytes, colors
     )
     buffer = io.BytesIO()
     # Without matplotlib's version in the file, the same reports give the same bytes.
@@ -54,14 +54,14 @@ def _style(axes: Axes, title: str) -> None:
 
 
 def _draw_results(axes: Axes, experiments: Sequence[Experiment], colors: dict[str, str]) -> None:
-    """Draws a dot per model with its interval, the best on top."""
+    """Draws a dot with its interval per model, the best on top."""
     _style(axes, "Accuracy, with its 95 % interval")
     axes.grid(axis="x", color=_GRID_COLOR)
-    several = len({experiment.record.subject.data_label for experiment in experiments}) > 1
+    has_several_data_sets = len({experiment.record.subject.data_label for experiment in experiments}) > 1
     labels = []
     for row, experiment in enumerate(experiments):
         accuracy, color = experiment.record.accuracy, colors[experiment.model]
-        data = f"\n{experiment.record.subject.data_label}" if several else ""
+        data = f"\n{experiment.record.subject.data_label}" if has_several_data_sets else ""
         labels.append(f"{experiment.model}{data}")
         if accuracy.fraction is not None and accuracy.low is not None and accuracy.high is not None:
             axes.plot([accuracy.low, accuracy.high], [row, row], color=color, linewidth=2.4)
@@ -82,19 +82,25 @@ def _draw_results(axes: Axes, experiments: Sequence[Experiment], colors: dict[st
 
 
 def _draw_growth(
-    axes: Axes, title: str, growths: Sequence[Growth], figure: Callable[[Cost], int], colors: dict[str, str]
+    axes: Axes,
+    title: str,
+    costs: Sequence[CostAtSize],
+    value: Callable[[CostAtSize], int],
+    colors: dict[str, str],
 ) -> None:
-    """Draws one cost of every model against the pixels, both on logarithmic scales."""
+    """Draws one kind of cost of every model against the pixels, both on logarithmic scales."""
     _style(axes, title)
     axes.grid(axis="y", color=_GRID_COLOR)
     axes.set_xscale("log")
     axes.set_yscale("log")
     ticks: dict[int, str] = {}
-    for model in dict.fromkeys(growth.model for growth in growths):
-        own = [growth for growth in growths if growth.model == model]
-        pixels = [growth.image_shape[0] * growth.image_shape[1] for growth in own]
-        values = [figure(growth.cost) for growth in own]
-        ticks |= {each: _size_name(*growth.image_shape[:2]) for each, growth in zip(pixels, own, strict=True)}
+    for model in dict.fromkeys(cost.model for cost in costs):
+        of_model = [cost for cost in costs if cost.model == model]
+        pixels = [cost.image_shape[0] * cost.image_shape[1] for cost in of_model]
+        values = [value(cost) for cost in of_model]
+        ticks |= {
+            count: _size_name(*cost.image_shape[:2]) for count, cost in zip(pixels, of_model, strict=True)
+        }
         axes.plot(pixels, values, color=colors[model], linewidth=1.8, marker="o", markersize=4, label=model)
     axes.set_xticks(list(ticks), list(ticks.values()))
     axes.xaxis.set_minor_locator(NullLocator())
@@ -103,5 +109,5 @@ def _draw_growth(
 
 
 def _size_name(height: int, width: int) -> str:
-    """What a size is called; as numbers, those of videos would run into each other."""
+    """Returns the name of an image size. As numbers, the labels of the video sizes would overlap."""
     return {720: "HD", 1080: "Full\nHD", 2160: "4K"}.get(height, f"{width}x{height}")

@@ -9,43 +9,43 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from cnnlib.models.growth import Growth
+from cnnlib.models.cost_table import CostAtSize
 from cnnlib.views.experiments.experiments import Experiment, describe_growth
 
 _NOTHING = "-"
-_NAMES = 2  # columns that hold words, before those that hold numbers
+_NUM_TEXT_COLUMNS = 2  # they come before the columns of numbers
 _KIB = 2**10
 
 
-def render_experiments(experiments: Sequence[Experiment], growths: Sequence[Growth]) -> RenderableType:
-    """What every model reaches and costs, and below it how the costs grow with the image."""
+def render_experiments(experiments: Sequence[Experiment], costs: Sequence[CostAtSize]) -> RenderableType:
+    """Renders the accuracy and cost of every model, and below them how the costs grow with the image size."""
     results = _new_table("model", "data", "accuracy", "95 % range", "parameters", "MFLOP", "img/s")
     for experiment in experiments:
         results.add_row(*map(Text, _result_cells(experiment)))
-    costs = _new_table("model", "image", "parameters", "MFLOP", "activations, KiB")
+    growth = _new_table("model", "image", "parameters", "MFLOP", "activations, KiB")
     previous = ""
-    for growth in growths:
-        if previous not in ("", growth.model):
-            costs.add_section()
-        costs.add_row(*map(Text, _growth_cells(growth)))
-        previous = growth.model
+    for cost in costs:
+        if previous not in ("", cost.model):
+            growth.add_section()
+        growth.add_row(*map(Text, _cost_cells(cost)))
+        previous = cost.model
     return Group(
-        Text("What each model reaches", style="bold"),
+        Text("Accuracy and cost of each model", style="bold"),
         "",
         results,
         *map(Text, _result_notes(experiments)),
         "",
-        Text("How its cost grows with the image", style="bold"),
+        Text("Cost by image size", style="bold"),
         "",
-        costs,
-        *map(Text, _growth_notes(growths)),
+        growth,
+        *map(Text, _growth_notes(costs)),
     )
 
 
 def _new_table(*headers: str) -> Table:
     table = Table(box=box.SIMPLE, padding=(0, 1, 0, 0), show_edge=False, pad_edge=False)
     for index, header in enumerate(headers):
-        table.add_column(header, justify="left" if index < _NAMES else "right", overflow="fold")
+        table.add_column(header, justify="left" if index < _NUM_TEXT_COLUMNS else "right", overflow="fold")
     return table
 
 
@@ -62,14 +62,13 @@ def _result_cells(experiment: Experiment) -> tuple[str, ...]:
     )
 
 
-def _growth_cells(growth: Growth) -> tuple[str, ...]:
-    height, width, _ = growth.image_shape
-    cost = growth.cost
+def _cost_cells(cost: CostAtSize) -> tuple[str, ...]:
+    height, width, _ = cost.image_shape
     return (
-        growth.model,
+        cost.model,
         f"{width}x{height}",
         f"{cost.parameters:,}",
-        f"{cost.flops / 1e6:,.1f}",
+        f"{cost.flops_per_image / 1e6:,.1f}",
         f"{cost.activation_bytes / _KIB:,.1f}",
     )
 
@@ -78,20 +77,18 @@ def _result_notes(experiments: Sequence[Experiment]) -> list[str]:
     notes = ["MFLOP: million operations per image; a multiplication and an addition are two."]
     if any(experiment.reports > 1 for experiment in experiments):
         counts = ", ".join(f"{each.model} {each.reports}" for each in experiments if each.reports > 1)
-        notes.append(f"The best of several reports, chosen by the same rows: {counts}.")
+        notes.append(f"The best of several reports, selected on the same rows: {counts}.")
     return notes
 
 
-def _growth_notes(growths: Sequence[Growth]) -> list[str]:
-    (small_height, small_width, channels), (height, width, _) = (
-        growths[0].image_shape,
-        growths[-1].image_shape,
-    )
-    pixels = height * width / (small_height * small_width)
+def _growth_notes(costs: Sequence[CostAtSize]) -> list[str]:
+    small_height, small_width, channels = costs[0].image_shape
+    height, width, _ = costs[-1].image_shape
+    factor = height * width / (small_height * small_width)
     return [
-        f"Computed, with {channels} channel. Activations: of all layers for one image, float32.",
-        f"From {small_width}x{small_height} to {width}x{height}, {pixels:,.0f} times the pixels:",
-        *describe_growth(growths),
+        f"Counted for {channels} channel. Activations: of all layers for one image, float32.",
+        f"From {small_width}x{small_height} to {width}x{height}, {factor:,.0f} times the pixels:",
+        *describe_growth(costs),
     ]
 
 

@@ -58,21 +58,21 @@ def view_reports(reports_uri: str, names: Sequence[str], limit: int) -> View:
 
 def view_experiments(reports_uri: str, plot: str | None) -> View:
     """What each model reaches and costs, and how its costs grow; as a picture too where `plot` says."""
-    from cnnlib.models.growth import list_growth
-    from cnnlib.views.experiments.experiments import growth_to_row, list_experiments
+    from cnnlib.models.cost_table import load_cost_table
+    from cnnlib.views.experiments.experiments import list_experiments
     from cnnlib.views.terminal.experiments import render_experiments
 
-    experiments, growths = list_experiments(reports_uri), list_growth()
+    experiments, costs = list_experiments(reports_uri), load_cost_table()
     if plot is not None:
         from cnnlib.views.experiments.plots import experiments_png
 
-        files.write_bytes(normalize_uri(plot), experiments_png(experiments, growths))
+        files.write_bytes(normalize_uri(plot), experiments_png(experiments, costs))
     result = {
         "experiments": [experiment.to_row() for experiment in experiments],
-        "growth": list(map(growth_to_row, growths)),
+        "growth": [cost.to_row() for cost in costs],
         "plot": plot,
     }
-    return View(renderables=[render_experiments(experiments, growths)], result=result)
+    return View(renderables=[render_experiments(experiments, costs)], result=result)
 
 
 def view_gauges(reports_uri: str, output: str, limit: int) -> View:

@@ -1,4 +1,4 @@
-"""A predictor, in this process: the counts of plain Keras, for every model that it takes; a clear no for the others."""
+"""A predictor in this process has the counts of plain Keras for every model that it accepts, and refuses the others."""
 
 from __future__ import annotations
 
@@ -17,8 +17,16 @@ from keras import layers
 from cnnlib.config import EvaluateConfig, PixelRange
 from cnnlib.dataset.record import SHARD_INDEX, Rows, rows_to_table
 from cnnlib.errors import CheckpointError, ModelError
-from cnnlib.evaluation.partial_scores import ENDED, PART, STARTED, TARGET, Collected, PartialScores
-from cnnlib.evaluation.predictor import Predictor, PredictorTask, _compile
+from cnnlib.evaluation.loaded_model import compile_predict
+from cnnlib.evaluation.partial_scores import (
+    ENDED_AT,
+    PARTIAL_SCORES,
+    STARTED_AT,
+    TARGET_INDEX,
+    CollectedScores,
+    PartialScores,
+)
+from cnnlib.evaluation.predictor import Predictor, PredictorTask
 from cnnlib.evaluation.target import Target, find_target
 from cnnlib.metrics.sums.metric_sums import MetricSums
 from cnnlib.metrics.sums.rows import ScoredRows
@@ -32,7 +40,7 @@ pytestmark = pytest.mark.usefixtures("strategy")
 
 SHAPE, CLASSES = (8, 8, 1), 3
 ROWS = make_source(train_rows=300, test_rows=230).splits["test"].read(0, 230)
-SHARD = 4  # the number of the shard that the rows are said to come from
+SHARD = 4  # the index of the shard that the rows pretend to come from
 
 
 def as_table(rows: Rows = ROWS, shard: int = SHARD) -> pa.Table:
@@ -82,17 +90,17 @@ def build_task(
 
 
 def decode(columns: dict[str, Any]) -> list[PartialScores]:
-    """The part of every target."""
-    return [PartialScores.decode(data) for data in columns[PART]]
+    """The partial scores of every target."""
+    return [PartialScores.decode(data) for data in columns[PARTIAL_SCORES]]
 
 
 def score(path: Path, pixel_range: PixelRange | None = None, rows: Rows = ROWS, **config: Any) -> MetricSums:
     predictor = Predictor(build_task(find_target(str(path), pixel_range), **config))
-    return decode(predictor(as_table(rows)))[0].score
+    return decode(predictor(as_table(rows)))[0].sums
 
 
 def plain_keras(path: Path, input_shape: tuple[int, ...] = SHAPE, scale: float = 1.0) -> tuple[float, int]:
-    """Loss and correct rows as a user gets them."""
+    """Loss and correct rows as a user of Keras gets them."""
     model = keras.models.load_model(path, compile=False)
     logits = model.layers[-1].activation is not keras.activations.softmax
     model.compile(
@@ -132,7 +140,7 @@ def test_model_that_gives_logits_is_given_a_softmax(tmp_path: Path) -> None:
     assert_same(score(path, outputs="logits"), expected)
 
 
-def test_outputs_that_were_declared_are_believed(tmp_path: Path) -> None:
+def test_outputs_are_taken_as_they_were_declared(tmp_path: Path) -> None:
     path = save(nearest_pattern(), tmp_path)
     assert_same(score(path, outputs="probabilities"), plain_keras(path))
     # A softmax of probabilities: the order stays, the loss does not.
@@ -173,9 +181,9 @@ def test_parts_of_a_shard_add_up_to_the_whole(tmp_path: Path) -> None:
     table = as_table()
     [whole] = decode(predictor(table))
     parts = [decode(predictor(table.slice(first, 100)))[0] for first in (0, 100, 200)]
-    assert sum(part.score.rows for part in parts) == 230
-    assert MetricSums.merge_all(part.score for part in parts).confusion == whole.score.confusion
-    # The rows come along, in one order whoever scored them.
+    assert sum(part.sums.rows for part in parts) == 230
+    assert MetricSums.merge_all(part.sums for part in parts).confusion == whole.sums.confusion
+    # The rows come along, sorted by id in whichever order the parts arrive.
     rows = ScoredRows.merge_all(part.rows for part in reversed(parts) if part.rows)
     assert rows.ids.tolist() == ROWS.ids.tolist()
     assert rows.labels.tolist() == ROWS.labels.tolist()
@@ -187,8 +195,8 @@ def test_split_of_too_many_rows_gives_a_histogram_instead(tmp_path: Path) -> Non
     target = find_target(str(save(nearest_pattern(), tmp_path)), None)
     [part] = decode(Predictor(build_task(target, keep_rows=False))(as_table()))
     assert part.rows is None
-    assert part.score.histogram is not None
-    assert part.score.histogram.positives.sum() == 230
+    assert part.sums.histogram is not None
+    assert part.sums.histogram.positives.sum() == 230
 
 
 def test_one_pass_scores_every_model_under_its_own_index(tmp_path: Path) -> None:
@@ -198,9 +206,9 @@ def test_one_pass_scores_every_model_under_its_own_index(tmp_path: Path) -> None
     bad = save(always_zero, tmp_path, "bad.keras")
     targets = [find_target(str(path), None) for path in (good, bad, flat)]
     columns = Predictor(build_task(*targets))(as_table())
-    assert columns[TARGET].tolist() == [0, 1, 2]
-    assert (columns[STARTED] <= columns[ENDED]).all()
-    by_target = [part.score for part in decode(columns)]
+    assert columns[TARGET_INDEX].tolist() == [0, 1, 2]
+    assert (columns[STARTED_AT] <= columns[ENDED_AT]).all()
+    by_target = [part.sums for part in decode(columns)]
     assert [sums.rows for sums in by_target] == [230] * 3
     assert by_target[0].confusion == by_target[2].confusion
     assert by_target[1].confusion.correct == (ROWS.labels == 0).sum()
@@ -218,7 +226,7 @@ def test_predictions_are_stored_row_by_row_and_only_when_asked_for(tmp_path: Pat
     assert stored["label"].tolist() == ROWS.labels.tolist()
     correct = int((stored["label"] == stored["prediction"]).sum())
     [part] = decode(columns)
-    assert correct == part.score.confusion.correct
+    assert correct == part.sums.confusion.correct
     assert part.predictions is not None
     assert (part.predictions.rows, part.predictions.name.split("/")[:2]) == (
         230,
@@ -275,10 +283,10 @@ def test_every_model_says_how_long_it_took_itself(tmp_path: Path) -> None:
     columns = predictor(as_table())
     light, heavy = (part.busy_s for part in decode(columns))
     assert 0 < light < heavy  # some 18 million multiplications a row against 192
-    assert light + heavy <= float(columns[ENDED][0] - columns[STARTED][0]) + 0.01
+    assert light + heavy <= float(columns[ENDED_AT][0] - columns[STARTED_AT][0]) + 0.01
 
 
-def test_other_shards_explain_nothing(tmp_path: Path) -> None:
+def test_other_shards_bring_no_profile(tmp_path: Path) -> None:
     target = find_target(str(save(nearest_pattern(), tmp_path)), None)
     [part] = decode(Predictor(build_task(target))(as_table()))
     assert part.profile is None
@@ -286,7 +294,7 @@ def test_other_shards_explain_nothing(tmp_path: Path) -> None:
 
 def test_first_row_is_the_example_however_its_shard_was_cut(tmp_path: Path) -> None:
     predictor = Predictor(build_task(find_target(str(save(nearest_pattern(), tmp_path)), None)))
-    table, collected = as_table(shard=0), Collected()
+    table, collected = as_table(shard=0), CollectedScores()
     for first in (200, 0, 100):
         columns = predictor(table.slice(first, 100))
         collected.add({name: values[0] for name, values in columns.items()})
@@ -294,7 +302,7 @@ def test_first_row_is_the_example_however_its_shard_was_cut(tmp_path: Path) -> N
     assert collected.profile.example_id == ROWS.ids[0]
 
 
-# What is refused. The constructor keeps quiet: its error would reach the driver as a dead actor without a cause.
+# Models that are refused. The constructor does not raise: the driver would see a dead actor without a cause.
 
 
 def assert_refused(path: Path, error: type[Exception], message: str) -> None:
@@ -343,7 +351,9 @@ def test_file_that_changed_since_it_was_found_is_refused(tmp_path: Path) -> None
     path = save(nearest_pattern(), tmp_path)
     target = find_target(str(path), None)
     path.write_bytes(path.read_bytes() + b"!")
-    with pytest.raises(CheckpointError, match="does not match its manifest: its bytes have changed"):
+    with pytest.raises(
+        CheckpointError, match="does not match its manifest. Received .* Its bytes have changed"
+    ):
         Predictor(build_task(target))(as_table())
 
 
@@ -361,7 +371,7 @@ def test_model_whose_training_diverged_is_refused(
     )
 
 
-# Two images of 8x8 with every pixel value from 0 to 127: what a model is given for them may never change.
+# Two images of 8x8 with every pixel value from 0 to 127: the inputs of a model for them must never change.
 GOLDEN = np.arange(128, dtype=np.uint8).reshape(2, *SHAPE)
 
 
@@ -378,7 +388,9 @@ def test_training_and_evaluation_give_a_model_the_same_pixels(strategy: Any, tmp
 
     score_call = build_score_call(model=model, strategy=strategy, rows=2, image_shape=SHAPE, from_logits=True)
     trained_on = score_call(GOLDEN, np.ones(2, np.int32), np.ones(2, np.float32)).numpy()[0]
-    predict = _compile(model, SHAPE, SHAPE, batch_size=2, scale=1.0, logits=True, parts=1)
+    predict = compile_predict(
+        model, input_shape=SHAPE, image_shape=SHAPE, batch_size=2, pixel_divisor=1.0, logits=True, chunks=1
+    )
     evaluated = -np.log(predict(GOLDEN)[:, 1]).sum()
     train_call = build_train_call(
         model=model, optimizer=_frozen(model, strategy), strategy=strategy, batch_size=2, image_shape=SHAPE,

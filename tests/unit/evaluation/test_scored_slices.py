@@ -1,4 +1,4 @@
-"""Slices are scored in the same pass as the whole: they add up to it, and a distorted image is what the model sees."""
+"""Slices are scored in the same pass as the split: they add up to it, and the model sees the corrupted images."""
 
 from __future__ import annotations
 
@@ -10,7 +10,13 @@ import pytest
 
 from cnnlib.dataset.record import Rows
 from cnnlib.errors import DatasetError
-from cnnlib.evaluation.partial_scores import ENDED, PART, STARTED, Collected, PartialScores
+from cnnlib.evaluation.partial_scores import (
+    ENDED_AT,
+    PARTIAL_SCORES,
+    STARTED_AT,
+    CollectedScores,
+    PartialScores,
+)
 from cnnlib.evaluation.predictor import Predictor
 from cnnlib.evaluation.target import find_target
 from cnnlib.metrics.sums.metric_sums import MetricSums
@@ -46,7 +52,7 @@ SLICER = Slicer(
 
 @pytest.fixture(scope="module")
 def parts(tmp_path_factory: pytest.TempPathFactory, strategy: object) -> list[PartialScores]:
-    """Two models' scores of the same rows, with slices and corruptions: the first is good, the second random."""
+    """The partial scores of two models for the same rows, with slices and corruptions: one good model, one random."""
     directory = tmp_path_factory.mktemp("models")
     paths = [
         save(nearest_pattern(), directory, "good.keras"),
@@ -69,8 +75,8 @@ def test_the_slices_of_a_dimension_add_up_to_the_whole(
             each for name, each in part.slices.items() if name.startswith(prefix) and ("+" in name) == crossed
         ]
         assert len(own) == count
-        assert MetricSums.merge_all(own) == part.score
-    assert parts[0].score != parts[1].score
+        assert MetricSums.merge_all(own) == part.sums
+    assert parts[0].sums != parts[1].sums
 
 
 def test_a_slice_is_scored_as_its_rows_alone_would_be(parts: list[PartialScores], tmp_path: Path) -> None:
@@ -90,7 +96,7 @@ def test_every_corruption_is_scored_on_every_row_as_the_model_sees_it(
     for kind in CORRUPTIONS:
         seen = Rows(ids=ROWS.ids, images=corrupt(ROWS.images, ROWS.ids, kind, 3), labels=ROWS.labels)
         assert parts[0].slices[f"corruption={kind}/3"].confusion == score(path, rows=seen).confusion
-    assert parts[0].slices["corruption=contrast/5"] != parts[0].score
+    assert parts[0].slices["corruption=contrast/5"] != parts[0].sums
 
 
 def test_without_being_asked_for_there_are_no_slices(tmp_path: Path) -> None:
@@ -113,20 +119,20 @@ def test_slices_of_shards_merge_by_name_and_come_in_the_order_of_their_numbers()
         make_sums([[1, 0], [1, 1]]),
         make_sums([[4, 1], [1, 3]]),
     )
-    collected = Collected()
+    collected = CollectedScores()
     for slices in ({"size=q10": first, "size=q2": first}, {"size=q2": second, "age=-3": second}):
-        part = PartialScores(score=first, rows=None, predictions=None, busy_s=0.1, slices=slices)
-        collected.add({PART: part.encode(), STARTED: 0.0, ENDED: 1.0})
+        part = PartialScores(sums=first, rows=None, predictions=None, busy_s=0.1, slices=slices)
+        collected.add({PARTIAL_SCORES: part.encode(), STARTED_AT: 0.0, ENDED_AT: 1.0})
     assert collected.num_slices == 3
     assert list(collected.slices()) == ["age=-3", "size=q2", "size=q10"]
     assert collected.slices()["size=q2"].confusion == both.confusion
     assert collected.slices()["size=q10"] == first
 
 
-def test_the_time_that_distorted_images_take_is_counted_apart(parts: list[PartialScores]) -> None:
-    collected = Collected()
+def test_the_time_that_corrupted_images_take_is_counted_apart(parts: list[PartialScores]) -> None:
+    collected = CollectedScores()
     for part in parts:
-        collected.add({PART: part.encode(), STARTED: 0.0, ENDED: 1.0})
-    # 30 predictions against one: how much longer depends on the machine, that it is longer does not.
+        collected.add({PARTIAL_SCORES: part.encode(), STARTED_AT: 0.0, ENDED_AT: 1.0})
+    # 30 predictions against one: it takes longer on every machine; how much longer depends on the machine.
     assert collected.corrupted_s > collected.busy_s > 0
     assert collected.corrupted_s == pytest.approx(sum(part.corrupted_s for part in parts))

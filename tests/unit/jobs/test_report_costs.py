@@ -1,4 +1,4 @@
-"""`python -m jobs.report --experiments` and `--prometheus`: their output and files."""
+"""`python -m jobs.report --experiments` and `--prometheus` print and write the costs of models."""
 
 from __future__ import annotations
 

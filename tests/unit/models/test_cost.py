@@ -1,4 +1,4 @@
-"""The cost of a model is that of its graph, however its layers are nested, shared or written."""
+"""The cost of a model is counted on its graph, however its layers are nested, shared or written."""
 
 from __future__ import annotations
 
@@ -77,7 +77,7 @@ def test_a_layer_of_a_users_own_counts_by_what_it_does() -> None:
     assert flops(layers.Flatten(), Gated()) == 2 * 2 * 360 * 4
 
 
-def test_a_loop_whose_turns_nobody_knows_makes_the_figure_unknown() -> None:
+def test_a_loop_of_unknown_length_makes_the_operations_unknown() -> None:
     model = sequential(layers.Reshape((12, 30)), layers.LSTM(4, use_cudnn=False), layers.Dense(2))
     cost = model_cost(model, SHAPE)
     assert cost.flops_per_image is None
@@ -91,7 +91,7 @@ def test_moving_averages_are_numbers_that_the_model_holds() -> None:
 @pytest.mark.parametrize("name", ["seed-cnn", "small-cnn", "dnn"])
 def test_products_cost_what_tensorflows_profiler_counts(name: str) -> None:
     import tensorflow as tf
-    from tensorflow.python.framework.ops import get_stats_for_node_def  # what the profiler adds up
+    from tensorflow.python.framework.ops import get_stats_for_node_def  # the profiler adds these up
 
     model = build_model(name, (28, 28, 1), 10)
     spec = tf.TensorSpec([1, 28, 28, 1], tf.float32)

@@ -1,4 +1,4 @@
-"""The models are what they are said to be, and one that does not fit the data is refused in words."""
+"""The models have the layers that they are described with, and a model that does not fit the data is refused."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ SHAPE, CLASSES = (28, 28, 1), 10
 
 
 def multiply_adds(model: keras.Model) -> int:
-    """Multiplications of a pass over one image, in convolutions and dense layers."""
+    """Counts the multiplications of convolutions and dense layers for one image."""
     total = 0
     for layer in model.layers:
         if isinstance(layer, layers.Conv2D | layers.Dense):
@@ -40,7 +40,7 @@ def multiply_adds(model: keras.Model) -> int:
 
 
 def describe(layer: keras.Layer) -> tuple[Any, ...]:
-    """What the tutorial says of a layer."""
+    """Returns what the tutorial states about a layer."""
     kind = type(layer).__name__
     if isinstance(layer, layers.Conv2D):
         return kind, layer.filters, layer.kernel_size, layer.padding, layer.strides, layer.activation.__name__
@@ -101,7 +101,7 @@ def test_small_cnn_costs_no_more_than_the_seed() -> None:
 
 
 @pytest.mark.parametrize("name", model_names())
-def test_rows_of_a_model_meet_in_training_where_it_says_so(name: str) -> None:
+def test_rows_of_a_batch_influence_one_another_unless_the_registry_says_that_they_do_not(name: str) -> None:
     model = build_model(name, SHAPE, CLASSES)
     images = np.random.default_rng(0).integers(0, 256, (6, *SHAPE)).astype(np.float32)
     before = [np.array(weight) for weight in model.non_trainable_variables]
@@ -172,7 +172,7 @@ def test_model_of_the_users_own_is_named_by_its_function() -> None:
 
 
 def user_module(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, text: str) -> str:
-    """Makes a module of the user's own importable; returns its name."""
+    """Makes a module of the user's own importable, and returns its name."""
     name = "model_of_a_user"
     (tmp_path / f"{name}.py").write_text(text)
     monkeypatch.syspath_prepend(tmp_path)
@@ -206,7 +206,7 @@ def user_module(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, text: str) -> s
         ("raise RuntimeError('no licence')", "build", "RuntimeError: no licence"),
     ],
 )
-def test_function_of_the_users_own_that_fails_is_told_in_one_message(
+def test_function_of_the_users_own_that_fails_is_reported_in_one_message(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, text: str, function: str, message: str
 ) -> None:
     name = user_module(monkeypatch, tmp_path, text)

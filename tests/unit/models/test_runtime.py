@@ -1,14 +1,14 @@
-"""How a CPU's threads are shared out."""
+"""A batch is split into chunks that keep the threads of a CPU busy."""
 
 from __future__ import annotations
 
 import pytest
 
-from cnnlib.models.runtime import count_parts
+from cnnlib.models.runtime import count_chunks
 
 
 @pytest.mark.parametrize(
-    ("threads", "rows", "parts"),
+    ("threads", "rows", "chunks"),
     [
         (1, 32, 1),
         (2, 32, 2),
@@ -21,6 +21,6 @@ from cnnlib.models.runtime import count_parts
         (4, 1, 1),
     ],
 )
-def test_parts_are_equal_and_of_sixteen_rows_or_more(threads: int, rows: int, parts: int) -> None:
-    assert count_parts(threads, rows) == parts
-    assert rows % parts == 0
+def test_chunks_are_equal_and_of_sixteen_rows_or_more(threads: int, rows: int, chunks: int) -> None:
+    assert count_chunks(threads, rows) == chunks
+    assert rows % chunks == 0

@@ -112,7 +112,7 @@ def test_part_that_was_changed_is_refused(tmp_path: Path, publish: Callable[...,
     report_id = publish()
     part = next((tmp_path / "predictions" / f"report_id={report_id}").iterdir())
     part.write_bytes(part.read_bytes() + b"!")
-    with pytest.raises(ReportError, match="is not what its manifest says"):
+    with pytest.raises(ReportError, match="does not match its manifest"):
         read_predictions(str(tmp_path), report_id)
 
 

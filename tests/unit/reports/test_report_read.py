@@ -210,7 +210,7 @@ def write_version_1(folder: Path) -> str:
 def test_table_that_was_tampered_with_is_refused(tmp_path: Path, three: list[str]) -> None:
     source, target = (tmp_path / "per_class" / f"{report_id}.parquet" for report_id in three[:2])
     target.write_bytes(source.read_bytes())
-    with pytest.raises(ReportError, match="is not what its manifest says"):
+    with pytest.raises(ReportError, match="does not match its manifest"):
         read_report(str(tmp_path), three[1])
 
 

@@ -1,4 +1,4 @@
-"""What models reach and cost, side by side: which report speaks for a model, and what is told of it."""
+"""The accuracy and cost of models in one table: which report stands for a model, and what the table says."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ import pytest
 from rich.console import Console
 
 from cnnlib.errors import ReportError
-from cnnlib.models.growth import list_growth
+from cnnlib.models.cost_table import load_cost_table
 from cnnlib.views.experiments import experiments
-from cnnlib.views.experiments.experiments import growth_to_row, list_experiments
+from cnnlib.views.experiments.experiments import list_experiments
 from cnnlib.views.experiments.plots import experiments_png
 from cnnlib.views.terminal.experiments import render_experiments
 from tests.report_folders import write_figures
@@ -35,16 +35,16 @@ def folder(tmp_path: Path) -> str:
 
 def render(reports: str, width: int = 80) -> str:
     console = Console(width=width, file=io.StringIO())
-    console.print(render_experiments(list_experiments(reports), list_growth()))
+    console.print(render_experiments(list_experiments(reports), load_cost_table()))
     return console.file.getvalue()  # type: ignore[attr-defined, no-any-return]
 
 
-def test_best_report_speaks_for_a_model_on_a_split(folder: str) -> None:
+def test_best_report_stands_for_a_model_on_a_split(folder: str) -> None:
     found = [(each.model, each.record.correct, each.reports) for each in list_experiments(folder)]
     assert found == [("mine.keras", 95, 1), ("seed-cnn", 91, 2), ("dnn", 90, 1)]
 
 
-def test_of_equally_good_reports_the_newest_speaks(folder: str) -> None:
+def test_of_equally_good_reports_the_newest_is_taken(folder: str) -> None:
     newer = write_figures(folder, minute=9, correct=91, model="seed-cnn", overall=COSTS)
     seed = next(each for each in list_experiments(folder) if each.model == "seed-cnn")
     assert (seed.record.report_id, seed.reports) == (newer, 3)
@@ -69,7 +69,7 @@ def test_table_shows_accuracy_and_costs_in_eighty_columns(folder: str) -> None:
     assert seed.split() == ["seed-cnn", "fashion-mnist/test", "91.0", "83.8-95.2", "47,090", "35.6", "2,000"]
     mine = next(line for line in lines if line.startswith("mine.keras"))
     assert mine.split() == ["mine.keras", "fashion-mnist/extra", "95.0", "88.8-97.8", "-", "-", "50"]
-    assert "chosen by the same rows: seed-cnn 2." in " ".join(" ".join(lines).split())
+    assert "selected on the same rows: seed-cnn 2." in " ".join(" ".join(lines).split())
 
 
 def test_table_shows_how_costs_grow_to_4k(folder: str) -> None:
@@ -82,7 +82,7 @@ def test_table_shows_how_costs_grow_to_4k(folder: str) -> None:
 
 
 def test_rows_are_json(folder: str) -> None:
-    rows = [growth_to_row(each) for each in list_growth()]
+    rows = [cost.to_row() for cost in load_cost_table()]
     assert json.loads(json.dumps(rows)) == rows
     assert rows[0] == {
         "model": "seed-cnn",
@@ -96,16 +96,16 @@ def test_rows_are_json(folder: str) -> None:
 
 
 def test_picture_is_a_png_of_its_size_and_the_same_for_the_same_reports(folder: str) -> None:
-    first, second = (experiments_png(list_experiments(folder), list_growth()) for _ in range(2))
+    first, second = (experiments_png(list_experiments(folder), load_cost_table()) for _ in range(2))
     assert first == second
     assert struct.unpack(">II", first[16:24]) == (1500, 1080)
 
 
-def test_picture_bears_a_split_without_rows(tmp_path: Path) -> None:
+def test_picture_can_be_drawn_for_a_split_without_rows(tmp_path: Path) -> None:
     write_figures(str(tmp_path), correct=0)
     found = list_experiments(str(tmp_path))
     empty = [type(each)(**{**vars(each), "record": replace_accuracy(each.record)}) for each in found]
-    assert experiments_png(empty, list_growth()).startswith(b"\x89PNG")
+    assert experiments_png(empty, load_cost_table()).startswith(b"\x89PNG")
 
 
 def replace_accuracy(record: experiments.ReportRecord) -> experiments.ReportRecord:

@@ -1,0 +1,216 @@
+"""A target's model file in, a model that is checked against the data and compiled for its images out."""
+
+from __future__ import annotations
+
+import math
+import tempfile
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import numpy.typing as npt
+
+from cnnlib.config import EvaluateConfig
+from cnnlib.dataset.record import Rows
+from cnnlib.errors import CheckpointError, DigestError, ModelError
+from cnnlib.evaluation.partial_scores import ModelProfile
+from cnnlib.evaluation.target import Target
+from cnnlib.metrics.sums.arrays import LARGEST_PROBABILITY
+from cnnlib.models.activations import record_activations
+from cnnlib.models.cost import model_cost
+from cnnlib.shapes import ImageShape
+from cnnlib.storage import publish
+from cnnlib.storage.uri import uri_name
+
+if TYPE_CHECKING:
+    import keras
+
+Images = npt.NDArray[np.uint8]
+Probabilities = npt.NDArray[np.float32]
+Predict = Callable[[Images], Probabilities]
+
+
+@dataclass(frozen=True, kw_only=True)
+class LoadedModel:
+    """A target's model, ready to score rows.
+
+    Attributes:
+        input_shape: the shape in which the model takes one image.
+        pixel_divisor: 255 for a model that takes pixels of 0..1, else 1.
+        outputs_of: the compiled prediction, whose outputs are not yet checked.
+    """
+
+    target: Target
+    model: keras.Model
+    input_shape: tuple[int, ...]
+    pixel_divisor: float
+    outputs_of: Predict
+
+    def predict(self, images: Images) -> Probabilities:
+        """Predicts the classes of images.
+
+        Args:
+            images: uint8 [rows, height, width, channels].
+
+        Returns:
+            Probabilities, float32 [rows, classes].
+
+        Raises:
+            ModelError: the outputs are not finite, or they are not probabilities.
+        """
+        probabilities = self.outputs_of(images)
+        if not np.isfinite(probabilities).all():
+            raise ModelError(f"{self.target.uri} gives values that are not finite: its training diverged.")
+        low, high = probabilities.min(), probabilities.max()
+        if low < 0 or high > LARGEST_PROBABILITY:
+            raise ModelError(
+                f"{self.target.uri} gives no probabilities: its outputs lie in {low:.3g}..{high:.3g}. "
+                "Try --outputs logits, or auto."
+            )
+        return probabilities
+
+    def profile(self, rows: Rows) -> ModelProfile:
+        """Counts the model's cost and records its activations for the first row."""
+        from cnnlib.models.pixels import pixels_to_inputs
+
+        inputs = pixels_to_inputs(rows.images[:1], self.pixel_divisor).numpy().reshape(1, *self.input_shape)
+        return ModelProfile(
+            cost=model_cost(self.model, self.input_shape),
+            example_id=int(rows.ids[0]),
+            layers=tuple(record_activations(self.model, rows.images[0], inputs)),
+        )
+
+
+def load_model(
+    target: Target, config: EvaluateConfig, *, image_shape: ImageShape, num_classes: int, chunks: int
+) -> LoadedModel:
+    """Opens a target's model, checks that it fits the data, and compiles it.
+
+    Args:
+        target: the model file, and the pixel range that the model takes.
+        config: has the batch size, and how to interpret the outputs.
+        image_shape: height, width, channels of the data set's images.
+        num_classes: number of classes of the data set.
+        chunks: see `compile_predict`.
+
+    Raises:
+        CheckpointError: the file's bytes are not those of its digest.
+        ModelError: Keras cannot open the file, or the model does not fit the data.
+    """
+    from cnnlib.models.registry import gives_probabilities
+
+    model = _open_model(target)
+    input_shape = _find_input_shape(model, target, image_shape)
+    _check_output(model, target, num_classes)
+    pixel_divisor = 255.0 if target.pixel_range == "0-1" else 1.0
+    logits = not gives_probabilities(model) if config.outputs == "auto" else config.outputs == "logits"
+    outputs_of = compile_predict(
+        model,
+        input_shape=input_shape,
+        image_shape=image_shape,
+        batch_size=config.batch_size,
+        pixel_divisor=pixel_divisor,
+        logits=logits,
+        chunks=chunks,
+    )
+    return LoadedModel(
+        target=target,
+        model=model,
+        input_shape=input_shape,
+        pixel_divisor=pixel_divisor,
+        outputs_of=outputs_of,
+    )
+
+
+def compile_predict(
+    model: keras.Model,
+    *,
+    input_shape: tuple[int, ...],
+    image_shape: ImageShape,
+    batch_size: int,
+    pixel_divisor: float,
+    logits: bool,
+    chunks: int,
+) -> Predict:
+    """Builds a function from images, uint8 [rows, height, width, channels], to outputs, float32 [rows, classes].
+
+    Args:
+        model: a built model.
+        input_shape: the shape in which the model takes one image.
+        image_shape: height, width, channels.
+        batch_size: rows that are computed at a time.
+        pixel_divisor: see `pixels_to_inputs`.
+        logits: True if the model outputs logits, which are then turned into probabilities.
+        chunks: equal parts of a batch that are computed in parallel.
+    """
+    import tensorflow as tf
+
+    from cnnlib.models.pixels import pixels_to_inputs
+
+    spec = tf.TensorSpec([batch_size, *image_shape], tf.uint8)
+
+    @tf.function(input_signature=[spec], autograph=False)  # type: ignore[untyped-decorator]
+    def predict_batch(images: tf.Tensor) -> tf.Tensor:
+        inputs = tf.reshape(pixels_to_inputs(images, pixel_divisor), [batch_size, *input_shape])
+        # TensorFlow computes the chunks in parallel: nothing in the graph makes one wait for another.
+        outputs = [tf.cast(model(chunk, training=False), tf.float32) for chunk in tf.split(inputs, chunks)]
+        joined = tf.concat(outputs, axis=0)
+        return tf.nn.softmax(joined) if logits else joined
+
+    def predict(images: Images) -> Probabilities:
+        outputs = []
+        for first in range(0, len(images), batch_size):
+            batch = images[first : first + batch_size]
+            rows = len(batch)
+            if rows < batch_size:
+                # All batches have one shape, so that TensorFlow compiles once: zeros fill up the last batch.
+                batch = np.pad(batch, [(0, batch_size - rows), *[(0, 0)] * 3])
+            outputs.append(predict_batch(tf.constant(batch)).numpy()[:rows])
+        return np.concatenate(outputs)
+
+    return predict
+
+
+def _open_model(target: Target) -> keras.Model:
+    import keras
+
+    with tempfile.TemporaryDirectory() as directory:
+        path = Path(directory, uri_name(target.model_uri))
+        try:
+            publish.download_checked(target.model_uri, path, target.digest)
+        except DigestError as err:
+            raise CheckpointError(f"{err} Its bytes have changed since it was saved or found.") from err
+        try:
+            return keras.models.load_model(path, compile=False)
+        except Exception as err:  # Keras raises many kinds of errors, depending on what the file holds
+            reason = (str(err).splitlines() or [""])[0]
+            raise ModelError(f"Keras cannot open {target.model_uri}: {type(err).__name__}: {reason}") from err
+
+
+def _find_input_shape(model: keras.Model, target: Target, image_shape: ImageShape) -> tuple[int, ...]:
+    """Returns the shape in which the model takes one image: unchanged, without its single channel, or flat."""
+    expected = getattr(model, "input_shape", None)  # an unbuilt Sequential has none
+    if isinstance(expected, tuple):
+        height, width, channels = image_shape
+        without_channel = [(height, width)] if channels == 1 else []
+        for shape in (image_shape, *without_channel, (math.prod(image_shape),)):
+            fits = len(expected) == len(shape) + 1 and all(
+                want in (None, have) for want, have in zip(expected[1:], shape, strict=True)
+            )
+            if fits:
+                return shape
+    raise ModelError(
+        f"{target.uri} does not take this data set's images. Received a model with input {expected}, "
+        f"expected (None, {', '.join(map(str, image_shape))})."
+    )
+
+
+def _check_output(model: keras.Model, target: Target, num_classes: int) -> None:
+    output = getattr(model, "output_shape", None)
+    if not isinstance(output, tuple) or tuple(output[1:]) != (num_classes,):
+        raise ModelError(
+            f"{target.uri} does not fit the number of classes. Received a model with output {output}, "
+            f"expected (None, {num_classes}): one value per class."
+        )
