@@ -1,4 +1,4 @@
-"""Computes the floating-point operations of a training step from the cost of a model."""
+"""The arithmetic that a training step cannot do without: a model's cost in, floating-point operations out."""
 
 from __future__ import annotations
 
@@ -8,11 +8,10 @@ SEED_CNN = registered_cost("seed-cnn", (28, 28, 1), 10)
 
 
 def training_flops(cost: Cost) -> int:
-    """Returns the floating-point operations to train on one image: three times those of the forward pass.
+    """Floating-point operations to train on one image: three times those of the forward pass.
 
-    The backward pass takes twice the operations of the forward pass: one gradient with respect to the inputs, one with
-    respect to the weights (https://arxiv.org/abs/2001.08361, 2.1). The optimizer, and what `Cost` leaves out, are not
-    counted: together they are below 2 %.
+    The backward pass does twice what the forward pass does, for the gradient by the inputs and the one by the weights
+    (https://arxiv.org/abs/2001.08361, 2.1). The optimizer is left out, as what `Cost` leaves out: together below 2 %.
 
     >>> training_flops(SEED_CNN) == 3 * SEED_CNN.flops
     True
