@@ -1,1 +1,1 @@
-"""Everything around the library: setup, images, clusters, schedules, a local S3 server."""
+"""Files to install and run the project: setup, images, clusters, schedules, a local S3 server."""

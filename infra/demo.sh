@@ -1,9 +1,9 @@
 #!/bin/sh
-# The main job end to end on the real Fashion-MNIST: prepare, train on two workers, evaluate, report.
+# Runs all jobs on the real Fashion-MNIST: prepare, train on two workers, evaluate, report.
 set -eu
 
 if [ "$STORAGE" = s3 ] && [ -z "${DEMO_ON_S3:-}" ]; then
-    # Run this script again with a real S3 server beside it, and AWS_* leading there.
+    # Start a real S3 server, and run this script again with AWS_* variables that point to it.
     export DEMO_ON_S3=1
     exec "$RUN" -m infra.local_s3 --data "$OUT/s3" --bucket demo -- sh "$0"
 fi

@@ -1,9 +1,9 @@
-"""A real S3 server (SeaweedFS) on this machine, for tests and for trying things without a cloud.
+"""Runs a real S3 server (SeaweedFS) on this machine, for tests and for trials without a cloud.
 
     python -m infra.local_s3 --bucket demo -- python jobs/train.py --help
 
-runs the command with the AWS_* variables that lead to the server, and ends with the command's exit code.
-Everything listens on 127.0.0.1 only, the keys are new in every run, and SeaweedFS's telemetry is off.
+runs the command with AWS_* variables that point to the server, and exits with the command's exit code.
+The server listens on 127.0.0.1 only, its keys are new in every run, and the telemetry of SeaweedFS is off.
 """
 
 from __future__ import annotations
@@ -29,20 +29,20 @@ _HOST = "127.0.0.1"
 _REGION = "us-east-1"
 _SERVICES = ("master", "volume", "filer", "s3")
 _START_TIMEOUT_S = 60
-# An orderly stop takes 16 s, mostly waiting. What the server has acknowledged survives a kill.
+# A clean stop takes 16 s, mostly waiting. Acknowledged writes survive a kill.
 _STOP_GRACE_S = 1
 
 
 @dataclass(frozen=True)
 class LocalS3Server:
-    """How to reach a running server."""
+    """Holds the address and the keys of a running server."""
 
     endpoint_url: str
     access_key: str
     secret_key: str = field(repr=False)
 
     def environment(self) -> dict[str, str]:
-        """Returns the variables that lead boto3, pyarrow and the AWS command line here."""
+        """Returns the variables that point boto3, pyarrow and the AWS command line to the server."""
         return {
             "AWS_ENDPOINT_URL": self.endpoint_url,
             "AWS_ACCESS_KEY_ID": self.access_key,
@@ -58,8 +58,8 @@ def run_local_s3(data_dir: Path | None = None, buckets: Sequence[str] = ()) -> I
     """Runs a server for as long as the context lasts.
 
     Args:
-        data_dir: keeps the objects for the next run; None keeps them for this run only.
-        buckets: made if they do not exist. A write to any other bucket fails, as it does on AWS.
+        data_dir: folder that keeps the objects for the next run; None: they are deleted at the end.
+        buckets: created if they do not exist. A write to any other bucket fails, as it does on AWS.
 
     Raises:
         RuntimeError: the server does not start; the message ends with its log.
@@ -80,13 +80,20 @@ def run_local_s3(data_dir: Path | None = None, buckets: Sequence[str] = ()) -> I
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Runs a command beside a server; returns the command's exit code, 128 + n after signal n."""
+    """Runs a command while a server runs, and returns its exit code: 128 + n after signal n."""
     parser = argparse.ArgumentParser(
-        prog="python -m infra.local_s3", description="Runs a command beside a local S3 server."
+        prog="python -m infra.local_s3", description="Runs a command while a local S3 server runs."
     )
-    parser.add_argument("--data", type=Path, metavar="DIR", help="keeps the objects (default: until the end)")
-    parser.add_argument("--bucket", action="append", default=[], help="a bucket to make; may be repeated")
-    parser.add_argument("command", nargs="+", metavar="-- COMMAND", help="what to run, for example bash")
+    parser.add_argument(
+        "--data",
+        type=Path,
+        metavar="DIR",
+        help="folder that keeps the objects (default: none)",
+    )
+    parser.add_argument("--bucket", action="append", default=[], help="a bucket to create; may be repeated")
+    parser.add_argument(
+        "command", nargs="+", metavar="-- COMMAND", help="the command to run, for example bash"
+    )
     args = parser.parse_args(argv)
     for number in (signal.SIGINT, signal.SIGTERM):
         # By default SIGTERM would end this process at once and leave the server running.
@@ -99,7 +106,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _run_command(command: Sequence[str], server: LocalS3Server) -> int:
-    # A profile, a token or another endpoint of the caller's would lead elsewhere.
+    # AWS_* variables of the caller, such as a profile or a token, would point to another server.
     inherited = {name: value for name, value in os.environ.items() if not name.startswith("AWS_")}
     try:
         process = subprocess.Popen(command, env=inherited | server.environment())
@@ -116,10 +123,10 @@ def _run_command(command: Sequence[str], server: LocalS3Server) -> int:
 
 
 def _find_free_ports() -> dict[str, int]:
-    """Finds a port per service and one for its gRPC, holding all until the last is found."""
+    """Finds two free ports for each service: one for HTTP, one for gRPC."""
     names = [name for service in _SERVICES for name in (service, f"{service}.grpc")]
-    with ExitStack() as held:
-        sockets = {name: held.enter_context(socket.socket()) for name in names}
+    with ExitStack() as stack:  # holds every port until the last one is found, so that all differ
+        sockets = {name: stack.enter_context(socket.socket()) for name in names}
         for found in sockets.values():
             found.bind((_HOST, 0))
         return {name: int(found.getsockname()[1]) for name, found in sockets.items()}
@@ -131,7 +138,7 @@ def _build_command(data: Path, scratch: Path, server: LocalS3Server, ports: dict
         "credentials": [{"accessKey": server.access_key, "secretKey": server.secret_key}],
         "actions": ["Admin", "Read", "Write", "List", "Tagging"],
     }
-    # Without this file everybody is let in.
+    # Without this file the server accepts requests without keys.
     identities = scratch / "identities.json"
     identities.write_text(json.dumps({"identities": [identity]}))
     flags = {
@@ -167,11 +174,11 @@ def _find_binary() -> Path:
 
 @contextmanager
 def _run_process(command: list[str], scratch: Path) -> Iterator[subprocess.Popen[bytes]]:
-    """Runs the server in a process group of its own, and ends that group."""
+    """Runs the server in its own process group, and ends that group afterwards."""
     environment = {
-        # It would believe settings in our home, and keys in our environment.
+        # Otherwise it reads settings from our home folder. Our environment is left out because of its keys.
         "HOME": str(scratch),
-        # Volumes for each bucket: of the usual seven, the eleventh bucket finds none left.
+        # Volumes per bucket. With the default of seven, none is left for the eleventh bucket.
         "WEED_MASTER_VOLUME_GROWTH_COPY_1": "1",
     }
     with (scratch / "log").open("wb") as log:
@@ -189,10 +196,10 @@ def _run_process(command: list[str], scratch: Path) -> Iterator[subprocess.Popen
 
 
 def _remove_traces(data: Path, ports: dict[str, int]) -> None:
-    """Removes what is named after this run's ports, so of no use to the next run."""
+    """Removes files that have the ports of this run in their names: the next run cannot use them."""
     shutil.rmtree(data / f"m{ports['master']}", ignore_errors=True)
     for service in _SERVICES:
-        # Made there whatever TMPDIR says, and left by a kill.
+        # SeaweedFS creates it in /tmp, whatever TMPDIR is, and leaves it after a kill.
         Path(f"/tmp/seaweedfs-{service}-grpc-{ports[f'{service}.grpc']}.sock").unlink(missing_ok=True)
 
 

@@ -1,7 +1,7 @@
-"""What each of some workers computes under the real strategy: one process per worker, no Ray.
+"""Trains small models as one of several workers under the real strategy: one process per worker, without Ray.
 
-Run as `python -m tests.two_workers RANK PORT PORT`, or with one port for a worker alone; prints one JSON object:
-the weights after each case, and what random layers drew.
+Run as `python -m tests.two_workers RANK PORT PORT`, or with one port for a single worker. Prints one JSON object:
+the weights after each case, the random numbers that the layers drew, and the chosen precisions.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from cnnlib.models.runtime import load_tensorflow
 
 BATCH, STEPS, FEATURES, CLASSES = 8, 2, (2, 2, 1), 3
 LEARNING_RATE = 0.5
-# What is trained with which optimizer. `weights_of` gives the same for any number of workers.
+# The optimizer of each case. `weights_of` returns the same weights for any number of workers.
 CASES = {
     "plain": OptimizerConfig(name="sgd"),
     "clipped": OptimizerConfig(name="sgd", clip_norm=0.25),
@@ -30,7 +30,7 @@ CASES = {
 
 
 def make_rows() -> tuple[np.ndarray, np.ndarray]:
-    """Images uint8 [steps, batch, 2, 2, 1] and labels int32 [steps, batch] of the global batches."""
+    """Makes the global batches: images uint8 [steps, batch, 2, 2, 1] and labels int32 [steps, batch]."""
     rng = np.random.default_rng(7)
     images = rng.integers(0, 256, (STEPS, BATCH, *FEATURES), np.uint8)
     return images, rng.integers(0, CLASSES, (STEPS, BATCH)).astype(np.int32)
@@ -39,7 +39,11 @@ def make_rows() -> tuple[np.ndarray, np.ndarray]:
 def weights_of(
     strategy: Any, config: OptimizerConfig, rank: int = 0, workers: int = 1, steps: int = STEPS
 ) -> list[list[float]]:
-    """Trains a linear model on a worker's part of the rows; returns its weights, flat, and their averages if kept."""
+    """Trains a linear model on the worker batches of one rank.
+
+    Returns:
+        The flattened weights, then their moving averages if the config asks for them.
+    """
     import keras
 
     from cnnlib.training.state.ema import averaged_weights
@@ -59,8 +63,8 @@ def weights_of(
         optimizer.build(model.trainable_variables)
     train_call = _build_call(strategy, model, optimizer, seed=0)
     images, labels = make_rows()
-    own = slice(rank * BATCH // workers, (rank + 1) * BATCH // workers)
-    train_call(images[:steps, own], labels[:steps, own])
+    worker_rows = slice(rank * BATCH // workers, (rank + 1) * BATCH // workers)
+    train_call(images[:steps, worker_rows], labels[:steps, worker_rows])
     raw = model.get_weights()
     with averaged_weights(model, optimizer):
         averages = model.get_weights() if config.ema_momentum else []
@@ -77,11 +81,11 @@ def draws_of(
     steps: int = STEPS,
     parts: int = 1,
 ) -> list[list[list[float]]]:
-    """Trains a model with two random layers; returns what this worker's draw: [layer, step x part, 3]."""
+    """Trains a model with two random layers; returns the numbers they draw in this worker: [layer, step x part, 3]."""
     import keras
 
     class Noise(keras.layers.Layer):
-        """Adds random numbers, and remembers the last of them."""
+        """Adds random numbers, and keeps the numbers of the last calls."""
 
         def build(self, shape: Any) -> None:
             self.seed_generator = keras.random.SeedGenerator(1)
@@ -120,7 +124,7 @@ def _build_call(strategy: Any, model: Any, optimizer: Any, **options: int) -> An
 
 
 def precision_of(strategy: Any, *, able: bool) -> str:
-    """The precision that `auto` comes to on workers that compute in bfloat16 or do not, as this one is `able`."""
+    """Returns the precision that `auto` chooses, where `able` says whether this worker can compute in bfloat16."""
     from cnnlib.training import precision
 
     with mock.patch.object(precision, "computes_bfloat16", return_value=able):
@@ -128,7 +132,7 @@ def precision_of(strategy: Any, *, able: bool) -> str:
 
 
 def main(rank: int, ports: list[str]) -> dict[str, Any]:
-    """One worker's life."""
+    """Runs all cases as one worker, and returns their results."""
     from cnnlib.training import strategy as strategies
     from cnnlib.training.ray.backend import set_tf_config
 
@@ -144,4 +148,4 @@ def main(rank: int, ports: list[str]) -> dict[str, Any]:
 
 if __name__ == "__main__":
     print(json.dumps(main(int(sys.argv[1]), sys.argv[2:])), flush=True)  # noqa: T201
-    os._exit(0)  # neither worker waits for the other's farewell
+    os._exit(0)  # at once: a normal exit would wait for the other worker

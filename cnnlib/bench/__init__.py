@@ -1,1 +1,1 @@
-"""Measures against named peers: real programs, in turn, in fresh processes on the same cores; the ratio counts."""
+"""Compares our programs with named peers: both run in turn, in fresh processes on the same cores."""

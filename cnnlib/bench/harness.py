@@ -1,4 +1,4 @@
-"""Runs our program and a peer's in turn, A B A B …, and states the ratio of what they reached."""
+"""Runs our program and a peer in turn, A B A B …, and computes the ratio of their measurements."""
 
 from __future__ import annotations
 
@@ -6,39 +6,45 @@ import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
-from typing import Any, Literal, NamedTuple
+from typing import Literal, NamedTuple
 
 from cnnlib.bench.inputs import Inputs
 from cnnlib.bench.machine import utc_now
-from cnnlib.bench.programs import Figure, Finished, Program, run_program, take_figure
+from cnnlib.bench.programs import Finished, Measurement, Program, run_program, take_measurement
 from cnnlib.errors import CnnlibError
 from cnnlib.log import log_event
 
+# "share" is the unit of a `Fraction`: the recorded benchmarks store this word.
 Unit = Literal["images/s", "GFLOP/s", "s", "share"]
 Goal = Literal["at least", "at most"]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Share:
-    """A second row out of the same runs: a share, 0..1, that our program reports; it is to be at most `target`."""
+class Fraction:
+    """Describes a second row from the same runs: a fraction, 0..1, that our program reports.
+
+    Attributes:
+        of: the whole that it is a fraction of, such as the time of the epoch.
+        target: the greatest value that meets the target.
+    """
 
     case: str
     of: str
-    figure: Figure
+    measurement: Measurement
     target: float
 
 
 @dataclass(frozen=True, kw_only=True)
 class Comparison:
-    """One row of a stage: our program against a peer.
+    """Describes one row of a stage: our program against a peer.
 
     Attributes:
-        unit: of both figures. Seconds are better when there are fewer, everything else when there is more.
-        target: what the median ratio is to reach; None: it is only stated.
-        goal: `at least`: a ratio above 1 means that ours is better. `at most`: the ratio is ours over the peer's,
-            of seconds, and better when it is lower.
-        not_run: why the row cannot be measured here; None if it can.
-        share: see `Share`.
+        unit: unit of both measurements. Fewer seconds are better; more of any other unit is better.
+        target: the median ratio to reach; None if the ratio is only stated.
+        goal: `at least`: a ratio above 1 means that ours is better. `at most`: the ratio is our seconds over the
+            peer's, and a lower ratio is better.
+        not_run: the reason why the row cannot be measured here; None if it can.
+        fraction: a second row from the same runs, if any.
     """
 
     stage: str
@@ -49,11 +55,11 @@ class Comparison:
     target: float | None
     goal: Goal = "at least"
     not_run: str | None = None
-    share: Share | None = None
+    fraction: Fraction | None = None
 
 
 class Pair(NamedTuple):
-    """One turn: what ours and the peer's reached, their ratio, and when ours began (UTC)."""
+    """Holds one measurement of ours and one of the peer, their ratio, and the time when ours began (UTC)."""
 
     ours: float
     theirs: float
@@ -63,10 +69,10 @@ class Pair(NamedTuple):
 
 @dataclass(frozen=True, kw_only=True)
 class Row:
-    """What a comparison came to.
+    """Holds the result of a comparison.
 
     Attributes:
-        not_run: why it was not measured, or failed; None if it was.
+        not_run: the reason why it was not measured, or how it failed; None if it was measured.
     """
 
     stage: str
@@ -80,23 +86,34 @@ class Row:
 
     @property
     def ratio(self) -> float | None:
-        """The median ratio; None if it was not run."""
+        """The median ratio; None if the row was not measured."""
         return statistics.median(pair.ratio for pair in self.pairs) if self.pairs else None
 
     @property
     def met(self) -> bool | None:
-        """Whether the median ratio reached the target; None without one, or if it was not run."""
+        """True if the median ratio meets the target; None without a target, or if the row was not measured."""
         if self.ratio is None or self.target is None:
             return None
         return self.ratio <= self.target if self.goal == "at most" else self.ratio >= self.target
 
     @property
     def failed(self) -> bool:
-        """True if a program of it broke."""
+        """True if one of its programs failed."""
         return self.not_run is not None and self.not_run.startswith("failed")
 
-    def to_json(self) -> dict[str, Any]:
-        """The row as JSON values; figures are null where it was not run."""
+    @property
+    def medians(self) -> tuple[float, float] | None:
+        """The median measurements of ours and of the peer; None if the row was not measured."""
+        if not self.pairs:
+            return None
+        return (
+            statistics.median(pair.ours for pair in self.pairs),
+            statistics.median(pair.theirs for pair in self.pairs),
+        )
+
+    def to_json(self) -> dict[str, str | float | None]:
+        """Returns the row as JSON values; the measurements are None if the row was not measured."""
+        ours_median, peer_median = self.medians or (None, None)
         ratios = [pair.ratio for pair in self.pairs]
         return {
             "stage": self.stage,
@@ -105,8 +122,8 @@ class Row:
             "ratio_median": self.ratio,
             "ratio_min": min(ratios, default=None),
             "ratio_max": max(ratios, default=None),
-            "ours_median": statistics.median(p.ours for p in self.pairs) if self.pairs else None,
-            "peer_median": statistics.median(p.theirs for p in self.pairs) if self.pairs else None,
+            "ours_median": ours_median,
+            "peer_median": peer_median,
             "unit": self.unit,
             "n": len(self.pairs),
             "target": self.target,
@@ -117,24 +134,24 @@ class Row:
 
 
 def compare(comparison: Comparison, pairs: int, inputs: Inputs) -> list[Row]:
-    """Runs the pairs, each program in a fresh process on this process's cores.
+    """Runs a number of pairs, each program in a fresh process on the cores of this process.
 
     Returns:
-        The comparison's row, then its share's. A program that fails makes a row that says so: hours of other rows
-        must not be lost to it.
+        The row of the comparison, then the row of its fraction, if any. A program that fails makes a row with the
+        reason: an exception here would lose the rows of hours.
     """
     if comparison.not_run is not None:
         return [_row(comparison, (), comparison.not_run)]
     measured: list[Pair] = []
-    shares: list[Pair] = []
+    fractions: list[Pair] = []
     try:
         for number in range(1, pairs + 1):
             time = utc_now()
             (ours, done), (theirs, _) = _measure(comparison.ours, inputs), _measure(comparison.peer, inputs)
             measured.append(Pair(ours, theirs, pair_ratio(comparison, ours, theirs), time))
-            if comparison.share is not None:
-                share = take_figure(comparison.share.figure, done, comparison.ours.name)
-                shares.append(Pair(share, 1.0, share, time))
+            if comparison.fraction is not None:
+                value = take_measurement(comparison.fraction.measurement, done, comparison.ours.name)
+                fractions.append(Pair(value, 1.0, value, time))
             log_event(
                 "pair",
                 stage=comparison.stage,
@@ -148,23 +165,23 @@ def compare(comparison: Comparison, pairs: int, inputs: Inputs) -> list[Row]:
         log_event("row", failed=str(err))
         return [_row(comparison, (), f"failed: {err}")]
     rows = [_row(comparison, measured)]
-    if comparison.share is not None:
+    if comparison.fraction is not None:
         rows.append(
             replace(
                 rows[0],
-                case=comparison.share.case,
-                peer=comparison.share.of,
+                case=comparison.fraction.case,
+                peer=comparison.fraction.of,
                 unit="share",
                 goal="at most",
-                target=comparison.share.target,
-                pairs=tuple(shares),
+                target=comparison.fraction.target,
+                pairs=tuple(fractions),
             )
         )
     return rows
 
 
 def pair_ratio(comparison: Comparison, ours: float, theirs: float) -> float:
-    """The ratio of one pair: both ran within the same minutes, so a drifting machine cancels out."""
+    """Returns the ratio of one pair. Both programs ran within minutes, so changes of the machine cancel out."""
     more_is_better = comparison.unit != "s"
     return ours / theirs if more_is_better or comparison.goal == "at most" else theirs / ours
 
@@ -172,7 +189,7 @@ def pair_ratio(comparison: Comparison, ours: float, theirs: float) -> float:
 def _measure(program: Program, inputs: Inputs) -> tuple[float, Finished]:
     with inputs.fill(program) as filled:
         done = run_program(filled)
-    return take_figure(program.figure, done, program.name), done
+    return take_measurement(program.measurement, done, program.name), done
 
 
 def _row(comparison: Comparison, pairs: Sequence[Pair], not_run: str | None = None) -> Row:

@@ -1,7 +1,7 @@
-"""What the programs read, made before anything is measured, each once: the same rows in everyone's own format.
+"""Writes the inputs of the programs before anything is measured: the same rows in the format of each program.
 
-A program names an input as `{kind:rows}`, such as `{dataset:9600}`: the first so many training images of
-Fashion-MNIST, and as many test images at most.
+A program names an input as `{kind:rows}`. `{dataset:9600}` is a dataset of the first 9,600 training images of
+Fashion-MNIST and at most as many test images.
 """
 
 from __future__ import annotations
@@ -25,26 +25,27 @@ from cnnlib.log import log_event
 FRESH = "{fresh}"
 _PLACEHOLDER = re.compile(r"\{(\w+):(\d+)\}")
 
-# Each writes its last argument. IDX files are written here.
+# Each program writes to the path in its last argument. `write_idx` writes the kind "idx".
 _WRITERS: Mapping[str, tuple[str, ...]] = {
     "dataset": ("-m", "jobs.prepare", "idx", "{idx}", "--output"),
-    "ray_parquet": ("-m", "cnnlib.bench.peers.ray_write_parquet", "{idx}"),
-    "tfrecord": ("-m", "cnnlib.bench.peers.tfrecord_write", "{idx}"),
+    "ray_parquet": ("-m", "cnnlib.bench.peers.ray.write_parquet", "{idx}"),
+    "tfrecord": ("-m", "cnnlib.bench.peers.tfrecord.write", "{idx}"),
     "model": ("-m", "cnnlib.bench.ours.save_seed_model"),
 }
 
 
 class Inputs:
-    """The inputs below one folder, made when they are first asked for."""
+    """Keeps inputs in one folder, and writes each of them when it is first needed."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
 
     def find(self, placeholder: str) -> str:
-        """The path of an input.
+        """Returns the path of an input, and writes it if it does not exist.
 
         Raises:
-            CnnlibError: it cannot be made.
+            ConfigError: the kind of input is unknown.
+            CnnlibError: the input cannot be written.
         """
         kind, rows = _parse(placeholder)
         name = f"{kind}-{rows}{'.keras' if kind == 'model' else ''}"
@@ -60,7 +61,7 @@ class Inputs:
 
     @contextmanager
     def fill(self, program: Program) -> Iterator[Program]:
-        """The program with the paths of its inputs, and of a folder of its own that is deleted afterwards."""
+        """Yields the program with the paths of its inputs and of a new folder, which is deleted afterwards."""
         wanted = {each for each in program.arguments if _PLACEHOLDER.fullmatch(each)}
         paths = {each: self.find(each) for each in wanted}
         fresh = Path(tempfile.mkdtemp(prefix="run-", dir=self._folder))
@@ -73,11 +74,13 @@ class Inputs:
         arguments = tuple(
             self.find(f"{{idx:{rows}}}") if each == "{idx}" else each for each in _WRITERS[kind]
         )
-        run_program(Program(name=f"writing {kind}", arguments=(*arguments, str(path)), figure=whole_command))
+        run_program(
+            Program(name=f"writing {kind}", arguments=(*arguments, str(path)), measurement=whole_command)
+        )
 
 
 def write_idx(folder: Path, rows: int) -> None:
-    """Writes the first rows of Fashion-MNIST as the four gzipped files it comes in."""
+    """Writes the first rows of Fashion-MNIST in its own format: four gzipped IDX files."""
     from cnnlib.sources.fashion_mnist import load_fashion_mnist
 
     folder.mkdir(parents=True)
@@ -96,5 +99,7 @@ def _write_file(path: Path, array: npt.NDArray[np.uint8]) -> None:
 def _parse(placeholder: str) -> tuple[str, int]:
     match = _PLACEHOLDER.fullmatch(placeholder)
     if not match or match.group(1) not in {"idx", *_WRITERS}:
-        raise ConfigError(f"There is no input {placeholder}. Known: idx, {', '.join(_WRITERS)}.")
+        raise ConfigError(
+            f"Unknown input. Received {placeholder}. Expected one of idx, {', '.join(_WRITERS)}."
+        )
     return match.group(1), int(match.group(2))

@@ -1,4 +1,4 @@
-"""The machine and the versions that a figure belongs to. No names of hosts."""
+"""Describes the machine and the versions of a measurement, without the name of the host."""
 
 from __future__ import annotations
 
@@ -17,18 +17,18 @@ from cnnlib.models.runtime import cpu_flags
 
 PEERS_PYTHON = REPOSITORY / ".venv-peers" / "bin" / "python"
 _PACKAGES = ("tensorflow", "keras", "tf_keras", "ray", "numpy", "pyarrow")
-_VECTORS = ("amx_bf16", "avx512_bf16", "avx512f", "avx2", "asimd")  # the widest that is there names the CPU
+_VECTORS = ("amx_bf16", "avx512_bf16", "avx512f", "avx2", "asimd")  # widest first
 _NO_NAME = re.compile(r"\((r|tm)\)|@.*|\b(amd|intel|cpu|processor|\d+-core)\b", re.IGNORECASE)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Machine:
-    """What a record says of where it was measured.
+    """Describes where a measurement was taken.
 
     Attributes:
-        cpu: the CPU's model and its widest vector instructions.
-        cores: that every program was pinned to.
-        versions: `package version`, with Python's first.
+        cpu: the model of the CPU and its widest vector instructions.
+        cores: number of cores that every program was pinned to.
+        versions: `package version` of Python, then of the packages.
     """
 
     cpu: str
@@ -38,21 +38,25 @@ class Machine:
 
     @property
     def slug(self) -> str:
-        """The machine in a file's name, as `epyc-2core`."""
+        """The machine as part of a file name, such as `epyc-2core`."""
         words = re.findall(r"[a-z0-9]+", _NO_NAME.sub(" ", self.cpu.partition(",")[0]).lower())
         return "-".join([*words, f"{self.cores}core"])
 
 
 def describe_machine(cores: int) -> Machine:
-    """The machine this process runs on, as far as the benchmark uses it."""
+    """Describes the machine of this process.
+
+    Args:
+        cores: number of cores that the benchmark uses.
+    """
     return Machine(cpu=_cpu(), cores=cores, memory_gib=_memory_gib(), versions=_versions())
 
 
 def pin(cores: int | None) -> int:
-    """Pins this process, hence every program it starts, to its first cores, and returns their number.
+    """Pins this process, and so every program it starts, to its first cores, and returns their number.
 
     Args:
-        cores: how many; None: all that this process may use. More than that are not given.
+        cores: the number of cores; None for all that this process may use, which is also the most.
     """
     if not hasattr(os, "sched_setaffinity"):
         return cores or os.cpu_count() or 1  # macOS cannot pin
@@ -62,14 +66,14 @@ def pin(cores: int | None) -> int:
 
 
 def why_no_torch() -> str | None:
-    """Why the PyTorch peer cannot run here; None if it can."""
+    """Returns the reason why the PyTorch peer cannot run here; None if it can."""
     if PEERS_PYTHON.exists():
         return None
     return "PyTorch is not installed; see make bench-peers"
 
 
 def utc_now() -> datetime:
-    """The time, to the second."""
+    """Returns the current time, without fractions of a second."""
     return datetime.now(UTC).replace(microsecond=0)
 
 

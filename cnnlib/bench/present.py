@@ -1,4 +1,4 @@
-"""Rows in, what a person reads out: the cells of the tables, and the table for a terminal."""
+"""Formats rows for people: the cells of the tables, and the table for a terminal."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ NOTHING = "-"
 
 
 def build_table(rows: Sequence[Row]) -> RenderableType:
-    """A table for 80 columns, one section per stage; below it, a line for each row that was not run."""
+    """Returns a table for 80 columns, with one section per stage and, below, a line for each row that was not run."""
     table = Table("stage", Column("ours against theirs", ratio=1), box=box.HORIZONTALS)
     for name in ("ratio", "min..max", "n", "target", "met"):
         table.add_column(name, justify="right", no_wrap=True)
@@ -25,22 +25,22 @@ def build_table(rows: Sequence[Row]) -> RenderableType:
             table.add_section()
         ratio, spread = describe_ratio(row)
         cells = (ratio, spread, str(len(row.pairs)), describe_target(row), describe_verdict(row))
-        # As text, not markup: a peer's name may hold brackets.
+        # Text, not markup: the name of a peer may contain brackets.
         stage = row.stage if row.stage != last else ""
         table.add_row(*(Text(cell) for cell in (stage, _describe_both(row), *cells)))
         last = row.stage
-    why = [Text(f"{row.stage}, {row.case}, {row.peer}: {row.not_run}") for row in rows if row.not_run]
-    return Group(table, *why)
+    reasons = [Text(f"{row.stage}, {row.case}, {row.peer}: {row.not_run}") for row in rows if row.not_run]
+    return Group(table, *reasons)
 
 
 def _describe_both(row: Row) -> str:
-    ours, theirs = describe_metric(row)
-    figures = f"\n{ours.removesuffix(f' {row.unit}')} : {theirs}" if row.pairs else ""
-    return f"{row.case}\nagainst {row.peer}{figures}"
+    ours, theirs = describe_medians(row)
+    medians = f"\n{ours.removesuffix(f' {row.unit}')} : {theirs}" if row.pairs else ""
+    return f"{row.case}\nagainst {row.peer}{medians}"
 
 
 def describe_ratio(row: Row) -> tuple[str, str]:
-    """The median ratio, and its least and greatest."""
+    """Returns the median ratio, and the range from the least to the greatest."""
     if row.ratio is None:
         return NOTHING, NOTHING
     ratios = [pair.ratio for pair in row.pairs]
@@ -48,12 +48,11 @@ def describe_ratio(row: Row) -> tuple[str, str]:
     return f"{row.ratio:.{digits}f}", f"{min(ratios):.{digits}f}..{max(ratios):.{digits}f}"
 
 
-def describe_metric(row: Row) -> tuple[str, str]:
-    """The medians of ours and the peer's, with their unit."""
-    figures = row.to_json()
-    ours, theirs = figures["ours_median"], figures["peer_median"]
-    if ours is None:
+def describe_medians(row: Row) -> tuple[str, str]:
+    """Returns the median measurements of ours and of the peer, with their unit."""
+    if row.medians is None:
         return NOTHING, NOTHING
+    ours, theirs = row.medians
     if row.unit == "share":
         return f"{ours:.2%}", "100%"
     digits = 1 if row.unit == "s" else 0
@@ -61,14 +60,14 @@ def describe_metric(row: Row) -> tuple[str, str]:
 
 
 def describe_target(row: Row) -> str:
-    """`>= 1.4`, or `<= 3` where less is better."""
+    """Returns the target as `>= 1.4`, or as `<= 3` if a lower ratio is better."""
     if row.target is None:
         return NOTHING
     return f"{'<=' if row.goal == 'at most' else '>='} {row.target:g}"
 
 
 def describe_verdict(row: Row) -> str:
-    """Yes, no, not run, failed, or nothing where there is no target."""
+    """Returns yes, no, not run or failed; a dash if there is no target."""
     if row.not_run is not None:
         return "failed" if row.failed else "not run"
     if row.met is None:

@@ -1,4 +1,4 @@
-"""A program to measure: how it is started, and which of its figures counts."""
+"""Runs a program that is to be measured, and takes one measurement from its output."""
 
 from __future__ import annotations
 
@@ -22,7 +22,12 @@ _STOP_S = 30.0
 
 @dataclass(frozen=True, kw_only=True)
 class Line:
-    """One line of a program's output, and when it came, in seconds since the program was started."""
+    """Holds one line of a program's output.
+
+    Attributes:
+        at_s: seconds from the start of the program to the arrival of the line.
+        is_result: True for stdout, False for stderr.
+    """
 
     text: str
     at_s: float
@@ -31,7 +36,12 @@ class Line:
 
 @dataclass(frozen=True, kw_only=True)
 class Finished:
-    """A program that ended well: its lines in the order of their arrival, and its seconds from start to exit."""
+    """Holds the output of a program that exited with code 0.
+
+    Attributes:
+        lines: all lines, in the order of their arrival.
+        seconds: time from start to exit.
+    """
 
     lines: tuple[Line, ...]
     seconds: float
@@ -42,36 +52,42 @@ class Finished:
         return json.loads([line.text for line in self.lines if line.is_result][-1])
 
 
-Figure = Callable[[Finished], float]
+Measurement = Callable[[Finished], float]
+"""Reads one number from a finished program."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Program:
-    """A program and its figure.
+    """Describes a Python program and what to measure of it.
 
     Attributes:
-        name: as the table calls it.
-        arguments: of the Python interpreter. `{fresh}` is a new folder for every run, `{idx:600}` and the like are
-            inputs made beforehand: see inputs.py.
-        figure: what is taken of a run.
-        python: the interpreter.
-        gpu: the GPUs it may see, as CUDA_VISIBLE_DEVICES has them; empty: none.
+        name: the name in tables and messages.
+        arguments: arguments of the Python interpreter. `{fresh}` stands for a new folder in every run; `{idx:600}` and
+            the like stand for inputs that inputs.py writes before the run.
+        measurement: reads the measured number from a finished run.
+        python: path of the interpreter.
+        gpu: the value of CUDA_VISIBLE_DEVICES; empty hides all GPUs.
     """
 
     name: str
     arguments: tuple[str, ...]
-    figure: Figure
+    measurement: Measurement
     python: str = sys.executable
     gpu: str = ""
 
     def resolve(self, paths: Mapping[str, str]) -> Program:
-        """The program with every placeholder's path filled in."""
+        """Returns the program with paths in place of its placeholders."""
         arguments = tuple(paths.get(each, each) for each in self.arguments)
         return replace(self, arguments=arguments)
 
 
-def reported(path: str, scale: float = 1.0) -> Figure:
-    """The figure a program prints: `figures.images_per_s` of the JSON on the last line of stdout, times `scale`."""
+def reported(path: str, scale: float = 1.0) -> Measurement:
+    """Returns a measurement that the program itself prints, as JSON on the last line of stdout.
+
+    Args:
+        path: keys from the outer object to the number, joined by dots.
+        scale: factor for the printed number.
+    """
 
     def read(done: Finished) -> float:
         value = done.result
@@ -83,12 +99,16 @@ def reported(path: str, scale: float = 1.0) -> Figure:
 
 
 def whole_command(done: Finished) -> float:
-    """Seconds from the program's start to its exit."""
+    """Returns the seconds from the start of the program to its exit."""
     return done.seconds
 
 
-def until_line(*marks: str) -> Figure:
-    """Seconds until the first line with the first mark arrives; where no line has it, with the next mark."""
+def until_line(*marks: str) -> Measurement:
+    """Returns a measurement of the seconds until the first line that contains a mark.
+
+    Args:
+        marks: the texts to look for. A later mark counts only if no line contains an earlier one.
+    """
 
     def read(done: Finished) -> float:
         for mark in marks:
@@ -101,10 +121,10 @@ def until_line(*marks: str) -> Figure:
 
 
 def run_program(program: Program) -> Finished:
-    """Runs a program to its end, in the repository, with this process's cores.
+    """Runs a program in the root of the repository, pinned to the cores of this process, and waits for its exit.
 
     Raises:
-        CnnlibError: it failed, or ran for an hour.
+        CnnlibError: the program failed, or did not end within an hour.
     """
     started = time.perf_counter()
     process = subprocess.Popen(
@@ -132,21 +152,24 @@ def run_program(program: Program) -> Finished:
     for reader in readers:
         reader.join(_STOP_S)
     if code:
-        raise CnnlibError(f"{program.name} failed with exit code {code}: {_last_words(lines)}")
+        raise CnnlibError(f"{program.name} failed with exit code {code}: {_last_line(lines)}")
     return Finished(lines=tuple(lines), seconds=seconds)
 
 
-def take_figure(figure: Figure, done: Finished, name: str) -> float:
-    """Takes a figure of a run.
+def take_measurement(measurement: Measurement, done: Finished, name: str) -> float:
+    """Takes a measurement from a finished run.
+
+    Args:
+        name: the program's name, for the message of the error.
 
     Raises:
-        CnnlibError: the program did not print what was expected.
+        CnnlibError: the program did not print the expected output.
     """
     try:
-        return figure(done)
+        return measurement(done)
     except (IndexError, KeyError, TypeError, ValueError) as err:
         raise CnnlibError(
-            f"{name} printed no figure: {type(err).__name__}: {err}. Its last words: {_last_words(done.lines)}"
+            f"{name} printed no measurement: {type(err).__name__}: {err}. Its last line: {_last_line(done.lines)}"
         ) from err
 
 
@@ -168,10 +191,10 @@ def _start_reader(
 
 
 def _stop(process: subprocess.Popen[str]) -> None:
-    """Ends a program that still runs: first so that it can take its own processes along."""
+    """Ends a program that still runs."""
     if process.poll() is not None:
         return
-    process.terminate()
+    process.terminate()  # before kill(), so that the program can end its own child processes
     try:
         process.wait(_STOP_S)
     except subprocess.TimeoutExpired:
@@ -179,6 +202,6 @@ def _stop(process: subprocess.Popen[str]) -> None:
         process.wait()
 
 
-def _last_words(lines: Sequence[Line]) -> str:
-    noise = [line.text for line in lines if not line.is_result] or [line.text for line in lines]
-    return noise[-1] if noise else "no message"
+def _last_line(lines: Sequence[Line]) -> str:
+    texts = [line.text for line in lines if not line.is_result] or [line.text for line in lines]
+    return texts[-1] if texts else "no output"

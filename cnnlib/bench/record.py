@@ -1,6 +1,6 @@
-"""What was measured, kept: every pair in Parquet, and a dated page in Markdown that is made from it alone.
+"""Records measurements: every pair in Parquet, and a Markdown page that is rendered from the Parquet file alone.
 
-A row that is measured again replaces the one before; the others stay, so that stages can be run one by one.
+A row that is measured again replaces its old entry, and all other rows stay, so that stages can run one by one.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import pyarrow.parquet as pq
 
 from cnnlib.bench.harness import Pair, Row
 from cnnlib.bench.machine import Machine
-from cnnlib.bench.present import NOTHING, describe_metric, describe_ratio, describe_target, describe_verdict
+from cnnlib.bench.present import NOTHING, describe_medians, describe_ratio, describe_target, describe_verdict
 from cnnlib.errors import NotFoundError
 from cnnlib.storage import files
 from cnnlib.storage.parquet import parquet_bytes
@@ -30,7 +30,7 @@ SCHEMA = pa.schema(
         pa.field("unit", pa.string(), nullable=False),
         pa.field("goal", pa.string(), nullable=False),
         pa.field("target", pa.float64()),
-        pa.field("not_run", pa.string()),  # why; then pair is 0 and there are no figures
+        pa.field("not_run", pa.string()),  # the reason; then pair is 0, and ours, theirs and ratio are null
         pa.field("pair", pa.int32(), nullable=False),
         pa.field("ours", pa.float64()),
         pa.field("theirs", pa.float64()),
@@ -47,11 +47,11 @@ SCHEMA = pa.schema(
 
 @dataclass(frozen=True, kw_only=True)
 class Entry:
-    """A row and where it was measured.
+    """Holds a row, and where, when and how it was measured.
 
     Attributes:
-        time: when its last pair began, or when it was found that it cannot run (UTC).
-        command: what a person types to measure it again.
+        time: when its last pair began, or when it turned out that the row cannot run (UTC).
+        command: the command line that measures it again.
     """
 
     row: Row
@@ -61,12 +61,12 @@ class Entry:
 
     @property
     def key(self) -> tuple[str, str, str]:
-        """Two entries of one key measure the same."""
+        """Identifies what is measured: a new entry replaces the entry with the same key."""
         return self.row.stage, self.row.case, self.row.peer
 
 
 def record_name(theme: str, machine: Machine, time: datetime) -> str:
-    """`engine_epyc-2core_202611`: the name of both files, without a suffix."""
+    """Returns the name of both files without a suffix, such as `engine_epyc-2core_202611`."""
     return f"{theme}_{machine.slug}_{time:%Y%m}"
 
 
@@ -82,7 +82,7 @@ def write_record(folder_uri: str, theme: str, entries: Sequence[Entry]) -> str:
 
 
 def read_record(parquet_uri: str) -> list[Entry]:
-    """The entries of a record; none where there is no such file."""
+    """Reads the entries of a record; returns an empty list if there is no such file."""
     try:
         data = files.read_bytes(parquet_uri)
     except NotFoundError:
@@ -91,13 +91,13 @@ def read_record(parquet_uri: str) -> list[Entry]:
 
 
 def encode(entries: Sequence[Entry]) -> bytes:
-    """Entries as Parquet: one row per pair, or one without figures where nothing was run."""
+    """Encodes entries as Parquet: one row per pair, or one row without measurements if the entry was not measured."""
     rows = [line for entry in entries for line in _lines(entry)]
     return parquet_bytes(pa.Table.from_pylist(rows, schema=SCHEMA))
 
 
 def decode(data: bytes) -> list[Entry]:
-    """The entries of such a file."""
+    """Decodes the entries of a Parquet file."""
     grouped: dict[tuple[str, str, str], list[dict[str, Any]]] = {}
     for line in pq.read_table(io.BytesIO(data)).to_pylist():
         grouped.setdefault((line["stage"], line["case"], line["peer"]), []).append(line)
@@ -105,15 +105,15 @@ def decode(data: bytes) -> list[Entry]:
 
 
 def render(theme: str, entries: Sequence[Entry]) -> str:
-    """The page: one section per stage, in the order of the entries, machine and versions above."""
+    """Renders the page: machine and versions, then one section per stage, in the order of the entries."""
     stages = dict.fromkeys(entry.row.stage for entry in entries)
     head = [
         f"# {theme.capitalize()}: this project against named peers",
         "",
         *_provenance(entries),
         "",
-        "Programs run in turn, A B A B …, each in a fresh process on the same cores; a ratio is of one pair, both of",
-        "which ran within the same minutes. A ratio above 1 means that ours is better, unless the target says `<=`.",
+        "Programs run in turn, A B A B …, each in a fresh process on the same cores. A ratio compares the two",
+        "runs of one pair, minutes apart at most. Above 1 ours is better, unless the target says `<=`.",
         "",
     ]
     return "\n".join(
@@ -145,7 +145,7 @@ def _render_stage(stage: str, entries: Sequence[Entry]) -> list[str]:
         if row.stage != stage:
             continue
         ratio, spread = describe_ratio(row)
-        ours, theirs = describe_metric(row)
+        ours, theirs = describe_medians(row)
         cells = [
             *(row.case, row.peer, f"**{ratio}**" if row.pairs else NOTHING, spread, ours, theirs),
             *(str(len(row.pairs)), describe_target(row), describe_verdict(row), f"{entry.time:%Y-%m-%d}"),

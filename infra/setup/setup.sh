@@ -1,6 +1,6 @@
 #!/bin/sh
-# Leaves the locked environment in .venv, from a machine that has python3 and a network.
-# Safe to run again: it does nothing while .venv matches the lock files.
+# Installs the locked packages into .venv. Needs python3 and a network.
+# It is safe to run it again: it does nothing if .venv matches the lock files.
 set -eu
 cd "$(dirname "$0")/../.."
 
@@ -9,7 +9,7 @@ VENV=.venv
 LOCKS="infra/setup/bootstrap.lock requirements.lock pyproject.toml"
 STAMP=$VENV/.locked
 
-# Absolute, because a moved virtual environment does not work.
+# With the absolute path, because a moved virtual environment does not work.
 want="$(pwd) $(cat $LOCKS | cksum)"
 if [ -f "$STAMP" ] && [ "$(cat "$STAMP")" = "$want" ]; then
     exit 0
@@ -19,12 +19,12 @@ fi
 import sys
 if not (3, 11) <= sys.version_info[:2] <= (3, 13):
     sys.exit("setup: Python 3.11, 3.12 or 3.13 is needed. Received %s from %s. "
-             "Name another one: make setup PYTHON=python3.12" % (sys.version.split()[0], sys.executable))
+             "Choose another one: make setup PYTHON=python3.12" % (sys.version.split()[0], sys.executable))
 EOF
 
 rm -rf "$VENV"
 if ! "$PYTHON" -m venv "$VENV" 2>/tmp/venv.$$; then
-    # Debian and Ubuntu keep venv's pip in a package of its own.
+    # On Debian and Ubuntu, venv needs the separate package python3-venv.
     rm -rf "$VENV"
     if [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null; then
         echo "setup: installing python3-venv" >&2
@@ -41,11 +41,11 @@ rm -f /tmp/venv.$$
 
 echo "setup: installing the locked packages into $VENV (a few GB; under a minute on a fast line)" >&2
 "$VENV/bin/python" -m pip install --quiet --disable-pip-version-check --require-hashes -r infra/setup/bootstrap.lock
-# uv is several times as fast; pip knows every index and proxy this machine is configured for.
-# Compiled now: where Python may not write byte code later (PYTHONDONTWRITEBYTECODE, a read-only image), every process
-# would compile TensorFlow anew, 14 s instead of 5.
+# uv is several times faster than pip, but pip follows all index and proxy settings of this machine.
+# Byte code is compiled now: if Python cannot write it later (PYTHONDONTWRITEBYTECODE, a read-only image), every process
+# compiles TensorFlow again, which takes 14 s instead of 5.
 if ! "$VENV/bin/uv" pip install --quiet --compile-bytecode --python "$VENV/bin/python" --require-hashes -r requirements.lock; then
-    echo "setup: uv could not; trying pip, which takes some minutes" >&2
+    echo "setup: uv failed; trying pip, which takes some minutes" >&2
     "$VENV/bin/python" -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
 fi
 "$VENV/bin/uv" pip install --quiet --python "$VENV/bin/python" --offline --no-deps --no-build-isolation --editable .

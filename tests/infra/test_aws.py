@@ -1,4 +1,4 @@
-"""The `ray up` file is what Ray, EC2 and our image expect."""
+"""Tests that Ray, EC2 and our image accept the `ray up` file."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def test_ray_accepts_the_file(config: Any) -> None:
 
 
 def test_provider_has_no_key_that_ray_does_not_know(config: Any) -> None:
-    # Ray's schema allows any key here, and ignores what it does not know.
+    # Ray's schema allows any key here, and Ray ignores unknown keys.
     schema = json.loads((Path(ray.__file__).parent / "autoscaler" / "ray-schema.json").read_text())
     assert set(config["provider"]) <= set(schema["properties"]["provider"]["properties"])
 
@@ -51,7 +51,7 @@ def test_ec2_knows_every_key_of_the_machines(config: Any) -> None:
     )
     for kind in config["available_node_types"].values():
         request = {**kind["node_config"], "MinCount": 1, "MaxCount": 1}
-        # botocore itself only finds wrong types and missing keys when it is asked.
+        # botocore checks types and missing keys only, so unknown keys are checked here.
         assert set(request) <= set(shape.members)
         assert ParamValidator().validate(request, shape).generate_report() == ""
 
@@ -62,7 +62,7 @@ def test_every_machine_reaches_s3_by_its_role(config: Any) -> None:
     assert "AWS_SECRET_ACCESS_KEY" not in FILE.read_text()
 
 
-def test_every_machine_asks_for_the_token(config: Any) -> None:
+def test_every_machine_requires_the_token(config: Any) -> None:
     assert "--env RAY_AUTH_MODE=token" in config["docker"]["run_options"]
     assert config["file_mounts"] == {"~/.ray/auth_token": "~/.ray/auth_token"}
     [start] = [command for command in config["head_start_ray_commands"] if "--head" in command]

@@ -1,4 +1,4 @@
-"""Every command line in infra/ is one that the job, or Ray, really understands."""
+"""Tests that the jobs and Ray can parse every command line in infra/."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from jobs.cli import EXIT_DONE
 
 REPOSITORY = Path(__file__).parents[2]
 INFRA = REPOSITORY / "infra"
-# A file that is not here is not read, and one that no longer has its commands fails.
+# Only these files are read. A file that no longer has its commands fails the test.
 JOBS_BY_FILE = {
     "README.md": ["train", "submit", "submit", "report"],
     "docker/Dockerfile": ["train"],
@@ -34,7 +34,7 @@ RAY_BY_FILE = {
 
 
 def read_lines(file: Path) -> Iterator[list[str]]:
-    """The command lines of a file, split into words."""
+    """Yields the command lines of a file, split into words."""
     text = file.read_text()
     if file.suffix == ".yaml":
         yield from read_yaml(yaml.safe_load(text))
@@ -66,7 +66,7 @@ def read_yaml(value: Any) -> Iterator[list[str]]:
 
 
 def find_job(words: list[str]) -> list[str] | None:
-    """The job's name and its arguments, where the words run a job first of all."""
+    """Returns the name of a job and its arguments; None if the words run no job before the first `--`."""
     for at, word in enumerate(words[:-1]):
         if word == "--":
             return None
@@ -76,10 +76,10 @@ def find_job(words: list[str]) -> list[str] | None:
 
 
 def parse_job(job: str, argv: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
-    """Runs the job's own command line parser, and nothing of the job.
+    """Runs the command line parser of a job, and nothing else of the job.
 
     Raises:
-        SystemExit: with code 2 for what the parser does not understand.
+        SystemExit: with code 2 for an invalid command line.
     """
     module = importlib.import_module(f"jobs.{job}")
     ran = []
@@ -100,7 +100,7 @@ def parse_job(job: str, argv: list[str], monkeypatch: pytest.MonkeyPatch) -> Non
 
 
 def parse_ray(words: list[str]) -> str:
-    """Has Ray's own parser read a `ray …` line; returns the name of the command."""
+    """Parses a `ray …` line with Ray's own parser, and returns the name of the command."""
     import click
     from ray.scripts.scripts import cli
 
@@ -112,7 +112,7 @@ def parse_ray(words: list[str]) -> str:
         assert name in command.commands, f"`ray {name}` does not exist."
         command = command.commands[name]
         names.append(name)
-    # Of the context only its own settings matter here: no value is converted, no default is read.
+    # Only the settings of the context matter here: no value is converted, no default is read.
     with click.Context(command, info_name="ray", **command.context_settings) as context:
         command.make_parser(context).parse_args(list(rest))
     return " ".join(names)

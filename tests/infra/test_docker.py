@@ -1,4 +1,4 @@
-"""The image can be built from what is committed, and every file means the same image."""
+"""Tests that the image can be built from committed files, and that every file uses the same image."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ REQUIREMENT = re.compile(r"^([A-Za-z0-9._-]+)(?:\[[^]]*])?==([^ ;\\]+)", re.M)
 
 
 def read_lock(file: Path) -> dict[str, set[str]]:
-    """Name -> versions: a package may have one for each Python."""
+    """Returns the locked versions by name: a package may have one version for each Python."""
     locked: dict[str, set[str]] = {}
     for name, version in REQUIREMENT.findall(file.read_text()):
         locked.setdefault(canonicalize_name(name), set()).add(version)
@@ -83,8 +83,8 @@ def test_image_runs_as_a_user_that_is_not_root() -> None:
     assert f"useradd --uid {user} " in DOCKERFILE.read_text()
 
 
-def test_every_file_means_the_image_of_this_version() -> None:
-    """The CUDA image where there are GPUs, the other everywhere else."""
+def test_every_file_uses_the_image_of_this_version() -> None:
+    """Files for GPUs use the CUDA image, all other files the CPU image."""
     version = PROJECT["version"]
     expected = {
         "README.md": {"", "-cuda"},

@@ -1,4 +1,4 @@
-"""The KubeRay manifests keep the rules of Kubernetes, of KubeRay 1.7, and of our own jobs."""
+"""Tests that the KubeRay manifests follow the rules of Kubernetes, of KubeRay 1.7 and of our jobs."""
 
 from __future__ import annotations
 
@@ -16,7 +16,8 @@ import yaml
 
 FOLDER = Path(__file__).parents[2] / "infra" / "kuberay"
 KUBERNETES = "1.34"
-# A name becomes the beginning of others, whose limit is a DNS label's 63. See KubeRay's utils/constant.go.
+# A name is the prefix of other names, which are limited to the 63 characters of a DNS label: KubeRay's
+# utils/constant.go.
 MAX_NAME_LENGTH = {"RayCluster": 53, "RayJob": 47, "CronJob": 52}
 JOBS = ["train-rayjob.yaml", "evaluate-rayjob.yaml"]
 CLUSTERS = [*JOBS, "ray-cluster.yaml"]
@@ -41,7 +42,7 @@ def flag(words: list[str], name: str, default: int = 0) -> int:
 
 
 def count_resource(name: str, resource: str) -> int:
-    """What the workers of a cluster have together. The head has none: see the test of it."""
+    """Counts a resource over all workers of a cluster. The head has none: see test_head_runs_no_workers."""
     return sum(
         group["replicas"]
         * int(group["template"]["spec"]["containers"][0]["resources"]["limits"].get(resource, 0))
@@ -92,7 +93,7 @@ def test_cron_job_is_valid_and_never_overlaps() -> None:
     kubernetes_validate.validate(manifest, KUBERNETES, strict=True)
     spec = manifest["spec"]
     assert spec["concurrencyPolicy"] == "Forbid"
-    # Below 10 s the controller, which looks that often, may miss every tick.
+    # The controller checks every 10 s, so it may miss every start with a shorter deadline.
     assert spec["startingDeadlineSeconds"] >= 10
 
 
@@ -118,12 +119,12 @@ def test_cron_job_reaches_the_standing_cluster() -> None:
 def test_cron_jobs_pod_outlives_the_timeout_of_its_job() -> None:
     job = load("evaluate-cronjob.yaml")["spec"]["jobTemplate"]["spec"]
     [container] = job["template"]["spec"]["containers"]
-    # Else the pod goes first, and nobody stops the Ray job.
+    # Otherwise the pod ends first, and nothing stops the Ray job.
     assert job["activeDeadlineSeconds"] > flag(container["command"], "--timeout-s")
 
 
 @pytest.mark.parametrize("name", CLUSTERS)
-def test_cluster_asks_for_a_token_and_has_the_images_ray(name: str) -> None:
+def test_cluster_requires_a_token_and_has_the_ray_version_of_the_image(name: str) -> None:
     spec = cluster_spec(name)
     assert spec["authOptions"] == {"mode": "token"}
     assert spec["rayVersion"] == ray.__version__
@@ -148,11 +149,11 @@ def test_replicas_lie_between_their_limits(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", CLUSTERS)
-def test_containers_ask_for_what_they_may_use_and_are_not_root(name: str) -> None:
+def test_containers_request_what_they_may_use_and_are_not_root(name: str) -> None:
     for group in groups(name):
         spec = group["template"]["spec"]
         [container] = spec["containers"]
-        # Ray tells its scheduler the limits; a pod with smaller requests would be given less.
+        # Ray schedules by the limits, but a pod with smaller requests may get less.
         assert container["resources"]["requests"] == container["resources"]["limits"]
         assert spec["securityContext"]["runAsNonRoot"]
         assert container["envFrom"] == [{"secretRef": {"name": "cnnlib-storage", "optional": True}}]
@@ -167,7 +168,7 @@ def test_training_fits_its_cluster() -> None:
     words = shlex.split(load("train-rayjob.yaml")["spec"]["entrypoint"])
     workers, gpus = flag(words, "--workers"), flag(words, "--gpus-per-worker")
     assert workers * gpus == count_resource("train-rayjob.yaml", "nvidia.com/gpu") > 0
-    # One CPU is left to read the data: see cnnlib/cluster/connect.py.
+    # One CPU is left for reading the data: see cnnlib/cluster/connect.py.
     assert workers * flag(words, "--cluster.cpus-per-worker") < count_resource("train-rayjob.yaml", "cpu")
 
 
@@ -191,13 +192,13 @@ def test_entrypoint_means_the_same_after_any_number_of_shells(name: str) -> None
 
 
 @pytest.mark.parametrize("name", JOBS)
-def test_job_takes_its_cluster_with_it(name: str) -> None:
+def test_job_deletes_its_cluster(name: str) -> None:
     spec = load(name)["spec"]
     assert spec["shutdownAfterJobFinishes"] is True
-    # KubeRay refuses the two together.
+    # KubeRay rejects both together.
     assert "deletionStrategy" not in spec
     assert spec["activeDeadlineSeconds"] > 0
-    # KubeRay refuses a retry on a cluster that was there before.
+    # KubeRay rejects a retry on an existing cluster.
     assert spec["backoffLimit"] >= 0
     assert "clusterSelector" not in spec
 
@@ -211,7 +212,7 @@ def test_kustomization_names_files_that_exist_and_the_image_they_use() -> None:
 
 
 def test_kustomization_renders_and_sets_every_image(tmp_path: Path) -> None:
-    if shutil.which("kubectl") is None:  # a program of its own that no package of ours brings
+    if shutil.which("kubectl") is None:  # a separate program: no Python package provides it
         pytest.skip("kubectl is not installed")
     for file in FOLDER.glob("*.yaml"):
         text = file.read_text().replace("newName: cnnlib", "newName: registry.example/team/cnnlib")

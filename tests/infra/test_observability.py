@@ -1,4 +1,4 @@
-"""Rules, dashboard and drop-in ask for gauges that exist, in forms that their readers take."""
+"""Tests that rules, dashboard and drop-in use existing gauges, in formats that their readers accept."""
 
 from __future__ import annotations
 
@@ -30,14 +30,14 @@ QUERIES += [variable["query"] for variable in DASHBOARD["templating"]["list"]]
 
 @pytest.fixture
 def labels(tmp_path: Path) -> dict[str, set[str]]:
-    """The labels of every gauge."""
+    """Returns the labels of every gauge."""
     write_gates(str(tmp_path), write_figures(str(tmp_path)), ["pass"], minute=1)
     families = text_string_to_metric_families(prometheus_text(str(tmp_path), 1))
     return {family.name: set(family.samples[0].labels) for family in families if family.samples}
 
 
 @pytest.mark.parametrize("query", [*QUERIES, *(rule["expr"] for rule in RULES)])
-def test_queries_ask_for_gauges_that_exist(query: str, labels: dict[str, set[str]]) -> None:
+def test_queries_use_gauges_that_exist(query: str, labels: dict[str, set[str]]) -> None:
     gauges = set(re.findall(r"cnnlib_\w+", query))
     assert gauges
     assert gauges <= set(labels)
@@ -68,7 +68,7 @@ def test_panels_lie_beside_and_below_each_other() -> None:
     assert len({panel["id"] for panel in DASHBOARD["panels"]}) == len(DASHBOARD["panels"])
 
 
-def test_systemd_takes_the_drop_in(tmp_path: Path) -> None:
+def test_systemd_accepts_the_drop_in(tmp_path: Path) -> None:
     program = tmp_path / "checkout" / ".venv" / "bin" / "python"
     program.parent.mkdir(parents=True)
     program.symlink_to(sys.executable)

@@ -1,4 +1,4 @@
-"""The systemd units are what systemd understands."""
+"""Tests that systemd accepts the units."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def read_unit(name: str) -> configparser.ConfigParser:
 
 
 def copy_units(folder: Path, **changes: str) -> list[str]:
-    """The units, with a checkout that exists: systemd looks for the program."""
+    """Copies the units, with the path of an existing checkout, because systemd checks that the program exists."""
     program = folder / "checkout" / ".venv" / "bin" / "python"
     program.parent.mkdir(parents=True)
     program.symlink_to(sys.executable)
@@ -46,7 +46,7 @@ def test_systemd_finds_a_misspelt_setting(tmp_path: Path) -> None:
 
 def test_timer_has_a_time_and_a_service() -> None:
     timer = read_unit("cnnlib-evaluate.timer")["Timer"]
-    # Without Unit= it starts the service of its own name.
+    # Without Unit=, a timer starts the service with the same name.
     assert "Unit" not in timer
     ran = analyze_units("calendar", timer["OnCalendar"])
     assert ran.returncode == 0, ran.stderr
@@ -59,7 +59,7 @@ def test_service_runs_once_per_start_from_the_checkout() -> None:
     assert service["ExecStart"].startswith(f"{HOME}/.venv/bin/python -m jobs.evaluate --pending ")
 
 
-def test_example_gives_every_variable_of_the_command_and_no_secret() -> None:
+def test_example_sets_every_variable_of_the_command_and_no_secret() -> None:
     command = read_unit("cnnlib-evaluate.service")["Service"]["ExecStart"]
     lines = (FOLDER / "evaluate.env.example").read_text().splitlines()
     given = dict(line.split("=", 1) for line in lines if line and not line.startswith("#"))

@@ -1,4 +1,4 @@
-"""Shell scripts are clean."""
+"""Tests the shell scripts with shellcheck."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ def test_shellcheck_finds_nothing() -> None:
     scripts += [ci] if ci.exists() else []
     assert REPOSITORY / "infra" / "setup" / "setup.sh" in scripts
     shellcheck = Path(sys.executable).parent / "shellcheck"
-    # Below a warning are matters of style, such as a list of words that is meant to be split.
+    # Lower severities are questions of style, such as an unquoted list of words that must be split.
     command = [shellcheck, "--severity=warning", *scripts]
     ran = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
     assert ran.returncode == 0, ran.stdout

@@ -1,4 +1,4 @@
-"""What must be the same with two workers as with one, and what must not: two processes, the real strategy."""
+"""Tests which results are the same with two workers as with one, and which differ: two processes, the real strategy."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ ROOT = Path(__file__).parents[2]
 
 @pytest.fixture(scope="module")
 def both() -> list[dict[str, Any]]:
-    """What each of two workers found."""
+    """Returns the results of each of two workers."""
     return run_workers(2)
 
 
 @pytest.fixture(scope="module")
 def alone() -> dict[str, Any]:
-    """What one worker found, with all rows to itself."""
+    """Returns the results of a single worker, which computes all rows."""
     return run_workers(1)[0]
 
 
@@ -47,12 +47,12 @@ def run_workers(number: int) -> list[dict[str, Any]]:
         for rank in range(number)
     ]
     try:
-        told = [worker.communicate(timeout=120) for worker in workers]
+        outputs = [worker.communicate(timeout=120) for worker in workers]
     finally:
         for worker in workers:
             worker.kill()
-    assert [worker.returncode for worker in workers] == [0] * number, told
-    return [json.loads(out.splitlines()[-1]) for out, _ in told]
+    assert [worker.returncode for worker in workers] == [0] * number, outputs
+    return [json.loads(out.splitlines()[-1]) for out, _ in outputs]
 
 
 @pytest.mark.parametrize("case", CASES)
@@ -61,14 +61,14 @@ def test_two_workers_train_what_one_worker_trains(
 ) -> None:
     for worker in both:
         for have, want in zip(worker[case], alone[case], strict=True):
-            # The same sum in another order; Adam divides it by its size.
+            # Float sums in another order; Adam also divides a gradient by its size.
             np.testing.assert_allclose(have, want, rtol=0, atol=1e-5)
 
 
 def test_workers_draw_different_random_numbers(both: list[dict[str, Any]], alone: dict[str, Any]) -> None:
     first, second = (np.array(worker["draws"]) for worker in both)
     assert not np.isclose(first, second).any()
-    np.testing.assert_array_equal(first, alone["draws"])  # replica 0 draws what a worker alone draws
+    np.testing.assert_array_equal(first, alone["draws"])  # replica 0 draws the numbers of a single worker
 
 
 def test_workers_compute_in_bfloat16_only_if_all_of_them_can(both: list[dict[str, Any]]) -> None:

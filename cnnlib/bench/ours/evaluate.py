@@ -1,4 +1,4 @@
-"""Our predictor alone, without Ray, the model loaded: scores the test rows of a data set. Run by the harness."""
+"""Measures our predictor without Ray: a loaded model scores the test rows of a dataset."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from cnnlib.metrics.sums.rows import keeps_rows
 
 
 def main(model_file: str, dataset_uri: str, threads: int) -> float:
-    """Returns images per second of the second pass over the test rows, scores included."""
+    """Returns the images per second of the second pass over the test rows, with the sums of all metrics."""
     manifest = load_manifest(dataset_uri)
     predictor = Predictor(
         PredictorTask(

@@ -1,7 +1,4 @@
-"""Our data path alone: shards into macro-batches of tensors, without training, on a GPU if it may see one.
-
-Run by the harness.
-"""
+"""Measures our feed: shards to macro-batches of tensors, without training, on a GPU if one is visible."""
 
 from __future__ import annotations
 
@@ -19,7 +16,7 @@ _STEPS_PER_CALL = 25
 
 
 def main(dataset_uri: str, batch_size: int, threads: int) -> float:
-    """Returns images per second of the second epoch, streamed from the shards like the first."""
+    """Returns the images per second of the second epoch, which is streamed from the shards like the first."""
     load_tensorflow(threads)
     from cnnlib.feed.device import iter_macro_batches
 

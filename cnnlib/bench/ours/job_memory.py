@@ -1,9 +1,9 @@
-"""What every process of a training job takes at its peak, as the data grows: a whole job, two workers, streaming.
+"""Measures the peak memory of every process of a training job as the data grows: two workers, streaming.
 
     python -m cnnlib.bench.ours.job_memory 60000 600000 6000000
 
-Rows are made up, as in `our_scale`; the tutorial's dense network trains on all of them, twice, with batches of 1,024:
-reading is much of the work. One JSON object per line. Linux only: it asks /proc.
+The rows are noise, as in scale.py. The tutorial's dense network trains for two epochs with batches of 1,024, so that
+reading is much of the work. Prints one JSON object per line. Works on Linux only, because it reads /proc.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ _BATCH_SIZE = 1024
 
 
 def main(*numbers: int) -> None:
-    """Measures and prints, one number of rows after the other."""
+    """Measures a job for each number of rows, and prints its result."""
     for rows in numbers:
         with tempfile.TemporaryDirectory() as folder:
             write_noise(f"{folder}/data", rows)
@@ -51,44 +51,45 @@ def _train(folder: str) -> dict[str, Any]:
         watch.join()
     if job.returncode:
         raise SystemExit(f"The job failed with exit code {job.returncode}.")
-    figures = json.loads(printed.splitlines()[-1])["metrics"]
-    of_kind: dict[str, list[int]] = {}
+    metrics = json.loads(printed.splitlines()[-1])["metrics"]
+    peaks_mib: dict[str, list[int]] = {}
     for name, peak_kib in peaks.values():
-        of_kind.setdefault(name, []).append(round(peak_kib / 1024))
+        peaks_mib.setdefault(name, []).append(round(peak_kib / 1024))
     return {
-        "images_per_s": round(figures["images_per_s"]),
-        "data_wait": round(figures["data_wait"], 4),
-        "peak_mib": {name: sorted(sizes, reverse=True) for name, sizes in sorted(of_kind.items())},
+        "images_per_s": round(metrics["images_per_s"]),
+        "data_wait": round(metrics["data_wait"], 4),
+        "peak_mib": {name: sorted(sizes, reverse=True) for name, sizes in sorted(peaks_mib.items())},
     }
 
 
 def _watch(pid: int, peaks: dict[int, tuple[str, int]], ended: threading.Event) -> None:
-    """Notes the name and the peak memory, in KiB, of a process and of all that it started, until told to end."""
+    """Records the name and the peak memory, in KiB, of a process and all its descendants, until `ended` is set."""
     while not ended.wait(_INTERVAL_S):
-        for each in _family(pid):
+        for each in _process_tree(pid):
             try:
                 status = Path(f"/proc/{each}/status").read_text()
                 words = Path(f"/proc/{each}/cmdline").read_text().split("\0")
-            except OSError:  # it ended meanwhile; what was noted of it stays
+            except OSError:  # the process has ended; its last recorded peak stays
                 continue
             peak = re.search(r"VmHWM:\s+(\d+) kB", status)
             if peak:
                 peaks[each] = ("driver" if each == pid else _name(words), int(peak.group(1)))
 
 
-def _family(pid: int) -> Iterator[int]:
+def _process_tree(pid: int) -> Iterator[int]:
+    """Yields a process id and those of all its descendants."""
     yield pid
     for children in Path(f"/proc/{pid}/task").glob("*/children"):
         try:
-            started = children.read_text().split()
+            child_pids = children.read_text().split()
         except OSError:
             continue
-        for child in started:
-            yield from _family(int(child))
+        for child in child_pids:
+            yield from _process_tree(int(child))
 
 
 def _name(words: list[str]) -> str:
-    """What a process is, out of its command line: Ray writes a worker's actor there; a server's is its file's name.
+    """Returns the name of a process from its command line: that of the Ray actor, or else the file name of the program.
 
     >>> _name(["ray::RayTrainWorker", ""]), _name(["/x/bin/python", "-u", "/x/ray/dashboard/agent.py", "--n"])
     ('ray::RayTrainWorker', 'agent.py')

@@ -1,4 +1,4 @@
-"""Saves the seed model, untrained: what the evaluation is measured on. Run by the harness."""
+"""Saves the untrained seed model, the input of the stage `evaluate`."""
 
 from __future__ import annotations
 

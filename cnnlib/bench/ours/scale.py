@@ -1,9 +1,9 @@
-"""Whether streaming stays flat: speed, memory, threads and open files as data and epochs grow.
+"""Measures speed, memory, threads and open files of the streaming feed as the rows and epochs grow.
 
-    python -m cnnlib.bench.ours.scale rows 60000 600000 6000000     # one epoch each, in a fresh process each
-    python -m cnnlib.bench.ours.scale epochs 60000 20               # many epochs, a line per epoch
+    python -m cnnlib.bench.ours.scale rows 60000 600000 6000000     # one epoch each, each in a fresh process
+    python -m cnnlib.bench.ours.scale epochs 60000 20               # many epochs, one line per epoch
 
-Rows are made up: noise of 28x28x1, written to a temporary folder first. Nothing is trained. One JSON object per line.
+The rows are noise of 28x28x1, written to a temporary folder first. Nothing is trained. Prints one JSON object per line.
 """
 
 from __future__ import annotations
@@ -17,7 +17,6 @@ import tempfile
 import threading
 import time
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -30,11 +29,16 @@ from cnnlib.models.runtime import load_tensorflow
 
 _BATCH_SIZE = 64
 _STEPS_PER_CALL = 25
-_BLOCK_ROWS = 20_000  # of noise, repeated: a shard is all noise, a data set repeats itself
+_BLOCK_ROWS = 20_000  # of noise, then repeated: a shard is all noise, but a dataset repeats itself
 
 
 def main(command: str, *numbers: int) -> None:
-    """Measures and prints."""
+    """Measures, and prints the results.
+
+    Args:
+        command: `rows` or `epochs`.
+        numbers: for `rows` the numbers of rows; for `epochs` the number of rows and the number of epochs.
+    """
     if command == "rows":
         for rows in numbers:
             subprocess.run(
@@ -48,8 +52,8 @@ def main(command: str, *numbers: int) -> None:
 
 
 def write_noise(folder: str, rows: int) -> None:
-    """Writes a data set of images 28x28x1 in 10 classes."""
-    # In a process of its own: the rows that are being written must not count as memory of the reading.
+    """Writes a dataset of images 28x28x1 in 10 classes."""
+    # In a child process, so that the memory of writing does not count as memory of reading.
     if os.fork() == 0:
         rng = np.random.default_rng(0)
         block = rng.integers(0, 256, (min(rows, _BLOCK_ROWS), 28, 28, 1), np.uint8)
@@ -80,7 +84,7 @@ def _stream(folder: str, epochs: int) -> None:
         for _ in iter_macro_batches(feed.epoch(epoch, steps, _STEPS_PER_CALL), "/device:CPU:0"):
             pass
         seconds = time.perf_counter() - started
-        figures: dict[str, Any] = {
+        measured: dict[str, int] = {
             "rows": steps * _BATCH_SIZE,
             "epoch": epoch,
             "images_per_s": round(steps * _BATCH_SIZE / seconds),
@@ -90,7 +94,7 @@ def _stream(folder: str, epochs: int) -> None:
             "threads": threading.active_count(),
             "open_files": len(os.listdir("/proc/self/fd")),
         }
-        print(json.dumps(figures), flush=True)  # noqa: T201
+        print(json.dumps(measured), flush=True)  # noqa: T201
 
 
 def _rss_mib() -> float:

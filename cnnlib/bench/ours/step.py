@@ -1,7 +1,4 @@
-"""Our training loop alone, one process, no Ray: the seed model under the strategy, on a GPU if it may see one.
-
-Run by the harness.
-"""
+"""Measures our training loop on the seed model in one process, without Ray, on a GPU if one is visible."""
 
 from __future__ import annotations
 
@@ -20,7 +17,7 @@ _CLASSES = 10
 
 
 def main(batch_size: int, steps: int, threads: int, precision: str) -> dict[str, float]:
-    """Returns images per second of one epoch of so many steps, after one call that is not counted, and its data_wait.
+    """Returns the images per second and the data_wait of one epoch, after one call that is not counted.
 
     Args:
         precision: a Keras dtype policy.
@@ -64,12 +61,12 @@ def main(batch_size: int, steps: int, threads: int, precision: str) -> dict[str,
     rows, device = _random_rows(batch_size * steps), replica_device(strategy)
     order = np.arange(batch_size * steps).reshape(steps, batch_size)
 
-    def epoch(some: np.ndarray[tuple[int, int], np.dtype[np.int64]]) -> dict[str, float]:
-        batches = iter_macro_batches(gather(rows, some, _STEPS_PER_CALL), device)
-        figures = run_epoch(train_call, batches, batch_size=batch_size, epoch=1, first_step=0, progress=None)
-        return {"images_per_s": figures.images_per_s, "data_wait": figures.data_wait}
+    def epoch(row_order: np.ndarray[tuple[int, int], np.dtype[np.int64]]) -> dict[str, float]:
+        batches = iter_macro_batches(gather(rows, row_order, _STEPS_PER_CALL), device)
+        metrics = run_epoch(train_call, batches, batch_size=batch_size, epoch=1, first_step=0, progress=None)
+        return {"images_per_s": metrics.images_per_s, "data_wait": metrics.data_wait}
 
-    # As many steps in its last call as the epoch has: XLA compiles for every number of steps.
+    # The last call has as many steps as that of the epoch: XLA compiles once for every number of steps.
     epoch(order[: _STEPS_PER_CALL + steps % _STEPS_PER_CALL] if on_gpu else order[:5])
     return epoch(order)
 

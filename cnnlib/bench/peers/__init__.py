@@ -1,4 +1,4 @@
-"""Programs as their documentation would have a user write them. Each prints its figure as JSON on its last line.
+"""Programs of the peers, written as their documentation shows. Each prints its measurement as JSON on its last line.
 
-They use nothing of this project but the builder of the model, so that none of its speed is theirs.
+They import nothing of this project but the function that builds the model, so none of our optimizations speed them up.
 """

@@ -1,4 +1,4 @@
-"""Reads gzipped IDX files, as a script would. Shared by the peers."""
+"""Reads gzipped IDX files for the peers, as a script would."""
 
 from __future__ import annotations
 
@@ -11,7 +11,11 @@ Bytes = npt.NDArray[np.uint8]
 
 
 def read_idx(folder: str, prefix: str) -> tuple[Bytes, Bytes]:
-    """Images uint8 [rows, 28, 28, 1] and labels uint8 [rows] of the split `train` or `t10k`."""
+    """Reads images uint8 [rows, 28, 28, 1] and labels uint8 [rows].
+
+    Args:
+        prefix: `train` or `t10k`.
+    """
     with gzip.open(f"{folder}/{prefix}-images-idx3-ubyte.gz") as file:
         images = np.frombuffer(file.read(), np.uint8, offset=16).reshape(-1, 28, 28, 1)
     with gzip.open(f"{folder}/{prefix}-labels-idx1-ubyte.gz") as file:

@@ -1,7 +1,7 @@
-"""PyTorch, eager: the seed model and the training loop of its quickstart; run with the peers' own interpreter.
+"""Measures the training loop of PyTorch's quickstart on the seed model, in eager mode, in .venv-peers.
 
-https://docs.pytorch.org/tutorials/beginner/basics/quickstart_tutorial.html; channels_last and autocast as in its
-recipes; on a GPU if it may see one, with pinned memory.
+https://docs.pytorch.org/tutorials/beginner/basics/quickstart_tutorial.html, with channels_last and autocast as in the
+recipes of PyTorch. Runs on a GPU if one is visible, with pinned memory.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from torch.utils.data import DataLoader, TensorDataset
 
 
 def build_seed_cnn() -> nn.Module:
-    """The seed model, layer by layer: 47,090 parameters. Its softmax is in the loss, as PyTorch has it."""
+    """Builds the seed model: 47,090 parameters. The softmax is part of the loss, as usual in PyTorch."""
     return nn.Sequential(
         nn.Conv2d(1, 64, 3, padding="same"),
         nn.ReLU(),
@@ -38,7 +38,7 @@ def build_seed_cnn() -> nn.Module:
 
 
 def main(batch_size: int, steps: int, threads: int, bf16: bool) -> float:
-    """Returns images per second over so many steps, after some that are not counted."""
+    """Returns the images per second over a number of steps, after five steps that are not counted."""
     torch.set_num_threads(threads)
     torch.manual_seed(0)
     rows = batch_size * steps

@@ -1,4 +1,4 @@
-"""What is kept of a benchmark: every pair, and a page that is made from the pairs."""
+"""Tests the record of a benchmark: every pair, and the page that is rendered from the pairs."""
 
 from __future__ import annotations
 
@@ -42,12 +42,12 @@ NOT_RUN = row(peer="PyTorch eager", not_run="PyTorch is not installed; see make 
 START = row(2.5, 3.5, 2.7, stage="start", peer="import tensorflow", unit="s", goal="at most", target=3.0)
 
 
-def test_parquet_gives_the_entries_back() -> None:
+def test_entries_survive_a_round_trip_through_parquet() -> None:
     entries = [entry(row(1.5, 1.4)), entry(NOT_RUN), entry(START)]
     assert record.decode(record.encode(entries)) == entries
 
 
-def test_parquet_has_one_row_per_pair_for_anyone_to_read(tmp_path: Path) -> None:
+def test_parquet_has_one_row_per_pair_and_opens_in_pandas(tmp_path: Path) -> None:
     record.write_record(str(tmp_path), "engine", [entry(row(1.5, 1.4)), entry(NOT_RUN)])
     stored = pd.read_parquet(tmp_path / "engine_epyc-2core_202611.parquet")
     assert list(stored.columns) == record.SCHEMA.names
@@ -57,7 +57,7 @@ def test_parquet_has_one_row_per_pair_for_anyone_to_read(tmp_path: Path) -> None
     assert stored["cores"].tolist() == [2, 2, 2]
 
 
-def test_a_row_measured_again_replaces_its_own_and_no_other(tmp_path: Path) -> None:
+def test_a_row_measured_again_replaces_its_own_entry_and_no_other(tmp_path: Path) -> None:
     record.write_record(str(tmp_path), "engine", [entry(row(9.0)), entry(START)])
     page = record.write_record(
         str(tmp_path), "engine", [entry(row(1.5), "python -m jobs.bench step --pairs 1")]

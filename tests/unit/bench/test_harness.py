@@ -1,4 +1,4 @@
-"""The arithmetic and the order of a benchmark, on real small programs; what it measures is measured by running it."""
+"""Tests the arithmetic and the order of a benchmark with small real programs."""
 
 from __future__ import annotations
 
@@ -8,23 +8,23 @@ from pathlib import Path
 import pytest
 
 from cnnlib.bench import machine, programs
-from cnnlib.bench.harness import Comparison, Pair, Row, Share, compare, pair_ratio
+from cnnlib.bench.harness import Comparison, Fraction, Pair, Row, compare, pair_ratio
 from cnnlib.bench.inputs import FRESH, Inputs
 from cnnlib.bench.programs import Program, reported, until_line, whole_command
 from cnnlib.errors import CnnlibError, ConfigError
 
 
 def program(code: str, *arguments: str, name: str = "program", **fields: object) -> Program:
-    """A program that starts within milliseconds: no site packages."""
+    """Builds a program that starts within milliseconds, because it loads no site packages."""
     return Program(
         name=name,
         arguments=("-I", "-S", "-c", code, *arguments),
-        figure=fields.pop("figure", reported("images_per_s")),
+        measurement=fields.pop("measurement", reported("images_per_s")),
         **fields,
     )
 
 
-def says(value: float, name: str = "program") -> Program:
+def prints(value: float, name: str = "program") -> Program:
     return program(f"print('noise'); print('{{\"images_per_s\": {value}}}')", name=name)
 
 
@@ -46,10 +46,10 @@ def comparison(ours: Program, peer: Program, **fields: object) -> Comparison:
         ("share", "at most", 2.0),
     ],
 )
-def test_above_one_means_that_ours_is_better_unless_the_goal_is_at_most(
+def test_a_ratio_above_one_means_that_ours_is_better_unless_the_goal_is_at_most(
     unit: str, goal: str, expected: float
 ) -> None:
-    each = comparison(says(0), says(0), unit=unit, goal=goal)
+    each = comparison(prints(0), prints(0), unit=unit, goal=goal)
     assert pair_ratio(each, 10.0, 5.0) == expected
 
 
@@ -69,7 +69,7 @@ def row(*ratios: float, goal: str = "at least", target: float | None = 1.4) -> R
         (row(), None),
     ],
 )
-def test_the_median_decides(found: Row, met: bool | None) -> None:
+def test_the_median_ratio_decides(found: Row, met: bool | None) -> None:
     assert found.met is met
 
 
@@ -102,26 +102,26 @@ def test_programs_run_in_turn_each_in_a_fresh_process(tmp_path: Path) -> None:
     }
 
 
-def test_a_figure_may_lie_deeper_and_be_scaled(tmp_path: Path) -> None:
-    each = program('print(\'{"figures": {"rate": 2}}\')', figure=reported("figures.rate", scale=1.5))
-    assert each.figure(programs.run_program(each)) == 3.0
+def test_a_measurement_may_be_nested_and_scaled(tmp_path: Path) -> None:
+    each = program('print(\'{"metrics": {"rate": 2}}\')', measurement=reported("metrics.rate", scale=1.5))
+    assert each.measurement(programs.run_program(each)) == 3.0
 
 
 def test_seconds_are_those_of_the_whole_command_or_until_a_line_comes() -> None:
     code = "import sys, time; print('first-step step=1', file=sys.stderr, flush=True); time.sleep(1)"
     done = programs.run_program(program(code))
     first, whole = until_line("first-step ", "train step=")(done), whole_command(done)
-    assert 0 < first < whole - 0.3  # of one second, if the machine is busy when the line comes
-    # Where the first mark never comes, the second does.
+    assert 0 < first < whole - 0.3  # of one second; the machine may be busy when the line arrives
+    # No line contains the first mark, so the second counts.
     assert until_line("never", "step=1")(done) == first
     with pytest.raises(CnnlibError, match="no line with 'never'"):
         until_line("never")(done)
 
 
-def test_a_share_is_a_row_of_its_own_out_of_the_same_runs(tmp_path: Path) -> None:
+def test_a_fraction_is_a_second_row_from_the_same_runs(tmp_path: Path) -> None:
     ours = program('print(\'{"images_per_s": 3, "wait": 0.01}\')')
-    share = Share(case="waiting", of="the time", figure=reported("wait"), target=0.02)
-    rate, waiting = compare(comparison(ours, says(1.0), share=share), 2, Inputs(tmp_path))
+    fraction = Fraction(case="waiting", of="the time", measurement=reported("wait"), target=0.02)
+    rate, waiting = compare(comparison(ours, prints(1.0), fraction=fraction), 2, Inputs(tmp_path))
     assert (rate.ratio, rate.met) == (3.0, True)
     assert (waiting.case, waiting.peer, waiting.unit, waiting.goal) == (
         "waiting",
@@ -133,7 +133,7 @@ def test_a_share_is_a_row_of_its_own_out_of_the_same_runs(tmp_path: Path) -> Non
 
 
 def test_a_row_that_cannot_run_says_why_and_starts_nothing(tmp_path: Path) -> None:
-    missing = says(1.0)
+    missing = prints(1.0)
     (found,) = compare(comparison(missing, missing, not_run="PyTorch is missing"), 2, Inputs(tmp_path))
     assert (found.not_run, found.met, found.ratio, found.pairs) == ("PyTorch is missing", None, None, ())
     assert not found.failed
@@ -143,24 +143,26 @@ def test_a_row_that_cannot_run_says_why_and_starts_nothing(tmp_path: Path) -> No
     ("broken", "message"),
     [
         (program("raise SystemExit('out of luck')"), "exit code 1: out of luck"),
-        (program("print('no JSON')"), "printed no figure"),
-        (program("print('{}')"), "printed no figure: KeyError"),
-        (program(""), "printed no figure"),
+        (program("print('no JSON')"), "printed no measurement"),
+        (program("print('{}')"), "printed no measurement: KeyError"),
+        (program(""), "printed no measurement"),
     ],
 )
-def test_a_program_that_fails_makes_a_row_that_says_so(broken: Program, message: str, tmp_path: Path) -> None:
-    (found,) = compare(comparison(says(1.0), broken), 2, Inputs(tmp_path))
+def test_a_program_that_fails_makes_a_row_with_the_reason(
+    broken: Program, message: str, tmp_path: Path
+) -> None:
+    (found,) = compare(comparison(prints(1.0), broken), 2, Inputs(tmp_path))
     assert found.failed
     assert message in str(found.not_run)
 
 
-def test_a_program_that_never_ends_is_ended(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_program_that_runs_too_long_is_stopped(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(programs, "_TIMEOUT_S", 0.3)
     with pytest.raises(CnnlibError, match="did not end within"):
         programs.run_program(program("import time; time.sleep(60)"))
 
 
-def test_every_run_has_a_folder_of_its_own_that_is_gone_afterwards(tmp_path: Path) -> None:
+def test_every_run_has_its_own_folder_which_is_deleted_afterwards(tmp_path: Path) -> None:
     code = "import os, sys; os.mkdir(sys.argv[1]); print(sys.argv[1])"
     inputs, found = Inputs(tmp_path), []
     for _ in range(2):
@@ -177,7 +179,7 @@ def test_inputs_are_written_once(tmp_path: Path) -> None:
     before = folder.stat().st_mtime_ns
     assert inputs.find("{idx:30}") == str(folder)
     assert folder.stat().st_mtime_ns == before
-    with pytest.raises(ConfigError, match="There is no input"):
+    with pytest.raises(ConfigError, match=r"Unknown input. Received \{cake:30\}"):
         inputs.find("{cake:30}")
 
 

@@ -1,4 +1,4 @@
-"""Watching what the processes of a job take."""
+"""Tests the measurement of the memory of a job's processes."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import time
 
 import pytest
 
-from cnnlib.bench.ours import job_memory as our_job_memory
+from cnnlib.bench.ours import job_memory
 
 _HELD_KIB = 100 * 1024
 PARENT = """
@@ -19,15 +19,15 @@ subprocess.run([sys.executable, "-c", child])
 """
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="it asks /proc")
-def test_the_peak_of_a_process_and_of_its_children_is_noted(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(our_job_memory, "_INTERVAL_S", 0.01)
+@pytest.mark.skipif(sys.platform != "linux", reason="it reads /proc")
+def test_the_peak_of_a_process_and_of_its_children_is_recorded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(job_memory, "_INTERVAL_S", 0.01)
     peaks: dict[int, tuple[str, int]] = {}
     ended = threading.Event()
     job = subprocess.Popen(
         [sys.executable, "-c", PARENT], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
     )
-    watch = threading.Thread(target=our_job_memory._watch, args=(job.pid, peaks, ended))
+    watch = threading.Thread(target=job_memory._watch, args=(job.pid, peaks, ended))
     watch.start()
     assert job.stdout is not None
     assert job.stdout.readline() == "held\n"
@@ -56,4 +56,4 @@ def test_the_peak_of_a_process_and_of_its_children_is_noted(monkeypatch: pytest.
     ],
 )
 def test_a_process_is_named_after_what_it_does(words: list[str], name: str) -> None:
-    assert our_job_memory._name(words) == name
+    assert job_memory._name(words) == name

@@ -1,4 +1,4 @@
-"""The stages: programs that exist, targets that were promised, peers that use nothing of ours."""
+"""Tests the stages: their programs exist, their targets are the published ones, and peers use nothing of ours."""
 
 from __future__ import annotations
 
@@ -10,23 +10,26 @@ from pathlib import Path
 
 import pytest
 
-from cnnlib.bench import machine, stages
+from cnnlib.bench import machine
 from cnnlib.bench.flops import SEED_CNN, training_flops
 from cnnlib.bench.harness import Comparison
 from cnnlib.bench.programs import REPOSITORY, Program, reported
 from cnnlib.bench.record import read_record
-from cnnlib.bench.stages import STAGES, Setting, build_stage
-from cnnlib.dataset import writer as shards
+from cnnlib.bench.stages import data, step
+from cnnlib.bench.stages.registry import STAGES, build_stage
+from cnnlib.bench.stages.setting import Setting
+from cnnlib.dataset import writer
 from cnnlib.errors import ConfigError
 from jobs import bench
 
 SETTING = Setting(threads=2, batch_sizes=(32, 64), rows=None)
-PEERS = sorted((REPOSITORY / "cnnlib" / "bench" / "peers").glob("*.py"))
+PEERS_FOLDER = REPOSITORY / "cnnlib" / "bench" / "peers"
+PEERS = sorted(PEERS_FOLDER.rglob("*.py"))
 
 
 @pytest.fixture(autouse=True)
 def cpu_with_bf16(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(stages, "cpu_has_bfloat16", lambda: True)
+    monkeypatch.setattr(step, "cpu_has_bfloat16", lambda: True)
 
 
 def targets(stage: str) -> dict[str, set[tuple[str, float | None]]]:
@@ -36,7 +39,7 @@ def targets(stage: str) -> dict[str, set[tuple[str, float | None]]]:
     return found
 
 
-def test_targets_are_those_that_were_promised() -> None:
+def test_targets_are_the_published_ones() -> None:
     assert targets("step") == {
         "Keras 3 fit": {("at least", 1.4), ("at least", 2.6)},
         "PyTorch eager": {("at least", 1.7)},
@@ -80,7 +83,7 @@ def test_no_two_rows_of_a_stage_are_the_same(stage: str) -> None:
     assert len(set(rows)) == len(rows)
 
 
-def test_both_of_a_row_read_the_same_number_of_rows() -> None:
+def test_both_programs_of_a_row_read_the_same_number_of_rows() -> None:
     for stage in STAGES:
         for each in build_stage(stage, Setting(threads=2, batch_sizes=(32,), rows=960)):
             assert _input_rows(each) <= {"960"}
@@ -92,7 +95,7 @@ def _input_rows(each: Comparison) -> set[str]:
 
 
 def test_what_needs_bfloat16_is_not_run_without_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(stages, "cpu_has_bfloat16", lambda: False)
+    monkeypatch.setattr(step, "cpu_has_bfloat16", lambda: False)
     monkeypatch.setattr(machine, "why_no_torch", lambda: None)
     rows = build_stage("step", SETTING)
     assert not [each.peer.name for each in rows if "bfloat16 peak" in each.peer.name]
@@ -108,13 +111,13 @@ def test_without_pytorch_its_rows_say_how_to_get_it(monkeypatch: pytest.MonkeyPa
         assert missing is ("PyTorch" in each.peer.name)
 
 
-def test_the_straight_loop_writes_as_many_shards_as_we_do() -> None:
+def test_the_pyarrow_loop_writes_as_many_shards_as_we_do() -> None:
     for rows in (600, 10_000, 60_000):
-        ours = shards._rows_per_shard(rows, 28 * 28, None)
-        assert stages._num_shards(rows) == math.ceil(rows / ours)
+        ours = writer._rows_per_shard(rows, 28 * 28, None)
+        assert data._num_shards(rows) == math.ceil(rows / ours)
 
 
-@pytest.mark.parametrize("path", PEERS, ids=lambda path: path.stem)
+@pytest.mark.parametrize("path", PEERS, ids=lambda path: str(path.relative_to(PEERS_FOLDER)))
 def test_peers_use_nothing_of_ours_but_the_model(path: Path) -> None:
     imported = set()
     for node in ast.walk(ast.parse(path.read_text())):
@@ -127,7 +130,7 @@ def test_peers_use_nothing_of_ours_but_the_model(path: Path) -> None:
     assert ours <= {"cnnlib.models.cnn", "cnnlib.bench.peers.idx"}
 
 
-def test_the_flops_are_those_of_the_model() -> None:
+def test_the_flops_match_the_model() -> None:
     assert SEED_CNN.parameters == 47_090
     assert training_flops(SEED_CNN) == 106_749_696
 
@@ -146,23 +149,23 @@ def test_an_unknown_stage_names_the_nearest() -> None:
         (["--batch-sizes", "33"], "batch_sizes must be even"),
     ],
 )
-def test_a_flag_that_cannot_work_exits_two(
+def test_an_invalid_flag_exits_with_code_two(
     flags: list[str], message: str, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
     try:
         code = bench.main([*flags, "--output", str(tmp_path / "record")])
-    except SystemExit as stopped:  # a dataclass that refuses
+    except SystemExit as stopped:  # raised by the parser
         code = stopped.code
     assert code == 2
     assert message in capsys.readouterr().err
     assert not (tmp_path / "record").exists()
 
 
-def test_the_job_prints_its_rows_as_a_list_keeps_them_and_fails_where_a_program_did(
+def test_the_job_prints_and_records_its_rows_and_fails_if_a_program_failed(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
     def program(name: str, code: str) -> Program:
-        return Program(name=name, arguments=("-I", "-S", "-c", code), figure=reported("images_per_s"))
+        return Program(name=name, arguments=("-I", "-S", "-c", code), measurement=reported("images_per_s"))
 
     fast, slow = (
         program(name, f"print('{{\"images_per_s\": {rate}}}')") for name, rate in (("a", 3), ("b", 2))
@@ -189,7 +192,7 @@ def test_the_job_prints_its_rows_as_a_list_keeps_them_and_fails_where_a_program_
     assert [entry.row.peer for entry in read_record(str(page.with_suffix(".parquet")))] == ["b", "c"]
 
 
-def test_only_programs_of_the_gpu_stage_may_see_a_gpu() -> None:
+def test_only_programs_of_the_gpu_stage_can_see_a_gpu() -> None:
     for stage in STAGES:
         for each in build_stage(stage, SETTING):
             assert {each.ours.gpu, each.peer.gpu} == ({"0"} if stage == "gpu" else {""})
@@ -206,4 +209,4 @@ def test_without_a_gpu_its_rows_say_so_and_with_one_they_run(
     listing.chmod(0o755)
     rows = build_stage("gpu", SETTING)
     assert [each.not_run for each in rows] == [None] * len(rows)
-    assert sum(each.share is not None for each in rows) == 2
+    assert sum(each.fraction is not None for each in rows) == 2

@@ -352,7 +352,7 @@ def test_file_that_changed_since_it_was_found_is_refused(tmp_path: Path) -> None
     target = find_target(str(path), None)
     path.write_bytes(path.read_bytes() + b"!")
     with pytest.raises(
-        CheckpointError, match="does not match its manifest. Received .* Its bytes have changed"
+        CheckpointError, match=r"does not match its manifest\. Received .* Its bytes have changed"
     ):
         Predictor(build_task(target))(as_table())
 

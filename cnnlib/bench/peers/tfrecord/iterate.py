@@ -1,4 +1,4 @@
-"""tf.data over TFRecord files into tensors, without training, as TensorFlow's guides have it.
+"""Measures tf.data: TFRecord files to tensors, without training, as the guides of TensorFlow show.
 
 https://www.tensorflow.org/guide/data_performance
 """
@@ -16,7 +16,7 @@ _SHUFFLE_ROWS = 10_000
 
 
 def main(data: str, batch_size: int, threads: int) -> float:
-    """Returns images per second of the second epoch."""
+    """Returns the images per second of the second epoch."""
     tf.config.threading.set_intra_op_parallelism_threads(threads)
     tf.config.threading.set_inter_op_parallelism_threads(threads)
     files = tf.io.gfile.glob(f"{data}/*.tfrecord")

@@ -1,4 +1,4 @@
-"""Images as TFRecord files, as TensorFlow's tutorial has it.
+"""Writes images as TFRecord files, as the tutorial of TensorFlow shows.
 
 https://www.tensorflow.org/tutorials/load_data/tfrecord
 """
@@ -16,7 +16,7 @@ _FILES = 12
 
 
 def main(folder: str, output: str) -> None:
-    """Writes the training images of a folder of IDX files."""
+    """Writes the training rows of a folder of IDX files."""
     images, labels = read_idx(folder, "train")
     Path(output).mkdir()
     for index in range(_FILES):

@@ -1,4 +1,4 @@
-"""The programs that more than one stage runs: ours and the peers', on the CPU or on a GPU."""
+"""Builds the programs that more than one stage runs: ours and those of the peers, on the CPU or on a GPU."""
 
 from __future__ import annotations
 
@@ -11,23 +11,23 @@ from cnnlib.bench.programs import Program, reported
 def our_steps(
     batch_size: int, steps: int, threads: int, precision: str, *, scale: float = 1.0, gpu: str = ""
 ) -> Program:
-    """Training steps of ours on images made up in memory; `scale` times images/s is the figure."""
+    """Returns our training steps on images generated in memory; the measurement is images/s times `scale`."""
     return _program(
         "ours", "cnnlib.bench.ours.step", batch_size, steps, threads, precision, scale=scale, gpu=gpu
     )
 
 
 def keras_fit(batch_size: int, steps: int, threads: int, *, jit: bool, gpu: str = "") -> Program:
-    """The same steps by Keras 3."""
+    """Returns the same steps with Keras 3."""
     return _program(
         f"Keras 3 fit, float32, XLA {'on' if jit else 'off'}",
-        *("cnnlib.bench.peers.keras_fit", batch_size, steps, threads, int(jit)),
+        *("cnnlib.bench.peers.keras.fit", batch_size, steps, threads, int(jit)),
         gpu=gpu,
     )
 
 
 def torch_eager(batch_size: int, steps: int, threads: int, *, bf16: bool, gpu: str = "") -> Program:
-    """The same steps by PyTorch."""
+    """Returns the same steps with PyTorch."""
     return _program(
         f"PyTorch eager, {'bfloat16 autocast' if bf16 else 'float32'}",
         *("cnnlib.bench.peers.torch_eager", batch_size, steps, threads, int(bf16)),
@@ -37,15 +37,15 @@ def torch_eager(batch_size: int, steps: int, threads: int, *, bf16: bool, gpu: s
 
 
 def our_ingest(rows: int, batch_size: int, threads: int, *, gpu: str = "") -> Program:
-    """Shards to tensors."""
+    """Returns our reading of shards into tensors."""
     return _program("ours", "cnnlib.bench.ours.ingest", f"{{dataset:{rows}}}", batch_size, threads, gpu=gpu)
 
 
 def tfrecord_iterate(rows: int, batch_size: int, threads: int, *, gpu: str = "") -> Program:
-    """TFRecord files to tensors by tf.data."""
+    """Returns the reading of TFRecord files into tensors with tf.data."""
     return _program(
         "tf.data, TFRecord",
-        *("cnnlib.bench.peers.tfrecord_iterate", f"{{tfrecord:{rows}}}", batch_size, threads),
+        *("cnnlib.bench.peers.tfrecord.iterate", f"{{tfrecord:{rows}}}", batch_size, threads),
         gpu=gpu,
     )
 
@@ -56,7 +56,7 @@ def _program(
     return Program(
         name=name,
         arguments=("-m", module, *map(str, arguments)),
-        figure=reported("images_per_s", scale),
+        measurement=reported("images_per_s", scale),
         python=python,
         gpu=gpu,
     )

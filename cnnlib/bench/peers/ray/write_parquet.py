@@ -1,4 +1,4 @@
-"""Images as Parquet, the way Ray Data's guide for tensors has it: from NumPy, `write_parquet`.
+"""Writes images as Parquet with `from_numpy` and `write_parquet`, as the guide of Ray Data for tensors shows.
 
 https://docs.ray.io/en/latest/data/working-with-tensors.html
 """
@@ -13,7 +13,7 @@ from cnnlib.bench.peers.idx import read_idx
 
 
 def main(folder: str, output: str) -> None:
-    """Writes the training images of a folder of IDX files."""
+    """Writes the training rows of a folder of IDX files."""
     images, labels = read_idx(folder, "train")
     ray.init(address="local")
     dataset = ray.data.from_numpy(images).rename_columns({"data": "image"})

@@ -1,4 +1,4 @@
-"""Ray Train's way with TensorFlow, as its guide has it: TensorflowTrainer, Keras 2 `fit`, `to_tf`, two workers.
+"""Trains with TensorflowTrainer, Keras 2 `fit` and `to_tf` on two workers, as the guide of Ray Train shows.
 
 https://docs.ray.io/en/latest/train/distributed-tensorflow-keras.html
 """
@@ -24,7 +24,7 @@ from ray.train.tensorflow.keras import ReportCheckpointCallback
 
 
 def build_seed_cnn() -> Any:
-    """The seed model, layer by layer: 47,090 parameters, in Keras 2."""
+    """Builds the seed model in Keras 2: 47,090 parameters."""
     layers = tf.keras.layers
     return tf.keras.Sequential(
         [
@@ -47,20 +47,20 @@ def build_seed_cnn() -> Any:
 
 
 def train_func(config: dict[str, Any]) -> None:
-    """One worker: `fit` once per epoch, each with a dataset of its own, as the guide does."""
+    """Runs one worker. As in the guide, it calls `fit` once per epoch, each time with a new dataset."""
 
     class Throughput(tf.keras.callbacks.Callback):  # type: ignore[misc]
-        """Puts the epoch's images per second into its logs: after its first batch, before its checkpoint."""
+        """Adds the images per second of the epoch to its logs, without the first batch and the checkpoint."""
 
         def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
-            """A batch ended; with the first, the reading of the data has begun too."""
+            """Starts the clock after the first batch."""
             del logs
-            if batch == 0:
+            if batch == 0:  # from here on the data is being read
                 self._started = time.perf_counter()
             self._batches = batch
 
         def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
-            """The epoch ended."""
+            """Stops the clock."""
             del epoch
             rows = self._batches * config["batch_size"]
             logs["images_per_s"] = rows / (time.perf_counter() - self._started)
@@ -71,7 +71,7 @@ def train_func(config: dict[str, Any]) -> None:
         model.compile(optimizer="adam", loss="sparse_categorical_crossentropy", metrics=["accuracy"])
     dataset = train.get_dataset_shard("train")
     for _ in range(config["epochs"]):
-        # batch_size is the global one: Keras splits each batch between the replicas.
+        # The global batch size: Keras splits each batch between the replicas.
         tf_dataset = dataset.to_tf(
             feature_columns="image", label_columns="label", batch_size=config["batch_size"]
         )
@@ -79,8 +79,8 @@ def train_func(config: dict[str, Any]) -> None:
 
 
 def main(data: str, batch_size: int, epochs: int) -> float:
-    """Returns images per second of the last epoch, over both workers, from its first batch to its last."""
-    ray.init(address="local", num_cpus=4)  # two for the workers, two to read the data
+    """Returns the images per second of the last epoch over both workers, from the first batch to the last."""
+    ray.init(address="local", num_cpus=4)  # two for the workers, two for reading the data
     dataset = ray.data.read_parquet(data)
     with tempfile.TemporaryDirectory() as storage:
         trainer = TensorflowTrainer(
@@ -95,6 +95,6 @@ def main(data: str, batch_size: int, epochs: int) -> float:
 
 
 if __name__ == "__main__":
-    figure = main(sys.argv[1], int(sys.argv[2]), int(sys.argv[3]))
-    ray.shutdown()  # its log must not follow the figure
-    print(json.dumps({"images_per_s": figure}))  # noqa: T201
+    images_per_s = main(sys.argv[1], int(sys.argv[2]), int(sys.argv[3]))
+    ray.shutdown()  # its log must not follow the last line
+    print(json.dumps({"images_per_s": images_per_s}))  # noqa: T201

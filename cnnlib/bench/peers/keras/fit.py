@@ -1,4 +1,4 @@
-"""Plain Keras 3: the seed model, `compile`, `fit`; run by the harness."""
+"""Measures `compile` and `fit` of the seed model with Keras 3."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from cnnlib.models.cnn import build_seed_cnn
 
 
 def main(batch_size: int, steps: int, threads: int, jit_compile: bool) -> float:
-    """Returns images per second of `fit` over so many steps, after one epoch that is not counted."""
+    """Returns the images per second of `fit` over a number of steps, after five steps that are not counted."""
     tf.config.threading.set_intra_op_parallelism_threads(threads)
     tf.config.threading.set_inter_op_parallelism_threads(threads)
     keras.utils.set_random_seed(0)

@@ -1,4 +1,4 @@
-"""Ray Data into TensorFlow tensors without training: `to_tf` or `iter_tf_batches` over Parquet files.
+"""Measures `to_tf` or `iter_tf_batches` of Ray Data: Parquet files to TensorFlow tensors, without training.
 
 https://docs.ray.io/en/latest/data/iterating-over-data.html
 """
@@ -13,8 +13,12 @@ import ray
 import tensorflow as tf
 
 
-def main(way: str, data: str, batch_size: int, threads: int) -> float:
-    """Returns images per second of the second epoch."""
+def main(method: str, data: str, batch_size: int, threads: int) -> float:
+    """Returns the images per second of the second epoch.
+
+    Args:
+        method: `to_tf` or `iter_tf_batches`.
+    """
     tf.config.threading.set_intra_op_parallelism_threads(threads)
     tf.config.threading.set_inter_op_parallelism_threads(threads)
     ray.init(address="local", num_cpus=threads)
@@ -22,7 +26,7 @@ def main(way: str, data: str, batch_size: int, threads: int) -> float:
 
     def epoch() -> int:
         rows = 0
-        if way == "to_tf":
+        if method == "to_tf":
             for images, _ in dataset.to_tf("image", "label", batch_size=batch_size):
                 rows += images.shape[0]
         else:
@@ -39,5 +43,5 @@ def main(way: str, data: str, batch_size: int, threads: int) -> float:
 
 
 if __name__ == "__main__":
-    figure = main(sys.argv[1], sys.argv[2], int(sys.argv[3]), int(sys.argv[4]))
-    print(json.dumps({"images_per_s": figure}))  # noqa: T201
+    images_per_s = main(sys.argv[1], sys.argv[2], int(sys.argv[3]), int(sys.argv[4]))
+    print(json.dumps({"images_per_s": images_per_s}))  # noqa: T201

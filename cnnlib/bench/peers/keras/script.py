@@ -1,4 +1,4 @@
-"""A plain Keras 3 script, from start to exit: load, compile, fit, save. All at Keras's defaults."""
+"""Runs a plain Keras 3 script: load, compile, fit, save, with the defaults of Keras."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from cnnlib.models.cnn import build_seed_cnn
 
 
 def main(folder: str, output: str, batch_size: int, epochs: int) -> None:
-    """Trains on the IDX files of a folder and saves the model."""
+    """Trains on the IDX files of a folder, and saves the model at `output` plus `.keras`."""
     images, labels = read_idx(folder, "train")
     model = build_seed_cnn((28, 28, 1), 10)
     model.compile(optimizer="adam", loss="sparse_categorical_crossentropy", metrics=["accuracy"])

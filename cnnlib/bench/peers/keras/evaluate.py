@@ -1,4 +1,4 @@
-"""Plain Keras 3: `load_model`, `evaluate` on NumPy arrays, all at its defaults."""
+"""Measures `load_model` and `evaluate` on NumPy arrays, with the defaults of Keras 3."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from cnnlib.bench.peers.idx import read_idx
 
 
 def main(model_file: str, folder: str, threads: int) -> float:
-    """Returns images per second of the second pass over the test images."""
+    """Returns the images per second of the second pass over the test images."""
     tf.config.threading.set_intra_op_parallelism_threads(threads)
     tf.config.threading.set_inter_op_parallelism_threads(threads)
     model = keras.models.load_model(model_file, compile=False)

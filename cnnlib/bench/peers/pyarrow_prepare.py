@@ -1,4 +1,4 @@
-"""A straight loop that writes the shards of a data set with pyarrow, in one process: no checks, no manifest."""
+"""Writes the shards of a dataset with pyarrow in a simple loop, in one process, without checks or a manifest."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def main(folder: str, output: str, shards: dict[str, int]) -> None:
     """Writes both splits of a folder of IDX files.
 
     Args:
-        shards: number of shards of `train` and of `test`; they are of equal size.
+        shards: number of equal shards of `train` and of `test`.
     """
     for split, prefix in (("train", "train"), ("test", "t10k")):
         images, labels = read_idx(folder, prefix)

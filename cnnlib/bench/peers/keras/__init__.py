@@ -1,0 +1,1 @@
+"""Plain Keras 3, with its defaults."""

@@ -1,0 +1,1 @@
+"""Ray Train and Ray Data, as their guides show."""

@@ -1,0 +1,1 @@
+"""tf.data with TFRecord files, as the guides of TensorFlow show."""

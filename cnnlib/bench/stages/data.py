@@ -1,0 +1,79 @@
+"""Defines the stages that move data and train nothing: `ingest` and `prepare`."""
+
+from __future__ import annotations
+
+from cnnlib.bench.harness import Comparison
+from cnnlib.bench.programs import Program, reported, whole_command
+from cnnlib.bench.stages.contenders import our_ingest, tfrecord_iterate
+from cnnlib.bench.stages.setting import Setting
+
+_ALL_ROWS = 60_000
+_TEST_ROWS = 10_000
+# Shards of `jobs.prepare` have at least 4 MiB of pixels: see cnnlib/dataset/writer.py.
+_SHARD_PIXELS = 4 * 2**20
+_IMAGE_PIXELS = 28 * 28
+
+
+def build_ingest(setting: Setting) -> list[Comparison]:
+    """Returns the comparisons of the second pass from Parquet shards, or TFRecord files, to tensors."""
+    rows, threads = setting.rows or _ALL_ROWS, str(setting.threads)
+    comparisons = []
+    for batch_size in setting.batch_sizes:
+        ours = our_ingest(rows, batch_size, setting.threads)
+        peers = [
+            (_ray_iterate("to_tf", rows, batch_size, threads), 10.0),
+            (_ray_iterate("iter_tf_batches", rows, batch_size, threads), 10.0),
+            (tfrecord_iterate(rows, batch_size, setting.threads), 1.0),
+        ]
+        comparisons += [
+            Comparison(
+                stage="ingest",
+                case=f"batch {batch_size}, second pass over {rows} images",
+                ours=ours,
+                peer=peer,
+                unit="images/s",
+                target=target,
+            )
+            for peer, target in peers
+        ]
+    return comparisons
+
+
+def build_prepare(setting: Setting) -> list[Comparison]:
+    """Returns the comparison of the whole command that converts IDX files to shards."""
+    rows = setting.rows or _ALL_ROWS
+    shards = [str(_num_shards(count)) for count in (rows, min(rows, _TEST_ROWS))]
+    source = f"{{idx:{rows}}}"
+    return [
+        Comparison(
+            stage="prepare",
+            case=f"{rows} images to {shards[0]} + {shards[1]} shards, from command to exit",
+            ours=Program(
+                name="ours",
+                arguments=("-m", "jobs.prepare", "idx", source, "--output", "{fresh}"),
+                measurement=whole_command,
+            ),
+            peer=Program(
+                name="a straight loop with pyarrow",
+                arguments=("-m", "cnnlib.bench.peers.pyarrow_prepare", source, "{fresh}", *shards),
+                measurement=whole_command,
+            ),
+            unit="s",
+            target=1.0,
+        )
+    ]
+
+
+def _ray_iterate(method: str, rows: int, batch_size: int, threads: str) -> Program:
+    return Program(
+        name=f"Ray Data {method}",
+        arguments=(
+            *("-m", "cnnlib.bench.peers.ray.iterate", method, f"{{ray_parquet:{rows}}}"),
+            *(str(batch_size), threads),
+        ),
+        measurement=reported("images_per_s"),
+    )
+
+
+def _num_shards(rows: int) -> int:
+    return -(-rows * _IMAGE_PIXELS // _SHARD_PIXELS)

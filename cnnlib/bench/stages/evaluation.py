@@ -1,0 +1,35 @@
+"""Defines the stage `evaluate`: scoring the test images with a loaded model."""
+
+from __future__ import annotations
+
+from cnnlib.bench.harness import Comparison
+from cnnlib.bench.programs import Program, reported
+from cnnlib.bench.stages.setting import Setting
+
+_ALL_ROWS = 60_000
+_TEST_ROWS = 10_000
+
+
+def build_evaluate(setting: Setting) -> list[Comparison]:
+    """Returns the comparison of the second pass over the test images."""
+    rows = setting.rows or _ALL_ROWS
+    model, threads = f"{{model:{rows}}}", str(setting.threads)
+    rate = reported("images_per_s")
+    return [
+        Comparison(
+            stage="evaluate",
+            case=f"second pass over {min(rows, _TEST_ROWS)} test images, float32, {threads} threads",
+            ours=Program(
+                name="ours",
+                arguments=("-m", "cnnlib.bench.ours.evaluate", model, f"{{dataset:{rows}}}", threads),
+                measurement=rate,
+            ),
+            peer=Program(
+                name="Keras 3 evaluate, defaults",
+                arguments=("-m", "cnnlib.bench.peers.keras.evaluate", model, f"{{idx:{rows}}}", threads),
+                measurement=rate,
+            ),
+            unit="images/s",
+            target=3.0,
+        )
+    ]

@@ -1,0 +1,144 @@
+"""Defines the stages of a training job with two workers: `train`, `job` and `start`."""
+
+from __future__ import annotations
+
+from cnnlib.bench.harness import Comparison, Fraction
+from cnnlib.bench.programs import Measurement, Program, reported, until_line, whole_command
+from cnnlib.bench.stages.setting import Setting
+
+_TRAIN_ROWS = 9600
+_ALL_ROWS = 60_000
+_START_STEPS = 4
+_WORKERS = 2  # where there is more than one
+_MAX_DATA_WAIT = 0.02
+
+
+def build_train(setting: Setting) -> list[Comparison]:
+    """Returns the comparisons of two workers in steady state: the second of two epochs."""
+    rows = setting.rows or _TRAIN_ROWS
+    comparisons = []
+    for batch_size in setting.batch_sizes:
+        case = f"batch {batch_size}, {_WORKERS} workers, second epoch of {rows} images"
+        rate = reported("figures.images_per_s")
+        ours = _our_train(rows, batch_size, rate, workers=_WORKERS)
+        comparisons += [
+            Comparison(
+                stage="train",
+                case=case,
+                ours=ours,
+                peer=_ray_docs_train(rows, batch_size, reported("images_per_s")),
+                unit="images/s",
+                target=5.0,
+                fraction=Fraction(
+                    case=f"{case}: waiting for data",
+                    of="the time of the epoch",
+                    measurement=reported("figures.data_wait"),
+                    target=_MAX_DATA_WAIT,
+                ),
+            ),
+            Comparison(
+                stage="train",
+                case=case,
+                ours=ours,
+                peer=_our_train(
+                    rows, batch_size, rate, workers=1, cpus=setting.threads, name="ours, 1 worker, same cores"
+                ),
+                unit="images/s",
+                target=0.95,
+            ),
+        ]
+    return comparisons
+
+
+def build_job(setting: Setting) -> list[Comparison]:
+    """Returns the comparisons of the whole command, from start to exit: two epochs and a saved model."""
+    rows = setting.rows or _ALL_ROWS
+    comparisons = []
+    for batch_size in setting.batch_sizes:
+        ours = _our_train(rows, batch_size, whole_command, workers=_WORKERS)
+        script = Program(
+            name="plain Keras 3 script",
+            arguments=(
+                *("-m", "cnnlib.bench.peers.keras.script", f"{{idx:{rows}}}", "{fresh}"),
+                *(str(batch_size), "2"),
+            ),
+            measurement=whole_command,
+        )
+        ray_docs = _ray_docs_train(rows, batch_size, whole_command)
+        comparisons += [
+            Comparison(
+                stage="job",
+                case=f"batch {batch_size}, 2 epochs of {rows} images, {_WORKERS} workers, from command to exit",
+                ours=ours,
+                peer=peer,
+                unit="s",
+                target=target,
+            )
+            for peer, target in ((ray_docs, 3.5), (script, 1.5))
+        ]
+    return comparisons
+
+
+def build_start(setting: Setting) -> list[Comparison]:
+    """Returns the comparison of the time from the command to the first training step with an import of TensorFlow."""
+    batch_size = setting.batch_sizes[0]
+    ours = _our_train(
+        setting.rows or _ALL_ROWS,
+        batch_size,
+        until_line("train step="),
+        workers=_WORKERS,
+        epochs=1,
+        more=(
+            *("--steps-per-epoch", str(_START_STEPS)),
+            *("--loop.steps-per-call", "1", "--loop.log-every-steps", "1"),
+        ),
+    )
+    return [
+        Comparison(
+            stage="start",
+            case=f"batch {batch_size}, {_WORKERS} workers, from command to first step",
+            ours=ours,
+            peer=Program(
+                name="import tensorflow", arguments=("-c", "import tensorflow"), measurement=whole_command
+            ),
+            unit="s",
+            target=3.0,
+            goal="at most",
+        )
+    ]
+
+
+def _our_train(
+    rows: int,
+    batch_size: int,
+    measurement: Measurement,
+    *,
+    workers: int,
+    epochs: int = 2,
+    cpus: int | None = None,
+    name: str = "ours",
+    more: tuple[str, ...] = (),
+) -> Program:
+    return Program(
+        name=name,
+        arguments=(
+            *("-m", "jobs.train", "seed", "--data", f"{{dataset:{rows}}}", "--runs", "{fresh}"),
+            *("--name", "bench", "--workers", str(workers), "--epochs", str(epochs)),
+            *("--batch-size", str(batch_size)),
+            *(("--cluster.cpus-per-worker", str(cpus)) if cpus else ()),
+            *more,
+            "--json",
+        ),
+        measurement=measurement,
+    )
+
+
+def _ray_docs_train(rows: int, batch_size: int, measurement: Measurement) -> Program:
+    return Program(
+        name="Ray's docs: TensorflowTrainer, tf_keras fit, to_tf",
+        arguments=(
+            *("-m", "cnnlib.bench.peers.ray.train", f"{{ray_parquet:{rows}}}"),
+            *(str(batch_size), "2"),
+        ),
+        measurement=measurement,
+    )
