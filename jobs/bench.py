@@ -1,6 +1,6 @@
-"""Measures the time of this project against named peers, as ratios: python -m jobs.bench [STAGE …].
+"""Compares this project with named peers, as ratios: python -m jobs.bench [STAGE …].
 
-Stages: step, train, job, start, ingest, evaluate, prepare, gpu. docs/benchmarks/README.md says what each compares.
+Stages: step, train, job, start, ingest, evaluate, prepare, gpu. docs/benchmarks/README.md explains each of them.
 """
 
 from __future__ import annotations
@@ -20,7 +20,8 @@ from cnnlib.bench import machine, record
 from cnnlib.bench.harness import Row, compare
 from cnnlib.bench.inputs import Inputs
 from cnnlib.bench.present import build_table
-from cnnlib.bench.stages import STAGES, Setting, build_stage
+from cnnlib.bench.stages.registry import STAGES, build_stage
+from cnnlib.bench.stages.setting import Setting
 from cnnlib.errors import ConfigError
 from cnnlib.log import log_event
 from cnnlib.storage.uri import normalize_uri
@@ -32,22 +33,22 @@ _FASHION_MNIST_ROWS = 60_000
 
 @dataclass(frozen=True, kw_only=True)
 class Args:
-    """The stages, the number of repetitions, and where the record is written."""
+    """Holds the options of the command line."""
 
     stages: Annotated[Positional[tuple[str, ...]], arg(metavar="STAGE")] = tuple(STAGES)
-    """Stages to run. Without any, all are run, which takes hours."""
+    """The stages to run. Without any, all of them run, which takes hours."""
     pairs: int = 5
-    """Number of times that this project's program and the peer's run in turn."""
+    """Number of pairs: ours and the peer run in turn."""
     batch_sizes: tuple[int, ...] = (32, 64)
-    """Global batch sizes, even numbers, of the stages that have one."""
+    """Global batch sizes of the stages that train or read batches."""
     rows: int | None = None
-    """Training images of every stage, up to 60000. None: the number that each stage's target is stated for."""
+    """Number of training images in every stage, at most 60000. None: the number for which each target is set."""
     cores: int | None = None
     """Number of cores that all programs are pinned to. None: all cores that this process may use."""
     output: str = "out/bench"
-    """Folder of the record: a Parquet file of all pairs, and a page. Rows of earlier measurements are kept there."""
+    """Folder of the record: every pair in Parquet, and a page. Earlier rows stay in the record."""
     theme: str = "engine"
-    """First part of the record's name, THEME_HARDWARE_YYYYMM."""
+    """First word in the name of the record, THEME_HARDWARE_YYYYMM."""
     json: bool = False
     """Print the rows as a JSON list on the last line of stdout."""
 
@@ -57,14 +58,14 @@ class Args:
                 raise ConfigError(f"{name} must be at least 1. Received {value}.")
         if self.rows is not None and self.rows > _FASHION_MNIST_ROWS:
             raise ConfigError(
-                f"rows must be at most {_FASHION_MNIST_ROWS}, Fashion-MNIST's. Received {self.rows}."
+                f"rows must be at most {_FASHION_MNIST_ROWS}, the size of Fashion-MNIST. Received {self.rows}."
             )
         if not self.batch_sizes or min(self.batch_sizes) < 2 or any(size % 2 for size in self.batch_sizes):
             raise ConfigError(f"batch_sizes must be even numbers. Received {self.batch_sizes}.")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Parses the command line, measures, and returns the exit code: 1 if a program failed."""
+    """Parses the command line, runs the benchmark, and returns the exit code: 1 if a program failed."""
     args = parse_args(Args, argv, prog="python -m jobs.bench", description=__doc__)
     words = sys.argv[1:] if argv is None else argv
     return run_job(lambda: _bench(args, shlex.join(["python", "-m", "jobs.bench", *words])), json=args.json)
@@ -79,12 +80,11 @@ def _bench(args: Args, command: str) -> Finished:
     here = machine.describe_machine(cores)
     with tempfile.TemporaryDirectory(prefix="cnnlib-bench-") as folder:
         for comparison in comparisons:
-            measured = compare(comparison, args.pairs, Inputs(Path(folder)))
-            rows += measured
-            # Written after every comparison, so that an error in a later one loses nothing.
+            found = compare(comparison, args.pairs, Inputs(Path(folder)))
+            rows += found
+            # Written after every comparison, so that a later failure loses nothing.
             entries = [
-                record.Entry(row=row, machine=here, time=machine.utc_now(), command=command)
-                for row in measured
+                record.Entry(row=row, machine=here, time=machine.utc_now(), command=command) for row in found
             ]
             page = record.write_record(output, args.theme, entries)
     show(build_table(rows))
@@ -94,6 +94,6 @@ def _bench(args: Args, command: str) -> Finished:
 
 
 if __name__ == "__main__":
-    # An exit, so that the program that is being measured is ended too, and the inputs are deleted.
+    # sys.exit unwinds the stack, so the measured program is stopped and the inputs are deleted.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     exit_with(main())

@@ -18,11 +18,11 @@ from cnnlib.models.cost_table import (
     IMAGE_SIZES,
     NUM_CLASSES,
     CostAtSize,
-    ImageShape,
     format_cost_table,
 )
 from cnnlib.models.registry import REGISTERED, build_model
 from cnnlib.models.runtime import load_tensorflow
+from cnnlib.shapes import ImageShape
 
 if TYPE_CHECKING:
     import keras
