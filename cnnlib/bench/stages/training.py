@@ -19,7 +19,7 @@ def build_train(setting: Setting) -> list[Comparison]:
     comparisons = []
     for batch_size in setting.batch_sizes:
         case = f"batch {batch_size}, {_WORKERS} workers, second epoch of {rows} images"
-        rate = reported("figures.images_per_s")
+        rate = reported("metrics.images_per_s")
         ours = _our_train(rows, batch_size, rate, workers=_WORKERS)
         comparisons += [
             Comparison(
@@ -32,7 +32,7 @@ def build_train(setting: Setting) -> list[Comparison]:
                 fraction=Fraction(
                     case=f"{case}: waiting for data",
                     of="the time of the epoch",
-                    measurement=reported("figures.data_wait"),
+                    measurement=reported("metrics.data_wait"),
                     target=_MAX_DATA_WAIT,
                 ),
             ),
