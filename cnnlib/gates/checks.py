@@ -21,7 +21,7 @@ from typing import Literal
 from cnnlib.gate_config import GateConfig, Limits
 from cnnlib.gates.verdicts import Verdict
 from cnnlib.metrics import significance
-from cnnlib.metrics.per_class import proportion
+from cnnlib.metrics.intervals import paired_interval, proportion, unpaired_interval
 
 CheckName = Literal["min_accuracy", "max_drop"]
 Scope = Literal["overall", "class", "slice"]
@@ -113,7 +113,7 @@ def paired_drop_evidence(only_before: int, only_now: int, rows: int, limit: floa
     """
     if not rows:
         return Evidence(note="there are no rows")
-    low, high = significance.paired_interval(only_before, only_now, rows)
+    low, high = paired_interval(only_before, only_now, rows)
     return Evidence(
         observed=(only_before - only_now) / rows,
         low=-float(high),
@@ -134,7 +134,7 @@ def unpaired_drop_evidence(
     """
     if not before[1] or not now[1]:
         return Evidence(note="there are no rows")
-    low, high = significance.unpaired_interval(*before, *now)
+    low, high = unpaired_interval(*before, *now)
     return Evidence(
         # As a fraction: 0.90 - 0.89 is more than 0.01 to a computer.
         observed=float(Fraction(*before) - Fraction(*now)),

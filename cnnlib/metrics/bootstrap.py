@@ -17,12 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
 
-from cnnlib.metrics.ranking import resample_ranking
-from cnnlib.metrics.sums.calibration import NUM_BINS, CalibrationBins, bin_of
-from cnnlib.metrics.sums.confusion import ConfusionCounts
-from cnnlib.metrics.sums.metric_sums import row_losses, row_squares
-from cnnlib.metrics.sums.rows import ScoredRows
-from cnnlib.metrics.values import (
+from cnnlib.metrics.formulas import (
     Floats,
     Values,
     brier_values,
@@ -31,6 +26,11 @@ from cnnlib.metrics.values import (
     loss_values,
     ranking_values,
 )
+from cnnlib.metrics.ranking import resample_ranking
+from cnnlib.metrics.sums.calibration import NUM_BINS, CalibrationBins, bin_of
+from cnnlib.metrics.sums.confusion import ConfusionCounts
+from cnnlib.metrics.sums.metric_sums import row_losses, row_squares
+from cnnlib.metrics.sums.rows import ScoredRows
 
 RESAMPLES = 1000
 """How often rows are drawn again."""

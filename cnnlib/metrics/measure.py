@@ -13,12 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from cnnlib.metrics.bootstrap import BOOTSTRAP_VALUES, middle, resample_confusion, resample_rows
-from cnnlib.metrics.normal import normal_interval, ranked
-from cnnlib.metrics.per_class import wilson_interval
-from cnnlib.metrics.ranking import Ranking, rank_bins, rank_rows
-from cnnlib.metrics.sums.metric_sums import MetricSums
-from cnnlib.metrics.sums.rows import ScoredRows
-from cnnlib.metrics.values import (
+from cnnlib.metrics.formulas import (
     Floats,
     Values,
     brier_values,
@@ -27,6 +22,11 @@ from cnnlib.metrics.values import (
     loss_values,
     ratio,
 )
+from cnnlib.metrics.intervals import wilson_interval
+from cnnlib.metrics.normal import normal_interval, ranked
+from cnnlib.metrics.ranking import Ranking, rank_bins, rank_rows
+from cnnlib.metrics.sums.metric_sums import MetricSums
+from cnnlib.metrics.sums.rows import ScoredRows
 
 _NOTHING = Values({}, {})
 

@@ -12,10 +12,10 @@ from collections.abc import Sequence
 import numpy as np
 
 from cnnlib.metrics.bootstrap import middle, resample_bins
-from cnnlib.metrics.per_class import Z_95
+from cnnlib.metrics.formulas import Floats, Values, brier_values, loss_values, ranking_values, ratio
+from cnnlib.metrics.intervals import Z_95
 from cnnlib.metrics.ranking import Ranking
 from cnnlib.metrics.sums.metric_sums import MetricSums
-from cnnlib.metrics.values import Floats, Values, brier_values, loss_values, ranking_values, ratio
 
 
 def normal_interval(score: MetricSums, values: Values, rankings: Sequence[Ranking]) -> tuple[Values, Values]:

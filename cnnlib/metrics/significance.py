@@ -11,21 +11,18 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import NDArray
 from scipy import special
 
-from cnnlib.metrics.per_class import wilson_interval
+from cnnlib.metrics.intervals import paired_score
 
 Floats = NDArray[np.float64]
 
-# The 97.5 % quantile of the normal distribution: two-sided 95 %.
-_Z_95 = 1.959963984540054
 # What the p-value of `paired_drop_p` gives away to look only at likely values of the rate it does not know.
 _NUISANCE_MISS = 1e-6
 _NUISANCE_STEPS = 64
 # Above so many rows that differ, the normal distribution is as good, and much faster.
 _EXACT_UP_TO = 20_000
-_BISECTIONS = 54  # to the last digit
 
 
 def mcnemar_p(only_a: int, only_b: int) -> float:
@@ -83,55 +80,6 @@ def paired_drop_p(only_a: int, only_b: int, rows: int, limit: float) -> float:
     return _exact_drop_p(score, only_b, rows, limit)
 
 
-def paired_score(only_a: ArrayLike, only_b: ArrayLike, rows: ArrayLike, drop: ArrayLike) -> Floats:
-    """Tango's statistic for a true drop of `drop` from A to B: standard normal for many rows.
-
-    It falls as `drop` grows. Source: Tango (1998), equation 5; the root of its quadratic is the maximum likelihood
-    estimate of the rate at which only B is right.
-
-    Args:
-        drop: accuracy of A less that of B, in -1..1.
-    """
-    a, b, n, d = (np.asarray(value, np.float64) for value in (only_a, only_b, rows, drop))
-    linear, constant = (2 * n - a + b) * d - a - b, -b * d * (1 - d)
-    root = np.sqrt(np.maximum(linear * linear - 8 * n * constant, 0.0))
-    with np.errstate(divide="ignore", invalid="ignore"):
-        # Two forms of one root: each loses its digits where the other keeps them.
-        rate = np.where(linear > 0, -2 * constant / (linear + root), (root - linear) / (4 * n))
-        variance = n * (2 * np.nan_to_num(rate) + d * (1 - d))
-        excess = a - b - n * d
-        score: Floats = np.where(
-            variance > 0, excess / np.sqrt(variance), np.where(excess == 0, 0.0, np.sign(excess) * np.inf)
-        )
-    return score
-
-
-def paired_interval(only_a: ArrayLike, only_b: ArrayLike, rows: ArrayLike) -> tuple[Floats, Floats]:
-    """The 95 % interval of B's accuracy less A's on the same rows: Tango's score interval.
-
-    Its ends are the differences that a two-sided score test at 5 % just does not refute. It covers the true
-    difference closer to 95 % of the time than Newcombe's method 10 (R. G. Newcombe, "Improved confidence intervals
-    for the difference between binomial proportions based on paired data", Statistics in Medicine 17 (1998),
-    2635-2650), which a test measures, and has a width where both models are right on the same rows.
-
-    Args:
-        only_a: rows that only A has right: integers of any shape.
-        only_b: rows that only B has right.
-        rows: all rows that both scored.
-
-    Returns:
-        Lower and upper ends in -1..1, NaN without rows.
-
-    >>> low, high = paired_interval(7, 1, 21)
-    >>> round(float(low), 3), round(float(high), 3)
-    (-0.517, -0.026)
-    """
-    a, b, n = (np.asarray(value, np.float64) for value in (only_a, only_b, rows))
-    without_rows = np.where(n > 0, 0.0, np.nan)
-    most, least = _drops_at(a, b, n, np.array([-_Z_95, _Z_95]))
-    return -most + without_rows, -least + without_rows
-
-
 def unpaired_p(correct_a: int, rows_a: int, correct_b: int, rows_b: int) -> float:
     """The two-sided p-value that two models on different rows are as often right: Fisher's exact test.
 
@@ -169,30 +117,6 @@ def unpaired_drop_p(correct_a: int, rows_a: int, correct_b: int, rows_b: int, li
     return max(fisher, float(special.ndtr(-excess / np.sqrt(variance))))
 
 
-def unpaired_interval(
-    correct_a: ArrayLike, rows_a: ArrayLike, correct_b: ArrayLike, rows_b: ArrayLike
-) -> tuple[Floats, Floats]:
-    """The 95 % interval of B's accuracy less A's on different rows: Newcombe's hybrid score interval.
-
-    Source: R. G. Newcombe, "Interval estimation for the difference between independent proportions: comparison of
-    eleven methods", Statistics in Medicine 17 (1998), 873-890, method 10.
-
-    Returns:
-        Lower and upper ends in -1..1, NaN where either has no rows.
-
-    >>> low, high = unpaired_interval(48, 80, 56, 70)
-    >>> round(float(low), 4), round(float(high), 4)
-    (0.0524, 0.3339)
-    """
-    (low_a, high_a), (low_b, high_b) = wilson_interval(correct_a, rows_a), wilson_interval(correct_b, rows_b)
-    with np.errstate(divide="ignore", invalid="ignore"):
-        share_a, share_b = np.true_divide(correct_a, rows_a), np.true_divide(correct_b, rows_b)
-    difference = share_b - share_a
-    low: Floats = difference - np.hypot(share_b - low_b, high_a - share_a)
-    high: Floats = difference + np.hypot(high_b - share_b, share_a - low_a)
-    return low, high
-
-
 def below_p(correct: int, rows: int, minimum: float) -> float:
     """The one-sided p-value that the true accuracy is at least `minimum`: the exact binomial test.
 
@@ -223,18 +147,6 @@ def holm(p_values: Sequence[float]) -> list[float]:
 def _binomial_at_most(hits: int, tries: int, rate: float) -> float:
     """P(X <= hits) of a binomial variable; 1 without tries."""
     return 1.0 if hits >= tries else float(special.betaincc(hits + 1, tries - hits, rate))
-
-
-def _drops_at(a: Floats, b: Floats, n: Floats, scores: Floats) -> Floats:
-    """The drops at which Tango's statistic is each of `scores`, by bisection: it falls as the drop grows."""
-    shape = np.broadcast_shapes(a.shape, b.shape, n.shape)
-    wanted = scores.reshape(-1, *[1] * len(shape))
-    low, high = (np.full((len(scores), *shape), end) for end in (-1.0, 1.0))
-    for _ in range(_BISECTIONS):
-        middle = (low + high) / 2
-        above = paired_score(a, b, n, middle) > wanted
-        low, high = np.where(above, middle, low), np.where(above, high, middle)
-    return high
 
 
 def _exact_drop_p(score: float, only_b: int, rows: int, limit: float) -> float:

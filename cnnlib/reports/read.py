@@ -11,7 +11,7 @@ from typing import Any
 import pyarrow as pa
 
 from cnnlib.errors import NotFoundError, ReportError, nearest
-from cnnlib.metrics.per_class import Proportion
+from cnnlib.metrics.intervals import Proportion
 from cnnlib.reports.schema import REPORT_VERSION, table_schema
 from cnnlib.reports.subject import ReportSubject, StoredTable
 from cnnlib.storage import files, layout, publish

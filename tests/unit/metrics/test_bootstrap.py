@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 
 from cnnlib.metrics.bootstrap import RESAMPLES, middle, resample_bins, resample_confusion, resample_rows
+from cnnlib.metrics.formulas import Values, confusion_values
 from cnnlib.metrics.measure import measure_slice
 from cnnlib.metrics.sums.confusion import ConfusionCounts
 from cnnlib.metrics.sums.metric_sums import MetricSums
 from cnnlib.metrics.sums.rows import ScoredRows
-from cnnlib.metrics.values import Values, confusion_values
 
 
 def draw_rows(rng: np.random.Generator, num_rows: int) -> ScoredRows:

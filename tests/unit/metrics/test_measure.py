@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from sklearn import metrics as sk
 
-from cnnlib.metrics import values as formulas
+from cnnlib.metrics import formulas
 from cnnlib.metrics.measure import Metrics, measure, measure_slice
 from cnnlib.metrics.sums.metric_sums import MetricSums
 from cnnlib.metrics.sums.rows import ScoredRows

@@ -67,6 +67,21 @@ def confusion_values(correct: ArrayLike, support: ArrayLike, predicted: ArrayLik
     )
 
 
+def per_class_accuracy(counts: ArrayLike) -> NDArray[np.float64]:
+    """The share of each class's rows that was predicted right: float64 [num_classes], NaN without rows.
+
+    Args:
+        counts: integers [num_classes, num_classes], rows true, columns predicted.
+
+    >>> per_class_accuracy([[2, 0], [1, 1]])
+    array([1. , 0.5])
+    """
+    cells = np.asarray(counts)
+    support = cells.sum(axis=1)
+    shares: NDArray[np.float64] = np.diag(cells) / np.where(support > 0, support, np.nan)
+    return shares
+
+
 def loss_values(loss: Floats, support: Floats) -> Values:
     """The mean loss of every class's rows, and of all rows: sums [..., num_classes] over the rows of each class."""
     overall = ratio(loss.sum(axis=-1), support.sum(axis=-1))
