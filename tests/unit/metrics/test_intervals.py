@@ -16,8 +16,8 @@ from cnnlib.metrics import intervals
 from cnnlib.metrics.intervals import (
     Proportion,
     paired_interval,
-    paired_score,
     proportion,
+    tango_statistic,
     unpaired_interval,
     wilson_interval,
 )
@@ -86,7 +86,7 @@ def test_unpaired_interval_agrees_with_statsmodels(
 
 
 @given(paired_counts(), st.floats(-0.9, 0.9))
-def test_paired_score_uses_the_most_likely_rate(counts: tuple[int, int, int], drop: float) -> None:
+def test_tango_statistic_uses_the_most_likely_rate(counts: tuple[int, int, int], drop: float) -> None:
     only_a, only_b, rows = counts
     lowest, highest = max(0.0, -drop), (1 - drop) / 2
 
@@ -103,7 +103,7 @@ def test_paired_score_uses_the_most_likely_rate(counts: tuple[int, int, int], dr
     if variance < 1e-3:  # a likelihood at the edge, whose maximum the search only comes close to
         return
     expected = (only_a - only_b - rows * drop) / np.sqrt(variance)
-    assert float(paired_score(only_a, only_b, rows, drop)) == pytest.approx(expected, abs=1e-3, rel=1e-3)
+    assert float(tango_statistic(only_a, only_b, rows, drop)) == pytest.approx(expected, abs=1e-3, rel=1e-3)
 
 
 @given(paired_counts())
@@ -115,7 +115,7 @@ def test_paired_interval_ends_where_the_score_test_just_does_not_refute(counts: 
     assert difference - rounding <= high <= 1
     for end, score in ((low, -1.959964), (high, 1.959964)):
         if abs(end) < 1 - 1e-9:
-            found = float(paired_score(only_a, only_b, rows, -end))
+            found = float(tango_statistic(only_a, only_b, rows, -end))
             assert found == pytest.approx(score, abs=1e-3)
 
 

@@ -13,7 +13,7 @@ from statsmodels.stats.contingency_tables import mcnemar
 from statsmodels.stats.multitest import multipletests
 
 from cnnlib.metrics import significance
-from cnnlib.metrics.intervals import paired_score
+from cnnlib.metrics.intervals import tango_statistic
 from tests.unit.metrics.strategies import paired_counts, small_counts
 
 
@@ -76,7 +76,7 @@ def test_paired_drop_test_keeps_its_level_exactly(rows: int, limit: float) -> No
 def test_paired_drop_test_corrects_what_the_normal_distribution_gets_wrong() -> None:
     """19 of 1000 rows lost where 10 are allowed: a binomial test of 1 % says 0.7 %, the normal one 0.2 %."""
     exact = stats.binomtest(19, 1000, 0.01, alternative="greater").pvalue
-    normal = stats.norm.sf(paired_score(19, 0, 1000, 0.01))
+    normal = stats.norm.sf(tango_statistic(19, 0, 1000, 0.01))
     found = significance.paired_drop_p(19, 0, 1000, 0.01)
     assert exact * 0.9 <= found <= exact * 1.2
     assert normal < found / 2
@@ -84,7 +84,7 @@ def test_paired_drop_test_corrects_what_the_normal_distribution_gets_wrong() -> 
 
 def test_paired_drop_test_has_the_normal_one_as_its_limit() -> None:
     for only_a, only_b, rows in ((6100, 4700, 100_000), (12_000, 10_700, 100_000)):
-        normal = float(stats.norm.sf(paired_score(only_a, only_b, rows, 0.01)))
+        normal = float(stats.norm.sf(tango_statistic(only_a, only_b, rows, 0.01)))
         assert significance.paired_drop_p(only_a, only_b, rows, 0.01) == pytest.approx(normal, rel=0.1)
 
 
