@@ -156,26 +156,10 @@ def _binomial_p(correct: int, rows: int, accuracy: float, alternative: _Alternat
 
 def _fisher_p(correct_a: int, rows_a: int, correct_b: int, rows_b: int, alternative: _Alternative) -> float:
     """Returns the p-value of Fisher's exact test; the alternative "greater" is a higher accuracy of A."""
-    least, weights = _hypergeometric(correct_a, rows_a, correct_b, rows_b)
-    if alternative == "greater":
-        return min(1.0, float(weights[correct_a - least :].sum()))
-    observed = weights[correct_a - least]
-    # As likely as the observed one, but for rounding.
-    return min(1.0, float(weights[weights <= observed * (1 + 1e-7)].sum()))
+    from scipy import stats  # here: it takes a second to load
 
-
-def _hypergeometric(correct_a: int, rows_a: int, correct_b: int, rows_b: int) -> tuple[int, Floats]:
-    """How likely each number of A's right rows is, given how many there are of both: the least, and all from it."""
-    correct, least = correct_a + correct_b, max(0, correct_a + correct_b - rows_b)
-    of_a = np.arange(least, min(rows_a, correct) + 1, dtype=np.float64)
-    log = -(
-        special.gammaln(of_a + 1)
-        + special.gammaln(rows_a - of_a + 1)
-        + special.gammaln(correct - of_a + 1)
-        + special.gammaln(rows_b - correct + of_a + 1)
-    )
-    weights: Floats = np.exp(log - log.max())
-    return least, weights / weights.sum()
+    table = np.array([[correct_a, rows_a - correct_a], [correct_b, rows_b - correct_b]])
+    return float(stats.fisher_exact(table, alternative=alternative).pvalue)
 
 
 def _exact_drop_p(statistic: float, only_b: int, rows: int, limit: float) -> float:
