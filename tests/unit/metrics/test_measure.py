@@ -221,5 +221,5 @@ def test_a_slice_has_no_ranking_and_intervals_of_shares_only() -> None:
 def test_rows_of_another_score_are_refused() -> None:
     rows, others = example_rows(), example_rows(10)
     score = MetricSums.from_probabilities(rows.labels, rows.probabilities, top_k=1)
-    with pytest.raises(ValueError, match=r"Expected the 400 rows of the score\. Received 10"):
+    with pytest.raises(ValueError, match=r"Expected the 400 rows of the sums\. Received 10"):
         measure(score, others)
