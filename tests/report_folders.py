@@ -8,7 +8,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from cnnlib.metrics.per_class import proportion
+from cnnlib.metrics.intervals import proportion
 from cnnlib.reports.schema import COLUMNS, REPORT_VERSION, table_schema
 from cnnlib.reports.subject import ReportSubject, report_id
 from cnnlib.storage import files, layout, publish

@@ -16,7 +16,7 @@ import numpy as np
 from cnnlib.errors import nearest
 from cnnlib.gates.checks import Check, Evidence
 from cnnlib.metrics import significance
-from cnnlib.metrics.per_class import proportion
+from cnnlib.metrics.intervals import paired_interval, proportion, unpaired_interval
 from cnnlib.reports.pairing import PairedRows, Unpaired, pair_rows
 from cnnlib.reports.read import Report
 
@@ -65,7 +65,7 @@ def paired_drop_evidence(only_before: int, only_now: int, rows: int, limit: floa
     """
     if not rows:
         return Evidence(note="there are no rows")
-    low, high = significance.paired_interval(only_before, only_now, rows)
+    low, high = paired_interval(only_before, only_now, rows)
     return Evidence(
         observed=(only_before - only_now) / rows,
         # The interval is of the gain; a drop is the negative gain.
@@ -85,7 +85,7 @@ def unpaired_drop_evidence(before: Counts, now: Counts, limit: float, note: str)
     """
     if not before[1] or not now[1]:
         return Evidence(note="there are no rows")
-    low, high = significance.unpaired_interval(*before, *now)
+    low, high = unpaired_interval(*before, *now)
     return Evidence(
         # Exact fractions: as floats, 0.90 - 0.89 is more than 0.01.
         observed=float(Fraction(*before) - Fraction(*now)),

@@ -1,8 +1,8 @@
-"""The score of a set of rows in, every figure of a report with its interval out: here, and only here, sums are divided.
+"""The sums of a set of rows in, every metric of a report with its interval out: the only place that divides sums.
 
-Shares of rows (accuracy, precision, top-k) have Wilson's interval. Of the others F1 and the means over classes are
-drawn again from the confusion counts; loss, Brier score, calibration error and rankings from the rows where those are
-at most 2,000,000 probabilities, else they have a normal interval.
+Fractions of rows (accuracy, precision, top-k accuracy) have Wilson intervals. Of the other metrics, F1 and the means
+over classes have bootstrap intervals from the confusion counts; loss, Brier score, calibration error and ranking
+metrics have bootstrap intervals from the rows where those are at most 2,000,000 probabilities, else normal intervals.
 """
 
 from __future__ import annotations
@@ -12,13 +12,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from cnnlib.metrics.bootstrap import BOOTSTRAP_VALUES, middle, resample_confusion, resample_rows
-from cnnlib.metrics.normal import normal_interval, ranked
-from cnnlib.metrics.per_class import wilson_interval
-from cnnlib.metrics.ranking import Ranking, rank_bins, rank_rows
-from cnnlib.metrics.sums.metric_sums import MetricSums
-from cnnlib.metrics.sums.rows import ScoredRows
-from cnnlib.metrics.values import (
+from cnnlib.metrics.bootstrap import BOOTSTRAP_VALUES, percentile_interval, resample_confusion, resample_rows
+from cnnlib.metrics.formulas import (
     Floats,
     Values,
     brier_values,
@@ -27,19 +22,24 @@ from cnnlib.metrics.values import (
     loss_values,
     ratio,
 )
+from cnnlib.metrics.intervals import wilson_interval
+from cnnlib.metrics.normal import normal_interval, ranking_fields
+from cnnlib.metrics.ranking import Ranking, rank_bins, rank_rows
+from cnnlib.metrics.sums.metric_sums import MetricSums
+from cnnlib.metrics.sums.rows import ScoredRows
 
-_NOTHING = Values({}, {})
+_NO_VALUES = Values({}, {})
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Metrics:
-    """All figures of a set of rows, named as in the report's tables; NaN where one is not defined.
+    """All metrics of a set of rows, by their names in the report's tables; NaN where a metric is not defined.
 
     Attributes:
         values: float64 [] and [num_classes].
-        low: the lower ends of their 95 % intervals; figures without an interval are missing.
-        high: the upper ends.
-        errors: by how much a ranking may be off at most; rankings only.
+        low: lower ends of their 95 % intervals; metrics without an interval are missing.
+        high: upper ends.
+        errors: bounds on the error of AUC and average precision; other metrics are missing.
     """
 
     values: Values
@@ -48,84 +48,64 @@ class Metrics:
     errors: Values
 
 
-def measure(score: MetricSums, rows: ScoredRows | None = None) -> Metrics:
-    """The figures of a whole split.
+def measure(sums: MetricSums, rows: ScoredRows | None = None) -> Metrics:
+    """Returns the metrics of a whole split.
 
     Args:
-        score: the sums over all rows.
-        rows: the rows themselves, sorted by id; None where they are too many to keep: then rankings come from the
-            histogram, and are left out where the score has none.
+        sums: the sums over all rows.
+        rows: the rows themselves, sorted by id; None where there are too many to keep: then AUC and average precision
+            come from the histogram, and are missing where the sums have none.
 
     Raises:
-        ValueError: the rows are not those of the score.
+        ValueError: the number of rows is not that of the sums.
     """
-    if rows is not None and len(rows) != score.rows:
-        raise ValueError(f"Expected the {score.rows} rows of the score. Received {len(rows)}.")
-    rankings = _rank(score, rows)
-    values, errors = _values(score), _NOTHING
+    if rows is not None and len(rows) != sums.rows:
+        raise ValueError(f"Expected the {sums.rows} rows of the sums. Received {len(rows)}.")
+    rankings = _rank(sums, rows)
+    values, errors = _other_values(sums), _NO_VALUES
     if rankings:
-        values |= ranked(score, rankings, "auc", "average_precision")
-        errors = ranked(score, rankings, "auc_error", "average_precision_error")
-    low, high = _shares_interval(score)
-    if score.rows:
-        for ends in _estimated(score, rows, values, rankings):
-            # Drawing again adds noise, which biases a sum of distances upward: an interval holds its figure.
-            low |= ends[0].combine(values, np.fmin)
-            high |= ends[1].combine(values, np.fmax)
-    return Metrics(values=_shares(score) | values, low=low, high=high, errors=errors)
+        values |= ranking_fields(sums, rankings, "auc", "average_precision")
+        errors = ranking_fields(sums, rankings, "auc_error", "average_precision_error")
+    low, high = _fraction_intervals(sums)
+    if sums.rows:
+        for interval_low, interval_high in _other_intervals(sums, rows, values, rankings):
+            # Resampling adds noise, which biases a sum of distances upward: the interval is widened to the metric.
+            low |= interval_low.combine(values, np.fmin)
+            high |= interval_high.combine(values, np.fmax)
+    return Metrics(values=_fractions(sums) | values, low=low, high=high, errors=errors)
 
 
-def measure_slice(score: MetricSums) -> Metrics:
-    """The figures of a part of the split: no rankings, and an interval for shares of rows only."""
-    low, high = _shares_interval(score)
-    return Metrics(values=_shares(score) | _values(score), low=low, high=high, errors=_NOTHING)
+def measure_slice(sums: MetricSums) -> Metrics:
+    """Returns the metrics of a slice: without ranking metrics, and with intervals for fractions of rows only."""
+    low, high = _fraction_intervals(sums)
+    return Metrics(values=_fractions(sums) | _other_values(sums), low=low, high=high, errors=_NO_VALUES)
 
 
-def _estimated(
-    score: MetricSums, rows: ScoredRows | None, values: Values, rankings: list[Ranking]
-) -> list[tuple[Values, Values]]:
-    """The intervals of all that is no share of rows, by how they are found."""
-    of_confusion = middle(resample_confusion(score.confusion))
-    if rows is not None and rows.probabilities.size <= BOOTSTRAP_VALUES:
-        return [of_confusion, middle(resample_rows(rows))]
-    return [of_confusion, normal_interval(score, values, rankings)]
-
-
-def _rank(score: MetricSums, rows: ScoredRows | None) -> list[Ranking]:
-    classes = range(score.num_classes)
+def _rank(sums: MetricSums, rows: ScoredRows | None) -> list[Ranking]:
+    """Returns the ranking of every class, from the rows or else from the histogram; empty without either."""
+    classes = range(sums.num_classes)
     if rows is not None and len(rows):
         return [rank_rows(rows.probabilities[:, index], rows.labels == index) for index in classes]
-    if score.histogram is not None:
-        return [rank_bins(score.histogram, index) for index in classes]
+    if sums.histogram is not None:
+        return [rank_bins(sums.histogram, index) for index in classes]
     return []
 
 
-def _values(score: MetricSums) -> Values:
-    """All figures but shares of rows and rankings."""
-    rows, bins = np.array(float(score.rows)), score.calibration
+def _fractions(sums: MetricSums) -> Values:
+    return _map_fractions(sums, ratio)
+
+
+def _fraction_intervals(sums: MetricSums) -> tuple[Values, Values]:
     return (
-        confusion_values(*_counts(score))
-        | loss_values(score.loss.to_float(), _support(score))
-        | brier_values(score.brier.to_float(), rows)
-        | calibration_values(bins.hits - bins.probability.to_float(), rows)
+        _map_fractions(sums, lambda hits, total: wilson_interval(hits, total)[0]),
+        _map_fractions(sums, lambda hits, total: wilson_interval(hits, total)[1]),
     )
 
 
-def _shares(score: MetricSums) -> Values:
-    return _of_shares(score, ratio)
-
-
-def _shares_interval(score: MetricSums) -> tuple[Values, Values]:
-    return (
-        _of_shares(score, lambda hits, tries: wilson_interval(hits, tries)[0]),
-        _of_shares(score, lambda hits, tries: wilson_interval(hits, tries)[1]),
-    )
-
-
-def _of_shares(score: MetricSums, function: Callable[[Floats, Floats], Floats]) -> Values:
-    """A function of hits and tries of every figure that is a share of rows."""
-    correct, support, predicted = _counts(score)
-    hits = score.top_k_hits.astype(np.float64)
+def _map_fractions(sums: MetricSums, function: Callable[[Floats, Floats], Floats]) -> Values:
+    """Returns a function of numerator and denominator of every metric that is a fraction of rows."""
+    correct, support, predicted = _counts(sums)
+    hits = sums.top_k_hits.astype(np.float64)
     return Values(
         {
             "accuracy": function(correct.sum(), support.sum()),
@@ -139,11 +119,29 @@ def _of_shares(score: MetricSums, function: Callable[[Floats, Floats], Floats]) 
     )
 
 
-def _counts(score: MetricSums) -> tuple[Floats, Floats, Floats]:
-    """Correct, support and predicted of every class."""
-    counts = score.confusion.counts.astype(np.float64)
+def _other_values(sums: MetricSums) -> Values:
+    """Returns all metrics but fractions of rows and rankings."""
+    rows, bins = np.array(float(sums.rows)), sums.calibration
+    correct, support, predicted = _counts(sums)
+    return (
+        confusion_values(correct, support, predicted)
+        | loss_values(sums.loss.to_float(), support)
+        | brier_values(sums.brier.to_float(), rows)
+        | calibration_values(bins.hits - bins.probability.to_float(), rows)
+    )
+
+
+def _other_intervals(
+    sums: MetricSums, rows: ScoredRows | None, values: Values, rankings: list[Ranking]
+) -> list[tuple[Values, Values]]:
+    """Returns the intervals of all metrics that are not fractions of rows, one pair of ends per method."""
+    from_confusion = percentile_interval(resample_confusion(sums.confusion))
+    if rows is not None and rows.probabilities.size <= BOOTSTRAP_VALUES:
+        return [from_confusion, percentile_interval(resample_rows(rows))]
+    return [from_confusion, normal_interval(sums, values, rankings)]
+
+
+def _counts(sums: MetricSums) -> tuple[Floats, Floats, Floats]:
+    """Returns the correct, true and predicted rows of every class."""
+    counts = sums.confusion.counts.astype(np.float64)
     return np.diag(counts), counts.sum(axis=1), counts.sum(axis=0)
-
-
-def _support(score: MetricSums) -> Floats:
-    return _counts(score)[1]

@@ -1,8 +1,8 @@
-"""Intervals of figures of more rows than can be drawn again: the figure and 1.96 standard errors to either side.
+"""Normal intervals of metrics of more rows than can be resampled: the metric and 1.96 standard errors to either side.
 
-The standard errors come from sums of squares and, for rankings, from the counts of their groups, so that they need
-no rows (see `ranking`). That of a mean over classes is at most the mean of theirs, and taken to be as much: the
-interval is the wider one.
+The standard errors come from sums of squares and, for ranking metrics, from the counts of their groups, so they need
+no rows (see `ranking`). The standard error of a mean over classes is at most the mean of the classes' standard errors;
+that mean is used, so the interval is rather too wide.
 """
 
 from __future__ import annotations
@@ -11,72 +11,81 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from cnnlib.metrics.bootstrap import middle, resample_bins
-from cnnlib.metrics.per_class import Z_95
+from cnnlib.metrics.bootstrap import percentile_interval, resample_bins
+from cnnlib.metrics.formulas import Floats, Values, brier_values, loss_values, ranking_values, ratio
+from cnnlib.metrics.intervals import Z_95
 from cnnlib.metrics.ranking import Ranking
 from cnnlib.metrics.sums.metric_sums import MetricSums
-from cnnlib.metrics.values import Floats, Values, brier_values, loss_values, ranking_values, ratio
 
 
-def normal_interval(score: MetricSums, values: Values, rankings: Sequence[Ranking]) -> tuple[Values, Values]:
-    """The ends of the intervals of loss, Brier score, calibration error and rankings.
+def normal_interval(sums: MetricSums, values: Values, rankings: Sequence[Ranking]) -> tuple[Values, Values]:
+    """Returns the ends of the intervals of loss, Brier score, calibration error and ranking metrics.
 
     Args:
-        values: the figures themselves.
-        rankings: of every class; none where nobody asks for them.
+        sums: the sums over all rows.
+        values: the metrics themselves.
+        rankings: one per class; empty where the sums have no histogram.
     """
-    deviations = _deviations(score)
-    errors = Values({}, {})
+    standard_errors, bounds = _standard_errors(sums), Values({}, {})
     if rankings:
-        deviations |= ranked(score, rankings, "auc_deviation", "average_precision_deviation")
-        errors = ranked(score, rankings, "auc_error", "average_precision_error")
+        standard_errors |= ranking_fields(
+            sums, rankings, "auc_standard_error", "average_precision_standard_error"
+        )
+        bounds = ranking_fields(sums, rankings, "auc_error", "average_precision_error")
     half_width = Values(
-        {name: Z_95 * value + errors.overall.get(name, 0.0) for name, value in deviations.overall.items()},
         {
-            name: Z_95 * value + errors.per_class.get(name, 0.0)
-            for name, value in deviations.per_class.items()
+            name: Z_95 * value + bounds.overall.get(name, 0.0)
+            for name, value in standard_errors.overall.items()
+        },
+        {
+            name: Z_95 * value + bounds.per_class.get(name, 0.0)
+            for name, value in standard_errors.per_class.items()
         },
     )
-    low, high = middle(resample_bins(score.calibration))
+    # The calibration error is a sum of absolute values, which is not normal; its bins can be resampled.
+    low, high = percentile_interval(resample_bins(sums.calibration))
     return (
         low | half_width.combine(values, lambda half, value: np.maximum(value - half, 0.0)),
-        high | _clip_shares(half_width.combine(values, lambda half, value: value + half)),
+        high | _clip_to_largest(half_width.combine(values, lambda half, value: value + half)),
     )
 
 
-def ranked(score: MetricSums, rankings: Sequence[Ranking], auc: str, average_precision: str) -> Values:
-    """Two fields of the rankings of all classes, as figures of each class and of all.
+def ranking_fields(sums: MetricSums, rankings: Sequence[Ranking], auc: str, average_precision: str) -> Values:
+    """Returns two fields of the rankings of all classes as metrics, per class and over the classes.
 
     Args:
-        rankings: of every class.
-        auc: the field about the AUC: itself, its deviation or its error.
-        average_precision: the field that says the same of the average precision.
+        sums: the sums over all rows.
+        rankings: one per class.
+        auc: the field of the AUC: the value, its standard error or its error.
+        average_precision: the same field of the average precision.
     """
-    support = score.confusion.counts.sum(axis=1).astype(np.float64)
-    of_auc, of_precision = (
+    support = sums.confusion.counts.sum(axis=1).astype(np.float64)
+    auc_values, average_precision_values = (
         np.array([getattr(ranking, name) for ranking in rankings]) for name in (auc, average_precision)
     )
-    return ranking_values(of_auc, of_precision, support)
+    return ranking_values(auc_values, average_precision_values, support)
 
 
-def _deviations(score: MetricSums) -> Values:
-    support = score.confusion.counts.sum(axis=1).astype(np.float64)
-    rows = np.array(float(score.rows))
-    loss, loss_squares = score.loss.to_float(), score.loss_squares.to_float()
-    means = loss_values(loss, support) | brier_values(score.brier.to_float(), rows)
-    squares = loss_values(loss_squares, support) | brier_values(score.brier_squares.to_float(), rows)
-    spread = squares.combine(means, lambda square, mean: np.sqrt(np.maximum(square - mean**2, 0.0)))
+def _standard_errors(sums: MetricSums) -> Values:
+    """Returns the standard errors of loss and Brier score: standard deviation over the square root of the rows."""
+    support = sums.confusion.counts.sum(axis=1).astype(np.float64)
+    rows = np.array(float(sums.rows))
+    means = loss_values(sums.loss.to_float(), support) | brier_values(sums.brier.to_float(), rows)
+    squares = loss_values(sums.loss_squares.to_float(), support) | brier_values(
+        sums.brier_squares.to_float(), rows
+    )
+    deviations = squares.combine(means, lambda square, mean: np.sqrt(np.maximum(square - mean**2, 0.0)))
     return Values(
-        {name: ratio(value, np.sqrt(rows)) for name, value in spread.overall.items()},
+        {name: ratio(value, np.sqrt(rows)) for name, value in deviations.overall.items()},
         {
-            "loss": ratio(spread.per_class["loss"], np.sqrt(support)),
-            "brier": ratio(spread.per_class["brier"], np.sqrt(np.broadcast_to(rows, support.shape))),
+            "loss": ratio(deviations.per_class["loss"], np.sqrt(support)),
+            "brier": ratio(deviations.per_class["brier"], np.sqrt(np.broadcast_to(rows, support.shape))),
         },
     )
 
 
-def _clip_shares(ends: Values) -> Values:
-    """Rankings end at 1, as does one class's Brier score; all classes' ends at 2, and a loss nowhere."""
+def _clip_to_largest(ends: Values) -> Values:
+    """Clips to the largest value of each metric: 1, but 2 for the Brier score of all classes, and none for the loss."""
 
     def clip(name: str, value: Floats, largest_brier: float) -> Floats:
         largest = np.inf if name == "loss" else largest_brier if name == "brier" else 1.0

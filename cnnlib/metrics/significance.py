@@ -1,63 +1,62 @@
-"""Counts in, p-values and intervals out: how far a difference between two models, or to a limit, may be chance.
+"""Counts in, p-values out: tests of the difference between two models, and of an accuracy against a minimum. No I/O.
 
-Two models that scored the same rows are paired: only the rows count that one has right and the other wrong,
-`only_a` and `only_b` of them. Where the rows differ, or are not known, each model's own count is all there is.
-The tests that a gate relies on are exact or never below an exact one, also for few rows. NumPy and SciPy only,
-no I/O; `scipy.special` and not `scipy.stats`, which takes a second to load.
+Two models that scored the same rows are paired: only discordant rows count, which one model predicts right and the
+other wrong (`only_a` and `only_b` of them). Where the rows differ or are not known, the models are unpaired: each
+has its own count of right rows. Every test that a gate relies on is exact, or its p-value is never below that of an
+exact test, also for few rows.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Literal
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import NDArray
 from scipy import special
 
-from cnnlib.metrics.per_class import wilson_interval
+from cnnlib.metrics.intervals import tango_statistic
 
 Floats = NDArray[np.float64]
+_Alternative = Literal["two-sided", "less", "greater"]
 
-# The 97.5 % quantile of the normal distribution: two-sided 95 %.
-_Z_95 = 1.959963984540054
-# What the p-value of `paired_drop_p` gives away to look only at likely values of the rate it does not know.
+# The probability that the true rate lies outside the interval that `_exact_drop_p` searches.
 _NUISANCE_MISS = 1e-6
 _NUISANCE_STEPS = 64
-# Above so many rows that differ, the normal distribution is as good, and much faster.
-_EXACT_UP_TO = 20_000
-_BISECTIONS = 54  # to the last digit
+# For more discordant rows the normal distribution is as good, and much faster.
+_MAX_EXACT_ROWS = 20_000
 
 
 def mcnemar_p(only_a: int, only_b: int) -> float:
-    """The two-sided p-value that both models are as often right: McNemar's exact test.
+    """Returns the two-sided p-value of McNemar's exact test that both models have the same accuracy.
 
-    Of the rows that only one of them has right, each is as likely to be A's as B's: a binomial test with 1/2.
+    Under the null hypothesis each discordant row is as likely to be A's as B's: a binomial test with 1/2.
     Source: Q. McNemar, "Note on the sampling error of the difference between correlated proportions or
     percentages", Psychometrika 12 (1947), 153-157; exact as in A. Agresti, "Categorical Data Analysis", 10.1.4.
 
     >>> mcnemar_p(1, 7)
     0.0703125
     """
-    return min(1.0, 2 * _binomial_at_most(min(only_a, only_b), only_a + only_b, 0.5))
+    return _binomial_p(only_a, only_a + only_b, 0.5, "two-sided")
 
 
 def mcnemar_drop_p(only_a: int, only_b: int) -> float:
-    """The one-sided p-value that B is right at least as often as A: McNemar's exact test.
+    """Returns the one-sided p-value of McNemar's exact test that B's accuracy is at least A's.
 
     >>> mcnemar_drop_p(7, 1)
     0.03515625
     """
-    return _binomial_at_most(only_b, only_a + only_b, 0.5)
+    return _binomial_p(only_b, only_a + only_b, 0.5, "less")
 
 
 def paired_drop_p(only_a: int, only_b: int, rows: int, limit: float) -> float:
-    """The one-sided p-value that B's accuracy lies at most `limit` below A's, on the same rows. Exact.
+    """Returns the one-sided p-value that B's accuracy is at most `limit` below A's, on the same rows. Exact.
 
-    For limit 0 it is McNemar's exact test. Above, Tango's score statistic is put into an exact test: the
-    probability, under a drop of just `limit`, of a statistic at least as large as the one observed, maximised over
-    the rate at which only B is right. The maximum is taken over the rates that its confidence interval of 1 - 1e-6
-    holds, and 1e-6 is added, which keeps the level. Where more than 20,000 rows differ, the statistic's limiting
-    normal distribution is used.
+    For limit 0 it is McNemar's exact test. Above, it is the exact unconditional test of Tango's score statistic: the
+    probability, under a drop of exactly `limit`, of a statistic at least as large as the observed one, maximised over
+    the nuisance parameter, the rate at which only B is right. The maximum is taken over the 1 - 1e-6 confidence
+    interval of that rate, and 1e-6 is added, which keeps the level. For more than 20,000 discordant rows, the normal
+    approximation of the statistic is used.
     Sources: T. Tango, "Equivalence test and confidence interval for the difference in proportions for the
     paired-sample design", Statistics in Medicine 17 (1998), 891-908; H.-M. Hsueh, J.-P. Liu, J. J. Chen,
     "Unconditional exact tests for equivalence or noninferiority for paired binary endpoints", Biometrics 57 (2001),
@@ -65,89 +64,37 @@ def paired_drop_p(only_a: int, only_b: int, rows: int, limit: float) -> float:
     of the American Statistical Association 89 (1994), 1012-1016.
 
     Args:
-        only_a: rows that only A has right.
-        only_b: rows that only B has right.
-        rows: all rows that both scored.
-        limit: the drop that is allowed, in 0..1.
+        only_a: rows that only A predicts right.
+        only_b: rows that only B predicts right.
+        rows: all rows that both models scored.
+        limit: the allowed drop in accuracy, in 0..1.
 
     >>> round(paired_drop_p(40, 10, 1000, limit=0.01), 3)
     0.003
     """
     if limit == 0:
         return mcnemar_drop_p(only_a, only_b)
-    score = float(paired_score(only_a, only_b, rows, limit))
-    if score <= 0:
+    statistic = float(tango_statistic(only_a, only_b, rows, limit))
+    if statistic <= 0:
         return 1.0
-    if only_a + only_b > _EXACT_UP_TO:
-        return float(special.ndtr(-score))
-    return _exact_drop_p(score, only_b, rows, limit)
-
-
-def paired_score(only_a: ArrayLike, only_b: ArrayLike, rows: ArrayLike, drop: ArrayLike) -> Floats:
-    """Tango's statistic for a true drop of `drop` from A to B: standard normal for many rows.
-
-    It falls as `drop` grows. Source: Tango (1998), equation 5; the root of its quadratic is the maximum likelihood
-    estimate of the rate at which only B is right.
-
-    Args:
-        drop: accuracy of A less that of B, in -1..1.
-    """
-    a, b, n, d = (np.asarray(value, np.float64) for value in (only_a, only_b, rows, drop))
-    linear, constant = (2 * n - a + b) * d - a - b, -b * d * (1 - d)
-    root = np.sqrt(np.maximum(linear * linear - 8 * n * constant, 0.0))
-    with np.errstate(divide="ignore", invalid="ignore"):
-        # Two forms of one root: each loses its digits where the other keeps them.
-        rate = np.where(linear > 0, -2 * constant / (linear + root), (root - linear) / (4 * n))
-        variance = n * (2 * np.nan_to_num(rate) + d * (1 - d))
-        excess = a - b - n * d
-        score: Floats = np.where(
-            variance > 0, excess / np.sqrt(variance), np.where(excess == 0, 0.0, np.sign(excess) * np.inf)
-        )
-    return score
-
-
-def paired_interval(only_a: ArrayLike, only_b: ArrayLike, rows: ArrayLike) -> tuple[Floats, Floats]:
-    """The 95 % interval of B's accuracy less A's on the same rows: Tango's score interval.
-
-    Its ends are the differences that a two-sided score test at 5 % just does not refute. It covers the true
-    difference closer to 95 % of the time than Newcombe's method 10 (R. G. Newcombe, "Improved confidence intervals
-    for the difference between binomial proportions based on paired data", Statistics in Medicine 17 (1998),
-    2635-2650), which a test measures, and has a width where both models are right on the same rows.
-
-    Args:
-        only_a: rows that only A has right: integers of any shape.
-        only_b: rows that only B has right.
-        rows: all rows that both scored.
-
-    Returns:
-        Lower and upper ends in -1..1, NaN without rows.
-
-    >>> low, high = paired_interval(7, 1, 21)
-    >>> round(float(low), 3), round(float(high), 3)
-    (-0.517, -0.026)
-    """
-    a, b, n = (np.asarray(value, np.float64) for value in (only_a, only_b, rows))
-    without_rows = np.where(n > 0, 0.0, np.nan)
-    most, least = _drops_at(a, b, n, np.array([-_Z_95, _Z_95]))
-    return -most + without_rows, -least + without_rows
+    if only_a + only_b > _MAX_EXACT_ROWS:
+        return float(special.ndtr(-statistic))
+    return _exact_drop_p(statistic, only_b, rows, limit)
 
 
 def unpaired_p(correct_a: int, rows_a: int, correct_b: int, rows_b: int) -> float:
-    """The two-sided p-value that two models on different rows are as often right: Fisher's exact test.
+    """Returns the two-sided p-value of Fisher's exact test that two models on different rows are equally accurate.
 
     Source: R. A. Fisher, "Statistical Methods for Research Workers", 5th edition (1934), section 21.02.
 
     >>> round(unpaired_p(8, 10, 1, 6), 4)
     0.035
     """
-    least, weights = _hypergeometric(correct_a, rows_a, correct_b, rows_b)
-    observed = weights[correct_a - least]
-    # As likely as the observed one, but for rounding.
-    return min(1.0, float(weights[weights <= observed * (1 + 1e-7)].sum()))
+    return _fisher_p(correct_a, rows_a, correct_b, rows_b, "two-sided")
 
 
 def unpaired_drop_p(correct_a: int, rows_a: int, correct_b: int, rows_b: int, limit: float) -> float:
-    """The one-sided p-value that B's accuracy lies at most `limit` below A's, on different rows.
+    """Returns the one-sided p-value that B's accuracy is at most `limit` below A's, on different rows.
 
     For limit 0 it is Fisher's exact test. Above, it is the score test, but never less than Fisher's, as a drop of
     more than `limit` is a drop. Source: C. P. Farrington, G. Manning, "Test statistics and sample size formulae for
@@ -157,10 +104,11 @@ def unpaired_drop_p(correct_a: int, rows_a: int, correct_b: int, rows_b: int, li
     >>> round(unpaired_drop_p(90, 100, 70, 100, limit=0.1), 3)
     0.035
     """
-    least, weights = _hypergeometric(correct_a, rows_a, correct_b, rows_b)
-    fisher = min(1.0, float(weights[correct_a - least :].sum()))
+    fisher = _fisher_p(correct_a, rows_a, correct_b, rows_b, "greater")
     if limit == 0:
         return fisher
+    # Not statsmodels' test_proportions_2indep(method="score"): up to 0.15 its cubic has a wrong coefficient
+    # (https://github.com/statsmodels/statsmodels/issues/10269).
     rate_a, rate_b = _rates_under_drop(correct_a, rows_a, correct_b, rows_b, limit)
     variance = rate_a * (1 - rate_a) / rows_a + rate_b * (1 - rate_b) / rows_b
     excess = correct_a / rows_a - correct_b / rows_b - limit
@@ -169,49 +117,26 @@ def unpaired_drop_p(correct_a: int, rows_a: int, correct_b: int, rows_b: int, li
     return max(fisher, float(special.ndtr(-excess / np.sqrt(variance))))
 
 
-def unpaired_interval(
-    correct_a: ArrayLike, rows_a: ArrayLike, correct_b: ArrayLike, rows_b: ArrayLike
-) -> tuple[Floats, Floats]:
-    """The 95 % interval of B's accuracy less A's on different rows: Newcombe's hybrid score interval.
-
-    Source: R. G. Newcombe, "Interval estimation for the difference between independent proportions: comparison of
-    eleven methods", Statistics in Medicine 17 (1998), 873-890, method 10.
-
-    Returns:
-        Lower and upper ends in -1..1, NaN where either has no rows.
-
-    >>> low, high = unpaired_interval(48, 80, 56, 70)
-    >>> round(float(low), 4), round(float(high), 4)
-    (0.0524, 0.3339)
-    """
-    (low_a, high_a), (low_b, high_b) = wilson_interval(correct_a, rows_a), wilson_interval(correct_b, rows_b)
-    with np.errstate(divide="ignore", invalid="ignore"):
-        share_a, share_b = np.true_divide(correct_a, rows_a), np.true_divide(correct_b, rows_b)
-    difference = share_b - share_a
-    low: Floats = difference - np.hypot(share_b - low_b, high_a - share_a)
-    high: Floats = difference + np.hypot(high_b - share_b, share_a - low_a)
-    return low, high
-
-
 def below_p(correct: int, rows: int, minimum: float) -> float:
-    """The one-sided p-value that the true accuracy is at least `minimum`: the exact binomial test.
+    """Returns the one-sided p-value of the exact binomial test that the true accuracy is at least `minimum`.
 
     >>> below_p(1, 3, 0.5)
     0.5
     """
-    return _binomial_at_most(correct, rows, minimum)
+    return _binomial_p(correct, rows, minimum, "less")
 
 
 def holm(p_values: Sequence[float]) -> list[float]:
-    """The p-values adjusted for their number, in their order.
+    """Returns the p-values, adjusted for the number of tests, in the same order.
 
-    Refusing what has an adjusted p-value of at most 5 % refuses anything that is true at most 5 % of the time,
+    Rejecting every hypothesis whose adjusted p-value is at most 5 % rejects a true one at most 5 % of the time,
     however the tests depend on one another. Source: S. Holm, "A simple sequentially rejective multiple test
     procedure", Scandinavian Journal of Statistics 6 (1979), 65-70.
 
     >>> holm([0.01, 0.04, 0.03])
     [0.03, 0.06, 0.06]
     """
+    # Not statsmodels' multipletests: statsmodels takes 1.5 s to load, for three lines.
     values = np.asarray(p_values, np.float64)
     order = np.argsort(values, kind="stable")
     stepped = np.maximum.accumulate(values[order] * np.arange(len(values), 0, -1))
@@ -220,88 +145,84 @@ def holm(p_values: Sequence[float]) -> list[float]:
     return [float(value) for value in adjusted]
 
 
-def _binomial_at_most(hits: int, tries: int, rate: float) -> float:
-    """P(X <= hits) of a binomial variable; 1 without tries."""
-    return 1.0 if hits >= tries else float(special.betaincc(hits + 1, tries - hits, rate))
+def _binomial_p(correct: int, rows: int, accuracy: float, alternative: _Alternative) -> float:
+    """Returns the p-value of the exact binomial test that the true accuracy is `accuracy`; 1 without rows."""
+    from scipy import stats  # here: it takes a second to load
+
+    if not rows:
+        return 1.0
+    return float(stats.binomtest(correct, rows, accuracy, alternative=alternative).pvalue)
 
 
-def _drops_at(a: Floats, b: Floats, n: Floats, scores: Floats) -> Floats:
-    """The drops at which Tango's statistic is each of `scores`, by bisection: it falls as the drop grows."""
-    shape = np.broadcast_shapes(a.shape, b.shape, n.shape)
-    wanted = scores.reshape(-1, *[1] * len(shape))
-    low, high = (np.full((len(scores), *shape), end) for end in (-1.0, 1.0))
-    for _ in range(_BISECTIONS):
-        middle = (low + high) / 2
-        above = paired_score(a, b, n, middle) > wanted
-        low, high = np.where(above, middle, low), np.where(above, high, middle)
-    return high
+def _fisher_p(correct_a: int, rows_a: int, correct_b: int, rows_b: int, alternative: _Alternative) -> float:
+    """Returns the p-value of Fisher's exact test; the alternative "greater" is a higher accuracy of A."""
+    from scipy import stats  # here: it takes a second to load
+
+    table = np.array([[correct_a, rows_a - correct_a], [correct_b, rows_b - correct_b]])
+    return float(stats.fisher_exact(table, alternative=alternative).pvalue)
 
 
-def _exact_drop_p(score: float, only_b: int, rows: int, limit: float) -> float:
-    """The maximal probability of a statistic of at least `score`, where the true drop is `limit`."""
-    miss = _NUISANCE_MISS / 2
-    lowest = float(special.betaincinv(only_b, rows - only_b + 1, miss)) if only_b else 0.0
-    highest = float(special.betainccinv(only_b + 1, rows - only_b, miss)) if only_b < rows else 1.0
-    largest = (1 - limit) / 2  # or the three rates would add up to more than 1
+def _exact_drop_p(statistic: float, only_b: int, rows: int, limit: float) -> float:
+    """Returns the largest probability, over the rates of only B, of a statistic of at least `statistic`.
+
+    Args:
+        statistic: the observed value of Tango's statistic, above 0.
+        only_b: rows that only B predicts right.
+        rows: all rows that both models scored.
+        limit: the true drop in accuracy.
+    """
+    # The ends of the Clopper-Pearson interval of the rate of only B.
+    tail = _NUISANCE_MISS / 2
+    lowest = float(special.betaincinv(only_b, rows - only_b + 1, tail)) if only_b else 0.0
+    highest = float(special.betainccinv(only_b + 1, rows - only_b, tail)) if only_b < rows else 1.0
+    largest = (1 - limit) / 2  # above, the rates of only A, only B and neither would sum to more than 1
     rates = np.linspace(min(lowest, largest), min(highest, largest), _NUISANCE_STEPS)
+    # Counts of only B further than 8 standard deviations from their mean have no weight.
     spread = 8 * np.sqrt(rows * rates * (1 - rates)) + 40
     first = max(0, int((rows * rates - spread).min()))
     last = min(rows, int(np.ceil((rows * rates + spread).max())))
     b = np.arange(first, last + 1, dtype=np.float64)
-    least_a = _least_extreme(score, b, rows, limit)
+    least_a = _least_extreme(statistic, b, rows, limit)
+    # Not scipy.stats.binom: with its pmf and sf the test takes twice as long, for few rows six times.
     log_choose = special.gammaln(rows + 1) - special.gammaln(b + 1) - special.gammaln(rows - b + 1)
-    worst = 0.0
+    largest_p = 0.0
     for rate in rates:
-        chance_of_b = np.exp(log_choose + special.xlogy(b, rate) + special.xlog1py(rows - b, -rate))
-        rate_of_a = min(1.0, (rate + limit) / (1 - rate))
-        tail = np.where(
+        probability_of_b = np.exp(log_choose + special.xlogy(b, rate) + special.xlog1py(rows - b, -rate))
+        rate_of_a = min(1.0, (rate + limit) / (1 - rate))  # among the rows that are not only B's
+        tail_of_a = np.where(
             least_a <= rows - b,
             special.betainc(least_a, np.maximum(rows - b - least_a + 1, 1), rate_of_a),
             0.0,
         )
-        worst = max(worst, float((chance_of_b * tail).sum()))
-    return min(1.0, worst + _NUISANCE_MISS)
+        largest_p = max(largest_p, float((probability_of_b * tail_of_a).sum()))
+    return min(1.0, largest_p + _NUISANCE_MISS)
 
 
-def _least_extreme(score: float, b: Floats, rows: int, limit: float) -> Floats:
-    """For each number of rows that only B has right, with how many of A's the statistic reaches `score`.
+def _least_extreme(statistic: float, b: Floats, rows: int, limit: float) -> Floats:
+    """Returns, for each count of only B, the least count of only A whose statistic is at least `statistic`.
 
-    One more than there can be where it never does.
+    It is one more than possible where no count reaches it.
     """
     low, high = np.zeros_like(b), rows - b + 1
     while (low < high).any():
         middle = np.floor((low + high) / 2)
-        reached = paired_score(middle, b, rows, limit) >= score * (1 - 1e-12)
+        reached = tango_statistic(middle, b, rows, limit) >= statistic * (1 - 1e-12)
         low, high = np.where(reached | (low >= high), low, middle + 1), np.where(reached, middle, high)
     return high
-
-
-def _hypergeometric(correct_a: int, rows_a: int, correct_b: int, rows_b: int) -> tuple[int, Floats]:
-    """How likely each number of A's right rows is, given how many there are of both: the least, and all from it."""
-    correct, least = correct_a + correct_b, max(0, correct_a + correct_b - rows_b)
-    of_a = np.arange(least, min(rows_a, correct) + 1, dtype=np.float64)
-    log = -(
-        special.gammaln(of_a + 1)
-        + special.gammaln(rows_a - of_a + 1)
-        + special.gammaln(correct - of_a + 1)
-        + special.gammaln(rows_b - correct + of_a + 1)
-    )
-    weights: Floats = np.exp(log - log.max())
-    return least, weights / weights.sum()
 
 
 def _rates_under_drop(
     correct_a: int, rows_a: int, correct_b: int, rows_b: int, drop: float
 ) -> tuple[float, float]:
-    """The most likely accuracies of A and B that lie `drop` apart.
+    """Returns the maximum likelihood estimates of the accuracies of A and B that are `drop` apart.
 
     Source: Farrington and Manning (1990), appendix: the root of the likelihood's cubic, in closed form.
     """
-    share_a, share_b, ratio = correct_a / rows_a, correct_b / rows_b, rows_b / rows_a
+    accuracy_a, accuracy_b, ratio = correct_a / rows_a, correct_b / rows_b, rows_b / rows_a
     cubic = 1 + ratio
-    square = -(1 + ratio + share_a + ratio * share_b + drop * (ratio + 2))
-    linear = drop * drop + drop * (2 * share_a + ratio + 1) + share_a + ratio * share_b
-    constant = -share_a * drop * (1 + drop)
+    square = -(1 + ratio + accuracy_a + ratio * accuracy_b + drop * (ratio + 2))
+    linear = drop * drop + drop * (2 * accuracy_a + ratio + 1) + accuracy_a + ratio * accuracy_b
+    constant = -accuracy_a * drop * (1 + drop)
     v = square**3 / (3 * cubic) ** 3 - square * linear / (6 * cubic**2) + constant / (2 * cubic)
     u = np.copysign(np.sqrt(max(square**2 / (3 * cubic) ** 2 - linear / (3 * cubic), 0.0)), v)
     angle = (np.pi + np.arccos(np.clip(v / u**3, -1.0, 1.0) if u else 1.0)) / 3

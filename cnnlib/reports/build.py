@@ -10,11 +10,11 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from cnnlib.metrics.formulas import Values, ratio
+from cnnlib.metrics.intervals import wilson_interval
 from cnnlib.metrics.measure import Metrics, measure, measure_slice
-from cnnlib.metrics.per_class import wilson_interval
 from cnnlib.metrics.sums.calibration import NUM_BINS
 from cnnlib.metrics.sums.metric_sums import MetricSums
-from cnnlib.metrics.values import Values, ratio
 from cnnlib.reports.result import EvaluationResult
 from cnnlib.reports.schema import table_schema
 

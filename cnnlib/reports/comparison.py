@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cnnlib.metrics import significance
-from cnnlib.metrics.per_class import Proportion, proportion
+from cnnlib.metrics.intervals import Proportion, paired_interval, proportion, unpaired_interval
 from cnnlib.reports.pairing import PairedRows, Unpaired, pair_rows
 from cnnlib.reports.read import Report
 
@@ -169,7 +169,7 @@ def _paired_difference(
     name: str, ids: NDArray[np.int64], right_a: NDArray[np.bool_], right_b: NDArray[np.bool_]
 ) -> Difference:
     rows, lost, won = len(ids), ids[right_a & ~right_b], ids[right_b & ~right_a]
-    low, high = significance.paired_interval(len(lost), len(won), rows)
+    low, high = paired_interval(len(lost), len(won), rows)
     return Difference(
         name=name,
         a=proportion(int(right_a.sum()), rows),
@@ -198,7 +198,7 @@ def _unpaired_difference(name: str, a: tuple[int, int], b: tuple[int, int]) -> D
             lost=None,
             won=None,
         )
-    low, high = significance.unpaired_interval(*a, *b)
+    low, high = unpaired_interval(*a, *b)
     return Difference(
         name=name,
         a=accuracy_a,

@@ -8,7 +8,7 @@ from datetime import datetime
 from typing import Any
 
 from cnnlib.errors import NotFoundError, ReportError
-from cnnlib.metrics.per_class import Proportion
+from cnnlib.metrics.intervals import Proportion
 from cnnlib.reports.schema import REPORT_VERSION
 from cnnlib.reports.subject import ReportSubject
 from cnnlib.storage import layout, publish

@@ -1,4 +1,4 @@
-"""Labels and probabilities as they come in, checked once: what is no label or no probability goes no further."""
+"""Checks labels and probabilities as they come in, once: later code relies on them."""
 
 from __future__ import annotations
 
@@ -9,13 +9,15 @@ LARGEST_PROBABILITY = 1 + 1e-3  # a softmax in low precision may exceed 1 by thi
 
 
 def as_labels(name: str, labels: ArrayLike, num_classes: int) -> NDArray[np.int64]:
-    """Labels as int64 [rows].
+    """Returns labels as int64 [rows].
 
     Args:
-        name: what the error calls them.
+        name: the name of the array in the error message.
+        labels: integers [rows].
+        num_classes: labels lie in 0..num_classes-1.
 
     Raises:
-        ValueError: they are not whole numbers in 0..num_classes-1.
+        ValueError: they are not integers [rows] in 0..num_classes-1.
     """
     values = np.asarray(labels)
     if values.ndim != 1 or (values.size and not np.issubdtype(values.dtype, np.integer)):
@@ -27,34 +29,37 @@ def as_labels(name: str, labels: ArrayLike, num_classes: int) -> NDArray[np.int6
 
 
 def as_probabilities(probabilities: ArrayLike) -> NDArray[np.float32]:
-    """Probabilities as float32 [rows, classes], the precision that models give; others are rounded to it.
+    """Returns probabilities as float32 [rows, num_classes], the precision of a model's output.
 
     Raises:
         ValueError: another number of dimensions, or a value outside 0..1 or NaN.
     """
-    shares = np.asarray(probabilities, np.float32)
-    if shares.ndim != 2:
-        raise ValueError(f"probabilities must be [rows, classes]. Received {list(shares.shape)}.")
-    if not shares.size:
-        return shares
-    low, high = shares.min(), shares.max()
-    # Asked this way round, because a NaN, which min and max hand on, answers every comparison with False.
+    values = np.asarray(probabilities, np.float32)
+    if values.ndim != 2:
+        raise ValueError(f"probabilities must be [rows, classes]. Received {list(values.shape)}.")
+    if not values.size:
+        return values
+    low, high = values.min(), values.max()
+    # Not `low < 0 or high > …`: min and max of a NaN are NaN, and every comparison with NaN is False.
     if not (low >= 0 and high <= LARGEST_PROBABILITY):
         raise ValueError(
             f"probabilities must lie in 0..1. Received {low}..{high}. "
-            "Put a softmax after a model that gives logits; a NaN comes from weights that diverged."
+            "Add a softmax to a model whose output is logits; a NaN comes from weights that diverged."
         )
-    return shares
+    return values
 
 
 def as_scored(labels: ArrayLike, probabilities: ArrayLike) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
-    """The labels and probabilities of the same rows: int64 [rows], float32 [rows, classes].
+    """Returns the labels and probabilities of the same rows: int64 [rows], float32 [rows, num_classes].
 
     Raises:
         ValueError: see `as_labels` and `as_probabilities`, or their numbers of rows differ.
     """
-    shares = as_probabilities(probabilities)
-    true = as_labels("labels", labels, shares.shape[1])
-    if len(true) != len(shares):
-        raise ValueError(f"Every row needs a label. Received {len(shares)} predictions, {len(true)} labels.")
-    return true, shares
+    checked_probabilities = as_probabilities(probabilities)
+    num_rows, num_classes = checked_probabilities.shape
+    checked_labels = as_labels("labels", labels, num_classes)
+    if len(checked_labels) != num_rows:
+        raise ValueError(
+            f"Every row needs a label. Received {num_rows} predictions, {len(checked_labels)} labels."
+        )
+    return checked_labels, checked_probabilities

@@ -1,4 +1,4 @@
-"""Is a probability of 0.8 right in 8 of 10 rows? Rows and hits in bins of probability.
+"""Rows and hits in bins of probability: they show whether a probability of 0.8 is right in 8 of 10 rows.
 
 Source: M. P. Naeini, G. F. Cooper, M. Hauskrecht, "Obtaining Well Calibrated Probabilities Using Bayesian
 Binning", AAAI 2015; C. Guo et al., "On Calibration of Modern Neural Networks", ICML 2017, section 2.
@@ -7,7 +7,6 @@ Binning", AAAI 2015; C. Guo et al., "On Calibration of Modern Neural Networks", 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,13 +14,14 @@ from numpy.typing import NDArray
 from cnnlib.metrics.sums.exact import ExactSums, in_units
 
 NUM_BINS = 15
-"""The bins cut 0..1 into equal parts; a bin leaves its lower end out, but for 0, and includes its upper end."""
+"""Bins of equal width in 0..1. A bin includes its upper end but not its lower end; the first one includes 0."""
 
 
 def bin_of(probabilities: NDArray[np.float64]) -> NDArray[np.int64]:
-    """The bin of each probability.
+    """Returns the index of the bin of each probability.
 
-    The product is exact for what was float32, so nothing is rounded across an edge.
+    Probabilities must hold float32 values: their product with the number of bins is exact in float64, so no rounding
+    moves one across an edge.
 
     >>> bin_of(np.array([0.0, 0.1, 0.5, 1.0])).tolist()
     [0, 1, 7, 14]
@@ -31,14 +31,14 @@ def bin_of(probabilities: NDArray[np.float64]) -> NDArray[np.int64]:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class CalibrationBins:
-    """How many rows had which probability, and how many of those were hits.
+    """The number of rows and of hits, and the sum of probabilities, in each bin.
 
-    The first num_classes lines are each class's probability against the rest; the last one is the predicted
-    class's probability, whichever class that is.
+    The first num_classes entries are the probability of each class against the rest; the last one is the probability
+    of the predicted class.
 
     Attributes:
         rows: int64 [num_classes + 1, bins].
-        hits: int64 [num_classes + 1, bins], rows that truly are of the class.
+        hits: int64 [num_classes + 1, bins], rows whose true class it is.
         probability: sums of the rows' probabilities, [num_classes + 1, bins].
     """
 
@@ -47,34 +47,41 @@ class CalibrationBins:
     probability: ExactSums
 
     @classmethod
-    def from_block(cls, labels: NDArray[np.int64], shares: NDArray[np.float64]) -> CalibrationBins:
+    def from_block(cls, labels: NDArray[np.int64], probabilities: NDArray[np.float64]) -> CalibrationBins:
         """Counts at most 4096 rows.
 
         Args:
             labels: int64 [rows].
-            shares: float64 [rows, num_classes] that hold float32 values.
+            probabilities: float64 [rows, num_classes] that hold float32 values.
         """
-        rows, num_classes = shares.shape
+        rows, num_classes = probabilities.shape
         size = num_classes * NUM_BINS
-        # Most probabilities lie in the first bin, at least all but 14 of a row: it is what the others leave over.
-        where = np.nonzero(shares * NUM_BINS > 1)
-        cells = where[1] * NUM_BINS + bin_of(shares[where])
+        # At most 14 probabilities of a row exceed 1/15. So only those are binned, which is faster with many classes,
+        # and the first bin gets the rest.
+        where = np.nonzero(probabilities * NUM_BINS > 1)
+        cells = where[1] * NUM_BINS + bin_of(probabilities[where])
         counts = np.bincount(cells, minlength=size).reshape(num_classes, NUM_BINS)
-        sums = np.bincount(cells, in_units(shares[where]), size).reshape(num_classes, NUM_BINS)
+        sums = np.bincount(cells, in_units(probabilities[where]), size).reshape(num_classes, NUM_BINS)
         counts[:, 0] = rows - counts.sum(axis=1)
-        sums[:, 0] = in_units(shares).sum(axis=0) - sums.sum(axis=1)
-        of_true = labels * NUM_BINS + bin_of(shares[np.arange(rows), labels])
-        hits = np.bincount(of_true, minlength=size).reshape(num_classes, NUM_BINS)
-        top = _bin_top(labels, shares)
+        sums[:, 0] = in_units(probabilities).sum(axis=0) - sums.sum(axis=1)
+        true_cells = labels * NUM_BINS + bin_of(probabilities[np.arange(rows), labels])
+        hits = np.bincount(true_cells, minlength=size).reshape(num_classes, NUM_BINS)
+        predicted = probabilities.argmax(axis=1)
+        top = probabilities[np.arange(rows), predicted]
+        top_bins = bin_of(top)
+        top_rows, top_hits = (
+            np.bincount(bins, minlength=NUM_BINS) for bins in (top_bins, top_bins[predicted == labels])
+        )
+        top_sums = np.bincount(top_bins, in_units(top), NUM_BINS)
         return cls(
-            rows=np.vstack([counts, top[0].astype(np.int64)]),
-            hits=np.vstack([hits, top[1].astype(np.int64)]),
-            probability=ExactSums.from_units(np.vstack([sums, top[2]])),
+            rows=np.vstack([counts, top_rows]),
+            hits=np.vstack([hits, top_hits]),
+            probability=ExactSums.from_units(np.vstack([sums, top_sums])),
         )
 
     @classmethod
     def zero(cls, num_classes: int) -> CalibrationBins:
-        """The counts of no rows."""
+        """Returns the counts of no rows."""
         empty = np.zeros((num_classes + 1, NUM_BINS), np.int64)
         return cls(rows=empty, hits=empty, probability=ExactSums.zero(num_classes + 1, NUM_BINS))
 
@@ -95,15 +102,3 @@ class CalibrationBins:
 
     def __hash__(self) -> int:
         return hash((self.rows.tobytes(), self.hits.tobytes()))
-
-
-def _bin_top(
-    labels: NDArray[np.int64], shares: NDArray[np.float64]
-) -> tuple[NDArray[Any], NDArray[Any], NDArray[Any]]:
-    """Rows, hits and units of probability of the predicted class in every bin."""
-    predicted = shares.argmax(axis=1)
-    top = shares[np.arange(len(shares)), predicted]
-    bins = bin_of(top)
-    weights = (np.ones(len(top)), (predicted == labels).astype(float), in_units(top))
-    rows, hits, units = (np.bincount(bins, weight, NUM_BINS) for weight in weights)
-    return rows, hits, units

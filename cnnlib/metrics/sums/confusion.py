@@ -1,4 +1,4 @@
-"""How often each class was taken for each other: int64 counts that merge exactly. NumPy only, no I/O."""
+"""The confusion matrix: int64 counts that merge exactly. NumPy only, no I/O."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from cnnlib.metrics.sums.arrays import as_labels
 
 @dataclass(frozen=True, eq=False)
 class ConfusionCounts:
-    """How often each true class was given each predicted class.
+    """The number of rows of each true class that are predicted as each class.
 
     Attributes:
         counts: int64 [num_classes, num_classes], rows true, columns predicted; read-only.
@@ -32,15 +32,15 @@ class ConfusionCounts:
 
     @classmethod
     def from_labels(cls, true: ArrayLike, predicted: ArrayLike, num_classes: int) -> ConfusionCounts:
-        """Counts the pairs of a true and a predicted label.
+        """Counts pairs of a true and a predicted label.
 
         Args:
             true: integers [rows] in 0..num_classes-1.
             predicted: integers [rows], of the same rows in the same order.
-            num_classes: size of the result, also where some class has no row.
+            num_classes: size of the result, whether or not every class has a row.
 
         Raises:
-            ValueError: a label out of range, or two arrays that do not fit together.
+            ValueError: a label out of range, or arrays of different length.
 
         >>> ConfusionCounts.from_labels([0, 0, 1, 1], [0, 0, 0, 1], num_classes=2).counts.tolist()
         [[2, 0], [1, 1]]
@@ -55,7 +55,7 @@ class ConfusionCounts:
 
     @classmethod
     def zero(cls, num_classes: int) -> ConfusionCounts:
-        """The counts of no rows, which merge without effect."""
+        """Returns the counts of no rows: merging them changes nothing."""
         return cls(np.zeros((num_classes, num_classes), np.int64))
 
     @property
@@ -70,11 +70,11 @@ class ConfusionCounts:
 
     @property
     def correct(self) -> int:
-        """Number of rows whose predicted label is the true one."""
+        """Number of rows whose predicted label is the true label."""
         return int(np.trace(self.counts))
 
     def merge(self, other: ConfusionCounts) -> ConfusionCounts:
-        """The counts of both sets of rows together; associative and commutative, exactly."""
+        """Returns the counts of both sets of rows together; associative and commutative, exactly."""
         if self.num_classes != other.num_classes:
             raise ValueError(f"Cannot merge counts of {self.num_classes} and {other.num_classes} classes.")
         return ConfusionCounts(self.counts + other.counts)

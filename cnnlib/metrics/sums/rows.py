@@ -1,4 +1,4 @@
-"""Scored rows themselves, where they are few enough to keep: a ranking of them needs no histogram and no bound."""
+"""Scored rows themselves, where they are few enough to keep: their ranking is exact, without a histogram."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from numpy.typing import ArrayLike, NDArray
 from cnnlib.metrics.sums.arrays import as_scored
 
 EXACT_VALUES = 20_000_000
-"""Up to so many probabilities, rows times classes (80 MB), the rows are kept and AUC and average precision are
-exact. Beyond, they come from histograms, with a bound on their error."""
+"""The most probabilities, rows times classes (80 MB), for which the rows are kept and AUC and average precision are
+exact. Above it they come from histograms, with a bound on their error."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class ScoredRows:
-    """Some rows with all their probabilities.
+    """Rows with their labels and probabilities.
 
     Attributes:
         ids: int64 [rows], unique.
@@ -31,28 +31,28 @@ class ScoredRows:
 
     @classmethod
     def from_probabilities(cls, ids: ArrayLike, labels: ArrayLike, probabilities: ArrayLike) -> ScoredRows:
-        """Takes the rows as they were scored.
+        """Takes rows as they were scored.
 
         Raises:
             ValueError: see `MetricSums.from_probabilities`.
         """
-        true, shares = as_scored(labels, probabilities)
-        return cls(ids=np.asarray(ids, np.int64), labels=true, probabilities=shares)
+        checked_labels, checked_probabilities = as_scored(labels, probabilities)
+        return cls(ids=np.asarray(ids, np.int64), labels=checked_labels, probabilities=checked_probabilities)
 
     @classmethod
     def merge_all(cls, parts: Iterable[ScoredRows]) -> ScoredRows:
-        """All rows in the order of their ids, whoever scored them.
+        """Returns all rows in the order of their ids, independent of the order of the parts.
 
         Raises:
             ValueError: no part.
         """
-        known = list(parts)
-        ids = np.concatenate([part.ids for part in known])
+        all_parts = list(parts)
+        ids = np.concatenate([part.ids for part in all_parts])
         order = np.argsort(ids, kind="stable")
         return cls(
             ids=ids[order],
-            labels=np.concatenate([part.labels for part in known])[order],
-            probabilities=np.concatenate([part.probabilities for part in known])[order],
+            labels=np.concatenate([part.labels for part in all_parts])[order],
+            probabilities=np.concatenate([part.probabilities for part in all_parts])[order],
         )
 
     def __len__(self) -> int:
@@ -60,5 +60,5 @@ class ScoredRows:
 
 
 def keeps_rows(rows: int, num_classes: int) -> bool:
-    """Whether a split is small enough to keep its rows."""
+    """Returns whether a split is small enough to keep its rows."""
     return rows * num_classes <= EXACT_VALUES

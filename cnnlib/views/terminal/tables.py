@@ -10,7 +10,7 @@ from rich.console import Group, JustifyMethod, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from cnnlib.metrics.per_class import Proportion
+from cnnlib.metrics.intervals import Proportion
 from cnnlib.reports.manifest import ReportRecord
 from cnnlib.reports.read import Report
 from cnnlib.reports.subject import SHORT_ID_DIGITS

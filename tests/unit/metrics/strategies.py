@@ -28,3 +28,13 @@ def scored_rows(
     labels = draw(npst.arrays(np.int64, num_rows, elements=st.integers(0, num_classes - 1)))
     shares = (weights / weights.sum(axis=1, keepdims=True)).astype(np.float32)
     return ScoredRows.from_probabilities(np.arange(num_rows), labels, shares)
+
+
+small_counts = st.integers(0, 60)
+
+
+@st.composite
+def paired_counts(draw: st.DrawFn) -> tuple[int, int, int]:
+    """Rows that only A has right, that only B has right, and all rows."""
+    only_a, only_b = draw(small_counts), draw(small_counts)
+    return only_a, only_b, max(1, only_a + only_b + draw(st.integers(0, 400)))

@@ -5,12 +5,18 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from cnnlib.metrics.bootstrap import RESAMPLES, middle, resample_bins, resample_confusion, resample_rows
+from cnnlib.metrics.bootstrap import (
+    RESAMPLES,
+    percentile_interval,
+    resample_bins,
+    resample_confusion,
+    resample_rows,
+)
+from cnnlib.metrics.formulas import Values, confusion_values
 from cnnlib.metrics.measure import measure_slice
 from cnnlib.metrics.sums.confusion import ConfusionCounts
 from cnnlib.metrics.sums.metric_sums import MetricSums
 from cnnlib.metrics.sums.rows import ScoredRows
-from cnnlib.metrics.values import Values, confusion_values
 
 
 def draw_rows(rng: np.random.Generator, num_rows: int) -> ScoredRows:
@@ -51,7 +57,7 @@ def test_same_rows_give_the_same_draws() -> None:
 def test_drawing_every_row_once_is_the_figure_itself(monkeypatch: pytest.MonkeyPatch) -> None:
     rows = draw_rows(np.random.default_rng(0), 60)
     monkeypatch.setattr(
-        "cnnlib.metrics.bootstrap._draw",
+        "cnnlib.metrics.bootstrap._draw_weights",
         lambda generator, size, num_rows: np.ones((size, num_rows), np.int32),
     )
     drawn, known = resample_rows(rows), measure_slice(score(rows)).values
@@ -67,7 +73,7 @@ def test_intervals_hold_the_truth_about_as_often_as_they_say() -> None:
     held = dict.fromkeys(("loss", "brier", "macro_f1"), 0)
     for _ in range(100):
         rows = draw_rows(rng, 150)
-        low, high = middle(resample_rows(rows) | resample_confusion(score(rows).confusion))
+        low, high = percentile_interval(resample_rows(rows) | resample_confusion(score(rows).confusion))
         for name in held:
             held[name] += int(low.overall[name] <= truth[name] <= high.overall[name])
     assert all(88 <= times <= 100 for times in held.values()), held
@@ -85,7 +91,7 @@ def test_hits_are_drawn_again_within_their_bins() -> None:
 
 def test_middle_leaves_out_a_fortieth_at_either_end_and_what_is_not_defined() -> None:
     samples = np.concatenate([np.arange(41.0), [np.nan] * 9])
-    low, high = middle(Values({"f1": np.random.default_rng(0).permutation(samples)}, {}))
+    low, high = percentile_interval(Values({"f1": np.random.default_rng(0).permutation(samples)}, {}))
     assert (low.overall["f1"], high.overall["f1"]) == (1.0, 39.0)
-    low, _ = middle(Values({"f1": np.full(5, np.nan)}, {}))
+    low, _ = percentile_interval(Values({"f1": np.full(5, np.nan)}, {}))
     assert np.isnan(low.overall["f1"])

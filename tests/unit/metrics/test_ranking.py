@@ -113,8 +113,8 @@ def test_standard_errors_are_those_of_drawing_the_rows_again() -> None:
     weights = rng.multinomial(num_rows, np.full(num_rows, 1 / num_rows), 1000).astype(np.int32)
     auc, precision = resample_ranking(scores, positive, weights)
     # The deviation of 1,000 draws is known to 1 / sqrt(2000) = 2 %; both are approximations of the same.
-    assert ranked.auc_deviation == pytest.approx(auc.std(), rel=0.08)
-    assert ranked.average_precision_deviation == pytest.approx(precision.std(), rel=0.08)
+    assert ranked.auc_standard_error == pytest.approx(auc.std(), rel=0.08)
+    assert ranked.average_precision_standard_error == pytest.approx(precision.std(), rel=0.08)
 
 
 def test_examples_in_the_docstrings_hold() -> None:

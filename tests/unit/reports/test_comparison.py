@@ -15,6 +15,7 @@ from statsmodels.stats.contingency_tables import mcnemar
 from statsmodels.stats.multitest import multipletests
 
 from cnnlib.metrics import significance
+from cnnlib.metrics.intervals import paired_interval
 from cnnlib.reports.comparison import Comparison, compare_reports
 from cnnlib.reports.ranking import compact_letter_display, rank_reports
 from cnnlib.reports.read import read_report
@@ -74,7 +75,7 @@ def test_flipped_rows_are_named_per_class(tmp_path: Path) -> None:
     assert (bag.lost.total, bag.won.total, bag.points, bag.p_value) == (0, 0, 0.0, 1.0)
     assert (found.overall.lost.total, found.overall.won.total) == (147, 4)
     assert found.overall.points == pytest.approx(100 * (4 - 147) / 500)
-    low, high = significance.paired_interval(147, 4, 500)
+    low, high = paired_interval(147, 4, 500)
     assert (found.overall.low, found.overall.high) == pytest.approx((100 * low, 100 * high))
 
 

@@ -11,7 +11,7 @@ import pyarrow as pa
 import pytest
 
 from cnnlib.errors import ReportError
-from cnnlib.metrics.per_class import proportion
+from cnnlib.metrics.intervals import proportion
 from cnnlib.reports.manifest import find_manifest
 from cnnlib.reports.read import list_reports, read_report, read_table, resolve
 from cnnlib.reports.result import EvaluationResult

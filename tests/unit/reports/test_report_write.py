@@ -17,7 +17,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from cnnlib.errors import StorageError
-from cnnlib.metrics.per_class import proportion
+from cnnlib.metrics.intervals import proportion
 from cnnlib.metrics.sums.metric_sums import MetricSums
 from cnnlib.reports.manifest import find_manifest
 from cnnlib.reports.schema import table_schema

@@ -111,7 +111,7 @@ def test_picture_can_be_drawn_for_a_split_without_rows(tmp_path: Path) -> None:
 def replace_accuracy(record: experiments.ReportRecord) -> experiments.ReportRecord:
     from dataclasses import replace
 
-    from cnnlib.metrics.per_class import Proportion
+    from cnnlib.metrics.intervals import Proportion
 
     return replace(record, accuracy=Proportion(None, None, None))
 

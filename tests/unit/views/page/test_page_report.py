@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from cnnlib.errors import ReportError
-from cnnlib.metrics.per_class import Proportion
+from cnnlib.metrics.intervals import Proportion
 from cnnlib.reports.comparison import Comparison, Difference
 from cnnlib.runs.history import encode_history
 from cnnlib.storage import files, layout

@@ -1,7 +1,7 @@
-"""The formulas of all figures that are no share of rows: sums in, one number per class and one for all of them out.
+"""The formulas of the metrics that are not fractions of rows: sums in, one value per class and one over them all out.
 
-Every function takes arrays whose last axis is the classes; axes before it are resamples, computed alike. A figure
-that is not defined is NaN.
+Every function takes arrays whose last axis is the classes; axes before it are resamples. A metric that is not defined
+is NaN.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ Floats = NDArray[np.float64]
 
 @dataclass(frozen=True, eq=False)
 class Values:
-    """Some figures, named as in the report's tables.
+    """Values of some metrics, by their names in the report's tables.
 
     Attributes:
         overall: float64 [...].
@@ -31,7 +31,7 @@ class Values:
         return Values({**self.overall, **other.overall}, {**self.per_class, **other.per_class})
 
     def combine(self, other: Values, function: Callable[[Floats, Floats], Floats]) -> Values:
-        """A function of each figure here and the one of the same name there."""
+        """Returns a function of each metric here and the metric of the same name in `other`."""
         return Values(
             {name: function(value, other.overall[name]) for name, value in self.overall.items()},
             {name: function(value, other.per_class[name]) for name, value in self.per_class.items()},
@@ -39,15 +39,15 @@ class Values:
 
 
 def confusion_values(correct: ArrayLike, support: ArrayLike, predicted: ArrayLike) -> Values:
-    """F1 of every class, and the means of accuracy, precision and F1 over the classes.
+    """Returns F1 of every class, and the means of accuracy, precision and F1 over the classes.
 
-    Means leave out classes that neither occur nor are predicted, as scikit-learn does; the accuracy's leave out
-    those that do not occur. The precision of a class that is never predicted counts as 0.
+    Means leave out classes that neither occur nor are predicted, as scikit-learn does; the mean of the accuracy leaves
+    out classes that do not occur. The precision of a class that is never predicted counts as 0.
 
     Args:
-        correct: [..., num_classes], rows of each class that were predicted so.
+        correct: [..., num_classes], rows of each class that are predicted right.
         support: [..., num_classes], rows of each class.
-        predicted: [..., num_classes], rows that were predicted to be of it.
+        predicted: [..., num_classes], rows that are predicted to be of the class.
 
     >>> confusion_values([2, 1], [2, 2], [3, 1]).overall["macro_accuracy"]
     array(0.75)
@@ -67,28 +67,50 @@ def confusion_values(correct: ArrayLike, support: ArrayLike, predicted: ArrayLik
     )
 
 
+def per_class_accuracy(counts: ArrayLike) -> Floats:
+    """Returns the fraction of each class's rows that are predicted right: float64 [num_classes], NaN without rows.
+
+    Args:
+        counts: integers [num_classes, num_classes], rows true, columns predicted.
+
+    >>> per_class_accuracy([[2, 0], [1, 1]])
+    array([1. , 0.5])
+    """
+    cells = np.asarray(counts, np.float64)
+    return ratio(np.diag(cells), cells.sum(axis=1))
+
+
 def loss_values(loss: Floats, support: Floats) -> Values:
-    """The mean loss of every class's rows, and of all rows: sums [..., num_classes] over the rows of each class."""
+    """Returns the mean loss of each class's rows, and of all rows.
+
+    Args:
+        loss: [..., num_classes], sums over the rows of each class.
+        support: [..., num_classes], rows of each class.
+    """
     overall = ratio(loss.sum(axis=-1), support.sum(axis=-1))
     return Values({"loss": overall}, {"loss": ratio(loss, support)})
 
 
 def brier_values(brier: Floats, rows: Floats) -> Values:
-    """Brier scores: sums [..., num_classes + 1] over all rows, the last one of the sum over the classes; rows [...].
+    """Returns the Brier scores of each class against the rest, and of all classes together.
 
     Source: G. W. Brier, "Verification of forecasts expressed in terms of probability", Monthly Weather Review 78
-    (1950), 1-3; of all classes together as there, 0..2, of one class against the rest half of it, 0..1.
+    (1950), 1-3: as defined there for all classes together, 0..2, and half of it for one class, 0..1.
+
+    Args:
+        brier: [..., num_classes + 1], sums over all rows; the last one is the sum over the classes.
+        rows: [...].
     """
     means = ratio(brier, np.broadcast_to(rows[..., np.newaxis], brier.shape))
     return Values({"brier": means[..., -1]}, {"brier": means[..., :-1]})
 
 
 def calibration_values(gaps: Floats, rows: Floats) -> Values:
-    """Expected calibration errors: the mean over the rows of |accuracy - mean probability| of their bin.
+    """Returns expected calibration errors: the mean over the rows of |accuracy - mean probability| of their bin.
 
     Args:
-        gaps: [..., num_classes + 1, bins], hits minus the sum of probabilities; the last line is the predicted
-            class's.
+        gaps: [..., num_classes + 1, bins], hits minus the sum of probabilities; the last entry is of the probability
+            of the predicted class.
         rows: [...].
     """
     sums = np.abs(gaps).sum(axis=-1)
@@ -97,7 +119,7 @@ def calibration_values(gaps: Floats, rows: Floats) -> Values:
 
 
 def ranking_values(auc: Floats, average_precision: Floats, support: Floats) -> Values:
-    """Both rankings of every class, and their means over the classes that have one."""
+    """Returns AUC and average precision of every class, and their means over the classes that have one."""
     has_auc, has_precision = (np.isfinite(values).astype(np.float64) for values in (auc, average_precision))
     return Values(
         {
@@ -109,12 +131,12 @@ def ranking_values(auc: Floats, average_precision: Floats, support: Floats) -> V
     )
 
 
-def ratio(above: Floats, below: Floats) -> Floats:
-    """A quotient, NaN over 0."""
-    return np.asarray(np.divide(above, np.where(below > 0, below, np.nan)))
+def ratio(numerator: Floats, denominator: Floats) -> Floats:
+    """Returns the quotient, NaN where the denominator is 0."""
+    return np.asarray(np.divide(numerator, np.where(denominator > 0, denominator, np.nan)))
 
 
 def weighted_mean(values: Floats, weights: Floats) -> Floats:
-    """The mean over the last axis of the values with a weight above 0; NaN without one."""
+    """Returns the mean over the last axis of the values with a weight above 0; NaN without one."""
     products = np.where(weights > 0, values, 0.0) * weights
     return ratio(products.sum(axis=-1), weights.sum(axis=-1))

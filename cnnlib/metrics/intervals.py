@@ -1,0 +1,157 @@
+"""95 % intervals of proportions (fractions of rows) and of differences between two of them. NumPy only, no I/O.
+
+All functions take arrays: a report has thousands of proportions. SciPy's `binomtest(...).proportion_ci` takes one at
+a time, and statsmodels, whose Wilson and Newcombe intervals are these, takes 1.5 s to load.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+Floats = NDArray[np.float64]
+
+Z_95 = 1.959963984540054
+"""The 97.5 % quantile of the standard normal distribution, for two-sided intervals of 95 %."""
+_BISECTIONS = 54  # to the last digit of a float64 in -1..1
+
+
+class Proportion(NamedTuple):
+    """A fraction of rows with its 95 % Wilson interval, each in 0..1; all three are None without rows."""
+
+    fraction: float | None
+    low: float | None
+    high: float | None
+
+
+def wilson_interval(correct: ArrayLike, total: ArrayLike, z: float = Z_95) -> tuple[Floats, Floats]:
+    """Returns the Wilson interval of the proportion `correct` / `total`.
+
+    Unlike p ± z·sqrt(p(1-p)/n), it stays within 0..1 and has a width where every row, or none, is correct.
+    Source: E. B. Wilson, "Probable Inference, the Law of Succession, and Statistical Inference", Journal of
+    the American Statistical Association 22 (1927), 209-212.
+
+    Args:
+        correct: integers of any shape, in 0..total.
+        total: integers of the same shape.
+        z: half-width in standard normal deviations; the default gives a 95 % interval.
+
+    Returns:
+        Lower and upper ends in 0..1, NaN where total is 0.
+
+    >>> low, high = wilson_interval(9137, 10000)
+    >>> round(float(low), 4), round(float(high), 4)
+    (0.908, 0.919)
+    """
+    hits, tries = np.asarray(correct, np.float64), np.asarray(total, np.float64)
+    n = np.where(tries > 0, tries, np.nan)
+    p = hits / n
+    center = (p + z * z / (2 * n)) / (1 + z * z / n)
+    half_width = z * np.sqrt(p * (1 - p) / n + z * z / (4 * n * n)) / (1 + z * z / n)
+    # These ends are known exactly; the formula leaves a rounding error of 1e-17 in place of 0.
+    low = np.where(hits == 0, 0.0 * n, np.maximum(center - half_width, 0.0))
+    high = np.where(hits == tries, 1.0 + 0.0 * n, np.minimum(center + half_width, 1.0))
+    return low, high
+
+
+def proportion(correct: int, total: int) -> Proportion:
+    """Returns a fraction of rows with its 95 % interval.
+
+    >>> proportion(0, 0)
+    Proportion(fraction=None, low=None, high=None)
+    """
+    if total == 0:
+        return Proportion(None, None, None)
+    low, high = wilson_interval(correct, total)
+    return Proportion(correct / total, float(low), float(high))
+
+
+def paired_interval(only_a: ArrayLike, only_b: ArrayLike, rows: ArrayLike) -> tuple[Floats, Floats]:
+    """Returns the 95 % interval of B's accuracy minus A's on the same rows: Tango's score interval.
+
+    It holds the differences that a two-sided score test at 5 % does not reject. Its coverage is closer to 95 % than
+    that of Newcombe's method 10 (R. G. Newcombe, "Improved confidence intervals for the difference between binomial
+    proportions based on paired data", Statistics in Medicine 17 (1998), 2635-2650), as a test measures, and it has a
+    width where both models are right on the same rows.
+
+    Args:
+        only_a: rows that only A predicts right: integers of any shape.
+        only_b: rows that only B predicts right.
+        rows: all rows that both models scored.
+
+    Returns:
+        Lower and upper ends in -1..1, NaN without rows.
+
+    >>> low, high = paired_interval(7, 1, 21)
+    >>> round(float(low), 3), round(float(high), 3)
+    (-0.517, -0.026)
+    """
+    a, b, n = (np.asarray(value, np.float64) for value in (only_a, only_b, rows))
+    nan_without_rows = np.where(n > 0, 0.0, np.nan)
+    largest_drop, smallest_drop = _drops_at(a, b, n, np.array([-Z_95, Z_95]))
+    return -largest_drop + nan_without_rows, -smallest_drop + nan_without_rows
+
+
+def tango_statistic(only_a: ArrayLike, only_b: ArrayLike, rows: ArrayLike, drop: ArrayLike) -> Floats:
+    """Returns Tango's score statistic under a true drop of `drop` from A to B: standard normal for many rows.
+
+    It decreases as `drop` grows. Source: T. Tango, "Equivalence test and confidence interval for the difference in
+    proportions for the paired-sample design", Statistics in Medicine 17 (1998), 891-908, equation 5; the root of its
+    quadratic is the maximum likelihood estimate of the rate at which only B is right.
+
+    Args:
+        only_a: rows that only A predicts right: integers of any shape.
+        only_b: rows that only B predicts right.
+        rows: all rows that both models scored.
+        drop: accuracy of A minus that of B, in -1..1.
+    """
+    a, b, n, d = (np.asarray(value, np.float64) for value in (only_a, only_b, rows, drop))
+    linear, constant = (2 * n - a + b) * d - a - b, -b * d * (1 - d)
+    root = np.sqrt(np.maximum(linear * linear - 8 * n * constant, 0.0))
+    with np.errstate(divide="ignore", invalid="ignore"):
+        # Two forms of the same root: each is inexact where the other is exact.
+        rate = np.where(linear > 0, -2 * constant / (linear + root), (root - linear) / (4 * n))
+        variance = n * (2 * np.nan_to_num(rate) + d * (1 - d))
+        excess = a - b - n * d
+        statistic: Floats = np.where(
+            variance > 0, excess / np.sqrt(variance), np.where(excess == 0, 0.0, np.sign(excess) * np.inf)
+        )
+    return statistic
+
+
+def unpaired_interval(
+    correct_a: ArrayLike, rows_a: ArrayLike, correct_b: ArrayLike, rows_b: ArrayLike
+) -> tuple[Floats, Floats]:
+    """Returns the 95 % interval of B's accuracy minus A's on different rows: Newcombe's hybrid score interval.
+
+    Source: R. G. Newcombe, "Interval estimation for the difference between independent proportions: comparison of
+    eleven methods", Statistics in Medicine 17 (1998), 873-890, method 10.
+
+    Returns:
+        Lower and upper ends in -1..1, NaN where either model has no rows.
+
+    >>> low, high = unpaired_interval(48, 80, 56, 70)
+    >>> round(float(low), 4), round(float(high), 4)
+    (0.0524, 0.3339)
+    """
+    (low_a, high_a), (low_b, high_b) = wilson_interval(correct_a, rows_a), wilson_interval(correct_b, rows_b)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        accuracy_a, accuracy_b = np.true_divide(correct_a, rows_a), np.true_divide(correct_b, rows_b)
+    difference = accuracy_b - accuracy_a
+    low: Floats = difference - np.hypot(accuracy_b - low_b, high_a - accuracy_a)
+    high: Floats = difference + np.hypot(high_b - accuracy_b, accuracy_a - low_a)
+    return low, high
+
+
+def _drops_at(a: Floats, b: Floats, n: Floats, statistics: Floats) -> Floats:
+    """Returns the drops at which Tango's statistic has each of the given values: [values, ...]."""
+    shape = np.broadcast_shapes(a.shape, b.shape, n.shape)
+    wanted = statistics.reshape(-1, *[1] * len(shape))
+    low, high = (np.full((len(statistics), *shape), end) for end in (-1.0, 1.0))
+    for _ in range(_BISECTIONS):
+        middle = (low + high) / 2
+        is_above = tango_statistic(a, b, n, middle) > wanted
+        low, high = np.where(is_above, middle, low), np.where(is_above, high, middle)
+    return high
