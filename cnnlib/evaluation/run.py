@@ -194,7 +194,10 @@ def _score_targets(
             of_target = collected[row[TARGET_INDEX]]
             scores = of_target.add(row)
             _check_num_slices(of_target, config)
-            progress.update(scores.sums.rows, row[ENDED_AT] - row[STARTED_AT])
+            if (
+                row[TARGET_INDEX] == len(targets) - 1
+            ):  # the block's last row: all targets have scored its images
+                progress.update(scores.sums.rows * len(targets), row[ENDED_AT] - row[STARTED_AT])
     except Exception as err:  # Ray wraps every error that an actor raises
         raise cluster.find_own_error(err) or err from err
     return collected
