@@ -56,6 +56,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _evaluate(args: Args) -> Finished:
     from cnnlib.evaluation import run
+    from cnnlib.evaluation.plan import plan_evaluation
     from cnnlib.gates import selection
     from cnnlib.gates.apply import apply_gates, exit_code
     from cnnlib.views.page.publish import publish_pages
@@ -63,7 +64,7 @@ def _evaluate(args: Args) -> Finished:
 
     pending = normalize_uri(args.pending) if args.pending else None
     data, reports_uri = normalize_uri(args.data), normalize_uri(args.reports)
-    plan = run.plan_evaluation(
+    plan = plan_evaluation(
         args.config, data, reports_uri, checkpoints=args.checkpoint, pending_runs_uri=pending
     )
     gated = plan.missing if pending else plan.targets

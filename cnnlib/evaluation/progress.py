@@ -117,6 +117,7 @@ class LiveBar:
         self._bar = tqdm(
             total=num_rows,
             desc="evaluating",
+            delay=1,  # no bar before the first rows: Ray writes lines of its own while predictors start
             leave=False,
             dynamic_ncols=True,
             bar_format="{desc}: {percentage:3.0f}%|{bar}| {n_fmt}/{total_fmt} rows{postfix}",
@@ -138,4 +139,5 @@ class LiveBar:
 
     def close(self) -> None:
         """Removes the bar from the terminal."""
+        self._bar.clear()  # close() alone takes a bar with a delay for one that was never drawn
         self._bar.close()

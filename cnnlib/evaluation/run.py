@@ -1,4 +1,4 @@
-"""Runs an evaluation on the driver: finds the targets, streams the split through predictors, writes the reports.
+"""Runs a planned evaluation on the driver: streams the split through predictors, merges scores, writes reports.
 
 Loads no TensorFlow; the predictors do.
 """
@@ -6,109 +6,31 @@ Loads no TensorFlow; the predictors do.
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
 from contextlib import closing
-from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from ray.data import ActorPoolStrategy
 
 from cnnlib.cluster import connect as cluster
 from cnnlib.config import EvaluateConfig
-from cnnlib.dataset.manifest import Manifest, load_manifest
-from cnnlib.dataset.reader import check_shards
 from cnnlib.errors import ConfigError, DatasetError, RowCountError
 from cnnlib.evaluation.dataset import build_dataset
 from cnnlib.evaluation.partial_scores import ENDED_AT, STARTED_AT, TARGET_INDEX, CollectedScores
+from cnnlib.evaluation.plan import EvaluationPlan
 from cnnlib.evaluation.predictor import Predictor, PredictorTask
 from cnnlib.evaluation.progress import Progress, build_progress
-from cnnlib.evaluation.target import Target, find_all_targets, find_target
+from cnnlib.evaluation.target import Target
 from cnnlib.log import log_event
 from cnnlib.metrics.sums.metric_sums import MetricSums
 from cnnlib.metrics.sums.rows import keeps_rows
 from cnnlib.reports.activations import activations_table
-from cnnlib.reports.manifest import find_manifest
 from cnnlib.reports.result import installed_versions
-from cnnlib.reports.subject import ReportSubject
 from cnnlib.reports.write import WrittenReport, write_report
 from cnnlib.slices.corruptions import CORRUPTIONS, STRENGTHS
-from cnnlib.slices.plan import check_slices, plan_slicer
+from cnnlib.slices.plan import plan_slicer
 from cnnlib.slices.slicer import MAX_SLICES, Slicer
-from cnnlib.storage import files
 
 _TARGETS_PER_PASS = 8  # a predictor holds so many models at a time
-
-
-@dataclass(frozen=True, kw_only=True)
-class EvaluationPlan:
-    """An evaluation whose data, model files and storage have been checked.
-
-    Attributes:
-        targets: all targets that were asked for.
-        missing: the targets without a report, which are to be scored.
-    """
-
-    config: EvaluateConfig
-    dataset_uri: str
-    manifest: Manifest
-    reports_uri: str
-    targets: tuple[Target, ...]
-    missing: tuple[Target, ...]
-
-    def subject(self, target: Target) -> ReportSubject:
-        """Returns what the report of a target is about."""
-        return target.subject(self.config, self.dataset_uri, self.manifest)
-
-    def report_id(self, target: Target) -> str:
-        """Returns the name of a target's report."""
-        return target.report_id(self.config, self.dataset_uri, self.manifest)
-
-
-def plan_evaluation(
-    config: EvaluateConfig,
-    dataset_uri: str,
-    reports_uri: str,
-    *,
-    checkpoints: Sequence[str] = (),
-    pending_runs_uri: str | None = None,
-) -> EvaluationPlan:
-    """Checks everything that can be checked without loading a model.
-
-    Args:
-        config: how to evaluate.
-        dataset_uri: the data set.
-        reports_uri: the folder of all reports.
-        checkpoints: RUNS/NAME[@epoch|@best|@last], checkpoint folders or model files.
-        pending_runs_uri: a folder of runs, instead of `checkpoints`: all checkpoints of all its runs.
-
-    Raises:
-        InputError: the data, the slices, a checkpoint or the storage cannot work.
-    """
-    if bool(checkpoints) == bool(pending_runs_uri):
-        raise ConfigError(
-            "Expected either --checkpoint or --pending. Received " + ("both." if checkpoints else "neither.")
-        )
-    manifest = load_manifest(dataset_uri)
-    check_shards(dataset_uri, manifest, config.split)
-    check_slices(config.slice_by, manifest, config.split)
-    if pending_runs_uri:
-        targets = find_all_targets(pending_runs_uri, config.pixel_range)
-    else:
-        targets = [find_target(name, config.pixel_range) for name in checkpoints]
-    files.check_writable(reports_uri)
-    # Targets with the same report are one target, such as a checkpoint that is named twice.
-    by_report = {target.report_id(config, dataset_uri, manifest): target for target in targets}
-    missing = [
-        target for report_id, target in by_report.items() if find_manifest(reports_uri, report_id) is None
-    ]
-    return EvaluationPlan(
-        config=config,
-        dataset_uri=dataset_uri,
-        manifest=manifest,
-        reports_uri=reports_uri,
-        targets=tuple(by_report.values()),
-        missing=tuple(missing),
-    )
 
 
 def evaluate(plan: EvaluationPlan, *, live: bool) -> list[WrittenReport]:
@@ -196,7 +118,9 @@ def _score_targets(
             of_target = collected[row[TARGET_INDEX]]
             scores = of_target.add(row)
             _check_num_slices(of_target, config)
-            progress.update(scores.sums.rows, row[ENDED_AT] - row[STARTED_AT])
+            # A block has one row per target: after its last row all targets have scored its images.
+            if row[TARGET_INDEX] == len(targets) - 1:
+                progress.update(scores.sums.rows * len(targets), row[ENDED_AT] - row[STARTED_AT])
     except Exception as err:  # Ray wraps every error that an actor raises
         raise cluster.find_own_error(err) or err from err
     return collected

@@ -73,6 +73,7 @@ def test_live_bar_shows_rows_rate_and_time_left_on_stderr(
     clock: ManualClock, capsys: pytest.CaptureFixture[str]
 ) -> None:
     bar = LiveBar(20_000, clock)
+    assert capsys.readouterr().err == "", "nothing is drawn while the predictors start"
     bar.update(5000, seconds=4.0)
     captured = capsys.readouterr()
     assert captured.out == ""

@@ -13,6 +13,7 @@ import pytest
 from cnnlib.config import EvaluateConfig, TrainConfig
 from cnnlib.dataset.manifest import Manifest
 from cnnlib.evaluation import run as evaluation
+from cnnlib.evaluation.plan import plan_evaluation
 from cnnlib.evaluation.target import find_target
 from cnnlib.gates.selection import select_gates
 from cnnlib.recipes import RECIPES
@@ -114,7 +115,7 @@ def test_pending_evaluates_the_gate_only_for_what_it_scores(write_report: Any, r
 
 def test_gates_of_the_recipe_are_those_of_the_run(write_report: Any, run: Run, tmp_path: Path) -> None:
     report_id = write_report(1, 18)
-    plan = evaluation.plan_evaluation(
+    plan = plan_evaluation(
         EvaluateConfig(), str(tmp_path / "data"), str(tmp_path / "reports"), checkpoints=["runs/seed@1"]
     )
     assert select_gates("recipe", map(plan.subject, plan.targets), plan.reports_uri) == {
