@@ -22,6 +22,7 @@ from cnnlib.gate_config import GateConfig, Limits
 from cnnlib.gates.verdicts import Verdict
 from cnnlib.metrics import significance
 from cnnlib.metrics.per_class import proportion
+from cnnlib.reports.percent import format_percent
 
 CheckName = Literal["min_accuracy", "max_drop"]
 Scope = Literal["overall", "class", "slice"]
@@ -200,16 +201,16 @@ def _judge(check: Check, evidence: Evidence, p_value: float | None, level: float
 
 def _say_accuracy(check: Check, observed: float) -> str:
     how = "at least" if observed >= check.limit else "below"
-    return f"{observed:.2%} is {how} {check.limit:.2%}"
+    return f"{format_percent(observed, 2)} is {how} {format_percent(check.limit, 2)}"
 
 
 def _say_drop(check: Check, observed: float) -> str:
-    points, allowed = 100 * observed, 100 * check.limit
     if not observed:
         return "no drop"
     if observed < 0:
-        return f"up by {-points:.2f} points"
-    return f"down by {points:.2f} points, {'of' if observed <= check.limit else 'more than'} {allowed:.2f} allowed"
+        return f"up by {format_percent(-observed, 2, unit=' points')}"
+    drop, allowed = format_percent(observed, 2, unit=" points"), format_percent(check.limit, 2, unit="")
+    return f"down by {drop}, {'of' if observed <= check.limit else 'more than'} {allowed} allowed"
 
 
 def _say_chance(verdict: Verdict, p_value: float | None) -> str:

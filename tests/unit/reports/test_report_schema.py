@@ -8,8 +8,8 @@ import pyarrow as pa
 import pytest
 
 from cnnlib.gates import checks as gate_checks
+from cnnlib.reports import percent, schema
 from cnnlib.reports import ranking as report_ranking
-from cnnlib.reports import schema
 from cnnlib.reports.schema import COLUMNS, REPORT_VERSION, VERSION_KEY, table_schema
 from cnnlib.runs.history import HISTORY_COLUMNS, HISTORY_SCHEMA
 
@@ -213,7 +213,7 @@ def test_history_has_the_promised_columns() -> None:
     assert all(column.doc.endswith(".") for column in HISTORY_COLUMNS)
 
 
-@pytest.mark.parametrize("module", [schema, report_ranking, gate_checks])
+@pytest.mark.parametrize("module", [schema, percent, report_ranking, gate_checks])
 def test_examples_in_the_docstrings_hold(module: object) -> None:
     result = doctest.testmod(module)  # type: ignore[arg-type]
     assert result.attempted >= 1
