@@ -11,7 +11,7 @@ import pytest
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, Page, expect
 
-from cnnlib.views.page.collect import collect_report
+from cnnlib.views.page.report_data import load_report_data
 from tests.browser.chromium import DESKTOP, PHONE, SHOTS, OpenPage, Visit, page_file
 from tests.pages import Reports
 
@@ -111,7 +111,7 @@ def test_history_table_sorts_and_what_has_no_value_stays_last(reports: Reports, 
 
 def test_cell_opens_its_images_and_gives_the_focus_back(reports: Reports, visit: OpenPage) -> None:
     page = visit(page_file(reports, "report")).page
-    data = collect_report(reports.uri, reports.ids[-1])
+    data = load_report_data(reports.uri, reports.ids[-1])
     true, predicted = 6, 4
     count = int(data.counts[true, predicted])
     expected = [each for each in data.mistakes.of_pairs if each.pair == (true, predicted)]
@@ -210,7 +210,7 @@ def test_history_leads_to_a_report_and_back(reports: Reports, visit: OpenPage) -
 
 
 def test_page_of_ten_thousand_rows_is_small(reports: Reports) -> None:
-    assert collect_report(reports.uri, reports.ids[-1]).record.rows == 10_000
+    assert load_report_data(reports.uri, reports.ids[-1]).record.rows == 10_000
     assert page_file(reports, "report").stat().st_size < MAX_PAGE_BYTES
 
 
@@ -258,7 +258,7 @@ def test_page_is_a_report_without_script_too(reports: Reports, browser: Browser)
     context = browser.new_context(java_script_enabled=False)
     page = context.new_page()
     page.goto(page_file(reports, "report").as_uri())
-    accuracy = collect_report(reports.uri, reports.ids[-1]).overall["accuracy"]
+    accuracy = load_report_data(reports.uri, reports.ids[-1]).overall["accuracy"]
     expect(page.locator(".huge")).to_have_text(f"{100 * accuracy:.1f}%")
     expect(page.locator("#mistakes-shown img")).to_have_count(24)
     expect(page.locator("#theme")).to_be_hidden()

@@ -13,10 +13,10 @@ from cnnlib.log import log_event, log_text
 from cnnlib.reports.read import Report, ReportRecord, complete_record, list_reports
 from cnnlib.storage import files, layout
 from cnnlib.storage.uri import normalize_uri, uri_name
-from cnnlib.views.page.collect import collect_report
+from cnnlib.views.page.history_view import build_history_view
 from cnnlib.views.page.render import render_history_page, render_report_page
-from cnnlib.views.page.sections.trends import build_history
-from cnnlib.views.page.view import build_view
+from cnnlib.views.page.report_data import load_report_data
+from cnnlib.views.page.report_view import build_report_view
 
 MAX_HISTORY = 300
 """The history page shows as many reports as these, the newest."""
@@ -105,7 +105,7 @@ def _draw_report(
     records: Sequence[ReportRecord],
     links: frozenset[str],
 ) -> str:
-    return render_report_page(build_view(collect_report(reports_uri, report_id, records), links))
+    return render_report_page(build_report_view(load_report_data(reports_uri, report_id, records), links))
 
 
 def _draw_history(reports_uri: str, records: Sequence[ReportRecord], links: frozenset[str]) -> str:
@@ -118,7 +118,7 @@ def _draw_history(reports_uri: str, records: Sequence[ReportRecord], links: froz
         raise errors[0]
     damaged = [record for record, each in zip(newest, found, strict=True) if isinstance(each, CnnlibError)]
     gates = find_gates(reports_uri, {record.report_id for record in newest})
-    return render_history_page(build_history(reports, gates, links, damaged, total=len(records)))
+    return render_history_page(build_history_view(reports, gates, links, damaged, total=len(records)))
 
 
 def _read_or_log(reports_uri: str, record: ReportRecord) -> Report | CnnlibError:

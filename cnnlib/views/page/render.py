@@ -13,11 +13,11 @@ from typing import TYPE_CHECKING
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
-from cnnlib.views.page import words
+from cnnlib.views.page import formatting
 
 if TYPE_CHECKING:
-    from cnnlib.views.page.sections.trends import HistoryView
-    from cnnlib.views.page.view import ReportView
+    from cnnlib.views.page.history_view import HistoryView
+    from cnnlib.views.page.report_view import ReportView
 
 
 def render_report_page(view: ReportView) -> str:
@@ -61,16 +61,16 @@ def _environment() -> Environment:
         lstrip_blocks=True,
     )
     for function in (
-        words.percent,
-        words.percent_range,
-        words.number,
-        words.number_range,
-        words.count,
-        words.big,
-        words.points,
-        words.moment,
-        words.day,
-        words.plural,
+        formatting.percent,
+        formatting.percent_range,
+        formatting.number,
+        formatting.number_range,
+        formatting.count,
+        formatting.big,
+        formatting.points,
+        formatting.moment,
+        formatting.day,
+        formatting.plural,
     ):
         environment.filters[function.__name__] = function
     return environment

@@ -10,10 +10,13 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from cnnlib.views.page.collect import MAX_MATRIX_CLASSES, worst_pairs
 from cnnlib.views.page.images import Pixels, Sheet, build_sheet
 from cnnlib.views.page.sections.mistakes import PER_PAIR, Mistake, Pair
 
+MAX_MATRIX_CLASSES = 30
+"""With more classes than these, a page lists the worst pairs in place of the whole confusion matrix."""
+WORST_PAIRS = 40
+"""How many pairs that list has."""
 HEAT_LEVELS = 8
 """Shades of the heat map; 0 is no shade."""
 
@@ -88,6 +91,19 @@ def build_confusion(counts: npt.NDArray[np.int64], mistakes: Sequence[Mistake]) 
         total=int(counts.sum() - np.trace(counts)),
         worst=worst[0] if worst else None,
     )
+
+
+def worst_pairs(counts: npt.NDArray[np.int64], limit: int = WORST_PAIRS) -> list[Pair]:
+    """The pairs of a true and another predicted class that happened most often, falling, at least once.
+
+    >>> worst_pairs(np.array([[5, 2], [3, 5]]))
+    [(1, 0), (0, 1)]
+    """
+    mistaken = counts.copy()
+    np.fill_diagonal(mistaken, 0)
+    order = np.argsort(-mistaken, axis=None, kind="stable")[:limit]
+    pairs = [divmod(int(place), len(counts)) for place in order]
+    return [pair for pair in pairs if mistaken[pair]]
 
 
 def build_mistake_sheet(mistakes: Sequence[Mistake], images: Mapping[int, Pixels]) -> Sheet | None:

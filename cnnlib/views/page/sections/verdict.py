@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from cnnlib.gates.verdicts import worst, worst_first
-from cnnlib.views.page import words
+from cnnlib.views.page import formatting
 
 _MIN_SHOWN = 3
 
@@ -47,7 +47,7 @@ def build_verdict(gates: Sequence[Mapping[str, Any]]) -> Verdict | None:
         return None
     verdict = worst_verdict(gates)
     of_it = sum(row["verdict"] == verdict for row in gates)
-    checks = words.plural(len(gates), "check")
+    checks = formatting.plural(len(gates), "check")
     said = {
         "pass": f"{checks} passed.",
         "fail": f"{of_it} of {checks} failed.",

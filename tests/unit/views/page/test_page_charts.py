@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from cnnlib.views.page.charts import Sample, line_chart, nice_ticks
-from cnnlib.views.page.sections.breakdown import corruption_charts, group_slices, split_name
+from cnnlib.views.page.sections.slices import corruption_charts, group_slices, split_name
 
 
 @pytest.mark.parametrize(

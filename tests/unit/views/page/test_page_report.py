@@ -19,9 +19,9 @@ from cnnlib.metrics.per_class import Proportion
 from cnnlib.reports.comparison import Comparison, Difference
 from cnnlib.runs.history import encode_history
 from cnnlib.storage import files, layout
-from cnnlib.views.page.collect import collect_report
 from cnnlib.views.page.publish import draw_page, publish_pages
-from cnnlib.views.page.sections.before import class_lines, describe_comparison
+from cnnlib.views.page.report_data import load_report_data
+from cnnlib.views.page.sections.comparison import class_lines, describe_comparison
 from cnnlib.views.page.sections.verdict import build_verdict, lies_below
 from jobs import report as report_job
 from tests.histories import make_history
@@ -73,7 +73,7 @@ def own_reports(tmp_path: Path) -> Reports:
 
 
 def test_page_states_the_accuracy_and_the_report_before(reports: Reports) -> None:
-    data = collect_report(reports.uri, reports.ids[1])
+    data = load_report_data(reports.uri, reports.ids[1])
     page = draw(reports, reports.ids[1])
     assert f"{100 * data.overall['accuracy']:.1f}%" in page.text
     assert f"of {data.record.rows} images right" in page.text
@@ -98,7 +98,7 @@ def test_parts_without_data_are_left_out_and_not_shown_empty(reports: Reports) -
 
 def test_page_of_a_run_shows_its_learning_curves(own_reports: Reports, tmp_path: Path) -> None:
     assert "learning" not in draw(own_reports, own_reports.ids[0]).sections
-    record = collect_report(own_reports.uri, own_reports.ids[0]).record
+    record = load_report_data(own_reports.uri, own_reports.ids[0]).record
     run = tmp_path / "runs" / "demo"
     files.write_bytes(layout.run_history(str(run)), encode_history(make_history([0.5, 0.6])))
     report_id = rewrite(own_reports, str(run / "checkpoints" / "epoch-0002"), record)
@@ -110,7 +110,7 @@ def test_page_of_a_run_shows_its_learning_curves(own_reports: Reports, tmp_path:
 
 
 def test_run_that_diverged_has_curves_up_to_there(own_reports: Reports, tmp_path: Path) -> None:
-    record = collect_report(own_reports.uri, own_reports.ids[0]).record
+    record = load_report_data(own_reports.uri, own_reports.ids[0]).record
     run = tmp_path / "runs" / "diverged"
     first, second = make_history([0.5, 0.6])
     history = [first, replace(second, loss=float("nan"), validation_loss=None)]
@@ -159,7 +159,7 @@ def test_verdict_is_the_worst_of_the_checks_and_every_reason_is_told(
     boxes = [attributes["class"] for attributes in page.all("section") if "class" in attributes]
     assert boxes == [f"verdict {expected}"]
     assert sentence in page.text
-    verdict = build_verdict(collect_report(own_reports.uri, own_reports.ids[0]).gates)
+    verdict = build_verdict(load_report_data(own_reports.uri, own_reports.ids[0]).gates)
     assert verdict is not None
     assert verdict.checks[0]["verdict"] == expected
     assert all(check["reason"] in page.text for check in verdict.checks)
@@ -261,7 +261,7 @@ def test_many_classes_are_a_list_of_pairs(tmp_path: Path) -> None:
 
 def test_cells_that_open_are_the_pairs_with_images(reports: Reports) -> None:
     page = draw(reports, reports.ids[1])
-    counts = collect_report(reports.uri, reports.ids[1]).counts
+    counts = load_report_data(reports.uri, reports.ids[1]).counts
     mistaken = {f"{i}-{j}" for i in range(3) for j in range(3) if i != j and counts[i, j]}
     assert {each["data-pair"] for each in page.all("button") if "data-pair" in each} == mistaken
     assert set(page.document["pairs"]) == mistaken

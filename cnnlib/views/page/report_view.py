@@ -8,21 +8,21 @@ from dataclasses import dataclass
 from typing import Any
 
 from cnnlib.reports.read import ReportRecord
-from cnnlib.views.page import words
+from cnnlib.views.page import formatting
 from cnnlib.views.page.charts import LineChart, Sample, line_chart, percent, plain
-from cnnlib.views.page.collect import ReportData, Row
 from cnnlib.views.page.images import Sheet, png_uri
-from cnnlib.views.page.sections.before import ClassLine, class_lines, describe_comparison
-from cnnlib.views.page.sections.breakdown import Dimension, corruption_charts, group_slices
+from cnnlib.views.page.report_data import ReportData, Row
+from cnnlib.views.page.sections.activations import Learned, build_learned
+from cnnlib.views.page.sections.comparison import ClassLine, class_lines, describe_comparison
 from cnnlib.views.page.sections.confusion import (
     Confusion,
     build_confusion,
     build_mistake_sheet,
     mistakes_document,
 )
-from cnnlib.views.page.sections.headline import Metric, headline_metrics
-from cnnlib.views.page.sections.learned import Learned, build_learned
+from cnnlib.views.page.sections.metrics import Metric, headline_metrics
 from cnnlib.views.page.sections.mistakes import Mistake
+from cnnlib.views.page.sections.slices import Dimension, corruption_charts, group_slices
 from cnnlib.views.page.sections.verdict import Verdict, build_verdict
 
 
@@ -71,7 +71,7 @@ class ReportView:
     links: Collection[str]
 
 
-def build_view(data: ReportData, links: Collection[str] = ()) -> ReportView:
+def build_report_view(data: ReportData, links: Collection[str] = ()) -> ReportView:
     """Lays out a report's page.
 
     Args:
@@ -112,8 +112,8 @@ def _describe_classes(classes: Sequence[Row]) -> str:
         return ""
     worst, best = ranked[0], ranked[-1]
     return (
-        f"{worst['class_name']} is the weakest at {words.percent(worst['accuracy'])}, "
-        f"{best['class_name']} the strongest at {words.percent(best['accuracy'])}."
+        f"{worst['class_name']} is the weakest at {formatting.percent(worst['accuracy'])}, "
+        f"{best['class_name']} the strongest at {formatting.percent(best['accuracy'])}."
     )
 
 
@@ -131,18 +131,21 @@ def _reliability(rows: Sequence[Row]) -> Reliability | None:
     accuracy = sum(row["hits"] for row in bins) / total
     gap = confidence - accuracy
     manner = "overconfident" if gap > 0 else "underconfident"
-    sentence = f"On average it is {words.percent(confidence)} sure and {words.percent(accuracy)} right" + (
-        f": {manner} by {abs(100 * gap):.1f} points."
-        if abs(gap) >= 0.0005
-        else ", on balance neither too sure nor too modest."
+    sentence = (
+        f"On average it is {formatting.percent(confidence)} sure and {formatting.percent(accuracy)} right"
+        + (
+            f": {manner} by {abs(100 * gap):.1f} points."
+            if abs(gap) >= 0.0005
+            else ", on balance neither too sure nor too modest."
+        )
     )
     return Reliability(bins=bins, most=max(row["rows"] for row in bins), sentence=sentence)
 
 
 def _curves(data: ReportData) -> list[LineChart]:
     charts = (
-        _curve(data, "Accuracy", "accuracy", words.percent),
-        _curve(data, "Loss", "loss", words.number),
+        _curve(data, "Accuracy", "accuracy", formatting.percent),
+        _curve(data, "Loss", "loss", formatting.number),
     )
     return [chart for chart in charts if chart is not None]
 
@@ -165,7 +168,7 @@ def _curve(data: ReportData, title: str, column: str, say: Callable[[float], str
     return line_chart(
         title,
         [("training", training), ("validation", validation)],
-        summary=f"{spoken}, over {words.plural(len(training), 'epoch')}.",
+        summary=f"{spoken}, over {formatting.plural(len(training), 'epoch')}.",
         width=440,
         height=230,
         x_title="epoch",

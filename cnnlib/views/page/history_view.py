@@ -7,9 +7,9 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 from cnnlib.reports.read import Report, ReportRecord
-from cnnlib.views.page import words
+from cnnlib.views.page import formatting
 from cnnlib.views.page.charts import LineChart, Sample, line_chart
-from cnnlib.views.page.collect import Row
+from cnnlib.views.page.report_data import Row
 from cnnlib.views.page.sections.verdict import lies_below, worst_verdict
 
 _CLASS_WIDTH, _CLASS_HEIGHT = 190, 116
@@ -83,7 +83,7 @@ class HistoryView:
     links: Collection[str]
 
 
-def build_history(
+def build_history_view(
     reports: Sequence[Report],
     gates: Mapping[str, Sequence[Row]],
     links: Collection[str],
@@ -134,7 +134,7 @@ def _line(report: Report, before: Report | None, verdict: str) -> ReportLine:
         record=record,
         model=record.subject.model_label,
         verdict=verdict,
-        change=words.points(now - then) if now is not None and then is not None else "",
+        change=formatting.points(now - then) if now is not None and then is not None else "",
         worse=_regressions(report, before) if before else (),
     )
 
@@ -171,7 +171,7 @@ def _overall_chart(
         [("accuracy", samples)],
         summary=_summary(_ALL, samples),
         x_ticks=_days(series, width // _PIXELS_PER_DAY),
-        say=words.percent,
+        say=formatting.percent,
         width=width,
         height=height,
     )
@@ -193,7 +193,7 @@ def _class_charts(series: Sequence[Report], lines: Sequence[ReportLine]) -> list
             x_ticks=(),
             y_range=_window(samples, span),
             y_ticks=3,
-            say=words.percent,
+            say=formatting.percent,
             width=_CLASS_WIDTH,
             height=_CLASS_HEIGHT,
         )
@@ -209,8 +209,8 @@ def _sample(place: int, row: Row, record: ReportRecord, verdict: str, fell: bool
     accuracy, low, high = row["accuracy"], row["accuracy_low"], row["accuracy_high"]
     marks = [verdict] * bool(verdict) + ["worse"] * fell
     said = [
-        f"{record.subject.model_label}, {words.day(record.evaluated_at)}: {words.percent(accuracy)} "
-        f"({words.percent_range(low, high)})",
+        f"{record.subject.model_label}, {formatting.day(record.evaluated_at)}: {formatting.percent(accuracy)} "
+        f"({formatting.percent_range(low, high)})",
         *([f"gates {verdict}"] if verdict else []),
         *(["clearly worse than before"] if fell else []),
     ]
@@ -240,7 +240,7 @@ def _days(series: Sequence[Report], limit: int) -> list[tuple[float, str]]:
     """A tick at the first report of every day, of at most so many days."""
     firsts: list[tuple[float, str]] = []
     for place, report in enumerate(series):
-        text = words.day(report.record.evaluated_at)
+        text = formatting.day(report.record.evaluated_at)
         if not firsts or firsts[-1][1] != text:
             firsts.append((float(place), text))
     step = -(-len(firsts) // limit)
@@ -248,5 +248,5 @@ def _days(series: Sequence[Report], limit: int) -> list[tuple[float, str]]:
 
 
 def _summary(name: str, samples: Sequence[Sample]) -> str:
-    first, last = words.percent(samples[0].y), words.percent(samples[-1].y)
-    return f"Accuracy of {name} over {words.plural(len(samples), 'report')}, from {first} to {last}."
+    first, last = formatting.percent(samples[0].y), formatting.percent(samples[-1].y)
+    return f"Accuracy of {name} over {formatting.plural(len(samples), 'report')}, from {first} to {last}."

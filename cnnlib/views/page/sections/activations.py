@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from cnnlib.views.page import words
+from cnnlib.views.page import formatting
 from cnnlib.views.page.images import Pixels, png_uri
 
 _TILE, _GAP, _COLUMNS = 48, 4, 8
@@ -73,7 +73,9 @@ def _draw(rows: Sequence[Mapping[str, Any]]) -> Maps:
     return Maps(
         kind=first["kind"],
         title=f"{first['layer']}, {first['height']} × {first['width']}",
-        note=words.plural(total, "map") if shown == total else f"{shown} of {words.plural(total, 'map')}",
+        note=formatting.plural(total, "map")
+        if shown == total
+        else f"{shown} of {formatting.plural(total, 'map')}",
         uri=png_uri(pixels),
         width=pixels.shape[1],
         height=pixels.shape[0],

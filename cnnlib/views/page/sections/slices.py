@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from cnnlib.views.page import words
+from cnnlib.views.page import formatting
 from cnnlib.views.page.charts import LineChart, Sample, line_chart
 
 CORRUPTION = "corruption"
@@ -72,8 +72,8 @@ def _chart(kind: str, series: list[Sample], span: tuple[float, float]) -> LineCh
     return line_chart(
         kind,
         [("accuracy", ordered)],
-        summary=f"Accuracy under {kind}: {words.percent(ordered[0].y)} on the images as they are, "
-        f"{words.percent(ordered[-1].y)} at strength {ordered[-1].x:g}.",
+        summary=f"Accuracy under {kind}: {formatting.percent(ordered[0].y)} on the images as they are, "
+        f"{formatting.percent(ordered[-1].y)} at strength {ordered[-1].x:g}.",
         width=280,
         height=170,
         x_ticks=[(strength, str(strength)) for strength in range(6)],
@@ -83,5 +83,5 @@ def _chart(kind: str, series: list[Sample], span: tuple[float, float]) -> LineCh
 
 def _sample(strength: int, row: Mapping[str, Any]) -> Sample:
     accuracy, low, high = row["accuracy"], row["accuracy_low"], row["accuracy_high"]
-    label = f"strength {strength}: {words.percent(accuracy)} ({words.percent_range(low, high)})"
+    label = f"strength {strength}: {formatting.percent(accuracy)} ({formatting.percent_range(low, high)})"
     return Sample(x=strength, y=accuracy, low=low, high=high, label=label)

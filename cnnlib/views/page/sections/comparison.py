@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from cnnlib.reports.comparison import Comparison, Difference
-from cnnlib.views.page import words
+from cnnlib.views.page import formatting
 
 _MAX_NAMED = 3
 
@@ -60,7 +60,7 @@ def _class_line(row: Mapping[str, Any], difference: Difference | None) -> ClassL
     return ClassLine(
         row=row,
         before=difference.a.fraction,
-        change=words.points(difference.points / 100),
+        change=formatting.points(difference.points / 100),
         worse=_moved_for_sure(difference, -1),
     )
 
@@ -70,7 +70,7 @@ def _moved_for_sure(difference: Difference, sign: int) -> bool:
 
 
 def _describe_overall(overall: Difference, before: str) -> str:
-    than = f"{before} ({words.percent(overall.a.fraction)})"
+    than = f"{before} ({formatting.percent(overall.a.fraction)})"
     if not overall.points:
         return f"As often right as {than}, the report before."
     how = "better" if overall.points > 0 else "worse"

@@ -19,12 +19,9 @@ from cnnlib.runs.history import EpochRecord, decode_history
 from cnnlib.storage import files, layout
 from cnnlib.storage.uri import uri_name
 from cnnlib.views.page.images import RowImages, read_images
+from cnnlib.views.page.sections.confusion import MAX_MATRIX_CLASSES, worst_pairs
 from cnnlib.views.page.sections.mistakes import Pair, ShownMistakes, choose_mistakes
 
-MAX_MATRIX_CLASSES = 30
-"""With more classes than these, a page lists the worst pairs in place of the whole confusion matrix."""
-WORST_PAIRS = 40
-"""How many pairs that list has."""
 MAX_PREDICTIONS = 5_000_000
 """With more rows than these no single mistake is shown and no row compared: all predictions would be read for it."""
 
@@ -68,7 +65,7 @@ class ReportData:
     comparison: Comparison | None
 
 
-def collect_report(
+def load_report_data(
     reports_uri: str, report_id: str, records: Sequence[ReportRecord] | None = None
 ) -> ReportData:
     """Reads all that a report's page states. What is optional and missing or unreadable is left out.
@@ -108,19 +105,6 @@ def collect_report(
         previous=previous,
         comparison=_find_comparison(reports_uri, previous, report),
     )
-
-
-def worst_pairs(counts: npt.NDArray[np.int64], limit: int = WORST_PAIRS) -> list[Pair]:
-    """The pairs of a true and another predicted class that happened most often, falling, at least once.
-
-    >>> worst_pairs(np.array([[5, 2], [3, 5]]))
-    [(1, 0), (0, 1)]
-    """
-    mistaken = counts.copy()
-    np.fill_diagonal(mistaken, 0)
-    order = np.argsort(-mistaken, axis=None, kind="stable")[:limit]
-    pairs = [divmod(int(place), len(counts)) for place in order]
-    return [pair for pair in pairs if mistaken[pair]]
 
 
 def _pairs_to_show(counts: npt.NDArray[np.int64]) -> set[Pair] | None:
