@@ -6,6 +6,7 @@ from collections import defaultdict
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
+from cnnlib.reports.percent import format_percent
 from cnnlib.reports.read import Report, ReportRecord
 from cnnlib.views.page import formatting
 from cnnlib.views.page.charts import LineChart, Sample, line_chart
@@ -171,7 +172,7 @@ def _overall_chart(
         [("accuracy", samples)],
         summary=_summary(_ALL, samples),
         x_ticks=_days(series, width // _PIXELS_PER_DAY),
-        say=formatting.percent,
+        say=format_percent,
         width=width,
         height=height,
     )
@@ -193,7 +194,7 @@ def _class_charts(series: Sequence[Report], lines: Sequence[ReportLine]) -> list
             x_ticks=(),
             y_range=_window(samples, span),
             y_ticks=3,
-            say=formatting.percent,
+            say=format_percent,
             width=_CLASS_WIDTH,
             height=_CLASS_HEIGHT,
         )
@@ -209,7 +210,7 @@ def _sample(place: int, row: Row, record: ReportRecord, verdict: str, fell: bool
     accuracy, low, high = row["accuracy"], row["accuracy_low"], row["accuracy_high"]
     marks = [verdict] * bool(verdict) + ["worse"] * fell
     said = [
-        f"{record.subject.model_label}, {formatting.day(record.evaluated_at)}: {formatting.percent(accuracy)} "
+        f"{record.subject.model_label}, {formatting.short_date(record.evaluated_at)}: {format_percent(accuracy)} "
         f"({formatting.percent_range(low, high)})",
         *([f"gates {verdict}"] if verdict else []),
         *(["clearly worse than before"] if fell else []),
@@ -240,7 +241,7 @@ def _days(series: Sequence[Report], limit: int) -> list[tuple[float, str]]:
     """A tick at the first report of every day, of at most so many days."""
     firsts: list[tuple[float, str]] = []
     for place, report in enumerate(series):
-        text = formatting.day(report.record.evaluated_at)
+        text = formatting.short_date(report.record.evaluated_at)
         if not firsts or firsts[-1][1] != text:
             firsts.append((float(place), text))
     step = -(-len(firsts) // limit)
@@ -248,5 +249,5 @@ def _days(series: Sequence[Report], limit: int) -> list[tuple[float, str]]:
 
 
 def _summary(name: str, samples: Sequence[Sample]) -> str:
-    first, last = formatting.percent(samples[0].y), formatting.percent(samples[-1].y)
+    first, last = format_percent(samples[0].y), format_percent(samples[-1].y)
     return f"Accuracy of {name} over {formatting.plural(len(samples), 'report')}, from {first} to {last}."

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
+from cnnlib.reports.percent import format_percent
 from cnnlib.views.page import formatting
 
 if TYPE_CHECKING:
@@ -60,16 +61,14 @@ def _environment() -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
+    environment.filters["percent"] = format_percent
     for function in (
-        formatting.percent,
         formatting.percent_range,
         formatting.number,
         formatting.number_range,
         formatting.count,
-        formatting.big,
-        formatting.points,
-        formatting.moment,
-        formatting.day,
+        formatting.large_count,
+        formatting.date_time,
         formatting.plural,
     ):
         environment.filters[function.__name__] = function

@@ -7,6 +7,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from cnnlib.reports.percent import format_percent
 from cnnlib.reports.read import ReportRecord
 from cnnlib.views.page import formatting
 from cnnlib.views.page.charts import LineChart, Sample, line_chart, percent, plain
@@ -112,8 +113,8 @@ def _describe_classes(classes: Sequence[Row]) -> str:
         return ""
     worst, best = ranked[0], ranked[-1]
     return (
-        f"{worst['class_name']} is the weakest at {formatting.percent(worst['accuracy'])}, "
-        f"{best['class_name']} the strongest at {formatting.percent(best['accuracy'])}."
+        f"{worst['class_name']} is the weakest at {format_percent(worst['accuracy'])}, "
+        f"{best['class_name']} the strongest at {format_percent(best['accuracy'])}."
     )
 
 
@@ -131,20 +132,17 @@ def _reliability(rows: Sequence[Row]) -> Reliability | None:
     accuracy = sum(row["hits"] for row in bins) / total
     gap = confidence - accuracy
     manner = "overconfident" if gap > 0 else "underconfident"
-    sentence = (
-        f"On average it is {formatting.percent(confidence)} sure and {formatting.percent(accuracy)} right"
-        + (
-            f": {manner} by {abs(100 * gap):.1f} points."
-            if abs(gap) >= 0.0005
-            else ", on balance neither too sure nor too modest."
-        )
+    sentence = f"On average it is {format_percent(confidence)} sure and {format_percent(accuracy)} right" + (
+        f": {manner} by {format_percent(abs(gap), unit=' points')}."
+        if abs(gap) >= 0.0005
+        else ", on balance neither too sure nor too modest."
     )
     return Reliability(bins=bins, most=max(row["rows"] for row in bins), sentence=sentence)
 
 
 def _curves(data: ReportData) -> list[LineChart]:
     charts = (
-        _curve(data, "Accuracy", "accuracy", formatting.percent),
+        _curve(data, "Accuracy", "accuracy", format_percent),
         _curve(data, "Loss", "loss", formatting.number),
     )
     return [chart for chart in charts if chart is not None]

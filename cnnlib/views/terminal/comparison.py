@@ -6,6 +6,7 @@ from rich.console import Group, RenderableType
 from rich.text import Text
 
 from cnnlib.reports.comparison import LEVEL, Comparison, Difference, Flips
+from cnnlib.reports.percent import format_percent
 from cnnlib.reports.ranking import Ranking
 from cnnlib.reports.read import ReportRecord
 from cnnlib.reports.subject import SHORT_ID_DIGITS
@@ -13,9 +14,9 @@ from cnnlib.views.terminal.tables import (
     NOTHING,
     Columns,
     format_accuracy,
-    format_percent,
     heading,
     new_table,
+    percent_cell,
 )
 
 _MAX_SHOWN_IDS = 8
@@ -48,7 +49,7 @@ def render_comparison(a: ReportRecord, b: ReportRecord, comparison: Comparison) 
     for difference in comparison.classes:
         table.add_row(Text(difference.name), *_format_difference(difference))
     lines = [
-        f"B - A in points; * where chance gives such a difference at most {LEVEL:.0%} of the time, the classes"
+        f"B - A in points; * where chance gives such a difference at most {format_percent(LEVEL, 0)} of the time, the classes"
     ]
     lines[0] += " counted together (Holm)."
     if comparison.unpaired_because is None:
@@ -91,14 +92,14 @@ def _describe_unpaired(reason: str) -> str:
 def _format_difference(difference: Difference) -> tuple[str, ...]:
     if difference.points is None or difference.p_value is None:
         return (
-            format_percent(difference.a.fraction),
-            format_percent(difference.b.fraction),
+            percent_cell(difference.a.fraction),
+            percent_cell(difference.b.fraction),
             *[NOTHING] * 5,
             "",
         )
     return (
-        format_percent(difference.a.fraction),
-        format_percent(difference.b.fraction),
+        percent_cell(difference.a.fraction),
+        percent_cell(difference.b.fraction),
         f"{difference.points:+.1f}",
         f"{difference.low:+.1f}..{difference.high:+.1f}",
         *(NOTHING if flips is None else str(flips.total) for flips in (difference.lost, difference.won)),

@@ -7,7 +7,7 @@ from rich.text import Text
 
 from cnnlib.gates.apply import GateResult
 from cnnlib.gates.verdicts import worst_first
-from cnnlib.views.terminal.tables import NOTHING, Columns, format_percent, new_table
+from cnnlib.views.terminal.tables import Columns, new_table, percent_cell
 
 _COLUMNS: Columns = {
     "verdict": "word",
@@ -28,8 +28,8 @@ def render_gates(result: GateResult) -> RenderableType:
             Text(row["verdict"], style=_STYLES[row["verdict"]]),
             row["check"],
             Text(row["class_name"] or row["slice"] or "all"),
-            format_percent(row["limit"]),
-            NOTHING if row["observed"] is None else format_percent(row["observed"]),
+            percent_cell(row["limit"]),
+            percent_cell(row["observed"]),
             Text(row["reason"]),
         )
     baselines = sorted({row["baseline_id"] for row in result.rows if row["baseline_id"] is not None})

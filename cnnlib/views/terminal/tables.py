@@ -11,6 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from cnnlib.metrics.per_class import Proportion
+from cnnlib.reports.percent import format_percent
 from cnnlib.reports.read import Report, ReportRecord
 from cnnlib.reports.subject import SHORT_ID_DIGITS
 
@@ -74,8 +75,8 @@ def render_report(report: Report) -> RenderableType:
             str(row["support"]),
             str(row["correct"]),
             *format_accuracy(_accuracy_of(row)),
-            format_percent(row["precision"]),
-            format_percent(row["f1"]),
+            percent_cell(row["precision"]),
+            percent_cell(row["f1"]),
             Text(_describe_confusion(row)),
         )
     parts: list[RenderableType] = [heading("report", record), "", table, Text(_describe_totals(record))]
@@ -111,7 +112,7 @@ def _slices_table(slices: Sequence[Mapping[str, Any]]) -> RenderableType:
             str(row["rows"]),
             str(row["correct"]),
             *format_accuracy(_accuracy_of(row)),
-            format_percent(row["macro_f1"]),
+            percent_cell(row["macro_f1"]),
             NOTHING if row["loss"] is None else f"{row['loss']:.4f}",
         )
     return table
@@ -140,7 +141,8 @@ def _describe_totals(record: ReportRecord) -> str:
         return "The split has no rows."
     speed = f" ({record.rows / record.seconds:.0f} images/s)" if record.seconds else ""
     return (
-        f"accuracy {record.accuracy.fraction:.2%}, top-{record.top_k} {record.top_k_accuracy:.2%}, "
+        f"accuracy {format_percent(record.accuracy.fraction, 2)}, "
+        f"top-{record.top_k} {format_percent(record.top_k_accuracy, 2)}, "
         f"loss {record.loss:.4f}; {record.rows} rows in {record.seconds:.1f} s{speed}"
     )
 
@@ -160,13 +162,12 @@ def format_accuracy(accuracy: Proportion) -> tuple[str, str]:
     """An accuracy and its interval in percent."""
     if accuracy.fraction is None:
         return NOTHING, NOTHING
-    return format_percent(
-        accuracy.fraction
-    ), f"{format_percent(accuracy.low)}-{format_percent(accuracy.high)}"
+    return percent_cell(accuracy.fraction), f"{percent_cell(accuracy.low)}-{percent_cell(accuracy.high)}"
 
 
-def format_percent(fraction: float | None) -> str:
-    return NOTHING if fraction is None else f"{100 * fraction:.1f}"
+def percent_cell(fraction: float | None) -> str:
+    """Returns a fraction in percent, for a column whose header says so."""
+    return format_percent(fraction, unit="", if_none=NOTHING)
 
 
 def _format_number(value: float) -> str:
@@ -175,11 +176,11 @@ def _format_number(value: float) -> str:
 
 # Column of `overall` to its title and form, in the order shown.
 _METRICS: Mapping[str, tuple[str, Callable[[float], str]]] = {
-    "macro_accuracy": ("macro accuracy %", format_percent),
-    "macro_precision": ("macro precision %", format_percent),
-    "macro_f1": ("macro F1 %", format_percent),
-    "weighted_precision": ("weighted precision %", format_percent),
-    "weighted_f1": ("weighted F1 %", format_percent),
+    "macro_accuracy": ("macro accuracy %", percent_cell),
+    "macro_precision": ("macro precision %", percent_cell),
+    "macro_f1": ("macro F1 %", percent_cell),
+    "weighted_precision": ("weighted precision %", percent_cell),
+    "weighted_f1": ("weighted F1 %", percent_cell),
     "macro_auc": ("macro ROC AUC", _format_number),
     "weighted_auc": ("weighted ROC AUC", _format_number),
     "macro_average_precision": ("macro average precision", _format_number),

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from cnnlib.reports.comparison import Comparison, Difference
+from cnnlib.reports.percent import format_percent
 from cnnlib.views.page import formatting
 
 _MAX_NAMED = 3
@@ -70,7 +71,7 @@ def _moved_for_sure(difference: Difference, sign: int) -> bool:
 
 
 def _describe_overall(overall: Difference, before: str) -> str:
-    than = f"{before} ({formatting.percent(overall.a.fraction)})"
+    than = f"{before} ({format_percent(overall.a.fraction)})"
     if not overall.points:
         return f"As often right as {than}, the report before."
     how = "better" if overall.points > 0 else "worse"

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from cnnlib.reports.percent import format_percent
 from cnnlib.views.page import formatting
 
 _METRICS = (
@@ -41,7 +42,7 @@ def headline_metrics(overall: Mapping[str, Any]) -> list[Metric]:
 def _metric(overall: Mapping[str, Any], column: str, name: str, doc: str) -> Metric:
     low, high = overall[f"{column}_low"], overall[f"{column}_high"]
     if column in _SHARES:
-        value, interval = formatting.percent(overall[column]), formatting.percent_range(low, high)
+        value, interval = format_percent(overall[column]), formatting.percent_range(low, high)
     else:
         value, interval = formatting.number(overall[column]), formatting.number_range(low, high)
     return Metric(name=name, value=value, interval=interval, doc=doc)

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from cnnlib.reports.percent import format_percent
 from cnnlib.views.page import formatting
 from cnnlib.views.page.charts import LineChart, Sample, line_chart
 
@@ -72,8 +73,8 @@ def _chart(kind: str, series: list[Sample], span: tuple[float, float]) -> LineCh
     return line_chart(
         kind,
         [("accuracy", ordered)],
-        summary=f"Accuracy under {kind}: {formatting.percent(ordered[0].y)} on the images as they are, "
-        f"{formatting.percent(ordered[-1].y)} at strength {ordered[-1].x:g}.",
+        summary=f"Accuracy under {kind}: {format_percent(ordered[0].y)} on the images as they are, "
+        f"{format_percent(ordered[-1].y)} at strength {ordered[-1].x:g}.",
         width=280,
         height=170,
         x_ticks=[(strength, str(strength)) for strength in range(6)],
@@ -83,5 +84,5 @@ def _chart(kind: str, series: list[Sample], span: tuple[float, float]) -> LineCh
 
 def _sample(strength: int, row: Mapping[str, Any]) -> Sample:
     accuracy, low, high = row["accuracy"], row["accuracy_low"], row["accuracy_high"]
-    label = f"strength {strength}: {formatting.percent(accuracy)} ({formatting.percent_range(low, high)})"
+    label = f"strength {strength}: {format_percent(accuracy)} ({formatting.percent_range(low, high)})"
     return Sample(x=strength, y=accuracy, low=low, high=high, label=label)
