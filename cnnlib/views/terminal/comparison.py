@@ -43,17 +43,15 @@ _RANKING_COLUMNS: Columns = {
 
 
 def render_comparison(a: ReportRecord, b: ReportRecord, comparison: Comparison) -> RenderableType:
-    """Two reports side by side: both accuracies, how many points B lies above A, and how sure that is."""
+    """Shows two reports side by side: both accuracies, the difference B - A in points, its interval and p-value."""
     overall = comparison.overall
     table = new_table(_COMPARISON_COLUMNS, (overall.name, *_format_difference(overall)))
     for difference in comparison.classes:
         table.add_row(Text(difference.name), *_format_difference(difference))
-    lines = [
-        f"B - A in points; * where chance gives such a difference at most {format_percent(LEVEL, 0)} of the time, the classes"
-    ]
-    lines[0] += " counted together (Holm)."
+    level = format_percent(LEVEL, 0)
+    lines = [f"B - A in points; *: significant at the {level} level (Holm over the classes)."]
     if comparison.unpaired_because is None:
-        lines.append("lost: right in A and wrong in B; won: the other way. p: McNemar's exact test.")
+        lines.append("lost: correct in A, wrong in B; won: the reverse. p: McNemar's exact test.")
         lines += [
             f"{name}: {_format_ids(flips)}"
             for name, flips in (("lost", overall.lost), ("won", overall.won))
@@ -61,12 +59,12 @@ def render_comparison(a: ReportRecord, b: ReportRecord, comparison: Comparison) 
         ]
     else:
         lines.append(f"{_describe_unpaired(comparison.unpaired_because)} p: Fisher's exact test.")
-    words = Text(comparison.words, style="bold")
-    return Group(heading("A", a), heading("B", b), "", words, "", table, *map(Text, lines))
+    sentence = Text(comparison.words, style="bold")
+    return Group(heading("A", a), heading("B", b), "", sentence, "", table, *map(Text, lines))
 
 
 def render_ranking(ranking: Ranking) -> RenderableType:
-    """Reports by their accuracy; those that share a letter cannot be told apart."""
+    """Ranks reports by accuracy; the difference between reports that share a letter is not significant."""
     table = new_table(_RANKING_COLUMNS)
     for ranked in ranking.reports:
         record = ranked.record
@@ -77,16 +75,14 @@ def render_ranking(ranking: Ranking) -> RenderableType:
             *format_accuracy(record.accuracy),
             " ".join(ranked.groups),
         )
-    lines = [
-        "Reports that share a letter cannot be told apart: every pair tested, at 5 % over all pairs (Holm)."
-    ]
+    lines = ["Reports that share a letter do not differ significantly (all pairs tested, Holm, 5 % level)."]
     if ranking.unpaired_because is not None:
         lines.append(_describe_unpaired(ranking.unpaired_because))
     return Group(Text(ranking.words, style="bold"), "", table, *map(Text, lines))
 
 
 def _describe_unpaired(reason: str) -> str:
-    return f"Not paired row by row, which finds less: {reason}."
+    return f"Not paired row by row, so the test has less power: {reason}."
 
 
 def _format_difference(difference: Difference) -> tuple[str, ...]:

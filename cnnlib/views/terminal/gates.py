@@ -1,4 +1,4 @@
-"""The verdicts of gates in, a table for a terminal of 80 columns out. Prints nothing."""
+"""The verdicts of gates in, a table for a terminal of 80 columns out, as a rich renderable. Prints nothing."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _STYLES = {"pass": "green", "fail": "bold red", "inconclusive": "yellow"}
 
 
 def render_gates(result: GateResult) -> RenderableType:
-    """A line per check, worst first, under the verdict on all of them."""
+    """Lists the checks, worst first, under the verdict of all checks."""
     table = new_table(_COLUMNS)
     for row in sorted(result.rows, key=worst_first):
         table.add_row(

@@ -17,7 +17,7 @@ from cnnlib.reports.subject import SHORT_ID_DIGITS
 
 NOTHING = "-"
 
-# Header to kind. A name is folded and not cut, as its rest may be what tells two apart; others stay whole.
+# Header to kind. A long name is folded, not cut: two names may differ only at the end. Words and numbers stay whole.
 Columns = Mapping[str, Literal["name", "word", "number"]]
 
 _LIST_COLUMNS: Columns = {
@@ -38,7 +38,7 @@ _REPORT_COLUMNS: Columns = {
     "F1": "number",
     "confused with": "name",
 }
-_METRIC_COLUMNS: Columns = {"figure": "name", "value": "number", "95 % range": "number"}
+_METRIC_COLUMNS: Columns = {"metric": "name", "value": "number", "95 % range": "number"}
 _SLICE_COLUMNS: Columns = {
     "slice": "name",
     "rows": "number",
@@ -51,7 +51,7 @@ _SLICE_COLUMNS: Columns = {
 
 
 def render_list(records: Sequence[ReportRecord]) -> RenderableType:
-    """One line per report, in the order given."""
+    """Lists reports, one per line, in the order given."""
     table = new_table(_LIST_COLUMNS)
     for record in records:
         table.add_row(
@@ -65,7 +65,7 @@ def render_list(records: Sequence[ReportRecord]) -> RenderableType:
 
 
 def render_report(report: Report) -> RenderableType:
-    """The figures of every class and of all together, under a line that says what they are of."""
+    """Shows the metrics of every class, of all classes and of the slices, under a heading."""
     record = report.record
     totals = ("all", str(record.rows), str(record.correct), *format_accuracy(record.accuracy))
     table = new_table(_REPORT_COLUMNS, totals)
@@ -88,14 +88,14 @@ def render_report(report: Report) -> RenderableType:
 
 
 def _metrics_table(overall: Mapping[str, Any]) -> RenderableType:
-    """The figures of all classes together that are no share of rows; those that are not defined are left out."""
+    """Shows the metrics of all classes together; those that are not defined are left out."""
     table = new_table(_METRIC_COLUMNS)
-    for column, (title, form) in _METRICS.items():
+    for column, (title, format_value) in _METRICS.items():
         value, low, high = (overall[f"{column}{end}"] for end in ("", "_low", "_high"))
         if value is None:
             continue
-        ends = NOTHING if low is None else f"{form(low)}-{form(high)}"
-        table.add_row(title, form(value) + _describe_error(overall.get(f"{column}_error")), ends)
+        ends = NOTHING if low is None else f"{format_value(low)}-{format_value(high)}"
+        table.add_row(title, format_value(value) + _describe_error(overall.get(f"{column}_error")), ends)
     return table
 
 
@@ -104,7 +104,7 @@ def _describe_error(error: float | None) -> str:
 
 
 def _slices_table(slices: Sequence[Mapping[str, Any]]) -> RenderableType:
-    """The figures of every part of the split."""
+    """Shows the metrics of every slice."""
     table = new_table(_SLICE_COLUMNS)
     for row in slices:
         table.add_row(
@@ -119,7 +119,7 @@ def _slices_table(slices: Sequence[Mapping[str, Any]]) -> RenderableType:
 
 
 def new_table(columns: Columns, totals: Sequence[str] = ()) -> Table:
-    """An empty table, with a last line of totals for its first columns."""
+    """Returns an empty table, with a footer of totals for its first columns."""
     table = Table(
         box=box.SIMPLE, padding=(0, 1, 0, 0), show_edge=False, pad_edge=False, show_footer=bool(totals)
     )
@@ -131,7 +131,7 @@ def new_table(columns: Columns, totals: Sequence[str] = ()) -> Table:
 
 
 def heading(title: str, record: ReportRecord) -> Text:
-    """A line that says which report it is, and of what."""
+    """Returns a line with the report's id, model, data and time."""
     text = f"{record.subject.model_label} on {record.subject.data_label}, {record.evaluated_at:%Y-%m-%d %H:%M} UTC"
     return Text.assemble((f"{title} {record.report_id}", "bold"), f"  {text}")
 
@@ -148,7 +148,7 @@ def _describe_totals(record: ReportRecord) -> str:
 
 
 def _accuracy_of(row: Mapping[str, Any]) -> Proportion:
-    """The accuracy in a row of `per_class` or `overall`, with its interval."""
+    """Returns the accuracy of a row of `per_class` or `overall`, with its interval."""
     return Proportion(row["accuracy"], row["accuracy_low"], row["accuracy_high"])
 
 
@@ -159,7 +159,7 @@ def _describe_confusion(row: Mapping[str, Any]) -> str:
 
 
 def format_accuracy(accuracy: Proportion) -> tuple[str, str]:
-    """An accuracy and its interval in percent."""
+    """Returns an accuracy and its interval in percent, for two columns."""
     if accuracy.fraction is None:
         return NOTHING, NOTHING
     return percent_cell(accuracy.fraction), f"{percent_cell(accuracy.low)}-{percent_cell(accuracy.high)}"
@@ -174,7 +174,7 @@ def _format_number(value: float) -> str:
     return f"{value:.4f}"
 
 
-# Column of `overall` to its title and form, in the order shown.
+# Column of `overall` to its title and format, in the order of the table.
 _METRICS: Mapping[str, tuple[str, Callable[[float], str]]] = {
     "macro_accuracy": ("macro accuracy %", percent_cell),
     "macro_precision": ("macro precision %", percent_cell),
