@@ -1,4 +1,4 @@
-"""Draws the pages of a folder of reports: as text, or into its folder `pages`, where they link to each other."""
+"""Draws the pages of a folder of reports: as text, or as objects in its folder `pages` that link to each other."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from cnnlib.views.page.report_data import load_report_data
 from cnnlib.views.page.report_view import build_report_view
 
 MAX_HISTORY = 300
-"""The history page shows as many reports as these, the newest."""
+"""The history page shows at most this many reports, the newest."""
 _READERS = 16
 INDEX = "index"
 
@@ -29,12 +29,12 @@ def draw_page(
     page_uri: str,
     report_id: str | None = None,
 ) -> str:
-    """The page of a report, or of all reports, as HTML.
+    """Returns the page of a report, or of all reports, as HTML.
 
     Args:
         reports_uri: the folder of all reports.
-        page_uri: where the page will lie. In the folder `pages` of the reports it links to those that are there;
-            elsewhere it stands for itself.
+        page_uri: where the caller writes the page. In the folder `pages` of the reports it links to the pages there;
+            elsewhere it has no links.
         report_id: all 16 digits; None for all reports.
 
     Raises:
@@ -49,16 +49,14 @@ def draw_page(
 
 
 def publish_pages(reports_uri: str, report_ids: Collection[str], changed: Collection[str]) -> list[str]:
-    """Writes pages of reports and the history page into the folder `pages`; returns the URIs of those written.
+    """Writes pages of reports and the history page into the folder `pages`; returns the URIs of the written pages.
 
-    A page is made of a report and can be made anew. So whatever keeps one from being drawn is logged, and changes
-    neither the other pages nor what becomes of an evaluation whose report is written: not even a fault of this
-    project's, after which a gate's verdict still has to leave the process as its exit code.
+    An error while drawing a page is logged and affects neither the other pages nor the caller.
 
     Args:
         reports_uri: the folder of all reports.
-        report_ids: the reports that are to have a page. One that is there is kept.
-        changed: those of them whose page is drawn anew, because the report is new or its gates are.
+        report_ids: the reports to draw a page for; an existing page is kept.
+        changed: those of them whose page is drawn again, because the report or its gates are new.
     """
     try:
         records, existing = list_reports(reports_uri), _find_pages(reports_uri)
@@ -93,7 +91,8 @@ def _try_history(reports_uri: str, records: Sequence[ReportRecord], links: froze
 def _failure_is_logged(page_uri: str) -> Iterator[None]:
     try:
         yield
-    except Exception as err:  # see publish_pages
+    # Broad, also for bugs: a page can be drawn again, but the exit code of the gates must not be lost to it.
+    except Exception as err:
         log_event("page_not_drawn", page=page_uri, reason=f"{type(err).__name__}: {err}")
         if not isinstance(err, CnnlibError):
             log_text(traceback.format_exc())
@@ -122,7 +121,7 @@ def _draw_history(reports_uri: str, records: Sequence[ReportRecord], links: froz
 
 
 def _read_or_log(reports_uri: str, record: ReportRecord) -> Report | CnnlibError:
-    """The report; where it is damaged a line in the log, and why: the history of all others stands without it."""
+    """Returns the report; if it is damaged, logs and returns the error: the history shows the other reports."""
     try:
         return complete_record(reports_uri, record)
     except CnnlibError as err:
@@ -131,7 +130,7 @@ def _read_or_log(reports_uri: str, record: ReportRecord) -> Report | CnnlibError
 
 
 def _find_pages(reports_uri: str) -> frozenset[str]:
-    """What has a page: ids of reports, and `INDEX` for the history page."""
+    """Returns the ids of the reports that have a page, and `INDEX` for the history page."""
     pages = files.list_objects(_folder(layout.history_page(reports_uri)))
     return frozenset(uri_name(page.uri).removesuffix(".html") for page in pages)
 

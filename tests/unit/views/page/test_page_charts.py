@@ -1,4 +1,4 @@
-"""Where numbers lie on a chart."""
+"""The charts of a page: ticks, places, intervals."""
 
 from __future__ import annotations
 
@@ -79,7 +79,7 @@ def test_slices_are_grouped_without_the_corruptions() -> None:
     ]
 
 
-def test_corruptions_start_at_the_images_as_they_are_and_share_a_scale() -> None:
+def test_corruptions_start_at_the_original_images_and_share_a_scale() -> None:
     names = {
         "corruption=noise/2": 0.6,
         "corruption=noise/1": 0.7,
@@ -90,7 +90,7 @@ def test_corruptions_start_at_the_images_as_they_are_and_share_a_scale() -> None
     assert [chart.title for chart in charts] == ["noise", "blur"]
     assert [len(chart.lines[0].points) for chart in charts] == [3, 2]
     assert charts[0].lines[0].points[0].y == charts[1].lines[0].points[0].y
-    assert "80.0% on the images as they are, 60.0% at strength 2" in charts[0].summary
+    assert "80.0% on the original images, 60.0% at strength 2" in charts[0].summary
 
 
 def test_report_without_corruptions_has_no_charts() -> None:

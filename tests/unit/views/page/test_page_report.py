@@ -1,4 +1,4 @@
-"""The page of a report, as text: what is on it, what is not, and that nothing on it is taken for markup."""
+"""The pages as text: what they show, what they leave out, and that no value becomes markup."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ HOSTILE = ("<script>alert(1)</script>", "\"'><img src=x onerror=alert(2)>", "</s
 
 
 class Page(HTMLParser):
-    """A page, taken apart: its tags with their attributes, and its text."""
+    """A parsed page: its tags with their attributes, and its text."""
 
     def __init__(self, html: str) -> None:
         super().__init__()
@@ -52,8 +52,10 @@ class Page(HTMLParser):
         return [attributes["id"] for attributes in self.all("section") if "id" in attributes]
 
     @property
-    def document(self) -> Any:
-        match = re.search(r'<script type="application/json" id="document">(.*?)</script>', self.html, re.S)
+    def mistakes(self) -> Any:
+        match = re.search(
+            r'<script type="application/json" id="mistakes-json">(.*?)</script>', self.html, re.S
+        )
         assert match
         return json.loads(match.group(1))
 
@@ -76,36 +78,37 @@ def test_page_states_the_accuracy_and_the_report_before(reports: Reports) -> Non
     data = load_report_data(reports.uri, reports.ids[1])
     page = draw(reports, reports.ids[1])
     assert f"{100 * data.overall['accuracy']:.1f}%" in page.text
-    assert f"of {data.record.rows} images right" in page.text
+    assert f"of {data.record.rows} images classified correctly" in page.text
     assert data.previous is not None
     assert data.previous.record.report_id == reports.ids[0]
-    assert "points better than 1.keras (" in page.text or "points worse than 1.keras (" in page.text
+    ends = (f"points {how} than in the previous report (1.keras, " for how in ("higher", "lower"))
+    assert any(end in page.text for end in ends)
 
 
 def test_first_report_compares_with_nothing(reports: Reports) -> None:
     page = draw(reports, reports.ids[0])
-    assert "the report before" not in page.text
+    assert "previous report" not in page.text
     assert "tick marks" not in page.text
 
 
 def test_parts_without_data_are_left_out_and_not_shown_empty(reports: Reports) -> None:
     page = draw(reports, reports.ids[0])
-    assert page.sections == ["classes", "confusion", "mistakes-shown", "calibration", "cost", "provenance"]
+    assert page.sections == ["classes", "confusion", "mistakes", "calibration", "cost", "provenance"]
     anchors = [a["href"] for a in page.all("a") if a["href"].startswith("#") and a["href"] != "#content"]
     assert anchors == [f"#{section}" for section in page.sections]
     assert not [tag for tag, attributes in page.tags if "verdict" in attributes.get("class", "")]
 
 
 def test_page_of_a_run_shows_its_learning_curves(own_reports: Reports, tmp_path: Path) -> None:
-    assert "learning" not in draw(own_reports, own_reports.ids[0]).sections
+    assert "learning-curves" not in draw(own_reports, own_reports.ids[0]).sections
     record = load_report_data(own_reports.uri, own_reports.ids[0]).record
     run = tmp_path / "runs" / "demo"
     files.write_bytes(layout.run_history(str(run)), encode_history(make_history([0.5, 0.6])))
     report_id = rewrite(own_reports, str(run / "checkpoints" / "epoch-0002"), record)
     page = draw(own_reports, report_id)
-    assert "learning" in page.sections
+    assert "learning-curves" in page.sections
     assert (
-        "Loss of training from 1.000 to 0.500, of validation from 0.500 to 0.500, over 2 epochs." in page.html
+        "Training loss from 1.000 to 0.500, validation loss from 0.500 to 0.500, over 2 epochs." in page.html
     )
 
 
@@ -116,12 +119,12 @@ def test_run_that_diverged_has_curves_up_to_there(own_reports: Reports, tmp_path
     history = [first, replace(second, loss=float("nan"), validation_loss=None)]
     files.write_bytes(layout.run_history(str(run)), encode_history(history))
     page = draw(own_reports, rewrite(own_reports, str(run / "checkpoints" / "epoch-0002"), record))
-    assert "Loss of training from 1.000 to 1.000, of validation from 0.500 to 0.500" in page.html
-    assert "nan" not in page.html.lower().split('id="learning"')[1].split("</section>")[0]
+    assert "Training loss from 1.000 to 1.000, validation loss from 0.500 to 0.500" in page.html
+    assert "nan" not in page.html.lower().split('id="learning-curves"')[1].split("</section>")[0]
 
 
 def rewrite(reports: Reports, checkpoint_uri: str, record: Any) -> str:
-    """Another report on the same data, of a checkpoint in a run."""
+    """Writes another report on the same data, for a checkpoint of a run; returns its id."""
     from datetime import timedelta
 
     import numpy as np
@@ -147,11 +150,15 @@ def rewrite(reports: Reports, checkpoint_uri: str, record: Any) -> str:
     ("verdicts", "expected", "sentence"),
     [
         (["pass"], "pass", "1 check passed."),
-        (["inconclusive", "pass"], "inconclusive", "1 of 2 checks cannot be decided with these rows."),
+        (
+            ["inconclusive", "pass"],
+            "inconclusive",
+            "1 of 2 checks could not be decided with this number of images.",
+        ),
         (["pass", "inconclusive", "fail"], "fail", "1 of 3 checks failed."),
     ],
 )
-def test_verdict_is_the_worst_of_the_checks_and_every_reason_is_told(
+def test_verdict_is_the_worst_of_the_checks_and_every_reason_is_shown(
     own_reports: Reports, verdicts: list[str], expected: str, sentence: str
 ) -> None:
     write_gates(own_reports.uri, own_reports.ids[0], verdicts)
@@ -169,7 +176,7 @@ def test_verdict_is_the_worst_of_the_checks_and_every_reason_is_told(
     ("verdicts", "shown"),
     [(["pass"] * 2, 2), (["pass"] * 12, 3), (["pass"] * 5 + ["fail"] * 4 + ["inconclusive"], 5)],
 )
-def test_checks_that_did_not_pass_stand_open_and_few_others(verdicts: list[str], shown: int) -> None:
+def test_checks_that_did_not_pass_are_visible_and_few_others(verdicts: list[str], shown: int) -> None:
     verdict = build_verdict([{"verdict": each} for each in verdicts])
     assert verdict is not None
     assert len(verdict.shown) == shown
@@ -192,7 +199,7 @@ def test_hostile_names_are_text_and_never_markup(tmp_path: Path) -> None:
             tag for tag, attributes in hostile_page.tags if any(a.startswith("on") for a in attributes)
         ]
         assert HOSTILE[0] in hostile_page.text
-    assert draw(hostile, hostile.ids[1]).document["names"] == list(HOSTILE)
+    assert draw(hostile, hostile.ids[1]).mistakes["names"] == list(HOSTILE)
 
 
 @pytest.mark.parametrize("kind", ["report", "history"])
@@ -232,22 +239,22 @@ def test_data_that_is_gone_leaves_a_page_that_says_so(own_reports: Reports) -> N
     page = draw(own_reports, own_reports.ids[0])
     assert "No data set at" in page.text
     assert not page.all("img")
-    assert page.document["pairs"]
-    assert all(row[0] is None for pair in page.document["pairs"].values() for row in pair["rows"])
+    assert page.mistakes["pairs"]
+    assert all(row[0] is None for pair in page.mistakes["pairs"].values() for row in pair["rows"])
 
 
 def test_report_without_predictions_has_a_matrix_without_buttons(tmp_path: Path) -> None:
     without = write_small_reports(tmp_path, reports=1, predictions=False)
     page = draw(without, without.ids[0])
     assert "this report was made without predictions" in page.text
-    assert "mistakes-shown" not in page.sections
+    assert "mistakes" not in page.sections
     assert not [each for each in page.all("button") if "data-pair" in each]
 
 
 def test_predictions_that_are_gone_leave_a_page_that_says_so(own_reports: Reports) -> None:
     shutil.rmtree(layout.report_predictions(own_reports.uri, own_reports.ids[0]))
     page = draw(own_reports, own_reports.ids[0])
-    assert "Single mistakes are not shown." in page.text
+    assert "Individual mistakes are not shown." in page.text
 
 
 def test_many_classes_are_a_list_of_pairs(tmp_path: Path) -> None:
@@ -256,7 +263,7 @@ def test_many_classes_are_a_list_of_pairs(tmp_path: Path) -> None:
     assert not [each for each in page.all("table") if each.get("id") == "matrix"]
     buttons = [each["data-pair"] for each in page.all("button") if "data-pair" in each]
     assert buttons
-    assert set(buttons) == set(page.document["pairs"])
+    assert set(buttons) == set(page.mistakes["pairs"])
 
 
 def test_cells_that_open_are_the_pairs_with_images(reports: Reports) -> None:
@@ -264,10 +271,10 @@ def test_cells_that_open_are_the_pairs_with_images(reports: Reports) -> None:
     counts = load_report_data(reports.uri, reports.ids[1]).counts
     mistaken = {f"{i}-{j}" for i in range(3) for j in range(3) if i != j and counts[i, j]}
     assert {each["data-pair"] for each in page.all("button") if "data-pair" in each} == mistaken
-    assert set(page.document["pairs"]) == mistaken
+    assert set(page.mistakes["pairs"]) == mistaken
     assert all(
         entry["count"] == counts[tuple(map(int, key.split("-")))]
-        for key, entry in page.document["pairs"].items()
+        for key, entry in page.mistakes["pairs"].items()
     )
 
 
@@ -285,7 +292,7 @@ def test_interval_below_the_one_before_is_worse_and_a_class_without_rows_never()
     assert not lies_below(row(0.1, 0.2), row(None, None))
 
 
-def test_class_that_fell_beyond_chance_is_named_and_one_that_did_not_is_not() -> None:
+def test_class_that_fell_significantly_is_named_and_one_that_did_not_is_not() -> None:
     def difference(name: str, points: float, p_value: float) -> Difference:
         a, b = (
             Proportion(fraction, fraction - 0.01, fraction + 0.01) for fraction in (0.8, 0.8 + points / 100)
@@ -298,16 +305,17 @@ def test_class_that_fell_beyond_chance_is_named_and_one_that_did_not_is_not() ->
     classes = (difference("Shirt", -5, 0.001), difference("Coat", -2, 0.3), difference("Bag", 3, 0.01))
     comparison = Comparison(overall=difference("all", -2, 0.001), classes=classes, unpaired_because=None)
     assert describe_comparison(comparison, "demo@1") == (
-        "2.0 points worse than demo@1 (80.0%), the report before; 1.0 to 3.0 points are likely.",
-        "Worse beyond chance: Shirt.",
-        "Better beyond chance: Bag.",
+        "The accuracy is 2.0 points lower than in the previous report (demo@1, 80.0%); "
+        "95% interval: 1.0 to 3.0 points.",
+        "Significantly worse: Shirt.",
+        "Significantly better: Bag.",
     )
     lines = class_lines([{"class_name": each.name} for each in classes], comparison)
     assert [(line.change, line.worse) for line in lines] == [("−5.0", True), ("−2.0", False), ("+3.0", False)]
     noise = Comparison(overall=difference("all", 0.5, 0.4), classes=(), unpaired_because="x")
     assert describe_comparison(noise, "demo@1") == (
-        "0.5 points better than demo@1 (80.0%), the report before; that may be chance. "
-        "The rows could not be compared one by one.",
+        "The accuracy is 0.5 points higher than in the previous report (demo@1, 80.0%); this may be chance. "
+        "The reports could not be compared row by row.",
     )
 
 
@@ -366,7 +374,7 @@ def test_history_leaves_out_a_damaged_report_and_names_it(
         layout.history_page(own_reports.uri),
     ]
     history = files.read_bytes(layout.history_page(own_reports.uri)).decode()
-    assert f"2 evaluation reports, without 1 damaged one: {first}" in history
+    assert f"2 evaluation reports, 1 damaged report left out: {first}" in history
     assert "report_left_out" in capsys.readouterr().err
     Path(layout.report_table(own_reports.uri, "per_class", second)).write_bytes(b"rot")
     with pytest.raises(ReportError, match=second):
@@ -374,7 +382,7 @@ def test_history_leaves_out_a_damaged_report_and_names_it(
 
 
 @pytest.mark.parametrize("ids", [["latest"], []], ids=["report", "history"])
-def test_job_writes_the_page_that_was_asked_for(
+def test_job_writes_the_requested_page(
     reports: Reports, tmp_path: Path, ids: list[str], capsys: pytest.CaptureFixture[str]
 ) -> None:
     out = tmp_path / "some folder" / "out.html"
