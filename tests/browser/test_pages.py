@@ -44,6 +44,27 @@ def test_page_fits_without_scrolling_sideways(
     page.screenshot(path=SHOTS / f"{kind}-{size}-{scheme}.png", full_page=True)
 
 
+@pytest.mark.parametrize("size", SIZES)
+@pytest.mark.parametrize("scheme", SCHEMES)
+def test_history_of_one_report_shows_its_interval(
+    many: Reports, visit: OpenPage, size: str, scheme: str
+) -> None:
+    page = visit(page_file(many, "history"), SIZES[size], scheme).page
+    expect(page.locator(".lead").first).to_contain_text("The vertical bar is the 95% interval.")
+    whisker = page.locator(".whisker:visible").first
+    box = whisker.bounding_box()
+    assert box is not None
+    assert box["height"] > 50
+    stroke, accent = (
+        whisker.evaluate("path => getComputedStyle(path).stroke"),
+        page.locator(".dot:visible").first.evaluate("dot => getComputedStyle(dot).fill"),
+    )
+    assert stroke == accent
+    assert page.evaluate("document.documentElement.scrollWidth") == SIZES[size][0]
+    page.screenshot(path=SHOTS / f"history-of-one-{size}-{scheme}.png")
+    assert_accessible(page)
+
+
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("scheme", SCHEMES)
 @pytest.mark.parametrize("size", SIZES)

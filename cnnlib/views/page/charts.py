@@ -10,6 +10,7 @@ from cnnlib.reports.percent import format_percent
 
 _LEFT, _RIGHT, _TOP, _BOTTOM = 42.0, 10.0, 10.0, 26.0
 _MIN_SPAN = 1e-9
+_CAP = 5.0  # half the width of a whisker's ends
 
 Format = Callable[[float], str]
 
@@ -78,12 +79,14 @@ class Line:
     Attributes:
         path: the line, as an SVG path.
         band: the intervals of two or more points, as a closed SVG path; else empty.
+        whisker: the interval of the only point that has one, as an SVG path; else empty.
         last: the last value as text, for the legend.
     """
 
     name: str
     path: str
     band: str
+    whisker: str
     points: tuple[Point, ...]
     last: str
 
@@ -211,6 +214,7 @@ def _line(name: str, samples: Sequence[Sample], x: Axis, y: Axis, value_format: 
         name=name,
         path=path,
         band=_band(intervals) if len(intervals) > 1 else "",
+        whisker=_whisker(*intervals[0]) if len(intervals) == 1 else "",
         points=points,
         last=value_format(samples[-1].y),
     )
@@ -220,6 +224,12 @@ def _band(intervals: Sequence[tuple[float, float, float]]) -> str:
     upper = [f"{x:g},{high:g}" for x, _, high in intervals]
     lower = [f"{x:g},{low:g}" for x, low, _ in reversed(intervals)]
     return "M" + "L".join(upper + lower) + "Z"
+
+
+def _whisker(x: float, low: float, high: float) -> str:
+    # A band around one point would have no width and be invisible.
+    caps = "".join(f"M{x - _CAP:g},{end:g}H{x + _CAP:g}" for end in (low, high))
+    return f"M{x:g},{low:g}V{high:g}{caps}"
 
 
 def _range_of(samples: Sequence[Sample]) -> tuple[float, float]:

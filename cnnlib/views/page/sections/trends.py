@@ -171,5 +171,8 @@ def _day_ticks(series: Sequence[Report], limit: int) -> list[tuple[float, str]]:
 
 def _summary(name: str, samples: Sequence[Sample]) -> str:
     first, last = samples[0], samples[-1]
+    if len(samples) == 1:
+        interval = formatting.percent_range(first.low, first.high)
+        return f"Accuracy of {name} in 1 report: {format_percent(first.y)}, 95% interval {interval}."
     ends = f"from {format_percent(first.y)} to {format_percent(last.y)}"
     return f"Accuracy of {name} over {formatting.plural(len(samples), 'report')}, {ends}."

@@ -37,6 +37,18 @@ def test_intervals_become_a_band_around_the_line() -> None:
     assert line_chart("t", [("a", [Sample(x=1, y=0.5)])], summary="s").lines[0].band == ""
 
 
+def test_interval_of_one_sample_is_a_whisker_from_end_to_end() -> None:
+    samples = [Sample(x=1, y=0.5, low=0.4, high=0.7), Sample(x=2, y=0.5)]
+    for chosen in (samples[:1], samples):
+        line = line_chart("t", [("a", chosen)], summary="s").lines[0]
+        point = line.points[0]
+        assert line.band == ""
+        assert line.whisker.startswith(f"M{point.x:g},{point.low:g}V{point.high:g}")
+    several = [Sample(x=x, y=0.5, low=0.4, high=0.6) for x in (1, 2)]
+    assert line_chart("t", [("a", several)], summary="s").lines[0].whisker == ""
+    assert line_chart("t", [("a", samples[1:])], summary="s").lines[0].whisker == ""
+
+
 def test_one_sample_alone_is_a_chart() -> None:
     chart = line_chart("t", [("a", [Sample(x=7, y=0.5)])], summary="s", cursor=7)
     (point,) = chart.lines[0].points

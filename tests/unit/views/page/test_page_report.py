@@ -327,6 +327,36 @@ def test_history_page_has_a_trend_for_every_split_and_class(reports: Reports) ->
     assert len(charts) == 2 + 3  # all classes, for a wide window and for a phone; every class
 
 
+def test_history_page_of_one_report_shows_its_interval(tmp_path: Path) -> None:
+    alone = write_small_reports(tmp_path, reports=1)
+    page = draw(alone)
+    assert "1 report on these images. The vertical bar is the 95% interval." in page.text
+    assert "The band is" not in page.text
+    charts = len([each for each in page.all("svg") if each.get("role") == "img"])
+    classes = [each["class"] for each in page.all("path") if "class" in each]
+    assert classes.count("whisker") == charts == 2 + 3
+    assert "band l0" not in classes
+    accuracy = spoken_accuracy(alone)
+    assert f"Accuracy of all classes in 1 report: {accuracy}." in [
+        each.get("aria-label") for each in page.all("svg")
+    ]
+
+
+def spoken_accuracy(reports: Reports) -> str:
+    """Returns the newest report's accuracy and interval, as a screen reader reads them."""
+    overall = load_report_data(reports.uri, reports.ids[-1]).overall
+    ends = f"{100 * overall['accuracy_low']:.1f}–{100 * overall['accuracy_high']:.1f}%"
+    return f"{100 * overall['accuracy']:.1f}%, 95% interval {ends}"
+
+
+def test_history_page_of_several_reports_has_bands_and_no_whiskers(reports: Reports) -> None:
+    page = draw(reports)
+    assert "2 reports on the same images, oldest on the left. The band is the 95% interval." in page.text
+    classes = [each["class"] for each in page.all("path") if "class" in each]
+    assert classes.count("band l0") == 2 + 3
+    assert "whisker" not in classes
+
+
 def test_published_pages_link_to_each_other_and_others_to_nothing(own_reports: Reports) -> None:
     uri, (first, second) = own_reports.uri, own_reports.ids
     written = publish_pages(uri, [second], changed=[second])
