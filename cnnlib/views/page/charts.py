@@ -114,11 +114,10 @@ class LineChart:
 def percent_tick(fraction: float) -> str:
     """Returns a fraction in percent with as many digits as it needs.
 
-    >>> percent_tick(0.875), percent_tick(0.9)
-    ('87.5%', '90%')
+    >>> percent_tick(0.875), percent_tick(0.9), percent_tick(0.9845)
+    ('87.5%', '90%', '98.45%')
     """
-    whole = abs(100 * fraction - round(100 * fraction)) < 1e-9
-    return format_percent(fraction, 0) if whole else f"{100 * fraction:.3g}%"
+    return format_percent(fraction, 6, unit="").rstrip("0").rstrip(".") + "%"
 
 
 def number_tick(value: float) -> str:

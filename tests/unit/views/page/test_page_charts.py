@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import doctest
+
 import pytest
 
+from cnnlib.views.page import charts, formatting
 from cnnlib.views.page.charts import Sample, line_chart, nice_ticks
+from cnnlib.views.page.sections import confusion, mistakes, slices, verdict
 from cnnlib.views.page.sections.slices import corruption_charts, group_slices, split_name
 
 
@@ -19,6 +23,19 @@ from cnnlib.views.page.sections.slices import corruption_charts, group_slices, s
 )
 def test_ticks_are_round_numbers_within_the_range(low: float, high: float, expected: list[float]) -> None:
     assert nice_ticks(low, high) == pytest.approx(expected)
+
+
+def test_ticks_that_are_close_together_have_different_labels() -> None:
+    # Rounded to three digits, 98.42% and 98.44% would have the same label.
+    chart = line_chart("t", [("a", [Sample(x=1, y=0.9845, low=0.984, high=0.985)])], summary="s")
+    assert [tick.text for tick in chart.y.ticks] == ["98.4%", "98.42%", "98.44%", "98.46%", "98.48%", "98.5%"]
+
+
+@pytest.mark.parametrize("module", [charts, formatting, confusion, mistakes, slices, verdict])
+def test_examples_in_the_docstrings_hold(module: object) -> None:
+    result = doctest.testmod(module)  # type: ignore[arg-type]
+    assert result.attempted >= 1
+    assert result.failed == 0
 
 
 def test_higher_values_lie_further_up_and_later_ones_further_right() -> None:
