@@ -82,5 +82,6 @@ def _describe_overall(overall: Difference, previous_model: str) -> str:
     )
     size = f"The accuracy is {abs(overall.points):.1f} points {direction} than in {than}"
     if overall.is_distinguishable:
-        return f"{size}; 95% interval: {low:.1f} to {high:.1f} points.".replace("-", "−")
+        interval = f"{low:.1f} to {high:.1f} points".replace("-", "−")
+        return f"{size}; 95% interval: {interval}."
     return f"{size}; this may be chance."

@@ -312,6 +312,7 @@ def test_class_that_fell_significantly_is_named_and_one_that_did_not_is_not() ->
     )
     lines = class_lines([{"class_name": each.name} for each in classes], comparison)
     assert [(line.change, line.worse) for line in lines] == [("−5.0", True), ("−2.0", False), ("+3.0", False)]
+    assert "(small-cnn@1, 80.0%)" in describe_comparison(comparison, "small-cnn@1")[0]
     noise = Comparison(overall=difference("all", 0.5, 0.4), classes=(), unpaired_because="x")
     assert describe_comparison(noise, "demo@1") == (
         "The accuracy is 0.5 points higher than in the previous report (demo@1, 80.0%); this may be chance. "
