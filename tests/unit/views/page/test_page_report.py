@@ -1,77 +1,24 @@
-"""The pages as text: what they show, what they leave out, and that no value becomes markup."""
+"""The page of a report as text: what it shows and what it leaves out."""
 
 from __future__ import annotations
 
-import base64
-import hashlib
 import json
-import re
 import shutil
 from dataclasses import replace
-from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from cnnlib.errors import ReportError
-from cnnlib.metrics.per_class import Proportion
-from cnnlib.reports.comparison import Comparison, Difference
 from cnnlib.runs.history import encode_history
 from cnnlib.storage import files, layout
-from cnnlib.views.page.publish import draw_page, publish_pages
+from cnnlib.views.page.publish import draw_page
 from cnnlib.views.page.report_data import load_report_data
-from cnnlib.views.page.sections.comparison import class_lines, describe_comparison
-from cnnlib.views.page.sections.verdict import build_verdict, lies_below
+from cnnlib.views.page.sections.verdict import build_verdict
 from jobs import report as report_job
 from tests.histories import make_history
+from tests.page_html import draw
 from tests.pages import Reports, write_gates, write_scored, write_small_reports
-
-HOSTILE = ("<script>alert(1)</script>", "\"'><img src=x onerror=alert(2)>", "</script><!--")
-
-
-class Page(HTMLParser):
-    """A parsed page: its tags with their attributes, and its text."""
-
-    def __init__(self, html: str) -> None:
-        super().__init__()
-        self.html, self.tags, self.text = html, [], ""
-        self.feed(html)
-
-    def handle_starttag(self, tag: str, attrs: Any) -> None:
-        self.tags.append((tag, dict(attrs)))
-
-    def handle_data(self, data: str) -> None:
-        self.text += data
-
-    def all(self, tag: str) -> list[dict[str, str]]:
-        return [attributes for name, attributes in self.tags if name == tag]
-
-    @property
-    def sections(self) -> list[str]:
-        return [attributes["id"] for attributes in self.all("section") if "id" in attributes]
-
-    @property
-    def mistakes(self) -> Any:
-        match = re.search(
-            r'<script type="application/json" id="mistakes-json">(.*?)</script>', self.html, re.S
-        )
-        assert match
-        return json.loads(match.group(1))
-
-
-def draw(reports: Reports, report_id: str | None = None, page_uri: str = "/elsewhere/page.html") -> Page:
-    return Page(draw_page(reports.uri, page_uri, report_id))
-
-
-@pytest.fixture(scope="module")
-def reports(tmp_path_factory: pytest.TempPathFactory) -> Reports:
-    return write_small_reports(tmp_path_factory.mktemp("small"))
-
-
-@pytest.fixture
-def own_reports(tmp_path: Path) -> Reports:
-    return write_small_reports(tmp_path)
 
 
 def test_page_states_the_accuracy_and_the_report_before(reports: Reports) -> None:
@@ -172,68 +119,6 @@ def test_verdict_is_the_worst_of_the_checks_and_every_reason_is_shown(
     assert all(check["reason"] in page.text for check in verdict.checks)
 
 
-@pytest.mark.parametrize(
-    ("verdicts", "shown"),
-    [(["pass"] * 2, 2), (["pass"] * 12, 3), (["pass"] * 5 + ["fail"] * 4 + ["inconclusive"], 5)],
-)
-def test_checks_that_did_not_pass_are_visible_and_few_others(verdicts: list[str], shown: int) -> None:
-    verdict = build_verdict([{"verdict": each} for each in verdicts])
-    assert verdict is not None
-    assert len(verdict.shown) == shown
-    assert [*verdict.shown, *verdict.folded] == verdict.checks
-    assert {check["verdict"] for check in verdict.folded} <= {"pass"}
-
-
-def test_hostile_names_are_text_and_never_markup(tmp_path: Path) -> None:
-    hostile = write_small_reports(tmp_path, class_names=HOSTILE)
-    plain = write_small_reports(tmp_path / "plain", class_names=("a", "b", "c"))
-    for hostile_page, plain_page in (
-        (draw(hostile, hostile.ids[1]), draw(plain, plain.ids[1])),
-        (draw(hostile), draw(plain)),
-    ):
-        assert "<script>alert" not in hostile_page.html
-        assert [tag for tag, _ in hostile_page.tags if tag in ("script", "img")] == [
-            tag for tag, _ in plain_page.tags if tag in ("script", "img")
-        ]
-        assert not [
-            tag for tag, attributes in hostile_page.tags if any(a.startswith("on") for a in attributes)
-        ]
-        assert HOSTILE[0] in hostile_page.text
-    assert draw(hostile, hostile.ids[1]).mistakes["names"] == list(HOSTILE)
-
-
-@pytest.mark.parametrize("kind", ["report", "history"])
-def test_policy_allows_this_style_and_script_and_nothing_else(reports: Reports, kind: str) -> None:
-    page = draw(reports, reports.ids[1] if kind == "report" else None)
-    (policy,) = [
-        each["content"] for each in page.all("meta") if each.get("http-equiv") == "Content-Security-Policy"
-    ]
-    style = re.search(r"<style>(.*?)</style>", page.html, re.S)
-    script = re.search(r"<script>(.*?)</script>", page.html, re.S)
-    assert style
-    assert script
-    hashes = [
-        "sha256-" + base64.b64encode(hashlib.sha256(found.group(1).encode()).digest()).decode()
-        for found in (style, script)
-    ]
-    assert policy == (
-        f"default-src 'none'; style-src '{hashes[0]}'; script-src '{hashes[1]}'; img-src data:; "
-        "base-uri 'none'; form-action 'none'"
-    )
-    assert not [tag for tag, attributes in page.tags if "style" in attributes], "the policy would refuse it"
-
-
-@pytest.mark.parametrize("kind", ["report", "history"])
-def test_page_refers_to_nothing_outside_itself(reports: Reports, kind: str) -> None:
-    page = draw(reports, reports.ids[1] if kind == "report" else None)
-    references = [
-        attributes[name] for _, attributes in page.tags for name in ("src", "href") if name in attributes
-    ]
-    assert references
-    assert [each for each in references if not each.startswith(("data:image/png;base64,", "#"))] == []
-    assert not page.all("link")
-
-
 def test_data_that_is_gone_leaves_a_page_that_says_so(own_reports: Reports) -> None:
     shutil.rmtree(own_reports.data_uri)
     page = draw(own_reports, own_reports.ids[0])
@@ -280,136 +165,6 @@ def test_cells_that_open_are_the_pairs_with_images(reports: Reports) -> None:
 
 def test_the_same_report_gives_the_same_page(reports: Reports) -> None:
     assert draw(reports, reports.ids[1]).html == draw(reports, reports.ids[1]).html
-
-
-def test_interval_below_the_one_before_is_worse_and_a_class_without_rows_never() -> None:
-    def row(low: float | None, high: float | None) -> dict[str, float | None]:
-        return {"accuracy_low": low, "accuracy_high": high}
-
-    assert lies_below(row(0.1, 0.2), row(0.3, 0.4))
-    assert not lies_below(row(0.1, 0.3), row(0.3, 0.4))
-    assert not lies_below(row(None, None), row(0.3, 0.4))
-    assert not lies_below(row(0.1, 0.2), row(None, None))
-
-
-def test_class_that_fell_significantly_is_named_and_one_that_did_not_is_not() -> None:
-    def difference(name: str, points: float, p_value: float) -> Difference:
-        a, b = (
-            Proportion(fraction, fraction - 0.01, fraction + 0.01) for fraction in (0.8, 0.8 + points / 100)
-        )
-        low, high = points - 1, points + 1
-        return Difference(
-            name=name, a=a, b=b, points=points, low=low, high=high, p_value=p_value, lost=None, won=None
-        )
-
-    classes = (difference("Shirt", -5, 0.001), difference("Coat", -2, 0.3), difference("Bag", 3, 0.01))
-    comparison = Comparison(overall=difference("all", -2, 0.001), classes=classes, unpaired_because=None)
-    assert describe_comparison(comparison, "demo@1") == (
-        "The accuracy is 2.0 points lower than in the previous report (demo@1, 80.0%); "
-        "95% interval: 1.0 to 3.0 points.",
-        "Significantly worse: Shirt.",
-        "Significantly better: Bag.",
-    )
-    lines = class_lines([{"class_name": each.name} for each in classes], comparison)
-    assert [(line.change, line.worse) for line in lines] == [("−5.0", True), ("−2.0", False), ("+3.0", False)]
-    assert "(small-cnn@1, 80.0%)" in describe_comparison(comparison, "small-cnn@1")[0]
-    noise = Comparison(overall=difference("all", 0.5, 0.4), classes=(), unpaired_because="x")
-    assert describe_comparison(noise, "demo@1") == (
-        "The accuracy is 0.5 points higher than in the previous report (demo@1, 80.0%); this may be chance. "
-        "The reports could not be compared row by row.",
-    )
-
-
-def test_history_page_has_a_trend_for_every_split_and_class(reports: Reports) -> None:
-    page = draw(reports)
-    assert "2 evaluation reports" in page.text
-    charts = [each["aria-label"] for each in page.all("svg") if each.get("role") == "img"]
-    assert [label for label in charts if "Accuracy of Bag over 2 reports" in label]
-    assert len(charts) == 2 + 3  # all classes, for a wide window and for a phone; every class
-
-
-def test_history_page_of_one_report_shows_its_interval(tmp_path: Path) -> None:
-    alone = write_small_reports(tmp_path, reports=1)
-    page = draw(alone)
-    assert "1 report on these images. The vertical bar is the 95% interval." in page.text
-    assert "The band is" not in page.text
-    charts = len([each for each in page.all("svg") if each.get("role") == "img"])
-    classes = [each["class"] for each in page.all("path") if "class" in each]
-    assert classes.count("whisker") == charts == 2 + 3
-    assert "band l0" not in classes
-    accuracy = spoken_accuracy(alone)
-    assert f"Accuracy of all classes in 1 report: {accuracy}." in [
-        each.get("aria-label") for each in page.all("svg")
-    ]
-
-
-def spoken_accuracy(reports: Reports) -> str:
-    """Returns the newest report's accuracy and interval, as a screen reader reads them."""
-    overall = load_report_data(reports.uri, reports.ids[-1]).overall
-    ends = f"{100 * overall['accuracy_low']:.1f}–{100 * overall['accuracy_high']:.1f}%"
-    return f"{100 * overall['accuracy']:.1f}%, 95% interval {ends}"
-
-
-def test_history_page_of_several_reports_has_bands_and_no_whiskers(reports: Reports) -> None:
-    page = draw(reports)
-    assert "2 reports on the same images, oldest on the left. The band is the 95% interval." in page.text
-    classes = [each["class"] for each in page.all("path") if "class" in each]
-    assert classes.count("band l0") == 2 + 3
-    assert "whisker" not in classes
-
-
-def test_published_pages_link_to_each_other_and_others_to_nothing(own_reports: Reports) -> None:
-    uri, (first, second) = own_reports.uri, own_reports.ids
-    written = publish_pages(uri, [second], changed=[second])
-    assert written == [layout.report_page(uri, second), layout.history_page(uri)]
-    history = Page(files.read_bytes(layout.history_page(uri)).decode())
-    links = {each["href"] for each in history.all("a") if each["href"].endswith(".html")}
-    assert links == {f"{second}.html"}, "the other report has no page"
-    page = Page(files.read_bytes(layout.report_page(uri, second)).decode())
-    assert {each["href"] for each in page.all("a") if each["href"].endswith(".html")} == {"index.html"}
-    publish_pages(uri, [first, second], changed=[])
-    history = Page(files.read_bytes(layout.history_page(uri)).decode())
-    links = {each["href"] for each in history.all("a") if each["href"].endswith(".html")}
-    assert links == {f"{first}.html", f"{second}.html"}
-    assert not [each for each in draw(own_reports).all("a") if each["href"].endswith(".html")]
-
-
-def test_page_that_exists_is_kept_unless_its_report_changed(own_reports: Reports) -> None:
-    first, second = own_reports.ids
-    for report_id in own_reports.ids:
-        files.write_bytes(layout.report_page(own_reports.uri, report_id), b"as it was")
-    publish_pages(own_reports.uri, own_reports.ids, changed=[second])
-    assert files.read_bytes(layout.report_page(own_reports.uri, first)) == b"as it was"
-    assert files.read_bytes(layout.report_page(own_reports.uri, second)) != b"as it was"
-
-
-def test_page_that_cannot_be_drawn_is_logged_and_stops_neither_the_others_nor_the_caller(
-    own_reports: Reports, capsys: pytest.CaptureFixture[str]
-) -> None:
-    first, second = own_reports.ids
-    Path(layout.report_table(own_reports.uri, "confusion", first)).write_bytes(b"rot")
-    written = publish_pages(own_reports.uri, own_reports.ids, changed=own_reports.ids)
-    assert written == [layout.report_page(own_reports.uri, second), layout.history_page(own_reports.uri)]
-    err = capsys.readouterr().err
-    assert "page_not_drawn" in err
-    assert "is not what its manifest says" in err
-
-
-def test_history_leaves_out_a_damaged_report_and_names_it(
-    own_reports: Reports, capsys: pytest.CaptureFixture[str]
-) -> None:
-    first, second = own_reports.ids
-    Path(layout.report_table(own_reports.uri, "per_class", first)).write_bytes(b"rot")
-    assert publish_pages(own_reports.uri, [second], changed=[second]) == [
-        layout.report_page(own_reports.uri, second),
-        layout.history_page(own_reports.uri),
-    ]
-    history = files.read_bytes(layout.history_page(own_reports.uri)).decode()
-    assert f"2 evaluation reports, 1 damaged report left out: {first}" in history
-    assert "report_left_out" in capsys.readouterr().err
-    Path(layout.report_table(own_reports.uri, "per_class", second)).write_bytes(b"rot")
-    with pytest.raises(ReportError, match=second):
-        draw_page(own_reports.uri, layout.history_page(own_reports.uri))
 
 
 @pytest.mark.parametrize("ids", [["latest"], []], ids=["report", "history"])
