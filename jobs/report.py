@@ -12,7 +12,7 @@ from typing import Annotated, Any
 from tyro.conf import Positional, arg
 
 from cnnlib.errors import ConfigError
-from cnnlib.views.terminal import views
+from cnnlib.views.view import view_experiments, view_gauges, view_page, view_reports
 from jobs.cli import exit_with, run_job, show
 from jobs.flags import parse_args
 
@@ -62,13 +62,13 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _show_reports(args: Args) -> dict[str, Any]:
     if args.experiments:
-        view = views.view_experiments(args.reports, args.plot)
+        view = view_experiments(args.reports, args.plot)
     elif args.prometheus is not None:
-        view = views.view_gauges(args.reports, args.prometheus, args.limit)
+        view = view_gauges(args.reports, args.prometheus, args.limit)
     elif args.html is not None:
-        view = views.view_page(args.reports, next(iter(args.ids), None), args.html)
+        view = view_page(args.reports, next(iter(args.ids), None), args.html)
     else:
-        view = views.view_reports(args.reports, args.ids, args.limit)
+        view = view_reports(args.reports, args.ids, args.limit)
     show(*view.renderables)
     print(view.text, end="")
     return view.result

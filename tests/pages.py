@@ -1,4 +1,4 @@
-"""Folders of reports to draw pages of: one of real predictions on Fashion-MNIST, and small ones, made up."""
+"""Writes folders of reports for the tests of pages: one from real predictions on Fashion-MNIST, and small ones."""
 
 from __future__ import annotations
 
@@ -10,7 +10,6 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-from scipy import ndimage
 
 from cnnlib.dataset.manifest import Manifest
 from cnnlib.dataset.source import SourceSplit
@@ -27,17 +26,17 @@ from cnnlib.storage import files, layout, publish
 from cnnlib.storage.parquet import parquet_bytes
 from tests.datasets import make_source, write_dataset_without_ray
 from tests.fashion import fashion_mnist
+from tests.page_extras import page_extras
 
 TOP_K = 3
 _TRAIN_ROWS, _SHARD_ROWS = 5000, 2500
 _SHIRT, _COAT = 6, 4
 _FIRST_DAY = datetime(2026, 11, 20, 6, 0, tzinfo=UTC)
-_CORRUPTIONS = ("noise", "blur", "shift", "rotation", "contrast", "occlusion")
 
 
 @dataclass(frozen=True, kw_only=True)
 class Reports:
-    """A folder of reports and the data set they are of; ids oldest first."""
+    """A folder of reports and their data set; ids oldest first."""
 
     uri: str
     data_uri: str
@@ -45,10 +44,10 @@ class Reports:
 
 
 def write_real_reports(folder: Path) -> Reports:
-    """Two runs of a small perceptron on real images, evaluated after every epoch on all 10,000 test images.
+    """Trains a small perceptron in two runs on real images and writes a report on all 10,000 test images per epoch.
 
-    The last epoch was shown many shirts as coats: its report tells of a class that got worse, and of everything else
-    that a page can show.
+    The last epoch trains with many shirts labelled as coats: its report has a class that got worse, and all other
+    contents that a page can show.
     """
     from sklearn.neural_network import MLPClassifier
 
@@ -64,11 +63,11 @@ def write_real_reports(folder: Path) -> Reports:
         model, history = MLPClassifier((64,), random_state=day, learning_rate_init=0.001), []
         for epoch in range(1, epochs + 1):
             worse = run == "tuesday" and epoch == epochs
-            shown = np.where((y == _SHIRT) & (rng.random(len(y)) < 0.4), _COAT, y) if worse else y
+            labels = np.where((y == _SHIRT) & (rng.random(len(y)) < 0.4), _COAT, y) if worse else y
             for _ in range(1 if worse else 3):
-                model.partial_fit(x, shown, classes=range(10))
+                model.partial_fit(x, labels, classes=range(10))
             history.append(_epoch_record(model, x, y, epoch))
-            extras = _extras(model, source.splits["test"]) if worse else {}
+            extras = page_extras(model, source.splits["test"], TOP_K) if worse else {}
             ids.append(
                 write_scored(
                     uri,
@@ -98,22 +97,22 @@ def write_small_reports(
     reports: int = 2,
     predictions: bool = True,
 ) -> Reports:
-    """Reports on made-up images with made-up probabilities, about two of three right."""
+    """Writes reports on random images with random probabilities, about two of three correct."""
     data_uri, uri = str(folder / "data"), str(folder / "reports")
     source = make_source(test_rows=rows, class_names=tuple(class_names), image_shape=image_shape)
     manifest = write_dataset_without_ray(data_uri, source, shard_rows=16)
     split, rng = source.splits["test"], np.random.default_rng(1)
     ids = []
     for epoch in range(1, reports + 1):
-        scores = rng.normal(0, 1, (rows, len(class_names))) + 2 * np.eye(len(class_names))[split.labels]
-        shares = np.exp(scores) / np.exp(scores).sum(axis=1, keepdims=True)
+        logits = rng.normal(0, 1, (rows, len(class_names))) + 2 * np.eye(len(class_names))[split.labels]
+        probabilities = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
         ids.append(
             write_scored(
                 uri,
                 data_uri,
                 manifest,
                 split,
-                shares,
+                probabilities,
                 checkpoint_uri=f"/models/{epoch}.keras",
                 run=None,
                 epoch=None,
@@ -138,7 +137,7 @@ def write_scored(
     predictions: bool = True,
     **extras: Any,
 ) -> str:
-    """Writes the report of float64 [rows, classes] probabilities, as an evaluation does; returns its id."""
+    """Writes the report of probabilities, float64 [rows, classes], as an evaluation does; returns its id."""
     subject = ReportSubject(
         checkpoint_digest=publish.sha256_hex(checkpoint_uri.encode()),
         dataset_fingerprint=manifest.fingerprint,
@@ -152,37 +151,37 @@ def write_scored(
         checkpoint_step=None if epoch is None else 79 * epoch,
         checkpoint_epoch=epoch,
     )
-    shares = probabilities.astype(np.float32)
-    rows = ScoredRows.from_probabilities(np.arange(len(split)), split.labels, shares)
-    stored, first = [], 0
+    stored_probabilities = probabilities.astype(np.float32)
+    rows = ScoredRows.from_probabilities(np.arange(len(split)), split.labels, stored_probabilities)
+    parts, first = [], 0
     for index, shard in enumerate(manifest.split("test").shards):
         part = slice(first, first + shard.rows)
         first += shard.rows
-        stored.append(
+        parts.append(
             write_predictions(
                 uri,
                 report_id(subject),
                 shard_index=index,
                 ids=rows.ids[part],
                 labels=rows.labels[part],
-                probabilities=shares[part],
+                probabilities=stored_probabilities[part],
             )
         )
     return write_report(
         uri,
         subject,
-        MetricSums.from_probabilities(split.labels, shares, top_k=TOP_K),
+        MetricSums.from_probabilities(split.labels, stored_probabilities, top_k=TOP_K),
         evaluated_at=evaluated_at,
         seconds=4.2,
         versions=installed_versions(),
         rows=rows,
-        predictions=stored if predictions else None,
+        predictions=parts if predictions else None,
         **extras,
     ).report_id
 
 
 def write_gates(uri: str, report: str, verdicts: Sequence[str]) -> None:
-    """Writes one check per verdict, with limits that the report's own figures pass, miss, or may miss."""
+    """Writes one check per verdict, with limits that the report passes, fails, or cannot decide."""
     metrics = read_report(uri, report)
     weakest = min(metrics.classes, key=lambda row: row["accuracy"])
     checks = {
@@ -221,15 +220,15 @@ def _flatten(images: np.ndarray) -> np.ndarray:
 
 def _epoch_record(model: Any, x: np.ndarray, y: np.ndarray, epoch: int) -> EpochRecord:
     validation_split = slice(4000, None)
-    shares = np.clip(model.predict_proba(x), 1e-7, 1)
-    right, loss = shares.argmax(axis=1) == y, -np.log(shares[np.arange(len(y)), y])
+    probabilities = np.clip(model.predict_proba(x), 1e-7, 1)
+    correct, loss = probabilities.argmax(axis=1) == y, -np.log(probabilities[np.arange(len(y)), y])
     return EpochRecord(
         epoch=epoch,
         step=79 * epoch,
         loss=float(loss[:4000].mean()),
-        accuracy=float(right[:4000].mean()),
+        accuracy=float(correct[:4000].mean()),
         validation_loss=float(loss[validation_split].mean()) + 0.03,
-        validation_accuracy=float(right[validation_split].mean()) - 0.01,
+        validation_accuracy=float(correct[validation_split].mean()) - 0.01,
         learning_rate=0.001,
         images_per_s=3000.0,
         data_wait=0.02,
@@ -237,77 +236,3 @@ def _epoch_record(model: Any, x: np.ndarray, y: np.ndarray, epoch: int) -> Epoch
         time=_FIRST_DAY,
         rows=4000,
     )
-
-
-def _extras(model: Any, split: SourceSplit) -> dict[str, Any]:
-    """Slices, corruptions, cost and activations, of the real images and the real model."""
-    images = split.images[..., 0].astype(np.float64)
-
-    def score(chosen: np.ndarray, pixels: np.ndarray) -> MetricSums:
-        shares = model.predict_proba(pixels[chosen].reshape(chosen.sum(), -1) / 255.0).astype(np.float32)
-        return MetricSums.from_probabilities(split.labels[chosen], shares, top_k=TOP_K)
-
-    slices = {}
-    for name, values in (("brightness", images.mean(axis=(1, 2))), ("contrast", images.std(axis=(1, 2)))):
-        quarter = np.digitize(values, np.quantile(values, [0.25, 0.5, 0.75]))
-        slices |= {f"{name}=q{part + 1}": score(quarter == part, images) for part in range(4)}
-    every = np.ones(len(images), bool)
-    for kind in _CORRUPTIONS:
-        for strength in range(1, 6):
-            slices[f"corruption={kind}/{strength}"] = score(every, _corrupt(images, kind, strength))
-    return {
-        "slices": slices,
-        "parameters": sum(each.size for each in (*model.coefs_, *model.intercepts_)),
-        "flops_per_image": 2 * sum(each.size for each in model.coefs_),
-        "activations": _activations(images[0]),
-    }
-
-
-def _corrupt(images: np.ndarray, kind: str, strength: int) -> np.ndarray:
-    match kind:
-        case "noise":
-            noise = np.random.default_rng(2).normal(0, 14 * strength, images.shape)
-            return np.clip(images + noise, 0, 255)
-        case "blur":
-            return ndimage.gaussian_filter(images, (0, 0.5 * strength, 0.5 * strength))
-        case "shift":
-            return np.roll(images, strength, axis=2)
-        case "rotation":
-            return ndimage.rotate(images, 6 * strength, axes=(1, 2), reshape=False, order=1)
-        case "contrast":
-            return images * (1 - 0.17 * strength)
-        case _:
-            covered = images.copy()
-            covered[:, 8 : 8 + 3 * strength, 8 : 8 + 3 * strength] = 0
-            return covered
-
-
-def _activations(image: np.ndarray) -> pa.Table:
-    """An example, a few kernels that find edges, and what they answer: the table without its `report_id`."""
-    rng, pixels = np.random.default_rng(3), image / 255.0
-    edge = np.array([[1, 0, -1], [2, 0, -2], [1, 0, -1]]) / 4
-    rows = [_map_row(-1, "image", "image", 0, 1, pixels)]
-    for index in range(16):
-        kernel = np.rot90(edge, index % 4) + rng.normal(0, 0.2, (3, 3))
-        answer = np.maximum(ndimage.convolve(pixels, kernel), 0)
-        rows.append(_map_row(0, "conv2d", "kernel", index, 32, kernel))
-        rows.append(_map_row(0, "conv2d", "activation", index, 32, answer[1:-1, 1:-1]))
-    schema = table_schema("activations")
-    return pa.Table.from_pylist(rows, schema=schema.remove(schema.get_field_index("report_id")))
-
-
-def _map_row(
-    layer_index: int, layer: str, kind: str, index: int, total: int, values: np.ndarray
-) -> dict[str, Any]:
-    return {
-        "layer_index": layer_index,
-        "layer": layer,
-        "kind": kind,
-        "map": index,
-        "height": values.shape[0],
-        "width": values.shape[1],
-        "channels": 1,
-        "values": values.ravel().tolist(),
-        "example_id": 0,
-        "total": total,
-    }

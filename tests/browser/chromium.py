@@ -1,4 +1,4 @@
-"""Debian's Chromium, and what a visit of a page in it tells."""
+"""Starts Debian's Chromium, and records errors and requests of a page in it."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ SHOTS = Path(__file__).parents[2] / "out" / "browser"
 DESKTOP, PHONE = (1280, 900), (390, 844)
 _NAMES = ("chromium", "chromium-browser", "google-chrome")
 _ARGS = [
-    "--no-sandbox",  # as root in a container there is none
+    "--no-sandbox",  # root in a container has no sandbox
     "--disable-gpu",
     "--disable-dev-shm-usage",
     "--disable-background-networking",
@@ -26,7 +26,7 @@ OpenPage = Callable[..., "Visit"]
 
 
 class Visit:
-    """An open page, and what happened on it that should not."""
+    """An open page, with its faults (messages, errors, dialogs) and requests."""
 
     def __init__(self, page: Page) -> None:
         self.page = page
@@ -43,16 +43,16 @@ class Visit:
 
 
 def find_chromium() -> str | None:
-    """Where this machine has a Chromium; None where it has none."""
+    """Returns the path of this machine's Chromium; None without one."""
     return next((path for path in map(shutil.which, _NAMES) if path), None)
 
 
 def launch(playwright: Playwright) -> Browser:
-    """Starts it, without a window."""
+    """Starts Chromium without a window."""
     return playwright.chromium.launch(executable_path=find_chromium(), args=_ARGS)
 
 
 def page_file(reports: Reports, kind: str) -> Path:
-    """The page of the newest report, or of all."""
+    """Returns the page of the newest report, or the history page."""
     newest = layout.report_page(reports.uri, reports.ids[-1])
     return Path(layout.history_page(reports.uri) if kind == "history" else newest)

@@ -1,7 +1,7 @@
-"""A real Chromium, and pages of real reports in it.
+"""Fixtures: a real Chromium, and pages of real reports.
 
-Debian's Chromium draws them: `infra/setup/chromium.sh` installs it. Without one these tests are skipped and say why,
-except in CI (`CI=true`), where they fail.
+`infra/setup/chromium.sh` installs Debian's Chromium. Without one these tests are skipped with a reason; in CI
+(`CI=true`) they fail.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ HOSTILE = ("<script>alert(1)</script>", "\"'><img src=x onerror=alert(2)>", "</s
 
 @pytest.fixture(scope="session")
 def browser() -> Iterator[Browser]:
-    """One Chromium for all tests."""
+    """Starts one Chromium for all tests."""
     if find_chromium() is None:
         reason = "no Chromium on this machine: sh infra/setup/chromium.sh, as root, installs Debian's"
         if os.environ.get("CI") == "true":
@@ -37,7 +37,7 @@ def browser() -> Iterator[Browser]:
 
 @pytest.fixture(scope="session")
 def reports(browser: Browser, tmp_path_factory: pytest.TempPathFactory) -> Reports:
-    """Seven reports on Fashion-MNIST with their pages. After `browser`: without one nothing is computed."""
+    """Writes seven reports on Fashion-MNIST and their pages. Needs `browser`, to compute nothing without one."""
     written = write_real_reports(tmp_path_factory.mktemp("real"))
     assert len(publish_pages(written.uri, written.ids, written.ids)) == len(written.ids) + 1
     return written
@@ -45,7 +45,7 @@ def reports(browser: Browser, tmp_path_factory: pytest.TempPathFactory) -> Repor
 
 @pytest.fixture(scope="session")
 def hostile(browser: Browser, tmp_path_factory: pytest.TempPathFactory) -> Reports:
-    """Reports whose classes have names that are markup, with their pages."""
+    """Writes reports whose class names are markup, and their pages."""
     written = write_small_reports(tmp_path_factory.mktemp("hostile"), class_names=HOSTILE)
     publish_pages(written.uri, written.ids, written.ids)
     return written
@@ -53,7 +53,7 @@ def hostile(browser: Browser, tmp_path_factory: pytest.TempPathFactory) -> Repor
 
 @pytest.fixture(scope="session")
 def many(browser: Browser, tmp_path_factory: pytest.TempPathFactory) -> Reports:
-    """A report of 35 classes of coloured images, with its page."""
+    """Writes one report of 35 classes of coloured images, and its page."""
     names = [f"class number {index}" for index in range(35)]
     folder = tmp_path_factory.mktemp("many")
     written = write_small_reports(folder, class_names=names, image_shape=(96, 80, 3), rows=400, reports=1)
@@ -63,7 +63,7 @@ def many(browser: Browser, tmp_path_factory: pytest.TempPathFactory) -> Reports:
 
 @pytest.fixture
 def visit(browser: Browser) -> Iterator[OpenPage]:
-    """Opens a page from the disk; at the end of the test nothing may have gone wrong on it."""
+    """Opens pages from the disk; at the end of the test none may have faults or requests over a network."""
     contexts, visits = [], []
 
     def open_page(file: Path, size: tuple[int, int] = DESKTOP, scheme: Any = "light") -> Visit:

@@ -1,6 +1,6 @@
 """Takes the pictures of a report's page that README shows: python -m tests.browser.shoot PAGE.html [FOLDER]
 
-Writes report-desktop.png and report-phone.png into the folder (docs/images), each below 300 kB.
+Writes report-desktop.png and report-phone.png into the folder (default docs/images), each at most 300 kB.
 """
 
 from __future__ import annotations
@@ -15,12 +15,12 @@ from playwright.sync_api import sync_playwright
 from tests.browser.chromium import launch
 
 MAX_BYTES = 300_000
-# Width, height and scale: what is at the top of the page, verdict and classes.
+# Width, height and scale, so that the picture has the verdict and the classes.
 SHOTS = {"report-desktop": (1280, 1190, 1.0), "report-phone": (390, 844, 2.0)}
 
 
 def shoot(page: Path, folder: Path) -> list[Path]:
-    """Draws a page as a desktop and as a phone show it."""
+    """Takes a picture of a page in the size of a desktop and of a phone; returns their paths."""
     folder.mkdir(parents=True, exist_ok=True)
     written = []
     with sync_playwright() as playwright:
@@ -39,7 +39,7 @@ def shoot(page: Path, folder: Path) -> list[Path]:
 
 
 def _small(png: bytes) -> bytes:
-    """The picture in 256 colours, which a page of few colours does not miss."""
+    """Reduces a picture to 256 colours; a page has few colours."""
     buffer = io.BytesIO()
     Image.open(io.BytesIO(png)).convert("RGB").quantize(256).save(buffer, "PNG", optimize=True)
     data = buffer.getvalue()

@@ -1,4 +1,4 @@
-"""The pages in a real browser: they work by mouse and keyboard, fit, print, and ask for nothing over a network."""
+"""The pages in a real browser: they work by mouse and keyboard, fit, print, and request nothing over a network."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import pytest
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, Page, expect
 
-from cnnlib.views.page.collect import collect_report
+from cnnlib.views.page.report_data import load_report_data
 from tests.browser.chromium import DESKTOP, PHONE, SHOTS, OpenPage, Visit, page_file
 from tests.pages import Reports
 
@@ -22,7 +22,7 @@ MAX_PAGE_BYTES = 3_000_000
 
 
 def column(page: Page, header: str, table: str = "table.sortable") -> list[str]:
-    """The values by which a column is sorted, top to bottom."""
+    """Returns the values that a column is sorted by, top to bottom."""
     index = page.locator(f"{table} thead th").all_text_contents().index(header)
     cells = page.locator(f"{table} tbody tr > :nth-child({index + 1})")
     return [str(value) for value in cells.evaluate_all("cells => cells.map(cell => cell.dataset.value)")]
@@ -44,10 +44,31 @@ def test_page_fits_without_scrolling_sideways(
     page.screenshot(path=SHOTS / f"{kind}-{size}-{scheme}.png", full_page=True)
 
 
+@pytest.mark.parametrize("size", SIZES)
+@pytest.mark.parametrize("scheme", SCHEMES)
+def test_history_of_one_report_shows_its_interval(
+    many: Reports, visit: OpenPage, size: str, scheme: str
+) -> None:
+    page = visit(page_file(many, "history"), SIZES[size], scheme).page
+    expect(page.locator(".lead").first).to_contain_text("The vertical bar is the 95% interval.")
+    whisker = page.locator(".whisker:visible").first
+    box = whisker.bounding_box()
+    assert box is not None
+    assert box["height"] > 50
+    stroke, accent = (
+        whisker.evaluate("path => getComputedStyle(path).stroke"),
+        page.locator(".dot:visible").first.evaluate("dot => getComputedStyle(dot).fill"),
+    )
+    assert stroke == accent
+    assert page.evaluate("document.documentElement.scrollWidth") == SIZES[size][0]
+    page.screenshot(path=SHOTS / f"history-of-one-{size}-{scheme}.png")
+    assert_accessible(page)
+
+
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("scheme", SCHEMES)
 @pytest.mark.parametrize("size", SIZES)
-def test_axe_finds_no_serious_fault(
+def test_axe_finds_no_serious_violation(
     reports: Reports, visit: OpenPage, kind: str, scheme: str, size: str
 ) -> None:
     page = visit(page_file(reports, kind), SIZES[size], scheme).page
@@ -55,7 +76,9 @@ def test_axe_finds_no_serious_fault(
 
 
 @pytest.mark.parametrize("scheme", SCHEMES)
-def test_axe_finds_no_serious_fault_in_an_open_cell(reports: Reports, visit: OpenPage, scheme: str) -> None:
+def test_axe_finds_no_serious_violation_in_an_open_cell(
+    reports: Reports, visit: OpenPage, scheme: str
+) -> None:
     page = visit(page_file(reports, "report"), scheme=scheme).page
     page.locator("button.cell").first.click()
     expect(page.get_by_role("dialog")).to_be_visible()
@@ -73,7 +96,7 @@ def assert_accessible(page: Page) -> None:
     assert serious == []
 
 
-def test_table_sorts_by_click_and_turns_around(reports: Reports, visit: OpenPage) -> None:
+def test_table_sorts_by_click_and_a_second_click_reverses_it(reports: Reports, visit: OpenPage) -> None:
     page = visit(page_file(reports, "report")).page
     before = column(page, "Accuracy")
     assert header(page, "Accuracy") is None
@@ -99,7 +122,7 @@ def test_table_sorts_by_keyboard_and_one_column_at_a_time(
     assert column(page, "Class") == sorted(names, key=str.casefold)
 
 
-def test_history_table_sorts_and_what_has_no_value_stays_last(reports: Reports, visit: OpenPage) -> None:
+def test_history_table_sorts_and_rows_without_a_value_stay_last(reports: Reports, visit: OpenPage) -> None:
     page = visit(page_file(reports, "history")).page
     for order in ("descending", "ascending"):
         page.get_by_role("button", name="Change", exact=True).click()
@@ -111,21 +134,22 @@ def test_history_table_sorts_and_what_has_no_value_stays_last(reports: Reports, 
 
 def test_cell_opens_its_images_and_gives_the_focus_back(reports: Reports, visit: OpenPage) -> None:
     page = visit(page_file(reports, "report")).page
-    data = collect_report(reports.uri, reports.ids[-1])
+    data = load_report_data(reports.uri, reports.ids[-1])
     true, predicted = 6, 4
     count = int(data.counts[true, predicted])
-    expected = [each for each in data.mistakes.of_pairs if each.pair == (true, predicted)]
+    expected = [each for each in data.mistakes.by_pair if each.pair == (true, predicted)]
     assert len(expected) == 24 < count
     cell = page.locator(f'[data-pair="{true}-{predicted}"]')
     assert (
-        cell.get_attribute("aria-label") == f"Shirt taken for Coat: {count} images, {100 * count / 1000:.1f}%"
+        cell.get_attribute("aria-label")
+        == f"Shirt predicted as Coat: {count} images, {100 * count / 1000:.1f}%"
     )
     cell.focus()
     page.keyboard.press("Enter")
     dialog = page.get_by_role("dialog")
     expect(dialog).to_be_visible()
-    expect(dialog.get_by_role("heading")).to_have_text("Shirt taken for Coat")
-    expect(dialog).to_contain_text(f"Showing 24 of {count}, the surest first.")
+    expect(dialog.get_by_role("heading")).to_have_text("Shirt predicted as Coat")
+    expect(dialog).to_contain_text(f"Showing 24 of {count}, most confident first.")
     shown = dialog.locator("li").evaluate_all("rows => rows.map(row => Number(row.dataset.id))")
     assert shown == [each.id for each in expected]
     assert_pixels(page, expected[0].id, data.images.by_id[expected[0].id])
@@ -136,7 +160,7 @@ def test_cell_opens_its_images_and_gives_the_focus_back(reports: Reports, visit:
 
 
 def assert_pixels(page: Page, row_id: int, expected: npt.NDArray[np.uint8]) -> None:
-    """Checks that the canvas of a row shows exactly its image."""
+    """Checks that the canvas of a row shows its image, pixel by pixel."""
     drawn = page.locator(f'[data-id="{row_id}"] canvas').evaluate(
         "canvas => [...canvas.getContext('2d').getImageData(0, 0, canvas.width, canvas.height).data]"
         ".filter((_, place) => place % 4 === 0)"
@@ -210,12 +234,12 @@ def test_history_leads_to_a_report_and_back(reports: Reports, visit: OpenPage) -
 
 
 def test_page_of_ten_thousand_rows_is_small(reports: Reports) -> None:
-    assert collect_report(reports.uri, reports.ids[-1]).record.rows == 10_000
+    assert load_report_data(reports.uri, reports.ids[-1]).record.rows == 10_000
     assert page_file(reports, "report").stat().st_size < MAX_PAGE_BYTES
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_page_prints_on_paper_in_light_colours_without_what_is_for_a_screen(
+def test_page_prints_in_light_colours_without_controls(
     reports: Reports, visit: OpenPage, kind: str, tmp_path: Path
 ) -> None:
     page = visit(page_file(reports, kind), scheme="dark").page
@@ -238,7 +262,7 @@ def test_hostile_names_run_nothing(hostile: Reports, visit: OpenPage, kind: str)
     opened: Visit = visit(page_file(hostile, kind))
     if kind == "report":
         opened.page.locator("[data-pair]").first.click()
-        expect(opened.page.get_by_role("dialog").get_by_role("heading")).to_contain_text("taken for")
+        expect(opened.page.get_by_role("dialog").get_by_role("heading")).to_contain_text("predicted as")
     assert "<script>alert(1)</script>" in opened.page.locator("body").inner_text()
     assert opened.page.evaluate("document.querySelectorAll('img[src=x]').length") == 0
 
@@ -254,12 +278,12 @@ def test_pair_of_many_classes_opens_its_images(many: Reports, visit: OpenPage) -
     assert_accessible(page)
 
 
-def test_page_is_a_report_without_script_too(reports: Reports, browser: Browser) -> None:
+def test_page_works_without_script(reports: Reports, browser: Browser) -> None:
     context = browser.new_context(java_script_enabled=False)
     page = context.new_page()
     page.goto(page_file(reports, "report").as_uri())
-    accuracy = collect_report(reports.uri, reports.ids[-1]).overall["accuracy"]
+    accuracy = load_report_data(reports.uri, reports.ids[-1]).overall["accuracy"]
     expect(page.locator(".huge")).to_have_text(f"{100 * accuracy:.1f}%")
-    expect(page.locator("#mistakes-shown img")).to_have_count(24)
+    expect(page.locator("#mistakes img")).to_have_count(24)
     expect(page.locator("#theme")).to_be_hidden()
     context.close()

@@ -1,4 +1,4 @@
-"""The report tables as Hive, and so Athena, Glue and Spark, know them: Arrow types in, `CREATE EXTERNAL TABLE` out.
+"""Arrow schemas of the report tables in, `CREATE EXTERNAL TABLE` statements for Hive (Athena, Glue, Spark) out.
 
 https://docs.aws.amazon.com/athena/latest/ug/create-table.html, https://docs.aws.amazon.com/athena/latest/ug/data-types.html
 """
@@ -13,9 +13,9 @@ from cnnlib.storage.parquet import Column
 LOCATION = "s3://BUCKET/REPORTS"
 
 PARTITION = "report_id"
-"""The column of `predictions` that is the name of a folder and in none of its files."""
+"""The column of `predictions` that exists only as the name of a folder, not in the files."""
 
-# A `timestamp` of Hive has no time zone; the stored values are microseconds since 1970 in UTC, and are shown as such.
+# A `timestamp` of Hive has no time zone: Hive shows the stored microseconds since 1970 as UTC.
 _TYPES = {
     pa.string(): "string",
     pa.int32(): "int",
@@ -27,7 +27,7 @@ _TYPES = {
 
 
 def hive_type(kind: pa.DataType) -> str:
-    """The Hive type that reads an Arrow type out of Parquet.
+    """Returns the Hive type that reads an Arrow type from Parquet.
 
     >>> hive_type(pa.list_(pa.float32()))
     'array<float>'
@@ -38,10 +38,10 @@ def hive_type(kind: pa.DataType) -> str:
 
 
 def create_table(table: str, location: str = LOCATION) -> str:
-    """The statement that lets Athena read a report table.
+    """Returns the statement that defines a report table in Athena.
 
     Args:
-        table: its name, as in `COLUMNS`.
+        table: a key of `COLUMNS`.
         location: URI of the folder of all reports.
     """
     columns = ",\n".join(map(_define, COLUMNS[table]))
@@ -49,7 +49,7 @@ def create_table(table: str, location: str = LOCATION) -> str:
     properties = {}
     if table == "predictions":
         lines.append(f"PARTITIONED BY (`{PARTITION}` string)")
-        # The id comes from the query: no partition is ever registered, and none is forgotten.
+        # The query states the id, so no partition needs to be registered.
         properties = {"projection.enabled": "true", f"projection.{PARTITION}.type": "injected"}
     lines += ["STORED AS PARQUET", f"LOCATION '{location}/{table}/'"]
     if properties:
@@ -59,5 +59,5 @@ def create_table(table: str, location: str = LOCATION) -> str:
 
 
 def _define(column: Column) -> str:
-    # Every name in backticks: some, such as `true`, `map` and `values`, are words of the language.
+    # Every name in backticks: some, such as `true`, `map` and `values`, are keywords.
     return f"  `{column.name}` {hive_type(column.type)}"

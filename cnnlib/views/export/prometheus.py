@@ -1,7 +1,7 @@
-"""A folder of reports in, the newest ones as gauges in Prometheus' text format out.
+"""A folder of reports in, the newest reports as gauges in Prometheus' text format out.
 
-One set of series per run, dataset and split, so that a new report continues the series of the one before, and their
-number does not grow with the number of reports. Names follow https://prometheus.io/docs/practices/naming/.
+A run, dataset and split has one set of series: a new report continues the series of the previous one, so their number
+does not grow with the number of reports. Names follow https://prometheus.io/docs/practices/naming/.
 """
 
 from __future__ import annotations
@@ -22,10 +22,10 @@ _LABELS = ("run", "model", "dataset", "split")
 
 # Gauge to column and meaning. A value that is null has no series.
 _OVERALL = {
-    "accuracy_ratio": ("accuracy", "Share of the split's rows that are predicted rightly, 0 to 1."),
+    "accuracy_ratio": ("accuracy", "Fraction of the split's rows that are predicted correctly, 0 to 1."),
     "accuracy_low_ratio": ("accuracy_low", "Lower end of the accuracy's 95 % interval."),
     "accuracy_high_ratio": ("accuracy_high", "Upper end of the accuracy's 95 % interval."),
-    "macro_f1_ratio": ("macro_f1", "Mean of the classes' F1, 0 to 1."),
+    "macro_f1_ratio": ("macro_f1", "Mean F1 of the classes, 0 to 1."),
     "loss_nats": ("loss", "Mean cross-entropy in nats."),
     "calibration_error_ratio": ("ece", "Expected calibration error of the predicted class's probability."),
     "rows": ("rows", "Rows that were scored."),
@@ -35,15 +35,15 @@ _OVERALL = {
 _PER_CLASS = {
     "class_accuracy_ratio": (
         "accuracy",
-        "Share of the class's rows that are predicted rightly (its recall).",
+        "Fraction of the class's rows that are predicted correctly (its recall).",
     ),
     "class_f1_ratio": ("f1", "F1 of the class, 0 to 1."),
-    "class_rows": ("support", "Rows that truly are of the class."),
+    "class_rows": ("support", "Rows whose true class is the class."),
 }
 
 
 class _Snapshot(NamedTuple):
-    """One report as the gauges see it: its labels, its row in `overall`, its classes, and its verdict if it has one."""
+    """The values of one report: labels, row of `overall`, rows of `per_class`, verdict (None without gates)."""
 
     labels: tuple[str, ...]
     overall: Mapping[str, Any]
@@ -52,12 +52,12 @@ class _Snapshot(NamedTuple):
 
 
 def prometheus_text(reports_uri: str, limit: int) -> str:
-    """The newest report of each run, dataset and split as gauges named `cnnlib_report_…`.
+    """Returns the newest report of each run, dataset and split as gauges named `cnnlib_report_…`.
 
     Args:
         reports_uri: the folder of all reports.
-        limit: so many of them at most, the newest; of a report with over 100 classes no class is shown. Prometheus
-            keeps every series it ever saw for weeks.
+        limit: the largest number of reports, the newest first. Prometheus keeps every series for weeks; for the same
+            reason a report with more than 100 classes has no series per class.
 
     Raises:
         ReportError: there are no reports, or one is damaged.
@@ -70,18 +70,18 @@ def prometheus_text(reports_uri: str, limit: int) -> str:
 
 
 class _Collector:
-    """What a registry asks for its figures."""
+    """Gives a registry its gauges."""
 
     def __init__(self, families: Iterable[GaugeMetricFamily]) -> None:
         self._families = list(families)
 
     def collect(self) -> Iterator[GaugeMetricFamily]:
-        """The gauges."""
+        """Returns the gauges."""
         return iter(self._families)
 
 
 def _newest(records: Iterable[ReportRecord]) -> list[ReportRecord]:
-    """The first record of each set of labels, in the order given."""
+    """Returns the first record of each set of labels, in the order given."""
     first: dict[tuple[str, ...], ReportRecord] = {}
     for record in records:
         first.setdefault(_labels(record), record)
@@ -89,7 +89,7 @@ def _newest(records: Iterable[ReportRecord]) -> list[ReportRecord]:
 
 
 def _labels(record: ReportRecord) -> tuple[str, ...]:
-    """The values of `_LABELS`: names without their folders, empty where there is none."""
+    """Returns the values of `_LABELS`: names without their folders, empty if unknown."""
     subject = record.subject
     return subject.run or "", subject.model or "", uri_name(subject.dataset_uri), subject.split
 
@@ -102,14 +102,14 @@ def _read_snapshots(reports_uri: str, records: Sequence[ReportRecord]) -> list[_
             labels=_labels(report.record),
             overall=report.overall,
             classes=report.classes if len(report.classes) <= MAX_SERIES_CLASSES else (),
-            verdict=_judge(gates.get(report.record.report_id)),
+            verdict=_verdict_value(gates.get(report.record.report_id)),
         )
         for report in reports
     ]
 
 
-def _judge(gates: Sequence[Mapping[str, Any]] | None) -> int | None:
-    """The worst verdict of some gates as the number that the gauge has; None without any."""
+def _verdict_value(gates: Sequence[Mapping[str, Any]] | None) -> int | None:
+    """Returns the worst verdict as the value of the gauge; None without gates."""
     return None if gates is None else VERDICTS.index(worst(row["verdict"] for row in gates))
 
 

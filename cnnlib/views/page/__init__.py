@@ -1,11 +1,11 @@
-"""The page of a report, and of a folder of reports: one HTML file each, with all it needs in it.
+"""Draws the page of a report, and of a folder of reports: each is one HTML file that contains all it needs.
 
-    collect, history : storage -> what there is to say, as it was stored (the only files here that read)
-    mistakes, images : predictions -> which mistakes are shown; their pixels -> pictures in the page
-    charts           : numbers -> places on a chart
-    view, trends     : what there is to say -> what the templates draw
-    render           : the same -> HTML
-    publish          : HTML -> storage
+    report_data               : storage -> what the page states (publish reads the reports of the history page)
+    sections/                 : tables -> the values, sentences and charts of one section each
+    images, charts, formatting: pixels -> pictures; numbers -> places on a chart; numbers -> text
+    report_view, history_view : all sections -> what the templates draw
+    render                    : views -> HTML
+    publish                   : HTML -> storage
 
-Charts are SVG that the templates draw. No page asks for anything over a network.
+Templates draw the charts as SVG. No page requests anything over a network.
 """

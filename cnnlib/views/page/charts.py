@@ -1,4 +1,4 @@
-"""Numbers in, places on a chart out: axes with round ticks, lines, bands. Pure geometry; the templates draw it."""
+"""Numbers in, places on a line chart out: axes with round ticks, lines, intervals. Pure geometry; templates draw it."""
 
 from __future__ import annotations
 
@@ -6,13 +6,18 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+from cnnlib.reports.percent import format_percent
+
 _LEFT, _RIGHT, _TOP, _BOTTOM = 42.0, 10.0, 10.0, 26.0
 _MIN_SPAN = 1e-9
+_CAP = 5.0  # half the width of a whisker's ends
+
+Format = Callable[[float], str]
 
 
 @dataclass(frozen=True, kw_only=True)
 class Tick:
-    """A mark on an axis: where it is, in the chart's units, and what it says."""
+    """A mark on an axis: its place in the chart's units, and its text."""
 
     at: float
     text: str
@@ -29,7 +34,7 @@ class Axis:
     ticks: tuple[Tick, ...] = ()
 
     def place(self, value: float) -> float:
-        """Where a value lies, in the chart's units.
+        """Returns the place of a value in the chart's units.
 
         >>> Axis(low=0, high=1, start=100, end=0).place(0.25)
         75.0
@@ -43,7 +48,8 @@ class Sample:
     """One value of a series; `low` and `high` are the ends of its interval, None without one.
 
     Attributes:
-        mark: how the point is drawn: "" as a dot, else as what the templates know (worse, pass, fail, …).
+        label: text of the tooltip; empty: the series' name and the value.
+        mark: how the template draws the point: "" as a dot, else by these words (worse, pass, fail, …).
     """
 
     x: float
@@ -56,7 +62,7 @@ class Sample:
 
 @dataclass(frozen=True, kw_only=True)
 class Point:
-    """A sample on the chart, with the ends of its interval; `label` is what it says when pointed at."""
+    """A sample at its place on the chart, with the places of its interval's ends."""
 
     x: float
     y: float
@@ -72,13 +78,15 @@ class Line:
 
     Attributes:
         path: the line, as an SVG path.
-        band: its intervals, as a closed SVG path; empty without any.
+        band: the intervals of two or more points, as a closed SVG path; else empty.
+        whisker: the interval of the only point that has one, as an SVG path; else empty.
         last: the last value as text, for the legend.
     """
 
     name: str
     path: str
     band: str
+    whisker: str
     points: tuple[Point, ...]
     last: str
 
@@ -88,8 +96,8 @@ class LineChart:
     """A chart of one or more lines over one axis.
 
     Attributes:
-        summary: what it shows, in words, for those who do not see it.
-        cursor: where a vertical line stands, which marks what the page is about; None without one.
+        summary: what the chart shows, in a sentence for screen readers.
+        cursor: place of a vertical line that marks one x; None without one.
     """
 
     title: str
@@ -103,25 +111,22 @@ class LineChart:
     lines: tuple[Line, ...]
 
 
-Format = Callable[[float], str]
+def percent_tick(fraction: float) -> str:
+    """Returns a fraction in percent with as many digits as it needs.
 
-
-def percent(value: float) -> str:
-    """A share as an axis says it.
-
-    >>> percent(0.875), percent(0.9)
-    ('87.5%', '90%')
+    >>> percent_tick(0.875), percent_tick(0.9), percent_tick(0.9845)
+    ('87.5%', '90%', '98.45%')
     """
-    return f"{100 * value:.10g}%" if abs(100 * value - round(100 * value)) < 1e-9 else f"{100 * value:.3g}%"
+    return format_percent(fraction, 6, unit="").rstrip("0").rstrip(".") + "%"
 
 
-def plain(value: float) -> str:
-    """A number as an axis says it."""
+def number_tick(value: float) -> str:
+    """Returns a number with as many digits as it needs, at most six."""
     return f"{value:.6g}"
 
 
 def nice_ticks(low: float, high: float, count: int = 4) -> list[float]:
-    """Round numbers in low..high, about `count` of them, in steps of 1, 2 or 5 times a power of ten.
+    """Returns round numbers in low..high, about `count` of them, in steps of 1, 2 or 5 times a power of ten.
 
     Source: P. Heckbert, "Nice Numbers for Graph Labels", Graphics Gems (1990), 61-63.
 
@@ -146,20 +151,20 @@ def line_chart(
     x_ticks: Sequence[tuple[float, str]] | None = None,
     y_range: tuple[float, float] | None = None,
     y_ticks: int = 4,
-    y_format: Format = percent,
-    say: Format | None = None,
+    y_tick_format: Format = percent_tick,
+    value_format: Format | None = None,
     cursor: float | None = None,
 ) -> LineChart:
     """Lays out a line chart.
 
     Args:
         series: name and samples of each line, in the order of x; at least one sample in all.
-        x_ticks: value and text of the marks below; None: round numbers.
-        y_range: the values that the height spans; None: all that is there, with a little room.
-        y_ticks: about how many marks the axis has.
-        y_format: how the axis says a value.
-        say: how the legend and the points say one; None: as the axis.
-        cursor: the x where a vertical line stands, if it is on the chart.
+        x_ticks: value and text of the ticks of the x axis; None: round numbers.
+        y_range: the values at the bottom and the top; None: the range of samples and intervals, with a margin.
+        y_ticks: about how many ticks the y axis has.
+        y_tick_format: formats a tick of the y axis.
+        value_format: formats a value in the legend and in tooltips; None: as a tick.
+        cursor: the x of a vertical line; drawn if it is within the samples.
     """
     samples = [sample for _, line in series for sample in line]
     xs = [sample.x for sample in samples]
@@ -167,8 +172,10 @@ def line_chart(
     if x_low == x_high:
         x_low, x_high = x_low - 0.5, x_high + 0.5
     y_low, y_high = y_range or _range_of(samples)
-    marks = x_ticks if x_ticks is not None else [(tick, plain(tick)) for tick in _whole(x_low, x_high)]
-    # Half a step of room, so that the first and last points do not lie on the frame.
+    x_marks = (
+        x_ticks if x_ticks is not None else [(tick, number_tick(tick)) for tick in _whole(x_low, x_high)]
+    )
+    # A margin of 6, so that the first and the last point do not lie on the frame.
     x = Axis(low=x_low, high=x_high, start=_LEFT + 6, end=width - _RIGHT - 6)
     y = Axis(low=y_low, high=y_high, start=height - _BOTTOM, end=_TOP)
     return LineChart(
@@ -177,47 +184,62 @@ def line_chart(
         cursor=None if cursor is None or not x_low <= cursor <= x_high else x.place(cursor),
         width=width,
         height=height,
-        x=_with_ticks(x, marks),
-        y=_with_ticks(y, [(tick, y_format(tick)) for tick in nice_ticks(y_low, y_high, y_ticks)]),
+        x=_with_ticks(x, x_marks),
+        y=_with_ticks(y, [(tick, y_tick_format(tick)) for tick in nice_ticks(y_low, y_high, y_ticks)]),
         x_title=x_title,
-        lines=tuple(_line(name, line, x, y, say or y_format) for name, line in series if line),
+        lines=tuple(_line(name, line, x, y, value_format or y_tick_format) for name, line in series if line),
     )
 
 
-def _line(name: str, samples: Sequence[Sample], x: Axis, y: Axis, say: Format) -> Line:
+def _line(name: str, samples: Sequence[Sample], x: Axis, y: Axis, value_format: Format) -> Line:
     points = tuple(
         Point(
             x=x.place(sample.x),
             y=y.place(sample.y),
             low=None if sample.low is None else y.place(sample.low),
             high=None if sample.high is None else y.place(sample.high),
-            label=sample.label or f"{name}: {say(sample.y)}",
+            label=sample.label or f"{name}: {value_format(sample.y)}",
             mark=sample.mark,
         )
         for sample in samples
     )
     path = "M" + "L".join(f"{point.x:g},{point.y:g}" for point in points)
-    return Line(name=name, path=path, band=_band(points), points=points, last=say(samples[-1].y))
+    intervals = [
+        (point.x, point.low, point.high)
+        for point in points
+        if point.low is not None and point.high is not None
+    ]
+    return Line(
+        name=name,
+        path=path,
+        band=_band(intervals) if len(intervals) > 1 else "",
+        whisker=_whisker(*intervals[0]) if len(intervals) == 1 else "",
+        points=points,
+        last=value_format(samples[-1].y),
+    )
 
 
-def _band(points: Sequence[Point]) -> str:
-    known = [point for point in points if point.low is not None and point.high is not None]
-    if len(known) < 2:
-        return ""
-    upper = [f"{point.x:g},{point.high:g}" for point in known]
-    lower = [f"{point.x:g},{point.low:g}" for point in reversed(known)]
+def _band(intervals: Sequence[tuple[float, float, float]]) -> str:
+    upper = [f"{x:g},{high:g}" for x, _, high in intervals]
+    lower = [f"{x:g},{low:g}" for x, low, _ in reversed(intervals)]
     return "M" + "L".join(upper + lower) + "Z"
+
+
+def _whisker(x: float, low: float, high: float) -> str:
+    # A band around one point would have no width and be invisible.
+    caps = "".join(f"M{x - _CAP:g},{end:g}H{x + _CAP:g}" for end in (low, high))
+    return f"M{x:g},{low:g}V{high:g}{caps}"
 
 
 def _range_of(samples: Sequence[Sample]) -> tuple[float, float]:
     low = min(sample.y if sample.low is None else sample.low for sample in samples)
     high = max(sample.y if sample.high is None else sample.high for sample in samples)
-    room = 0.06 * (high - low) or 0.05 * abs(high) or 0.05
-    return low - room, high + room
+    margin = 0.06 * (high - low) or 0.05 * abs(high) or 0.05
+    return low - margin, high + margin
 
 
 def _whole(low: float, high: float) -> list[float]:
-    """Round whole numbers: epochs and strengths have no halves."""
+    """Returns round integers: epochs and strengths have no halves."""
     return [tick for tick in nice_ticks(low, high, 5) if tick == round(tick)]
 
 

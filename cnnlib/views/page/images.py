@@ -1,4 +1,4 @@
-"""Row ids in, pictures in a page out: pixels from the data set's shards, small, as PNG in data URIs."""
+"""Row ids in, small pictures for a page out: pixels from the data set's shards, as PNG in data URIs."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ from cnnlib.errors import CnnlibError
 from cnnlib.shapes import ImageShape
 
 MAX_SIDE = 64
-"""Longer sides are scaled down to this many pixels."""
+"""Images with a longer side are scaled down to this many pixels."""
 MAX_SHEET_BYTES = 2**20 + 2**18
-"""Pixels of a sheet. PNG and base64 make them a third more at worst, so that a page stays under 3 MB."""
+"""Bytes of a sheet's pixels. PNG and base64 add at most a third, so a page stays under 3 MB."""
 MAX_READ_BYTES = 256 * 2**20
-"""Shards are read, the most wanted first, until they would be more than this many bytes together."""
+"""Shards are read, those with most of the rows first, until they have this many bytes together."""
 
 Pixels = npt.NDArray[np.uint8]
 
@@ -37,7 +37,7 @@ class RowImages:
 
     Attributes:
         by_id: uint8 [height, width, 1 or 3], by the row's id.
-        missing: why there are none, or not all, in words; empty if nothing is missing.
+        missing: a sentence that says why images are missing; empty if none is.
     """
 
     by_id: Mapping[int, Pixels]
@@ -46,14 +46,14 @@ class RowImages:
 
 @dataclass(frozen=True, kw_only=True)
 class Sheet:
-    """Many images of one size as one picture, in rows from the top left.
+    """Many images of one size in one picture (a sprite sheet), in rows from the top left.
 
     Attributes:
         uri: the picture as a data URI.
-        columns: images in a row.
+        columns: number of images in a row.
         width: of one image, in pixels.
-        height: likewise.
-        places: place of each image in the order of the rows, from 0, by the row's id.
+        height: of one image, in pixels.
+        places: by the row's id, the place of its image from 0, row by row.
     """
 
     uri: str
@@ -64,24 +64,26 @@ class Sheet:
 
 
 def read_images(dataset_uri: str, fingerprint: str, split_name: str, ids: Collection[int]) -> RowImages:
-    """Reads the images of some rows, small enough for a page. What keeps it from that is said, not raised.
+    """Reads the images of some rows, scaled down for a page. Returns the reason for missing ones, instead of raising.
 
     Args:
-        dataset_uri: where the data set lay when it was evaluated.
-        fingerprint: the data set's fingerprint then; with another one its rows are others.
-        ids: ids of rows of the split.
+        dataset_uri: the data set's folder at the time of the evaluation.
+        fingerprint: the data set's fingerprint then; a data set with another one has other rows.
+        ids: of rows of the split.
     """
     try:
         manifest = load_manifest(dataset_uri)
         if manifest.fingerprint != fingerprint:
-            return RowImages(by_id={}, missing=f"The data set at {dataset_uri} has changed since.")
+            return RowImages(
+                by_id={}, missing=f"The data set at {dataset_uri} has changed since the evaluation."
+            )
         return _read_rows(dataset_uri, manifest, manifest.split(split_name), set(ids))
     except CnnlibError as err:
         return RowImages(by_id={}, missing=str(err))
 
 
 def png_uri(pixels: Pixels) -> str:
-    """uint8 [height, width, 1 or 3] as a PNG in a data URI."""
+    """Encodes uint8 [height, width, 1, 3 or 4] as a PNG in a data URI."""
     picture = Image.fromarray(pixels[..., 0] if pixels.shape[2] == 1 else pixels)
     buffer = io.BytesIO()
     picture.save(buffer, "PNG", optimize=True)
@@ -89,7 +91,7 @@ def png_uri(pixels: Pixels) -> str:
 
 
 def build_sheet(images: Mapping[int, Pixels]) -> Sheet:
-    """Packs images of one shape, at least one, into a picture that is about square; as many as `MAX_SHEET_BYTES`."""
+    """Packs images of one shape, at least one, into an about square picture of at most `MAX_SHEET_BYTES`."""
     height, width, channels = next(iter(images.values())).shape
     shown = dict(itertools.islice(images.items(), MAX_SHEET_BYTES // (height * width * channels)))
     pixels = list(shown.values())
@@ -109,8 +111,8 @@ def build_sheet(images: Mapping[int, Pixels]) -> Sheet:
 
 
 def shrink(pixels: Pixels) -> Pixels:
-    """An image as a page shows it: grey or RGB, its longer side at most `MAX_SIDE`."""
-    # Of two channels the first, of four or more the first three, as in the data set's preview.
+    """Converts an image to grey or RGB and scales its longer side to at most `MAX_SIDE`."""
+    # The first of two channels, the first three of four or more, as in the data set's preview.
     shown = pixels[..., :3] if pixels.shape[2] >= 3 else pixels[..., :1]
     height, width = shown.shape[:2]
     scale = MAX_SIDE / max(height, width)
@@ -125,18 +127,18 @@ def shrink(pixels: Pixels) -> Pixels:
 def _read_rows(dataset_uri: str, manifest: Manifest, split: Split, wanted: set[int]) -> RowImages:
     found: dict[int, Pixels] = {}
     budget = MAX_READ_BYTES
-    for shard in _most_wanted_first(split, wanted):
+    for shard in _by_wanted_rows(split, wanted):
         budget -= shard.bytes
         if len(found) == len(wanted) or (budget < 0 and found):
             break
-        found |= _read_from(dataset_uri, shard, wanted, manifest.image_shape)
+        found |= _read_shard_images(dataset_uri, shard, wanted, manifest.image_shape)
     left = len(wanted) - len(found)
-    missing = f"{left:,} images are left out: their shards are too big to read for a page." if left else ""
+    missing = f"{left:,} images are left out: their shards are too large to read for a page." if left else ""
     return RowImages(by_id=found, missing=missing)
 
 
-def _most_wanted_first(split: Split, wanted: set[int]) -> Sequence[Shard]:
-    """The shards, those first that hold most of the rows if a row's id is its position, as in every source here."""
+def _by_wanted_rows(split: Split, wanted: set[int]) -> Sequence[Shard]:
+    """Sorts the shards by how many of the rows they hold, if a row's id is its position, as in every source here."""
     counts = {shard.name: 0 for shard in split.shards}
     for row_id in wanted:
         for part in shard_ranges(split.shards, row_id, row_id + 1):
@@ -144,7 +146,7 @@ def _most_wanted_first(split: Split, wanted: set[int]) -> Sequence[Shard]:
     return sorted(split.shards, key=lambda shard: -counts[shard.name])
 
 
-def _read_from(
+def _read_shard_images(
     dataset_uri: str, shard: Shard, wanted: set[int], image_shape: ImageShape
 ) -> dict[int, Pixels]:
     table = decode_shard(read_shard(dataset_uri, shard), shard.name)

@@ -1,4 +1,4 @@
-"""Draws the pages of a folder of reports: as text, or into its folder `pages`, where they link to each other."""
+"""Draws the pages of a folder of reports: as text, or as objects in its folder `pages` that link to each other."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from cnnlib.reports.read import Report, complete_record, list_reports
 from cnnlib.storage import files, layout
 from cnnlib.storage.threads import map_threads
 from cnnlib.storage.uri import normalize_uri, uri_name
-from cnnlib.views.page.collect import collect_report
+from cnnlib.views.page.history_view import build_history_view
 from cnnlib.views.page.render import render_history_page, render_report_page
-from cnnlib.views.page.sections.trends import build_history
-from cnnlib.views.page.view import build_view
+from cnnlib.views.page.report_data import load_report_data
+from cnnlib.views.page.report_view import build_report_view
 
 MAX_HISTORY = 300
-"""The history page shows as many reports as these, the newest."""
+"""The history page shows at most this many reports, the newest."""
 INDEX = "index"
 
 
@@ -29,12 +29,12 @@ def draw_page(
     page_uri: str,
     report_id: str | None = None,
 ) -> str:
-    """The page of a report, or of all reports, as HTML.
+    """Returns the page of a report, or of all reports, as HTML.
 
     Args:
         reports_uri: the folder of all reports.
-        page_uri: where the page will lie. In the folder `pages` of the reports it links to those that are there;
-            elsewhere it stands for itself.
+        page_uri: where the caller writes the page. In the folder `pages` of the reports it links to the pages there;
+            elsewhere it has no links.
         report_id: all 16 digits; None for all reports.
 
     Raises:
@@ -49,16 +49,14 @@ def draw_page(
 
 
 def publish_pages(reports_uri: str, report_ids: Collection[str], changed: Collection[str]) -> list[str]:
-    """Writes pages of reports and the history page into the folder `pages`; returns the URIs of those written.
+    """Writes pages of reports and the history page into the folder `pages`; returns the URIs of the written pages.
 
-    A page is made of a report and can be made anew. So whatever keeps one from being drawn is logged, and changes
-    neither the other pages nor what becomes of an evaluation whose report is written: not even a fault of this
-    project's, after which a gate's verdict still has to leave the process as its exit code.
+    An error while drawing a page is logged and affects neither the other pages nor the caller.
 
     Args:
         reports_uri: the folder of all reports.
-        report_ids: the reports that are to have a page. One that is there is kept.
-        changed: those of them whose page is drawn anew, because the report is new or its gates are.
+        report_ids: the reports to draw a page for; an existing page is kept.
+        changed: those of them whose page is drawn again, because the report or its gates are new.
     """
     try:
         records, existing = list_reports(reports_uri), _find_pages(reports_uri)
@@ -93,7 +91,8 @@ def _try_history(reports_uri: str, records: Sequence[ReportRecord], links: froze
 def _failure_is_logged(page_uri: str) -> Iterator[None]:
     try:
         yield
-    except Exception as err:  # see publish_pages
+    # Broad, also for bugs: a page can be drawn again, but the exit code of the gates must not be lost to it.
+    except Exception as err:
         log_event("page_not_drawn", page=page_uri, reason=f"{type(err).__name__}: {err}")
         if not isinstance(err, CnnlibError):
             log_text(traceback.format_exc())
@@ -105,7 +104,7 @@ def _draw_report(
     records: Sequence[ReportRecord],
     links: frozenset[str],
 ) -> str:
-    return render_report_page(build_view(collect_report(reports_uri, report_id, records), links))
+    return render_report_page(build_report_view(load_report_data(reports_uri, report_id, records), links))
 
 
 def _draw_history(reports_uri: str, records: Sequence[ReportRecord], links: frozenset[str]) -> str:
@@ -117,11 +116,11 @@ def _draw_history(reports_uri: str, records: Sequence[ReportRecord], links: froz
         raise errors[0]
     damaged = [record for record, each in zip(newest, found, strict=True) if isinstance(each, CnnlibError)]
     gates = find_gates(reports_uri, {record.report_id for record in newest})
-    return render_history_page(build_history(reports, gates, links, damaged, total=len(records)))
+    return render_history_page(build_history_view(reports, gates, links, damaged, total=len(records)))
 
 
 def _read_or_log(reports_uri: str, record: ReportRecord) -> Report | CnnlibError:
-    """The report; where it is damaged a line in the log, and why: the history of all others stands without it."""
+    """Returns the report; if it is damaged, logs and returns the error: the history shows the other reports."""
     try:
         return complete_record(reports_uri, record)
     except CnnlibError as err:
@@ -130,7 +129,7 @@ def _read_or_log(reports_uri: str, record: ReportRecord) -> Report | CnnlibError
 
 
 def _find_pages(reports_uri: str) -> frozenset[str]:
-    """What has a page: ids of reports, and `INDEX` for the history page."""
+    """Returns the ids of the reports that have a page, and `INDEX` for the history page."""
     pages = files.list_objects(_folder(layout.history_page(reports_uri)))
     return frozenset(uri_name(page.uri).removesuffix(".html") for page in pages)
 

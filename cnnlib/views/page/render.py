@@ -1,6 +1,6 @@
-"""Views in, HTML out: one file with its style, script and pictures in it, and a policy that lets nothing else run.
+"""Views in, HTML out: one file with style, script and pictures, and a policy that allows nothing else.
 
-All text that is not of a template's own is escaped: class names, run names and paths are whatever someone chose.
+Jinja escapes every value: class names, run names and paths may contain markup.
 """
 
 from __future__ import annotations
@@ -13,25 +13,26 @@ from typing import TYPE_CHECKING
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
-from cnnlib.views.page import words
+from cnnlib.reports.percent import format_percent
+from cnnlib.views.page import formatting
 
 if TYPE_CHECKING:
-    from cnnlib.views.page.sections.trends import HistoryView
-    from cnnlib.views.page.view import ReportView
+    from cnnlib.views.page.history_view import HistoryView
+    from cnnlib.views.page.report_view import ReportView
 
 
 def render_report_page(view: ReportView) -> str:
-    """The page of a report."""
+    """Returns the page of a report as HTML."""
     return _render("report.html", view)
 
 
 def render_history_page(view: HistoryView) -> str:
-    """The page of a folder of reports."""
+    """Returns the page of a folder of reports as HTML."""
     return _render("history.html", view)
 
 
 def content_security_policy(style: str, script: str) -> str:
-    """The policy of a page: this style and this script, pictures that are in the page, and nothing else at all."""
+    """Returns a policy that allows this style, this script and pictures in data URIs, and nothing else."""
     return (
         f"default-src 'none'; style-src '{_source_hash(style)}'; script-src '{_source_hash(script)}'; "
         "img-src data:; base-uri 'none'; form-action 'none'"
@@ -41,7 +42,7 @@ def content_security_policy(style: str, script: str) -> str:
 def _render(template: str, view: object) -> str:
     environment = _environment()
     style, script = (_source(environment, name) for name in ("page.css", "page.js"))
-    # Markup, so that it is not escaped: a hash is of the text between the tags as it stands there.
+    # Markup is not escaped: the hashes in the policy are those of the text between the tags.
     return environment.get_template(template).render(
         page=view,
         style=Markup(style),
@@ -52,7 +53,7 @@ def _render(template: str, view: object) -> str:
 
 @cache
 def _environment() -> Environment:
-    # A package loader finds the templates beside the code wherever that was copied to, also by Ray.
+    # A package loader finds the templates beside the code, also where Ray has copied it.
     environment = Environment(
         loader=PackageLoader("cnnlib.views.page"),
         autoescape=True,
@@ -60,17 +61,15 @@ def _environment() -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
+    environment.filters["percent"] = format_percent
     for function in (
-        words.percent,
-        words.percent_range,
-        words.number,
-        words.number_range,
-        words.count,
-        words.big,
-        words.points,
-        words.moment,
-        words.day,
-        words.plural,
+        formatting.percent_range,
+        formatting.number,
+        formatting.number_range,
+        formatting.count,
+        formatting.large_count,
+        formatting.date_time,
+        formatting.plural,
     ):
         environment.filters[function.__name__] = function
     return environment

@@ -7,15 +7,16 @@ from rich.text import Text
 
 from cnnlib.reports.comparison import LEVEL, Comparison, Difference, Flips
 from cnnlib.reports.manifest import ReportRecord
+from cnnlib.reports.percent import format_percent
 from cnnlib.reports.ranking import Ranking
 from cnnlib.reports.subject import SHORT_ID_DIGITS
 from cnnlib.views.terminal.tables import (
     NOTHING,
     Columns,
     format_accuracy,
-    format_percent,
     heading,
     new_table,
+    percent_cell,
 )
 
 _MAX_SHOWN_IDS = 8
@@ -42,17 +43,15 @@ _RANKING_COLUMNS: Columns = {
 
 
 def render_comparison(a: ReportRecord, b: ReportRecord, comparison: Comparison) -> RenderableType:
-    """Two reports side by side: both accuracies, how many points B lies above A, and how sure that is."""
+    """Shows two reports side by side: both accuracies, the difference B - A in points, its interval and p-value."""
     overall = comparison.overall
     table = new_table(_COMPARISON_COLUMNS, (overall.name, *_format_difference(overall)))
     for difference in comparison.classes:
         table.add_row(Text(difference.name), *_format_difference(difference))
-    lines = [
-        f"B - A in points; * where chance gives such a difference at most {LEVEL:.0%} of the time, the classes"
-    ]
-    lines[0] += " counted together (Holm)."
+    level = format_percent(LEVEL, 0)
+    lines = [f"B - A in points; *: significant at the {level} level (Holm over the classes)."]
     if comparison.unpaired_because is None:
-        lines.append("lost: right in A and wrong in B; won: the other way. p: McNemar's exact test.")
+        lines.append("lost: correct in A, wrong in B; won: the reverse. p: McNemar's exact test.")
         lines += [
             f"{name}: {_format_ids(flips)}"
             for name, flips in (("lost", overall.lost), ("won", overall.won))
@@ -60,12 +59,12 @@ def render_comparison(a: ReportRecord, b: ReportRecord, comparison: Comparison) 
         ]
     else:
         lines.append(f"{_describe_unpaired(comparison.unpaired_because)} p: Fisher's exact test.")
-    words = Text(comparison.words, style="bold")
-    return Group(heading("A", a), heading("B", b), "", words, "", table, *map(Text, lines))
+    sentence = Text(comparison.words, style="bold")
+    return Group(heading("A", a), heading("B", b), "", sentence, "", table, *map(Text, lines))
 
 
 def render_ranking(ranking: Ranking) -> RenderableType:
-    """Reports by their accuracy; those that share a letter cannot be told apart."""
+    """Ranks reports by accuracy; the difference between reports that share a letter is not significant."""
     table = new_table(_RANKING_COLUMNS)
     for ranked in ranking.reports:
         record = ranked.record
@@ -76,29 +75,27 @@ def render_ranking(ranking: Ranking) -> RenderableType:
             *format_accuracy(record.accuracy),
             " ".join(ranked.groups),
         )
-    lines = [
-        "Reports that share a letter cannot be told apart: every pair tested, at 5 % over all pairs (Holm)."
-    ]
+    lines = ["Reports that share a letter do not differ significantly (all pairs tested, Holm, 5 % level)."]
     if ranking.unpaired_because is not None:
         lines.append(_describe_unpaired(ranking.unpaired_because))
     return Group(Text(ranking.words, style="bold"), "", table, *map(Text, lines))
 
 
 def _describe_unpaired(reason: str) -> str:
-    return f"Not paired row by row, which finds less: {reason}."
+    return f"Not paired row by row, so the test has less power: {reason}."
 
 
 def _format_difference(difference: Difference) -> tuple[str, ...]:
     if difference.points is None or difference.p_value is None:
         return (
-            format_percent(difference.a.fraction),
-            format_percent(difference.b.fraction),
+            percent_cell(difference.a.fraction),
+            percent_cell(difference.b.fraction),
             *[NOTHING] * 5,
             "",
         )
     return (
-        format_percent(difference.a.fraction),
-        format_percent(difference.b.fraction),
+        percent_cell(difference.a.fraction),
+        percent_cell(difference.b.fraction),
         f"{difference.points:+.1f}",
         f"{difference.low:+.1f}..{difference.high:+.1f}",
         *(NOTHING if flips is None else str(flips.total) for flips in (difference.lost, difference.won)),

@@ -1,4 +1,4 @@
-"""The verdicts of gates in, a table for a terminal of 80 columns out. Prints nothing."""
+"""The verdicts of gates in, a table for a terminal of 80 columns out, as a rich renderable. Prints nothing."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from rich.text import Text
 
 from cnnlib.gates.apply import GateResult
 from cnnlib.gates.verdicts import worst_first
-from cnnlib.views.terminal.tables import NOTHING, Columns, format_percent, new_table
+from cnnlib.views.terminal.tables import Columns, new_table, percent_cell
 
 _COLUMNS: Columns = {
     "verdict": "word",
@@ -21,15 +21,15 @@ _STYLES = {"pass": "green", "fail": "bold red", "inconclusive": "yellow"}
 
 
 def render_gates(result: GateResult) -> RenderableType:
-    """A line per check, worst first, under the verdict on all of them."""
+    """Lists the checks, worst first, under the verdict of all checks."""
     table = new_table(_COLUMNS)
     for row in sorted(result.rows, key=worst_first):
         table.add_row(
             Text(row["verdict"], style=_STYLES[row["verdict"]]),
             row["check"],
             Text(row["class_name"] or row["slice"] or "all"),
-            format_percent(row["limit"]),
-            NOTHING if row["observed"] is None else format_percent(row["observed"]),
+            percent_cell(row["limit"]),
+            percent_cell(row["observed"]),
             Text(row["reason"]),
         )
     baselines = sorted({row["baseline_id"] for row in result.rows if row["baseline_id"] is not None})

@@ -12,12 +12,13 @@ from rich.text import Text
 
 from cnnlib.metrics.intervals import Proportion
 from cnnlib.reports.manifest import ReportRecord
+from cnnlib.reports.percent import format_percent
 from cnnlib.reports.read import Report
 from cnnlib.reports.subject import SHORT_ID_DIGITS
 
 NOTHING = "-"
 
-# Header to kind. A name is folded and not cut, as its rest may be what tells two apart; others stay whole.
+# Header to kind. A long name is folded, not cut: two names may differ only at the end. Words and numbers stay whole.
 Columns = Mapping[str, Literal["name", "word", "number"]]
 
 _LIST_COLUMNS: Columns = {
@@ -38,7 +39,7 @@ _REPORT_COLUMNS: Columns = {
     "F1": "number",
     "confused with": "name",
 }
-_METRIC_COLUMNS: Columns = {"figure": "name", "value": "number", "95 % range": "number"}
+_METRIC_COLUMNS: Columns = {"metric": "name", "value": "number", "95 % range": "number"}
 _SLICE_COLUMNS: Columns = {
     "slice": "name",
     "rows": "number",
@@ -51,7 +52,7 @@ _SLICE_COLUMNS: Columns = {
 
 
 def render_list(records: Sequence[ReportRecord]) -> RenderableType:
-    """One line per report, in the order given."""
+    """Lists reports, one per line, in the order given."""
     table = new_table(_LIST_COLUMNS)
     for record in records:
         table.add_row(
@@ -65,7 +66,7 @@ def render_list(records: Sequence[ReportRecord]) -> RenderableType:
 
 
 def render_report(report: Report) -> RenderableType:
-    """The figures of every class and of all together, under a line that says what they are of."""
+    """Shows the metrics of every class, of all classes and of the slices, under a heading."""
     record = report.record
     totals = ("all", str(record.rows), str(record.correct), *format_accuracy(record.accuracy))
     table = new_table(_REPORT_COLUMNS, totals)
@@ -75,8 +76,8 @@ def render_report(report: Report) -> RenderableType:
             str(row["support"]),
             str(row["correct"]),
             *format_accuracy(_accuracy_of(row)),
-            format_percent(row["precision"]),
-            format_percent(row["f1"]),
+            percent_cell(row["precision"]),
+            percent_cell(row["f1"]),
             Text(_describe_confusion(row)),
         )
     parts: list[RenderableType] = [heading("report", record), "", table, Text(_describe_totals(record))]
@@ -88,14 +89,14 @@ def render_report(report: Report) -> RenderableType:
 
 
 def _metrics_table(overall: Mapping[str, Any]) -> RenderableType:
-    """The figures of all classes together that are no share of rows; those that are not defined are left out."""
+    """Shows the metrics of all classes together; those that are not defined are left out."""
     table = new_table(_METRIC_COLUMNS)
-    for column, (title, form) in _METRICS.items():
+    for column, (title, format_value) in _METRICS.items():
         value, low, high = (overall[f"{column}{end}"] for end in ("", "_low", "_high"))
         if value is None:
             continue
-        ends = NOTHING if low is None else f"{form(low)}-{form(high)}"
-        table.add_row(title, form(value) + _describe_error(overall.get(f"{column}_error")), ends)
+        ends = NOTHING if low is None else f"{format_value(low)}-{format_value(high)}"
+        table.add_row(title, format_value(value) + _describe_error(overall.get(f"{column}_error")), ends)
     return table
 
 
@@ -104,7 +105,7 @@ def _describe_error(error: float | None) -> str:
 
 
 def _slices_table(slices: Sequence[Mapping[str, Any]]) -> RenderableType:
-    """The figures of every part of the split."""
+    """Shows the metrics of every slice."""
     table = new_table(_SLICE_COLUMNS)
     for row in slices:
         table.add_row(
@@ -112,14 +113,14 @@ def _slices_table(slices: Sequence[Mapping[str, Any]]) -> RenderableType:
             str(row["rows"]),
             str(row["correct"]),
             *format_accuracy(_accuracy_of(row)),
-            format_percent(row["macro_f1"]),
+            percent_cell(row["macro_f1"]),
             NOTHING if row["loss"] is None else f"{row['loss']:.4f}",
         )
     return table
 
 
 def new_table(columns: Columns, totals: Sequence[str] = ()) -> Table:
-    """An empty table, with a last line of totals for its first columns."""
+    """Returns an empty table, with a footer of totals for its first columns."""
     table = Table(
         box=box.SIMPLE, padding=(0, 1, 0, 0), show_edge=False, pad_edge=False, show_footer=bool(totals)
     )
@@ -131,7 +132,7 @@ def new_table(columns: Columns, totals: Sequence[str] = ()) -> Table:
 
 
 def heading(title: str, record: ReportRecord) -> Text:
-    """A line that says which report it is, and of what."""
+    """Returns a line with the report's id, model, data and time."""
     text = f"{record.subject.model_label} on {record.subject.data_label}, {record.evaluated_at:%Y-%m-%d %H:%M} UTC"
     return Text.assemble((f"{title} {record.report_id}", "bold"), f"  {text}")
 
@@ -141,13 +142,14 @@ def _describe_totals(record: ReportRecord) -> str:
         return "The split has no rows."
     speed = f" ({record.rows / record.seconds:.0f} images/s)" if record.seconds else ""
     return (
-        f"accuracy {record.accuracy.fraction:.2%}, top-{record.top_k} {record.top_k_accuracy:.2%}, "
+        f"accuracy {format_percent(record.accuracy.fraction, 2)}, "
+        f"top-{record.top_k} {format_percent(record.top_k_accuracy, 2)}, "
         f"loss {record.loss:.4f}; {record.rows} rows in {record.seconds:.1f} s{speed}"
     )
 
 
 def _accuracy_of(row: Mapping[str, Any]) -> Proportion:
-    """The accuracy in a row of `per_class` or `overall`, with its interval."""
+    """Returns the accuracy of a row of `per_class` or `overall`, with its interval."""
     return Proportion(row["accuracy"], row["accuracy_low"], row["accuracy_high"])
 
 
@@ -158,29 +160,28 @@ def _describe_confusion(row: Mapping[str, Any]) -> str:
 
 
 def format_accuracy(accuracy: Proportion) -> tuple[str, str]:
-    """An accuracy and its interval in percent."""
+    """Returns an accuracy and its interval in percent, for two columns."""
     if accuracy.fraction is None:
         return NOTHING, NOTHING
-    return format_percent(
-        accuracy.fraction
-    ), f"{format_percent(accuracy.low)}-{format_percent(accuracy.high)}"
+    return percent_cell(accuracy.fraction), f"{percent_cell(accuracy.low)}-{percent_cell(accuracy.high)}"
 
 
-def format_percent(fraction: float | None) -> str:
-    return NOTHING if fraction is None else f"{100 * fraction:.1f}"
+def percent_cell(fraction: float | None) -> str:
+    """Returns a fraction in percent, for a column whose header says so."""
+    return format_percent(fraction, unit="", if_none=NOTHING)
 
 
 def _format_number(value: float) -> str:
     return f"{value:.4f}"
 
 
-# Column of `overall` to its title and form, in the order shown.
+# Column of `overall` to its title and format, in the order of the table.
 _METRICS: Mapping[str, tuple[str, Callable[[float], str]]] = {
-    "macro_accuracy": ("macro accuracy %", format_percent),
-    "macro_precision": ("macro precision %", format_percent),
-    "macro_f1": ("macro F1 %", format_percent),
-    "weighted_precision": ("weighted precision %", format_percent),
-    "weighted_f1": ("weighted F1 %", format_percent),
+    "macro_accuracy": ("macro accuracy %", percent_cell),
+    "macro_precision": ("macro precision %", percent_cell),
+    "macro_f1": ("macro F1 %", percent_cell),
+    "weighted_precision": ("weighted precision %", percent_cell),
+    "weighted_f1": ("weighted F1 %", percent_cell),
     "macro_auc": ("macro ROC AUC", _format_number),
     "weighted_auc": ("weighted ROC AUC", _format_number),
     "macro_average_precision": ("macro average precision", _format_number),

@@ -1,4 +1,4 @@
-"""`python -m jobs.report`: its output, its exit codes, and the modules that it must not import."""
+"""`python -m jobs.report`: its output, its exit codes, and the libraries that it must not load."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ REPOSITORY = Path(__file__).parents[3]
 
 @pytest.fixture
 def reports(tmp_path: Path) -> list[str]:
-    """The ids of two reports in tmp_path, of the epochs 1 and 2 of a run, oldest first."""
+    """Writes the reports of epochs 1 and 2 of a run into tmp_path; returns their ids, oldest first."""
     return [write(tmp_path, epoch) for epoch in (1, 2)]
 
 

@@ -1,4 +1,4 @@
-"""Confusion counts and mistakes in; the heat map, or the worst pairs, and what each cell opens out."""
+"""Confusion counts and mistakes in; the heat map or the worst pairs, and the mistakes behind each of them out."""
 
 from __future__ import annotations
 
@@ -10,22 +10,25 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from cnnlib.views.page.collect import MAX_MATRIX_CLASSES, worst_pairs
 from cnnlib.views.page.images import Pixels, Sheet, build_sheet
-from cnnlib.views.page.sections.mistakes import PER_PAIR, Mistake, Pair
+from cnnlib.views.page.sections.mistakes import Mistake, Pair
 
+MAX_MATRIX_CLASSES = 30
+"""With more classes a page lists the worst pairs in place of the confusion matrix."""
+WORST_PAIRS = 40
+"""Length of that list."""
 HEAT_LEVELS = 8
-"""Shades of the heat map; 0 is no shade."""
+"""Shades of the heat map; level 0 has no shade."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Cell:
-    """How often one class was taken for another.
+    """The rows of one true class that were predicted as one class.
 
     Attributes:
-        share: of the true class's rows, 0..1.
-        heat: shade in 0..`HEAT_LEVELS`; 0 on the diagonal and for pairs that never happened.
-        opens: whether there is something behind it.
+        fraction: of the true class's rows, 0..1.
+        heat: shade in 0..`HEAT_LEVELS`; 0 on the diagonal and for pairs that did not occur.
+        opens: whether the page has images of it.
     """
 
     true: int
@@ -37,23 +40,24 @@ class Cell:
 
     @property
     def key(self) -> str:
-        """Its name in what `mistakes_document` gives."""
+        """The key of the pair in `mistakes_json`."""
         return f"{self.true}-{self.predicted}"
 
     @property
-    def right(self) -> bool:
-        """On the diagonal."""
+    def is_correct(self) -> bool:
+        """Whether the cell is on the diagonal."""
         return self.true == self.predicted
 
 
 @dataclass(frozen=True, kw_only=True)
 class Confusion:
-    """The heat map as rows of cells, or, of many classes, the worst pairs alone.
+    """The confusion matrix as rows of cells, or, for many classes, only the worst pairs.
 
     Attributes:
         matrix: a row of cells per true class; empty for many classes.
-        pairs: pairs, most frequent first; empty where there is a matrix.
-        total: mistakes in all.
+        pairs: most frequent first; empty if there is a matrix.
+        total: number of mistakes.
+        worst: the most frequent pair; None without mistakes.
     """
 
     matrix: Sequence[Sequence[Cell]]
@@ -63,21 +67,21 @@ class Confusion:
 
 
 def build_confusion(counts: npt.NDArray[np.int64], mistakes: Sequence[Mistake]) -> Confusion:
-    """Lays out the confusion counts; a pair opens where `mistakes` has one of it."""
+    """Lays out the confusion counts, int64 [true, predicted]; a cell opens if `mistakes` has one of its pair."""
     support = counts.sum(axis=1)
-    shares = counts / np.maximum(support, 1)[:, None]
-    highest = float(np.where(np.eye(len(counts), dtype=bool), 0, shares).max(initial=0.0))
-    opening = {mistake.pair for mistake in mistakes}
+    fractions = counts / np.maximum(support, 1)[:, None]
+    highest = float(np.where(np.eye(len(counts), dtype=bool), 0, fractions).max(initial=0.0))
+    pairs_with_images = {mistake.pair for mistake in mistakes}
 
     def cell(true: int, predicted: int) -> Cell:
-        count, fraction = int(counts[true, predicted]), float(shares[true, predicted])
+        count, fraction = int(counts[true, predicted]), float(fractions[true, predicted])
         return Cell(
             true=true,
             predicted=predicted,
             count=count,
             fraction=fraction,
             heat=0 if true == predicted else _heat(fraction, highest),
-            opens=(true, predicted) in opening,
+            opens=(true, predicted) in pairs_with_images,
         )
 
     worst = [cell(*pair) for pair in worst_pairs(counts)]
@@ -90,33 +94,45 @@ def build_confusion(counts: npt.NDArray[np.int64], mistakes: Sequence[Mistake]) 
     )
 
 
+def worst_pairs(counts: npt.NDArray[np.int64], limit: int = WORST_PAIRS) -> list[Pair]:
+    """Returns the pairs of a true and another predicted class that occur, most frequent first.
+
+    >>> worst_pairs(np.array([[5, 2], [3, 5]]))
+    [(1, 0), (0, 1)]
+    """
+    mistaken = counts.copy()
+    np.fill_diagonal(mistaken, 0)
+    order = np.argsort(-mistaken, axis=None, kind="stable")[:limit]
+    pairs = [divmod(int(place), len(counts)) for place in order]
+    return [pair for pair in pairs if mistaken[pair]]
+
+
 def build_mistake_sheet(mistakes: Sequence[Mistake], images: Mapping[int, Pixels]) -> Sheet | None:
-    """The images of the mistakes that pairs open, as one picture; None without any."""
+    """Packs the images of the mistakes behind the pairs into one picture; None without any."""
     known = {mistake.id: images[mistake.id] for mistake in mistakes if mistake.id in images}
     return build_sheet(known) if known else None
 
 
-def mistakes_document(
+def mistakes_json(
     mistakes: Sequence[Mistake],
     counts: npt.NDArray[np.int64],
     class_names: Sequence[str],
     sheet: Sheet | None,
 ) -> dict[str, Any]:
-    """What the script of the page knows of the mistakes, as JSON values.
+    """Returns the mistakes as JSON values for the script of the page.
 
-    Of each pair: how often it happened, and of those shown the place on the sheet (null: no image), id, probability
-    of the predicted class and of the true class. With a sheet, mistakes that found no place on it are left out.
+    A pair has its count, and per shown mistake: the place on the sheet (null without an image), the id, the probability
+    of the predicted class and that of the true class. With a sheet, mistakes without a place on it are left out.
     """
     by_pair: dict[Pair, list[list[float | int | None]]] = defaultdict(list)
     for each in mistakes:
         place = sheet.places.get(each.id) if sheet else None
         if sheet is None or place is not None:
-            truth = None if each.truth is None else round(each.truth, 4)
-            by_pair[each.pair].append([place, each.id, round(each.probability, 4), truth])
+            true_probability = None if each.true_probability is None else round(each.true_probability, 4)
+            by_pair[each.pair].append([place, each.id, round(each.probability, 4), true_probability])
     size = {"columns": sheet.columns, "width": sheet.width, "height": sheet.height} if sheet else None
     return {
         "names": list(class_names),
-        "most": PER_PAIR,
         "sheet": size,
         "pairs": {
             f"{true}-{predicted}": {"count": int(counts[true, predicted]), "rows": rows}
@@ -126,5 +142,5 @@ def mistakes_document(
 
 
 def _heat(fraction: float, highest: float) -> int:
-    """The shade of a share: by its square root, so that rare mistakes are still seen beside frequent ones."""
+    """Returns the shade of a fraction, by its square root: rare mistakes stay visible beside frequent ones."""
     return 0 if not fraction else max(1, int(np.ceil(HEAT_LEVELS * np.sqrt(fraction / highest) - 1e-9)))

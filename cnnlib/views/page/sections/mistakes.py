@@ -1,4 +1,4 @@
-"""Stored predictions in, the mistakes that a page shows out: the surest of all, and of every pair of classes. Pure."""
+"""Stored predictions in, the mistakes that a page shows out: the most confident of all and of every pair. Pure."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-PER_PAIR = 24
-"""How many mistakes of one pair of classes a page shows at most."""
-IN_ALL = 1200
-"""How many it shows in all at most."""
-GALLERY = 24
-"""How many of the surest, of whatever pair, it shows without being asked."""
+MAX_PER_PAIR = 24
+"""A page shows at most this many mistakes of one pair of classes."""
+MAX_OF_PAIRS = 1200
+"""A page shows at most this many mistakes of all pairs together."""
+GALLERY_SIZE = 24
+"""The gallery shows this many of the most confident mistakes of all pairs."""
 
 Pair = tuple[int, int]
 
@@ -27,59 +27,61 @@ class Mistake:
         label: index of the true class.
         prediction: index of the predicted class.
         probability: the model's probability of the predicted class, 0..1.
-        truth: its probability of the true class; None where that was not among those stored.
+        true_probability: the model's probability of the true class; None if it was not stored.
     """
 
     id: int
     label: int
     prediction: int
     probability: float
-    truth: float | None
+    true_probability: float | None
 
     @property
     def pair(self) -> Pair:
-        """True and predicted class."""
+        """The true and the predicted class."""
         return self.label, self.prediction
 
 
 @dataclass(frozen=True, kw_only=True)
 class ShownMistakes:
-    """The mistakes that a page shows: `surest` first in a gallery, `of_pairs` when a pair of classes is asked for.
+    """The mistakes that a page shows.
 
-    Both are sorted, but `of_pairs` in turns: every pair's surest, then every pair's second, and so on. Who shows fewer
-    of them drops the last.
+    Attributes:
+        most_confident: those of the gallery, most confident first.
+        by_pair: those behind the pairs of classes, in turns: the most confident of every pair, then the second of every
+            pair, and so on. A page with room for fewer drops the last.
     """
 
-    surest: tuple[Mistake, ...] = ()
-    of_pairs: tuple[Mistake, ...] = ()
+    most_confident: tuple[Mistake, ...] = ()
+    by_pair: tuple[Mistake, ...] = ()
 
     @property
     def ids(self) -> set[int]:
-        """Ids of all their rows."""
-        return {mistake.id for mistake in (*self.surest, *self.of_pairs)}
+        """The ids of all their rows."""
+        return {mistake.id for mistake in (*self.most_confident, *self.by_pair)}
 
 
 def choose_mistakes(predictions: pa.Table, pairs: Collection[Pair] | None = None) -> ShownMistakes:
-    """The mistakes of some predictions that a page shows; among equally sure ones those with the lowest ids.
+    """Chooses the mistakes that a page shows; of equally confident ones those with the lowest ids.
 
     Args:
-        predictions: a table `predictions`, of any part of the split.
-        pairs: true and predicted classes that can be asked for; None: all.
+        predictions: rows of the table `predictions`.
+        pairs: the pairs of true and predicted class that the page can open; None: all.
     """
     wrong = predictions.filter(pc.not_equal(predictions["label"], predictions["prediction"]))
     order = np.lexsort((wrong["id"].to_numpy(), -wrong["probability"].to_numpy()))
     wrong = wrong.take(pa.array(order))
     label, prediction = (wrong[name].to_numpy().astype(np.int64) for name in ("label", "prediction"))
     rank = _rank_within(label * (int(prediction.max(initial=0)) + 1) + prediction)
-    eligible = rank < PER_PAIR
+    eligible = rank < MAX_PER_PAIR
     if pairs is not None:
         eligible &= np.array(
             [pair in pairs for pair in zip(label.tolist(), prediction.tolist(), strict=True)], bool
         )
     in_turns = np.argsort(rank, kind="stable")
-    chosen = in_turns[eligible[in_turns]][:IN_ALL]
+    chosen = in_turns[eligible[in_turns]][:MAX_OF_PAIRS]
     return ShownMistakes(
-        surest=_to_mistakes(wrong[:GALLERY]), of_pairs=_to_mistakes(wrong.take(pa.array(chosen)))
+        most_confident=_to_mistakes(wrong[:GALLERY_SIZE]), by_pair=_to_mistakes(wrong.take(pa.array(chosen)))
     )
 
 
@@ -90,14 +92,14 @@ def _to_mistakes(rows: pa.Table) -> tuple[Mistake, ...]:
             label=row["label"],
             prediction=row["prediction"],
             probability=row["probability"],
-            truth=_probability_of(row["label"], row["top_classes"], row["top_probabilities"]),
+            true_probability=_probability_of(row["label"], row["top_classes"], row["top_probabilities"]),
         )
         for row in rows.to_pylist()
     )
 
 
 def _rank_within(groups: np.ndarray) -> np.ndarray:
-    """The place of every element among those of its group, from 0, in the order given.
+    """Returns the rank of every element among those of its group, from 0, in the order given.
 
     >>> _rank_within(np.array([7, 3, 7, 7, 3])).tolist()
     [0, 0, 1, 2, 1]

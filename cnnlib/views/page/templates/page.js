@@ -1,7 +1,7 @@
 
 "use strict";
 
-// Tables: a header's button sorts by its column; again turns it around. What has no value stays last.
+// Tables: the button of a header sorts by its column, a second click reverses the order. Rows without a value stay last.
 for (const table of document.querySelectorAll("table.sortable")) {
   const headers = [...table.tHead.rows[0].cells];
   headers.forEach((header, column) => {
@@ -13,7 +13,7 @@ for (const table of document.querySelectorAll("table.sortable")) {
 function sortBy(table, headers, column, button) {
   const numeric = button.dataset.sort === "number";
   const before = headers[column].getAttribute("aria-sort");
-  // Numbers are first shown from the highest, names from A.
+  // Numbers start with the highest, names with A.
   const first = numeric ? "descending" : "ascending";
   const second = numeric ? "ascending" : "descending";
   const order = before === first ? second : first;
@@ -27,24 +27,24 @@ function sortBy(table, headers, column, button) {
   body.append(...valued.map(([row]) => row));
   headers.forEach((header) => header.removeAttribute("aria-sort"));
   headers[column].setAttribute("aria-sort", order);
-  say(`Sorted by ${button.textContent}, ${order}.`);
+  announce(`Sorted by ${button.textContent}, ${order}.`);
 }
 
-function say(text) {
+function announce(text) {
   document.getElementById("status").textContent = text;
 }
 
-// The heat map: one stop for the Tab key, arrows from cell to cell.
+// Confusion matrix: one stop for the Tab key, arrow keys move from cell to cell.
 const matrix = document.getElementById("matrix");
 if (matrix) {
   const cells = [...matrix.querySelectorAll("button.cell")];
   const at = (cell) => [cell.closest("tr").rowIndex, cell.closest("td").cellIndex];
-  const stepTo = (cell) => {
+  const makeStop = (cell) => {
     cells.forEach((each) => { each.tabIndex = each === cell ? 0 : -1; });
   };
-  if (cells.length) stepTo(cells[0]);
+  if (cells.length) makeStop(cells[0]);
   matrix.addEventListener("focusin", (event) => {
-    if (cells.includes(event.target)) stepTo(event.target);
+    if (cells.includes(event.target)) makeStop(event.target);
   });
   matrix.addEventListener("keydown", (event) => {
     const step = { ArrowUp: [-1, 0], ArrowDown: [1, 0], ArrowLeft: [0, -1], ArrowRight: [0, 1] }[event.key];
@@ -62,10 +62,10 @@ if (matrix) {
   });
 }
 
-// A pair of classes opens its images. The browser's own dialog keeps the focus, closes with Escape and gives it back.
+// A pair of classes opens its images. The browser's dialog traps the focus, closes with Escape and restores the focus.
 const dialog = document.getElementById("dialog");
 if (dialog) {
-  const { names, sheet, pairs } = JSON.parse(document.getElementById("document").textContent);
+  const { names, sheet, pairs } = JSON.parse(document.getElementById("mistakes-json").textContent);
   const picture = document.getElementById("sheet");
   const part = (id) => document.getElementById(`dialog-${id}`);
 
@@ -89,26 +89,26 @@ if (dialog) {
     return canvas;
   };
 
-  const tile = ([place, id, probability, truth], name, taken) => {
+  const tile = ([place, id, probability, trueProbability], trueName, predictedName) => {
     const item = element("li", "", "tile");
     item.dataset.id = id;
-    if (place !== null) item.append(draw(place, `Image ${id}: ${name} taken for ${taken}`));
+    if (place !== null) item.append(draw(place, `Image ${id}: ${trueName} predicted as ${predictedName}`));
     const text = element("p");
-    text.append(element("span", percent(probability), "sure"));
-    if (truth !== null) text.append(element("span", `${name} ${percent(truth)}`, "quiet"));
+    text.append(element("span", percent(probability), "confidence"));
+    if (trueProbability !== null) text.append(element("span", `${trueName} ${percent(trueProbability)}`, "quiet"));
     text.append(element("span", `id ${id}`, "quiet"));
     item.append(text);
     return item;
   };
 
   const open = async (key) => {
-    const [name, taken] = key.split("-").map((index) => names[index]);
+    const [trueName, predictedName] = key.split("-").map((index) => names[index]);
     const { count, rows } = pairs[key];
     if (picture) await picture.decode();
-    part("title").textContent = `${name} taken for ${taken}`;
+    part("title").textContent = `${trueName} predicted as ${predictedName}`;
     const shown = rows.length === count ? `${count}` : `Showing ${rows.length} of ${count}`;
-    part("note").textContent = `${shown}${rows.length === count ? (count === 1 ? " image" : " images") : ""}, the surest first.`;
-    part("rows").replaceChildren(...rows.map((row) => tile(row, name, taken)));
+    part("note").textContent = `${shown}${rows.length === count ? (count === 1 ? " image" : " images") : ""}, most confident first.`;
+    part("rows").replaceChildren(...rows.map((row) => tile(row, trueName, predictedName)));
     dialog.showModal();
     dialog.scrollTop = 0;
   };
@@ -121,7 +121,7 @@ if (dialog) {
   part("close").addEventListener("click", () => dialog.close());
 }
 
-// Colours: as the system says, light, or dark; remembered where the browser lets a file remember.
+// Colour theme: the system's, light, or dark; stored if the browser allows a file to store it.
 const theme = document.getElementById("theme");
 const themes = ["auto", "light", "dark"];
 const remembered = () => {
@@ -137,7 +137,7 @@ function useTheme(name) {
   document.getElementById("theme-name").textContent = name[0].toUpperCase() + name.slice(1);
   try {
     localStorage.setItem("theme", name);
-  } catch { /* then it holds for this visit */ }
+  } catch { /* then the choice lasts for this visit */ }
 }
 let current = themes.includes(remembered()) ? remembered() : "auto";
 useTheme(current);

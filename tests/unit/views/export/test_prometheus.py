@@ -1,4 +1,4 @@
-"""The newest reports as Prometheus reads them: parsed back by its own client."""
+"""The gauges of the newest reports, parsed by Prometheus' own client."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ Series = dict[str, list[tuple[dict[str, str], float]]]
 
 
 def read(reports: Path, limit: int = 20) -> Series:
-    """Every series: gauge -> its labels and values."""
+    """Returns every series: gauge -> its labels and values."""
     families = list(text_string_to_metric_families(prometheus_text(str(reports), limit)))
     assert {family.type for family in families} == {"gauge"}
     return {
@@ -26,7 +26,7 @@ def read(reports: Path, limit: int = 20) -> Series:
     }
 
 
-def test_figures_are_those_of_the_whole_split(tmp_path: Path) -> None:
+def test_metrics_are_those_of_the_whole_split(tmp_path: Path) -> None:
     metrics = {"macro_f1": 0.75, "ece": 0.125, "loss": 0.25}
     write_figures(str(tmp_path), minute=5, correct=80, overall=metrics)
     series = read(tmp_path)
@@ -50,7 +50,7 @@ def test_every_class_has_its_series(tmp_path: Path) -> None:
     first, second = ({**DEMO, "class": name} for name in CLASS_NAMES)
     assert series["class_accuracy_ratio"] == [(first, 0.9), (second, 0.7)]
     assert series["class_rows"] == [(first, 50), (second, 50)]
-    assert series["class_f1_ratio"] == [(first, 0.5)]  # null has no series: 0 would be a figure
+    assert series["class_f1_ratio"] == [(first, 0.5)]  # null has no series: 0 would be a value
 
 
 def test_name_with_quotes_backslashes_and_lines_comes_back_as_it_was(tmp_path: Path) -> None:
@@ -71,7 +71,7 @@ def test_newest_report_of_a_run_continues_its_series(tmp_path: Path) -> None:
 def test_model_without_a_run_has_an_empty_label(tmp_path: Path) -> None:
     write_figures(str(tmp_path), run=None, model=None, checkpoint_epoch=None)
     series = read(tmp_path)
-    # Prometheus takes an empty label for none.
+    # Prometheus treats an empty label as a missing one.
     assert series["accuracy_ratio"][0][0] == DEMO | {"run": "", "model": ""}
     assert series["checkpoint_epoch"] == []
 
@@ -83,7 +83,7 @@ def test_limit_keeps_the_newest(tmp_path: Path) -> None:
     assert runs == ["run 3", "run 2"]
 
 
-def test_more_classes_than_prometheus_should_bear_have_no_series(tmp_path: Path) -> None:
+def test_report_with_too_many_classes_has_no_series_per_class(tmp_path: Path) -> None:
     count = MAX_SERIES_CLASSES + 1
     names = tuple(f"class {index}" for index in range(count))
     write_figures(str(tmp_path), class_names=names, classes=[{"accuracy": 0.5}] * count)
@@ -102,7 +102,7 @@ def test_verdict_of_gates_is_the_worst(tmp_path: Path, verdicts: list[str], valu
     assert read(tmp_path)["gate_verdict"] == [(DEMO, value)]
 
 
-def test_gates_that_were_applied_last_count(tmp_path: Path) -> None:
+def test_gates_that_were_evaluated_last_count(tmp_path: Path) -> None:
     name = write_figures(str(tmp_path))
     write_gates(str(tmp_path), name, ["pass"], minute=5, digest="aa")
     write_gates(str(tmp_path), name, ["fail"], minute=4, digest="bb")

@@ -1,4 +1,4 @@
-"""The page about the schema is the schema's, and what it tells people to type works."""
+"""The page about the schema matches the schema, and its examples work."""
 
 from __future__ import annotations
 
@@ -28,18 +28,18 @@ def test_committed_page_is_what_the_code_makes() -> None:
     )
 
 
-def test_page_tells_of_every_column_with_its_meaning() -> None:
+def test_page_lists_every_column_with_its_meaning() -> None:
     page = describe_schema()
     for table, columns in COLUMNS.items():
         section = page.split(f"\n## {table}\n")[1].split("\n## ")[0]
         rows = [row.split(" | ") for row in section.splitlines() if row.startswith("| `")]
-        told = [(name.strip("| `"), null, meaning.removesuffix(" |")) for name, _, null, meaning in rows]
-        assert told == [(column.name, "yes" if column.nullable else "no", column.doc) for column in columns]
+        listed = [(name.strip("| `"), null, meaning.removesuffix(" |")) for name, _, null, meaning in rows]
+        assert listed == [(column.name, "yes" if column.nullable else "no", column.doc) for column in columns]
 
 
 # --- Athena ---
 
-# https://docs.aws.amazon.com/athena/latest/ug/create-table.html, as far as these statements go.
+# The part of https://docs.aws.amazon.com/athena/latest/ug/create-table.html that these statements use.
 NAME = r"`(?P<{}>[a-z][a-z0-9_]*)`"
 TYPE = r"(?:string|int|bigint|float|double|timestamp|array<(?:string|int|bigint|float|double)>)"
 COLUMN = rf"`[a-z][a-z0-9_]*` {TYPE}"
@@ -89,17 +89,17 @@ def test_location_is_the_folder_that_the_writer_fills() -> None:
     assert STATEMENT.fullmatch(create_table("gates", "s3://b/r"))["location"] == "s3://b/r/gates/"
 
 
-def test_type_without_a_counterpart_is_no_silent_string() -> None:
+def test_type_without_a_counterpart_raises() -> None:
     with pytest.raises(KeyError):
         hive_type(pa.date32())
 
 
-# --- the engines, with the page's own lines ---
+# --- the engines, with the page's examples ---
 
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    """A folder with two reports: a class, a class in a slice; two predictions each, one of them wrong."""
+    """Writes two reports: a class, a class in a slice; two predictions each, one of them wrong."""
     for report_id in (ID, DIGITS):
         for table in ("overall", "per_class"):
             rows = [make_row(table, report_id, None), make_row(table, report_id, "source=web")]
@@ -131,7 +131,7 @@ def folder(tmp_path: Path) -> Path:
 
 
 def make_row(table: str, report_id: str, part: str | None) -> dict[str, Any]:
-    """A row with a value in every column."""
+    """Returns a row with a value in every column."""
     values = {"string": "x", "int32": 1, "int64": 1, "double": 0.5, "timestamp[us, tz=UTC]": 0}
     row = {column.name: values[str(column.type)] for column in COLUMNS[table]}
     return row | {"report_id": report_id, "slice": part}
@@ -143,7 +143,7 @@ def store(table: pa.Table, path: str) -> None:
 
 
 def snippets(language: str, folder: Path) -> list[str]:
-    """The page's code in a language, for a folder."""
+    """Returns the page's examples in a language, for a folder."""
     code = re.findall(rf"^```{language}\n(.*?)^```", PAGE.read_text(), re.MULTILINE | re.DOTALL)
     return [each.replace("REPORTS/", f"{folder}/") for each in code]
 
@@ -201,5 +201,5 @@ def test_reports_of_an_older_version_read_as_null_in_what_they_lack(folder: Path
 
 def run_python(code: str) -> dict[str, Any]:
     names: dict[str, Any] = {}
-    exec(code, names)  # the page's own code, which people copy
+    exec(code, names)  # the page's own example, which people copy
     return names

@@ -1,4 +1,4 @@
-"""Which mistakes a page shows, and their pictures."""
+"""The mistakes that a page shows, and their pictures."""
 
 from __future__ import annotations
 
@@ -16,34 +16,34 @@ from cnnlib.reports.predictions import predictions_table
 from cnnlib.views.page import images
 from cnnlib.views.page.images import build_sheet, read_images, shrink
 from cnnlib.views.page.sections import mistakes
-from cnnlib.views.page.sections.confusion import HEAT_LEVELS, build_confusion, mistakes_document
+from cnnlib.views.page.sections.confusion import HEAT_LEVELS, build_confusion, mistakes_json
 from cnnlib.views.page.sections.mistakes import Mistake, choose_mistakes
 from tests.datasets import make_source, write_dataset_without_ray
 
 
 def make_predictions(rows: int = 3000, classes: int = 4, seed: int = 0) -> pa.Table:
     rng = np.random.default_rng(seed)
-    shares = rng.dirichlet(np.ones(classes), rows).astype(np.float32)
-    return predictions_table(np.arange(rows), rng.integers(classes, size=rows), shares)
+    probabilities = rng.dirichlet(np.ones(classes), rows).astype(np.float32)
+    return predictions_table(np.arange(rows), rng.integers(classes, size=rows), probabilities)
 
 
 def wrong_rows(table: pa.Table) -> list[dict[str, float]]:
     return [row for row in table.to_pylist() if row["label"] != row["prediction"]]
 
 
-def test_gallery_has_the_surest_of_all_mistakes() -> None:
+def test_gallery_has_the_most_confident_of_all_mistakes() -> None:
     table = make_predictions()
     expected = sorted(wrong_rows(table), key=lambda row: (-row["probability"], row["id"]))
-    chosen = choose_mistakes(table).surest
-    assert [each.id for each in chosen] == [row["id"] for row in expected[: mistakes.GALLERY]]
+    chosen = choose_mistakes(table).most_confident
+    assert [each.id for each in chosen] == [row["id"] for row in expected[: mistakes.GALLERY_SIZE]]
 
 
-def test_every_pair_has_its_surest_and_no_more_than_its_share() -> None:
+def test_every_pair_has_its_most_confident_mistakes_up_to_the_limit() -> None:
     table = make_predictions()
-    chosen = choose_mistakes(table).of_pairs
+    chosen = choose_mistakes(table).by_pair
     happened = Counter((row["label"], row["prediction"]) for row in wrong_rows(table))
     assert Counter(each.pair for each in chosen) == {
-        pair: min(count, mistakes.PER_PAIR) for pair, count in happened.items()
+        pair: min(count, mistakes.MAX_PER_PAIR) for pair, count in happened.items()
     }
     for pair in happened:
         own = sorted(
@@ -51,21 +51,21 @@ def test_every_pair_has_its_surest_and_no_more_than_its_share() -> None:
             reverse=True,
         )
         shown = [each.probability for each in chosen if each.pair == pair]
-        assert shown == own[: mistakes.PER_PAIR]
+        assert shown == own[: mistakes.MAX_PER_PAIR]
 
 
 def test_limit_on_all_leaves_no_pair_without_an_image(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(mistakes, "IN_ALL", 15)
-    chosen = choose_mistakes(make_predictions()).of_pairs
+    monkeypatch.setattr(mistakes, "MAX_OF_PAIRS", 15)
+    chosen = choose_mistakes(make_predictions()).by_pair
     counts = Counter(each.pair for each in chosen)
     assert (len(chosen), len(counts)) == (15, 12)
     assert set(counts.values()) == {1, 2}
 
 
-def test_only_the_pairs_that_can_be_asked_for_are_kept() -> None:
+def test_only_the_pairs_that_the_page_can_open_are_kept() -> None:
     chosen = choose_mistakes(make_predictions(), pairs={(0, 1), (2, 3)})
-    assert {each.pair for each in chosen.of_pairs} == {(0, 1), (2, 3)}
-    assert len({each.pair for each in chosen.surest}) > 2
+    assert {each.pair for each in chosen.by_pair} == {(0, 1), (2, 3)}
+    assert len({each.pair for each in chosen.most_confident}) > 2
 
 
 def test_no_mistake_at_all_is_no_error() -> None:
@@ -73,12 +73,14 @@ def test_no_mistake_at_all_is_no_error() -> None:
     assert choose_mistakes(table) == mistakes.ShownMistakes()
 
 
-def test_probability_of_the_true_class_is_told_where_it_is_stored() -> None:
-    shares = np.array([[0.75, 0.25, 0.0]], np.float32)
-    assert choose_mistakes(predictions_table([9], [1], shares)).surest[0].truth == 0.25
+def test_probability_of_the_true_class_is_shown_if_it_is_stored() -> None:
+    probabilities = np.array([[0.75, 0.25, 0.0]], np.float32)
+    assert (
+        choose_mistakes(predictions_table([9], [1], probabilities)).most_confident[0].true_probability == 0.25
+    )
     many = np.zeros((1, 12), np.float32)
     many[0, :11] = np.linspace(0.2, 0.05, 11)
-    assert choose_mistakes(predictions_table([9], [11], many)).surest[0].truth is None
+    assert choose_mistakes(predictions_table([9], [11], many)).most_confident[0].true_probability is None
 
 
 def decode(uri: str) -> np.ndarray:
@@ -127,7 +129,7 @@ def test_images_are_shrunk_to_what_a_page_shows(
 
 @pytest.fixture
 def dataset(tmp_path: Path) -> tuple[str, str]:
-    """Where a data set lies, and its fingerprint: 23 test rows in shards of 10."""
+    """URI and fingerprint of a data set with 23 test rows in shards of 10."""
     uri = str(tmp_path / "data")
     return uri, write_dataset_without_ray(uri).fingerprint
 
@@ -145,7 +147,7 @@ def test_only_shards_that_hold_wanted_rows_are_read(dataset: tuple[str, str]) ->
     assert set(read_images(*dataset, "test", {10, 15, 19}).by_id) == {10, 15, 19}
 
 
-def test_shards_beyond_the_limit_are_not_read_and_that_is_said(
+def test_shards_beyond_the_limit_are_not_read_and_the_page_says_so(
     dataset: tuple[str, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(images, "MAX_READ_BYTES", 1)
@@ -172,7 +174,7 @@ def test_data_that_is_gone_or_changed_gives_a_reason_and_no_images(
     ] in read.missing
 
 
-def test_heat_grows_with_the_share_and_marks_neither_zeros_nor_the_diagonal() -> None:
+def test_heat_grows_with_the_fraction_and_marks_neither_zeros_nor_the_diagonal() -> None:
     counts = np.array([[50, 40, 10, 0], [0, 99, 1, 0], [0, 0, 100, 0], [0, 0, 0, 0]])
     matrix = build_confusion(counts, ()).matrix
     heat = [[cell.heat for cell in row] for row in matrix]
@@ -188,13 +190,14 @@ def test_many_classes_give_the_worst_pairs_and_no_matrix() -> None:
     assert [(cell.true, cell.predicted, cell.count) for cell in confusion.pairs] == [(5, 6, 9), (3, 4, 7)]
 
 
-def test_document_of_the_page_keeps_only_what_has_a_place_on_the_sheet() -> None:
+def test_json_of_the_page_keeps_only_mistakes_with_a_place_on_the_sheet() -> None:
     shown = [
-        Mistake(id=row_id, label=0, prediction=1, probability=0.91239, truth=0.05) for row_id in (5, 6, 7)
+        Mistake(id=row_id, label=0, prediction=1, probability=0.91239, true_probability=0.05)
+        for row_id in (5, 6, 7)
     ]
     counts = np.array([[0, 3], [0, 0]])
     sheet = build_sheet({6: np.zeros((2, 2, 1), np.uint8)})
-    document = mistakes_document(shown, counts, ["a", "b"], sheet)
+    document = mistakes_json(shown, counts, ["a", "b"], sheet)
     assert document["pairs"] == {"0-1": {"count": 3, "rows": [[0, 6, 0.9124, 0.05]]}}
-    without = mistakes_document(shown, counts, ["a", "b"], None)
+    without = mistakes_json(shown, counts, ["a", "b"], None)
     assert [row[:2] for row in without["pairs"]["0-1"]["rows"]] == [[None, 5], [None, 6], [None, 7]]

@@ -1,4 +1,4 @@
-"""What a person sees on a terminal of 80 columns, or in a log."""
+"""The tables on a terminal of 80 columns, or in a log."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from cnnlib.views.terminal.tables import render_list, render_report
 
 @pytest.fixture
 def load(tmp_path: Path, write: Any) -> Any:
-    """Publishes facts and reads the report back."""
+    """Writes the report of a result and reads it back."""
     return lambda result: read_report(str(tmp_path), write(result).report_id)
 
 
@@ -24,7 +24,7 @@ def draw(renderable: RenderableType, width: int = 80) -> list[str]:
     Console(file=out, width=width, highlight=False).print(renderable)
     lines = [line.rstrip() for line in out.getvalue().splitlines()]
     assert max(map(len, lines)) <= width
-    assert "\x1b" not in out.getvalue(), "colour codes in what is no terminal"
+    assert "\x1b" not in out.getvalue(), "colour codes without a terminal"
     return lines
 
 
@@ -42,7 +42,7 @@ def test_report_shows_every_class_and_all_together(make_result: Any, load: Any) 
         "all              21       17      81.0   60.0-92.3",
         "accuracy 80.95%, top-2 100.00%, loss 0.5364; 21 rows in 2.0 s (10 images/s)",
         "",
-        "figure                    value     95 % range",
+        "metric                    value     95 % range",
         "──────────────────────────────────────────────",
         "macro accuracy %           81.4      63.5-96.4",
         "macro precision %          59.6      49.2-96.2",

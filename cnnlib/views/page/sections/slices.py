@@ -1,4 +1,4 @@
-"""Rows about slices in; the slices by their dimension, and the corruptions as charts over their strength out."""
+"""Rows of slices in; slices grouped by dimension, and charts of accuracy over corruption strength out."""
 
 from __future__ import annotations
 
@@ -7,7 +7,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from cnnlib.views.page import words
+from cnnlib.reports.percent import format_percent
+from cnnlib.views.page import formatting
 from cnnlib.views.page.charts import LineChart, Sample, line_chart
 
 CORRUPTION = "corruption"
@@ -15,7 +16,7 @@ CORRUPTION = "corruption"
 
 @dataclass(frozen=True, kw_only=True)
 class Slice:
-    """One part of the split: its value of the dimension, and its row of `overall`."""
+    """A slice: its value of the dimension, and its row of `overall`."""
 
     value: str
     row: Mapping[str, Any]
@@ -23,26 +24,26 @@ class Slice:
 
 @dataclass(frozen=True, kw_only=True)
 class Dimension:
-    """What the split was cut by, and its parts in the order of the report."""
+    """A property that slices the split, and its slices in the order of the report."""
 
     name: str
     slices: Sequence[Slice]
 
 
 def split_name(name: str) -> tuple[str, str]:
-    """The dimension and the value in a slice's name; of a crossed one, both of each.
+    """Returns the dimension and the value that a slice's name states; for a crossed slice, two of each.
 
     >>> split_name("brightness=q1"), split_name("source=web+brightness=q2")
     (('brightness', 'q1'), ('source × brightness', 'web × q2'))
     """
     parts = [part.partition("=") for part in name.split("+")]
     if not all(separator for _, separator, _ in parts):
-        return name.partition("=")[0], name.partition("=")[2]  # a value that itself has a plus
+        return name.partition("=")[0], name.partition("=")[2]  # the value itself contains a plus
     return " × ".join(part[0] for part in parts), " × ".join(part[2] for part in parts)
 
 
 def group_slices(rows: Sequence[Mapping[str, Any]]) -> list[Dimension]:
-    """The slices that are no corruptions, by dimension, in the order of the rows."""
+    """Returns the slices that are not corruptions, by dimension, in the order of the rows."""
     groups: dict[str, list[Slice]] = defaultdict(list)
     for row in rows:
         dimension, value = split_name(row["slice"])
@@ -52,7 +53,7 @@ def group_slices(rows: Sequence[Mapping[str, Any]]) -> list[Dimension]:
 
 
 def corruption_charts(overall: Mapping[str, Any], rows: Sequence[Mapping[str, Any]]) -> tuple[LineChart, ...]:
-    """One chart per corruption: accuracy over its strength, from 0, the images as they are. All have one scale."""
+    """Draws a chart per corruption: accuracy over its strength, from 0 (the original images). All have one scale."""
     by_kind: dict[str, list[Sample]] = defaultdict(lambda: [_sample(0, overall)])
     for row in rows:
         dimension, value = split_name(row["slice"])
@@ -63,25 +64,25 @@ def corruption_charts(overall: Mapping[str, Any], rows: Sequence[Mapping[str, An
     if not samples:
         return ()
     lowest = min(sample.y if sample.low is None else sample.low for sample in samples)
-    span = (max(0.0, lowest - 0.04), 1.0)
-    return tuple(_chart(kind, series, span) for kind, series in by_kind.items())
+    y_range = (max(0.0, lowest - 0.04), 1.0)
+    return tuple(_chart(kind, series, y_range) for kind, series in by_kind.items())
 
 
-def _chart(kind: str, series: list[Sample], span: tuple[float, float]) -> LineChart:
+def _chart(kind: str, series: list[Sample], y_range: tuple[float, float]) -> LineChart:
     ordered = sorted(series, key=lambda sample: sample.x)
     return line_chart(
         kind,
         [("accuracy", ordered)],
-        summary=f"Accuracy under {kind}: {words.percent(ordered[0].y)} on the images as they are, "
-        f"{words.percent(ordered[-1].y)} at strength {ordered[-1].x:g}.",
+        summary=f"Accuracy under {kind}: {format_percent(ordered[0].y)} on the original images, "
+        f"{format_percent(ordered[-1].y)} at strength {ordered[-1].x:g}.",
         width=280,
         height=170,
         x_ticks=[(strength, str(strength)) for strength in range(6)],
-        y_range=span,
+        y_range=y_range,
     )
 
 
 def _sample(strength: int, row: Mapping[str, Any]) -> Sample:
     accuracy, low, high = row["accuracy"], row["accuracy_low"], row["accuracy_high"]
-    label = f"strength {strength}: {words.percent(accuracy)} ({words.percent_range(low, high)})"
+    label = f"strength {strength}: {format_percent(accuracy)} ({formatting.percent_range(low, high)})"
     return Sample(x=strength, y=accuracy, low=low, high=high, label=label)

@@ -1,4 +1,4 @@
-"""A report's id in, all that its page states out, as it was stored. Reads storage; draws and words nothing."""
+"""A report's id in, the stored data of its page out. Reads storage, formats nothing."""
 
 from __future__ import annotations
 
@@ -20,37 +20,34 @@ from cnnlib.runs.history import EpochRecord, decode_history
 from cnnlib.storage import files, layout
 from cnnlib.storage.uri import uri_name
 from cnnlib.views.page.images import RowImages, read_images
+from cnnlib.views.page.sections.confusion import MAX_MATRIX_CLASSES, worst_pairs
 from cnnlib.views.page.sections.mistakes import Pair, ShownMistakes, choose_mistakes
 
-MAX_MATRIX_CLASSES = 30
-"""With more classes than these, a page lists the worst pairs in place of the whole confusion matrix."""
-WORST_PAIRS = 40
-"""How many pairs that list has."""
 MAX_PREDICTIONS = 5_000_000
-"""With more rows than these no single mistake is shown and no row compared: all predictions would be read for it."""
+"""With more rows a page shows no individual mistake and no comparison: both read all predictions."""
 
 Row = Mapping[str, Any]
 
 
 @dataclass(frozen=True, kw_only=True)
 class ReportData:
-    """What a report, its data set, its run and the report before it state.
+    """What a report, its data set, its training run and the previous report state.
 
     Attributes:
         overall: row of the table `overall` for the whole split.
         classes: rows of `per_class` for the whole split, in the order of the class indexes.
-        slices: rows of `overall` for parts of the split.
+        slices: rows of `overall` for the slices.
         counts: int64 [classes, classes], rows true, columns predicted.
-        calibration: rows of `calibration` of the predicted class's probability.
+        calibration: rows of `calibration` for the predicted class's probability.
         activations: rows of `activations`.
-        gates: rows of `gates` of the last time that they were applied.
-        mistakes: those to show; none without stored predictions.
-        images: of their rows.
-        notes: what is missing, and why, in sentences.
-        history: of the training run; empty if it is not there.
-        previous: the report on the same rows that was made before this one, if there is one.
-        comparison: of this report with that one, row by row where both have predictions; None without one, and for
-            more rows than `MAX_PREDICTIONS`.
+        gates: rows of `gates` from the last time that gates were evaluated.
+        mistakes: the mistakes to show; none without stored predictions.
+        images: images of these mistakes.
+        notes: sentences that say what is missing and why.
+        history: of the training run; empty if it cannot be read.
+        previous: the newest older report on the same rows; None without one.
+        comparison: of this report with the previous one, row by row if both have predictions; None without a previous
+            one, and for more rows than `MAX_PREDICTIONS`.
     """
 
     record: ReportRecord
@@ -69,15 +66,15 @@ class ReportData:
     comparison: Comparison | None
 
 
-def collect_report(
+def load_report_data(
     reports_uri: str, report_id: str, records: Sequence[ReportRecord] | None = None
 ) -> ReportData:
-    """Reads all that a report's page states. What is optional and missing or unreadable is left out.
+    """Reads the data of a report's page. Optional data that is missing or unreadable is left out.
 
     Args:
         reports_uri: the folder of all reports.
         report_id: all 16 digits.
-        records: the records of all reports, newest first; None: they are read.
+        records: the records of all reports, newest first; None: this function reads them.
 
     Raises:
         ReportError: there is no such report, or it is damaged.
@@ -111,19 +108,6 @@ def collect_report(
     )
 
 
-def worst_pairs(counts: npt.NDArray[np.int64], limit: int = WORST_PAIRS) -> list[Pair]:
-    """The pairs of a true and another predicted class that happened most often, falling, at least once.
-
-    >>> worst_pairs(np.array([[5, 2], [3, 5]]))
-    [(1, 0), (0, 1)]
-    """
-    mistaken = counts.copy()
-    np.fill_diagonal(mistaken, 0)
-    order = np.argsort(-mistaken, axis=None, kind="stable")[:limit]
-    pairs = [divmod(int(place), len(counts)) for place in order]
-    return [pair for pair in pairs if mistaken[pair]]
-
-
 def _pairs_to_show(counts: npt.NDArray[np.int64]) -> set[Pair] | None:
     return None if len(counts) <= MAX_MATRIX_CLASSES else set(worst_pairs(counts))
 
@@ -137,21 +121,23 @@ def _read_counts(reports_uri: str, report_id: str, num_classes: int) -> npt.NDAr
 
 def _find_rows(reports_uri: str, record: ReportRecord, table: str) -> list[Row]:
     if table not in record.tables:
-        return []  # an older version of this project wrote the report
+        return []  # an older version of cnnlib wrote the report
     rows: list[Row] = read_table(reports_uri, table, [record.report_id]).to_pylist()
     return rows
 
 
 def _find_predictions(reports_uri: str, record: ReportRecord) -> tuple[pa.Table | None, tuple[str, ...]]:
-    """The stored predictions, or None with a sentence that says why not."""
+    """Returns the stored predictions, or None and a sentence that says why."""
     if record.predictions is None:
-        return None, ("Single mistakes are not shown: this report was made without predictions.",)
+        return None, ("Individual mistakes are not shown: this report was made without predictions.",)
     if record.rows > MAX_PREDICTIONS:
-        return None, (f"Single mistakes are shown of up to {MAX_PREDICTIONS:,} rows; this split has more.",)
+        return None, (
+            f"Individual mistakes are not shown: this split has more than {MAX_PREDICTIONS:,} rows.",
+        )
     try:
         return read_predictions(reports_uri, record.report_id), ()
     except InputError as err:
-        return None, (f"Single mistakes are not shown. {err}",)
+        return None, (f"Individual mistakes are not shown. {err}",)
 
 
 def _find_images(record: ReportRecord, mistakes: ShownMistakes) -> RowImages:
@@ -162,7 +148,7 @@ def _find_images(record: ReportRecord, mistakes: ShownMistakes) -> RowImages:
 
 
 def _find_history(record: ReportRecord) -> list[EpochRecord]:
-    """The history of the run that the checkpoint lies in, RUNS/NAME/checkpoints/epoch-0001."""
+    """Returns the history of the checkpoint's run (RUNS/NAME/checkpoints/epoch-0001); empty without one."""
     checkpoint = record.subject.checkpoint_uri
     run, epoch = layout.run_of_checkpoint(checkpoint), layout.find_epoch(uri_name(checkpoint))
     if epoch is None or layout.checkpoint_uri(run, epoch) != checkpoint:
@@ -170,7 +156,7 @@ def _find_history(record: ReportRecord) -> list[EpochRecord]:
     try:
         return decode_history(files.read_bytes(layout.run_history(run)))
     except (CnnlibError, TypeError, pa.ArrowInvalid):
-        return []  # gone, out of reach, or of another version: the report stands without it
+        return []  # gone, not readable, or of another version: the page needs no history
 
 
 def _find_previous(reports_uri: str, record: ReportRecord, records: Sequence[ReportRecord]) -> Report | None:
@@ -178,7 +164,7 @@ def _find_previous(reports_uri: str, record: ReportRecord, records: Sequence[Rep
     try:
         return complete_record(reports_uri, earlier[0]) if earlier else None
     except CnnlibError:
-        return None  # it is damaged; that is its own page's matter
+        return None  # it is damaged: its own page reports that
 
 
 def _find_comparison(reports_uri: str, previous: Report | None, report: Report) -> Comparison | None:

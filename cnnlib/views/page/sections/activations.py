@@ -1,4 +1,4 @@
-"""Rows of the table `activations` in, pictures of kernels and of what layers answer out."""
+"""Rows of the table `activations` in, pictures of kernels and of activation maps out."""
 
 from __future__ import annotations
 
@@ -11,22 +11,23 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from cnnlib.views.page import words
+from cnnlib.views.page import formatting
 from cnnlib.views.page.images import Pixels, png_uri
 
 _TILE, _GAP, _COLUMNS = 48, 4, 8
 
 
 @dataclass(frozen=True, kw_only=True)
-class Maps:
-    """All stored maps of one layer in one picture.
+class MapGrid:
+    """The stored maps of one layer, arranged in one picture.
 
     Attributes:
         kind: image, kernel or activation.
-        title: the layer and the maps' size.
-        note: how many of how many are shown.
+        title: the layer, and the size of a map.
+        note: how many maps are shown, of how many.
         uri: the picture, as a data URI.
         width: of the picture, in pixels.
+        height: of the picture, in pixels.
     """
 
     kind: str
@@ -38,31 +39,31 @@ class Maps:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Learned:
-    """The example, the first kernels and the activation maps, each as there is one."""
+class Activations:
+    """The example image, the kernels of the first convolution, and the activation maps; None for what is not stored."""
 
     example_id: int
-    image: Maps | None
-    kernels: Maps | None
-    activations: Sequence[Maps]
+    image: MapGrid | None
+    kernels: MapGrid | None
+    layers: Sequence[MapGrid]
 
 
-def build_learned(rows: Sequence[Mapping[str, Any]]) -> Learned | None:
-    """Draws the maps of a report; None where it has none."""
+def build_activations(rows: Sequence[Mapping[str, Any]]) -> Activations | None:
+    """Draws the maps of a report; None without any."""
     if not rows:
         return None
-    keyed = sorted(rows, key=lambda row: (row["layer_index"], row["kind"], row["map"]))
-    groups = [list(group) for _, group in groupby(keyed, lambda row: (row["layer_index"], row["kind"]))]
+    ordered = sorted(rows, key=lambda row: (row["layer_index"], row["kind"], row["map"]))
+    groups = [list(group) for _, group in groupby(ordered, lambda row: (row["layer_index"], row["kind"]))]
     maps = [_draw(group) for group in groups]
-    return Learned(
+    return Activations(
         example_id=rows[0]["example_id"],
         image=next((each for each in maps if each.kind == "image"), None),
         kernels=next((each for each in maps if each.kind == "kernel"), None),
-        activations=[each for each in maps if each.kind == "activation"],
+        layers=[each for each in maps if each.kind == "activation"],
     )
 
 
-def _draw(rows: Sequence[Mapping[str, Any]]) -> Maps:
+def _draw(rows: Sequence[Mapping[str, Any]]) -> MapGrid:
     first = rows[0]
     arrays = [
         np.asarray(row["values"], np.float64).reshape(row["height"], row["width"], row["channels"])
@@ -70,10 +71,11 @@ def _draw(rows: Sequence[Mapping[str, Any]]) -> Maps:
     ]
     pixels = _mosaic([_to_pixels(array, first["kind"]) for array in arrays])
     shown, total = len(rows), first["total"]
-    return Maps(
+    of_all = formatting.plural(total, "map")
+    return MapGrid(
         kind=first["kind"],
         title=f"{first['layer']}, {first['height']} × {first['width']}",
-        note=words.plural(total, "map") if shown == total else f"{shown} of {words.plural(total, 'map')}",
+        note=of_all if shown == total else f"{shown} of {of_all}",
         uri=png_uri(pixels),
         width=pixels.shape[1],
         height=pixels.shape[0],
@@ -81,7 +83,7 @@ def _draw(rows: Sequence[Mapping[str, Any]]) -> Maps:
 
 
 def _to_pixels(values: npt.NDArray[np.float64], kind: str) -> Pixels:
-    """Values as RGB: a kernel's 0 is mid-grey, positive brighter; an activation's 0 is black, its highest white."""
+    """Scales values to RGB: a kernel's 0 becomes mid-grey; an activation's 0 black and its maximum white."""
     shown = values[..., :3] if values.shape[2] >= 3 else values[..., :1]
     largest = float(np.abs(shown).max(initial=0.0)) or 1.0
     if kind == "kernel":
@@ -96,7 +98,7 @@ def _to_pixels(values: npt.NDArray[np.float64], kind: str) -> Pixels:
 
 
 def _mosaic(maps: Sequence[Pixels]) -> Pixels:
-    """Maps side by side, enlarged by whole factors, with transparent gaps: uint8 [height, width, 4]."""
+    """Arranges maps in rows, enlarged by a whole factor, with transparent gaps: uint8 [height, width, 4]."""
     height, width = maps[0].shape[:2]
     factor = max(1, round(_TILE / max(height, width)))
     columns = min(_COLUMNS, len(maps))

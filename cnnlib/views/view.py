@@ -1,6 +1,6 @@
-"""What `jobs.report` can show: a folder of reports in, renderables for a terminal and JSON values out.
+"""What `jobs.report` shows: a folder of reports in, renderables for a terminal and JSON values out.
 
-Each view imports what only it needs: a list appears at once, tests of significance load SciPy, a page Jinja.
+Each view imports its own dependencies: tests of significance load SciPy, a page loads Jinja, and a list starts at once.
 """
 
 from __future__ import annotations
@@ -20,10 +20,12 @@ from cnnlib.views.terminal.tables import render_list, render_report
 
 @dataclass(frozen=True, kw_only=True)
 class View:
-    """What is printed for a person, and the same as JSON values.
+    """One result in two forms: for a person and as JSON values.
 
     Attributes:
-        text: for a program: printed to the character, whatever the terminal's width.
+        renderables: printed to a terminal, each followed by an empty line.
+        result: the same as JSON values.
+        text: printed unchanged, without regard to the terminal's width; for other programs.
     """
 
     renderables: Sequence[RenderableType]
@@ -32,11 +34,11 @@ class View:
 
 
 def view_reports(reports_uri: str, names: Sequence[str], limit: int) -> View:
-    """A list of the newest where no report is named, one report, two compared, more ranked.
+    """Lists the newest reports if none is named, shows one report, compares two, or ranks more.
 
     Raises:
         ConfigError: a report is named twice.
-        ReportError: there is none of a name.
+        ReportError: a name matches no report.
     """
     ids = list(dict.fromkeys(resolve(reports_uri, name) for name in names))
     if len(ids) < len(names):
@@ -48,16 +50,20 @@ def view_reports(reports_uri: str, names: Sequence[str], limit: int) -> View:
         )
     reports = [read_report(reports_uri, report_id) for report_id in ids]
     if len(reports) > 1:
-        return _view_together(reports_uri, reports)
-    (only,) = reports
+        return _view_several(reports_uri, reports)
+    (report,) = reports
     return View(
-        renderables=[render_report(only)],
-        result={"report": only.overall, "classes": only.classes, "slices": only.slices},
+        renderables=[render_report(report)],
+        result={"report": report.overall, "classes": report.classes, "slices": report.slices},
     )
 
 
 def view_experiments(reports_uri: str, plot: str | None) -> View:
-    """What each model reaches and costs, and how its costs grow; as a picture too where `plot` says."""
+    """Shows the accuracy and cost of each model, and how the cost grows with the image.
+
+    Args:
+        plot: where to write the same as a PNG; None: nowhere.
+    """
     from cnnlib.models.cost_table import load_cost_table
     from cnnlib.views.experiments.experiments import list_experiments
     from cnnlib.views.terminal.experiments import render_experiments
@@ -76,7 +82,7 @@ def view_experiments(reports_uri: str, plot: str | None) -> View:
 
 
 def view_gauges(reports_uri: str, output: str, limit: int) -> View:
-    """The newest reports as gauges for Prometheus, written to a file, or (`-`) printed."""
+    """Writes the newest reports as gauges for Prometheus to a file; prints them if `output` is `-`."""
     from cnnlib.views.export.prometheus import prometheus_text
 
     text = prometheus_text(reports_uri, limit)
@@ -88,7 +94,7 @@ def view_gauges(reports_uri: str, output: str, limit: int) -> View:
 
 
 def view_page(reports_uri: str, name: str | None, output: str) -> View:
-    """The page of a report, or without a name of all, written where `output` says."""
+    """Writes the page of a report, or of all reports if `name` is None, to `output`."""
     from cnnlib.views.page.publish import draw_page
 
     uri = normalize_uri(output)
@@ -97,7 +103,7 @@ def view_page(reports_uri: str, name: str | None, output: str) -> View:
     return View(renderables=[], text=f"{uri}\n", result={"page": uri})
 
 
-def _view_together(reports_uri: str, reports: Sequence[Report]) -> View:
+def _view_several(reports_uri: str, reports: Sequence[Report]) -> View:
     from cnnlib.reports.comparison import compare_reports
     from cnnlib.reports.ranking import rank_reports
     from cnnlib.views.terminal.comparison import render_comparison, render_ranking
