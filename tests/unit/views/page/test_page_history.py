@@ -86,7 +86,7 @@ def test_page_that_cannot_be_drawn_is_logged_and_stops_neither_the_others_nor_th
     assert written == [layout.report_page(own_reports.uri, second), layout.history_page(own_reports.uri)]
     err = capsys.readouterr().err
     assert "page_not_drawn" in err
-    assert "is not what its manifest says" in err
+    assert "does not match its manifest" in err
 
 
 def test_history_leaves_out_a_damaged_report_and_names_it(
