@@ -3,7 +3,7 @@
 The rows are resampled with replacement and the metric is computed from each resample; the middle 95 % of the results
 is its interval (B. Efron, R. J. Tibshirani, "An Introduction to the Bootstrap", 1993, chapter 13, the percentile
 interval). All random numbers come from one seed, and the rows are in the order of their ids or are merged counts. So
-an interval does not depend on which worker scored which row.
+an interval does not depend on which predictor scored which row.
 
 F1 and the means of precision, recall and F1 are functions of the confusion counts: resampling rows is drawing its cells
 from a multinomial distribution. The other metrics need the rows. Where there are too many rows, `normal` is used.
@@ -36,7 +36,7 @@ from cnnlib.metrics.sums.rows import ScoredRows
 RESAMPLES = 1000
 """Number of resamples."""
 MIN_RESAMPLES = 100
-"""Number of resamples where the confusion matrix has so many cells with rows that 1,000 would take minutes."""
+"""The fewest resamples, where the confusion matrix has so many cells with rows that 1,000 would take minutes."""
 SEED = 1893
 """Seed of all random numbers."""
 BOOTSTRAP_VALUES = 2_000_000

@@ -139,11 +139,12 @@ def _rank(p: Counts, n: Counts) -> Ranking:
             average_precision_error=0.0,
         )
     # The fraction of negatives after a positive of the group, and of positives before a negative of it; a tie is a
-    # half. Their variances give that of the AUC (DeLong et al., Biometrics 44, 1988, but with P for P - 1).
-    after_p = (total_n - through_n + n / 2) / total_n
-    before_n = (through_p - p / 2) / total_p
-    auc = float((p * after_p).sum() / total_p)
-    variance = (p * (after_p - auc) ** 2).sum() / total_p**2 + (n * (before_n - auc) ** 2).sum() / total_n**2
+    # half. Their variances give that of the AUC (DeLong et al., Biometrics 44, 1988, who divide by P - 1 and N - 1).
+    negatives_after = (total_n - through_n + n / 2) / total_n
+    positives_before = (through_p - p / 2) / total_p
+    auc = float((p * negatives_after).sum() / total_p)
+    variance = (p * (negatives_after - auc) ** 2).sum() / total_p**2
+    variance += (n * (positives_before - auc) ** 2).sum() / total_n**2
     return Ranking(auc, average_precision, float(np.sqrt(variance)), standard_error, 0.0, 0.0)
 
 

@@ -1,4 +1,4 @@
-"""Shares of rows and their intervals, against published values and formulas of their own."""
+"""Intervals of proportions and their differences: published values, independent formulas, coverage."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from cnnlib.metrics.intervals import (
 from tests.unit.metrics.strategies import paired_counts
 
 Z = 1.959963984540054
-shares = st.integers(1, 10**7).flatmap(lambda n: st.tuples(st.integers(0, n), st.just(n)))
+correct_and_total = st.integers(1, 10**7).flatmap(lambda n: st.tuples(st.integers(0, n), st.just(n)))
 
 
 # R. G. Newcombe, Statistics in Medicine 17 (1998), 857-872, table I, method 3.
@@ -36,19 +36,19 @@ def test_wilson_interval_equals_published_values(correct: int, total: int, low: 
     assert wilson_interval(correct, total) == (pytest.approx(low, abs=5e-5), pytest.approx(high, abs=5e-5))
 
 
-@given(shares)
-def test_wilson_bounds_solve_the_equation_they_come_from(fraction: tuple[int, int]) -> None:
+@given(correct_and_total)
+def test_wilson_bounds_solve_the_equation_they_come_from(counts: tuple[int, int]) -> None:
     """|p - k/n| = z sqrt(p (1 - p) / n) holds at both ends."""
-    correct, total = fraction
+    correct, total = counts
     for bound in wilson_interval(correct, total):
         distance = (bound - correct / total) ** 2
         # Relative to 1: at 1e7 rows both sides are about 1e-7, and p - k/n loses half its digits.
         assert distance == pytest.approx(Z * Z * bound * (1 - bound) / total, abs=1e-14, rel=1e-6)
 
 
-@given(shares)
-def test_wilson_interval_holds_the_share_and_stays_a_probability(fraction: tuple[int, int]) -> None:
-    correct, total = fraction
+@given(correct_and_total)
+def test_wilson_interval_holds_the_fraction_and_stays_within_0_and_1(counts: tuple[int, int]) -> None:
+    correct, total = counts
     low, high = wilson_interval(correct, total)
     assert 0 <= low <= correct / total <= high <= 1
     assert low < high
@@ -77,16 +77,16 @@ def test_proportion_of_no_rows_is_none() -> None:
 
 @given(st.integers(1, 200), st.integers(1, 200), st.floats(0, 1), st.floats(0, 1))
 def test_unpaired_interval_agrees_with_statsmodels(
-    rows_a: int, rows_b: int, share_a: float, share_b: float
+    rows_a: int, rows_b: int, fraction_a: float, fraction_b: float
 ) -> None:
-    correct_a, correct_b = round(share_a * rows_a), round(share_b * rows_b)
+    correct_a, correct_b = round(fraction_a * rows_a), round(fraction_b * rows_b)
     expected = confint_proportions_2indep(correct_b, rows_b, correct_a, rows_a, method="newcomb")
     low, high = unpaired_interval(correct_a, rows_a, correct_b, rows_b)
     assert (float(low), float(high)) == pytest.approx(expected, abs=1e-9)
 
 
 @given(paired_counts(), st.floats(-0.9, 0.9))
-def test_tango_statistic_uses_the_most_likely_rate(counts: tuple[int, int, int], drop: float) -> None:
+def test_tango_statistic_uses_the_maximum_likelihood_rate(counts: tuple[int, int, int], drop: float) -> None:
     only_a, only_b, rows = counts
     lowest, highest = max(0.0, -drop), (1 - drop) / 2
 
@@ -100,23 +100,23 @@ def test_tango_statistic_uses_the_most_likely_rate(counts: tuple[int, int, int],
         negative_log_likelihood, bounds=(lowest, highest), method="bounded", options={"xatol": 1e-12}
     )
     variance = rows * (2 * found.x + drop * (1 - drop))
-    if variance < 1e-3:  # a likelihood at the edge, whose maximum the search only comes close to
+    if variance < 1e-3:  # the maximum is at an edge, which the search only comes close to
         return
     expected = (only_a - only_b - rows * drop) / np.sqrt(variance)
     assert float(tango_statistic(only_a, only_b, rows, drop)) == pytest.approx(expected, abs=1e-3, rel=1e-3)
 
 
 @given(paired_counts())
-def test_paired_interval_ends_where_the_score_test_just_does_not_refute(counts: tuple[int, int, int]) -> None:
+def test_paired_interval_ends_where_the_score_test_just_does_not_reject(counts: tuple[int, int, int]) -> None:
     only_a, only_b, rows = counts
     low, high = (float(end) for end in paired_interval(only_a, only_b, rows))
     difference, rounding = (only_b - only_a) / rows, 1e-12
     assert -1 <= low <= difference + rounding
     assert difference - rounding <= high <= 1
-    for end, score in ((low, -1.959964), (high, 1.959964)):
+    for end, statistic in ((low, -1.959964), (high, 1.959964)):
         if abs(end) < 1 - 1e-9:
             found = float(tango_statistic(only_a, only_b, rows, -end))
-            assert found == pytest.approx(score, abs=1e-3)
+            assert found == pytest.approx(statistic, abs=1e-3)
 
 
 @pytest.mark.parametrize(
@@ -135,7 +135,7 @@ def test_paired_interval_of_known_examples(
     assert [float(end) for end in paired_interval(*counts)] == pytest.approx(interval, abs=5e-4)
 
 
-def test_intervals_without_rows_are_not_numbers() -> None:
+def test_intervals_without_rows_are_nan() -> None:
     for low, high in (paired_interval(0, 0, 0), unpaired_interval(0, 0, 1, 2)):
         assert np.isnan(low)
         assert np.isnan(high)
@@ -152,30 +152,36 @@ def newcombe_method_10(
     corrected = np.where(product > rows / 2, product - rows / 2, np.where(product < 0, product, 0))
     margins = np.sqrt(right_a * (rows - right_a) * right_b * (rows - right_b))
     phi = np.where(margins > 0, corrected / np.maximum(margins, 1e-9), 0.0)
-    share_a, share_b = right_a / rows, right_b / rows
-    below, above = (share_a - low_a, high_b - share_b), (high_a - share_a, share_b - low_b)
-    low = share_a - share_b - np.sqrt(below[0] ** 2 - 2 * phi * below[0] * below[1] + below[1] ** 2)
-    high = share_a - share_b + np.sqrt(above[0] ** 2 - 2 * phi * above[0] * above[1] + above[1] ** 2)
+    accuracy_a, accuracy_b = right_a / rows, right_b / rows
+    below, above = (accuracy_a - low_a, high_b - accuracy_b), (high_a - accuracy_a, accuracy_b - low_b)
+    low = accuracy_a - accuracy_b - np.sqrt(below[0] ** 2 - 2 * phi * below[0] * below[1] + below[1] ** 2)
+    high = accuracy_a - accuracy_b + np.sqrt(above[0] ** 2 - 2 * phi * above[0] * above[1] + above[1] ** 2)
     return low, high
 
 
-# Chances that only A, only B, and both are right: two models of 90 %, of 75 and 70 %, two that hardly differ.
-WORLDS = [(0.05, 0.05, 0.85), (0.10, 0.05, 0.65), (0.02, 0.01, 0.95), (0.15, 0.05, 0.6), (0.01, 0.01, 0.9)]
+# Probabilities that only A, only B, and both are right: two models of 90 %, of 75 and 70 %, two that hardly differ.
+MODEL_PAIRS = [
+    (0.05, 0.05, 0.85),
+    (0.10, 0.05, 0.65),
+    (0.02, 0.01, 0.95),
+    (0.15, 0.05, 0.6),
+    (0.01, 0.01, 0.9),
+]
 
 
 @pytest.mark.parametrize("rows", [50, 200, 1000])
 def test_paired_interval_covers_the_truth_closer_to_95_percent_than_newcombes(rows: int) -> None:
     generator = np.random.default_rng(20261122)
     tango, newcombe = [], []
-    for only_a, only_b, both in WORLDS:
-        shares = [only_a, only_b, both, 1 - only_a - only_b - both]
-        a, b, right, _ = generator.multinomial(rows, shares, size=4000).T
+    for only_a, only_b, both in MODEL_PAIRS:
+        rates = [only_a, only_b, both, 1 - only_a - only_b - both]
+        a, b, right, _ = generator.multinomial(rows, rates, size=4000).T
         low, high = paired_interval(a, b, rows)
         drop = only_a - only_b
         tango.append(float(((low <= -drop) & (-drop <= high)).mean()))
         low, high = newcombe_method_10(right, a, b, rows)
         newcombe.append(float(((low <= drop) & (drop <= high)).mean()))
-    # 4,000 draws of a coverage of 95 % lie within 0.94..0.96 in 99.6 % of all cases; few rows are discrete.
+    # At a coverage of 95 %, that of 4,000 samples is 0.94..0.96 in 99.6 % of all cases; few rows are discrete.
     assert min(tango) >= 0.935
     assert max(abs(coverage - 0.95) for coverage in tango) <= max(
         abs(coverage - 0.95) for coverage in newcombe
@@ -184,10 +190,11 @@ def test_paired_interval_covers_the_truth_closer_to_95_percent_than_newcombes(ro
 
 def test_unpaired_interval_covers_the_truth() -> None:
     generator = np.random.default_rng(20261122)
-    for rows, share_a, share_b in ((50, 0.9, 0.85), (300, 0.9, 0.9), (1000, 0.7, 0.75)):
-        a, b = generator.binomial(rows, share_a, 4000), generator.binomial(rows, share_b, 4000)
+    for rows, accuracy_a, accuracy_b in ((50, 0.9, 0.85), (300, 0.9, 0.9), (1000, 0.7, 0.75)):
+        a, b = generator.binomial(rows, accuracy_a, 4000), generator.binomial(rows, accuracy_b, 4000)
         low, high = unpaired_interval(a, rows, b, rows)
-        assert 0.935 <= ((low <= share_b - share_a) & (share_b - share_a <= high)).mean() <= 0.985
+        difference = accuracy_b - accuracy_a
+        assert 0.935 <= ((low <= difference) & (difference <= high)).mean() <= 0.985
 
 
 def test_examples_in_the_docstrings_hold() -> None:

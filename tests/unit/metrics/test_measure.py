@@ -1,4 +1,4 @@
-"""Every figure of a report is scikit-learn's, to 1e-9, or that of a straightforward computation."""
+"""Every metric of a report agrees with scikit-learn to 1e-9, or with a straightforward computation."""
 
 from __future__ import annotations
 
@@ -23,16 +23,16 @@ TOLERANCE = 1e-9
 
 @pytest.fixture(autouse=True)
 def _quiet() -> Iterator[None]:
-    """scikit-learn warns of classes without rows, which are what some cases are about."""
+    """Ignores the warnings of scikit-learn about classes without rows, which some tests are about."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         yield
 
 
 def values_of(rows: ScoredRows, top_k: int = 2) -> formulas.Values:
-    """The figures without their intervals, which would draw the rows a thousand times."""
-    score = MetricSums.from_probabilities(rows.labels, rows.probabilities, top_k=top_k)
-    return measure_slice(score).values
+    """The metrics without their intervals, which would resample the rows a thousand times."""
+    sums = MetricSums.from_probabilities(rows.labels, rows.probabilities, top_k=top_k)
+    return measure_slice(sums).values
 
 
 def close(actual: object, expected: object) -> bool:
@@ -78,77 +78,79 @@ def test_loss_is_that_of_scikit_learn_with_our_floor(rows: ScoredRows) -> None:
     metrics = values_of(rows)
     assert close(metrics.overall["loss"], sk.log_loss(rows.labels, clipped, labels=range(num_classes)))
     for index in range(num_classes):
-        own = rows.labels == index
+        is_class = rows.labels == index
         expected = (
-            sk.log_loss(rows.labels[own], clipped[own], labels=range(num_classes)) if own.any() else math.nan
+            sk.log_loss(rows.labels[is_class], clipped[is_class], labels=range(num_classes))
+            if is_class.any()
+            else math.nan
         )
         assert close(metrics.per_class["loss"][index], expected)
 
 
 @given(scored_rows())
 def test_brier_score_is_that_of_scikit_learn(rows: ScoredRows) -> None:
-    shares, metrics = np.minimum(rows.probabilities, 1).astype(np.float64), values_of(rows)
-    truth = rows.labels[:, np.newaxis] == np.arange(shares.shape[1])
-    for index in range(shares.shape[1]):
-        expected = sk.brier_score_loss(truth[:, index], shares[:, index], labels=[False, True])
+    probabilities, metrics = np.minimum(rows.probabilities, 1).astype(np.float64), values_of(rows)
+    truth = rows.labels[:, np.newaxis] == np.arange(probabilities.shape[1])
+    for index in range(probabilities.shape[1]):
+        expected = sk.brier_score_loss(truth[:, index], probabilities[:, index], labels=[False, True])
         assert close(metrics.per_class["brier"][index], expected)
-    assert close(metrics.overall["brier"], ((shares - truth) ** 2).sum(axis=1).mean())
+    assert close(metrics.overall["brier"], ((probabilities - truth) ** 2).sum(axis=1).mean())
 
 
 @given(scored_rows())
 def test_calibration_error_is_that_of_a_loop_over_the_rows(rows: ScoredRows) -> None:
-    def error(shares: np.ndarray, hits: np.ndarray) -> float:
+    def error(probabilities: np.ndarray, hits: np.ndarray) -> float:
         bins: dict[int, list[tuple[float, bool]]] = {}
-        for fraction, hit in zip(shares.tolist(), hits.tolist(), strict=True):
-            bins.setdefault(max(0, math.ceil(fraction * 15) - 1), []).append((fraction, hit))
+        for probability, hit in zip(probabilities.tolist(), hits.tolist(), strict=True):
+            bins.setdefault(max(0, math.ceil(probability * 15) - 1), []).append((probability, hit))
         return sum(
             abs(
                 sum(hit for _, hit in pairs) / len(pairs)
-                - sum(fraction for fraction, _ in pairs) / len(pairs)
+                - sum(probability for probability, _ in pairs) / len(pairs)
             )
             * len(pairs)
-            / len(shares)
+            / len(probabilities)
             for pairs in bins.values()
         )
 
-    shares, metrics = rows.probabilities, values_of(rows)
-    for index in range(shares.shape[1]):
-        assert close(metrics.per_class["ece"][index], error(shares[:, index], rows.labels == index))
-    predicted = shares.argmax(axis=1)
-    assert close(metrics.overall["ece"], error(shares.max(axis=1), predicted == rows.labels))
+    probabilities, metrics = rows.probabilities, values_of(rows)
+    for index in range(probabilities.shape[1]):
+        assert close(metrics.per_class["ece"][index], error(probabilities[:, index], rows.labels == index))
+    predicted = probabilities.argmax(axis=1)
+    assert close(metrics.overall["ece"], error(probabilities.max(axis=1), predicted == rows.labels))
 
 
 def measured(rows: ScoredRows, *, histogram: bool = False) -> Metrics:
-    score = MetricSums.from_probabilities(rows.labels, rows.probabilities, top_k=1, histogram=histogram)
-    return measure(score, None if histogram else rows)
+    sums = MetricSums.from_probabilities(rows.labels, rows.probabilities, top_k=1, histogram=histogram)
+    return measure(sums, None if histogram else rows)
 
 
 def example_rows(num_rows: int = 400, num_classes: int = 4, seed: int = 0) -> ScoredRows:
-    """Rows of a model that is right about two of three, with no row of the last class."""
+    """Rows of a model that predicts about two of three right; no row is of the last class."""
     rng = np.random.default_rng(seed)
     labels = rng.integers(0, num_classes - 1, num_rows)
     logits = rng.normal(size=(num_rows, num_classes)) * 2
     logits[np.arange(num_rows), labels] += 3
-    shares = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
-    return ScoredRows.from_probabilities(np.arange(num_rows), labels, shares)
+    probabilities = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
+    return ScoredRows.from_probabilities(np.arange(num_rows), labels, probabilities)
 
 
 def test_means_of_rankings_are_those_of_scikit_learn() -> None:
     rows = example_rows(num_classes=5)
-    with_rows = rows.labels[:, np.newaxis] == np.arange(4)
-    shares = rows.probabilities[:, :4].astype(np.float64)
+    truth = rows.labels[:, np.newaxis] == np.arange(4)  # of the classes that have rows
+    probabilities = rows.probabilities[:, :4].astype(np.float64)
     metrics = measured(rows)
     for average in ("macro", "weighted"):
-        expected = sk.roc_auc_score(with_rows, shares, average=average)
+        expected = sk.roc_auc_score(truth, probabilities, average=average)
         assert close(metrics.values.overall[f"{average}_auc"], expected)
-    expected = sk.average_precision_score(with_rows, shares, average="macro")
+    expected = sk.average_precision_score(truth, probabilities, average="macro")
     assert close(metrics.values.overall["macro_average_precision"], expected)
     assert np.isnan(metrics.values.per_class["auc"][4])
     assert metrics.errors.overall["macro_auc"] == 0
 
 
 @pytest.mark.parametrize("histogram", [False, True])
-def test_every_figure_has_an_interval_that_holds_it(histogram: bool) -> None:
+def test_every_metric_lies_within_its_interval(histogram: bool) -> None:
     metrics = measured(example_rows(), histogram=histogram)
     for values, low, high in (
         (metrics.values.overall, metrics.low.overall, metrics.high.overall),
@@ -161,38 +163,38 @@ def test_every_figure_has_an_interval_that_holds_it(histogram: bool) -> None:
             assert (low[name] <= value)[defined].all(), name
             assert (value <= high[name])[defined].all(), name
             assert np.isnan(np.where(defined, np.nan, low[name])).all(), name
-            # The last class has no row: it is wrong whenever it is predicted, however often rows are drawn.
+            # Not the last class, which has no row: each of its predictions is wrong in every resample.
             assert np.atleast_1d(high[name] - low[name])[0] > 0, name
 
 
-def test_normal_intervals_are_close_to_drawn_ones() -> None:
+def test_normal_intervals_are_close_to_bootstrap_intervals() -> None:
     rows = example_rows(4000)
-    drawn, normal = measured(rows), measured(rows, histogram=True)
+    bootstrap, normal = measured(rows), measured(rows, histogram=True)
     for name in ("loss", "brier"):
-        width = drawn.high.overall[name] - drawn.low.overall[name]
-        assert normal.low.overall[name] == pytest.approx(drawn.low.overall[name], abs=0.1 * width)
-        assert normal.high.overall[name] == pytest.approx(drawn.high.overall[name], abs=0.1 * width)
+        width = bootstrap.high.overall[name] - bootstrap.low.overall[name]
+        assert normal.low.overall[name] == pytest.approx(bootstrap.low.overall[name], abs=0.1 * width)
+        assert normal.high.overall[name] == pytest.approx(bootstrap.high.overall[name], abs=0.1 * width)
     for name in ("auc", "average_precision"):
-        width = drawn.high.per_class[name] - drawn.low.per_class[name]
+        width = bootstrap.high.per_class[name] - bootstrap.low.per_class[name]
         extra = 2 * normal.errors.per_class[name] + 0.15 * width
-        assert (abs(normal.low.per_class[name] - drawn.low.per_class[name]) <= extra)[:3].all()
-        assert (abs(normal.high.per_class[name] - drawn.high.per_class[name]) <= extra)[:3].all()
+        assert (abs(normal.low.per_class[name] - bootstrap.low.per_class[name]) <= extra)[:3].all()
+        assert (abs(normal.high.per_class[name] - bootstrap.high.per_class[name]) <= extra)[:3].all()
 
 
-def test_intervals_do_not_depend_on_who_scored_which_row() -> None:
+def test_intervals_do_not_depend_on_which_predictor_scored_which_row() -> None:
     rows = example_rows()
     halves = [
         ScoredRows(ids=rows.ids[at], labels=rows.labels[at], probabilities=rows.probabilities[at])
         for at in (slice(1, None, 2), slice(0, None, 2))
     ]
-    once, again = measured(rows), measured(ScoredRows.merge_all(halves))
-    for name, low in once.low.overall.items():
-        assert low == again.low.overall[name]
-        assert once.high.overall[name] == again.high.overall[name]
+    whole, merged = measured(rows), measured(ScoredRows.merge_all(halves))
+    for name, low in whole.low.overall.items():
+        assert low == merged.low.overall[name]
+        assert whole.high.overall[name] == merged.high.overall[name]
 
 
 @given(scored_rows(max_rows=1))
-def test_a_single_row_has_figures(rows: ScoredRows) -> None:
+def test_a_single_row_has_metrics(rows: ScoredRows) -> None:
     metrics = measure_slice(MetricSums.from_probabilities(rows.labels, rows.probabilities, top_k=1))
     assert metrics.values.overall["accuracy"] in (0.0, 1.0)
     assert np.isfinite(metrics.values.overall["loss"])
@@ -204,13 +206,13 @@ def test_a_single_row_has_no_ranking_but_its_average_precision() -> None:
     np.testing.assert_array_equal(metrics.values.per_class["average_precision"], [np.nan, 1.0])
 
 
-def test_no_row_at_all_has_no_figures() -> None:
+def test_without_rows_no_metric_is_defined() -> None:
     metrics = measure(MetricSums.zero(3, top_k=1))
     assert all(np.isnan(value).all() for value in metrics.values.overall.values())
     assert all(np.isnan(value).all() for value in metrics.values.per_class.values())
 
 
-def test_a_slice_has_no_ranking_and_intervals_of_shares_only() -> None:
+def test_a_slice_has_no_ranking_and_intervals_of_fractions_only() -> None:
     rows = example_rows()
     metrics = measure_slice(MetricSums.from_probabilities(rows.labels, rows.probabilities, top_k=1))
     assert set(metrics.low.overall) == {"accuracy", "top_k_accuracy"}
@@ -218,8 +220,8 @@ def test_a_slice_has_no_ranking_and_intervals_of_shares_only() -> None:
     assert "auc" not in metrics.values.per_class
 
 
-def test_rows_of_another_score_are_refused() -> None:
+def test_rows_of_other_sums_are_refused() -> None:
     rows, others = example_rows(), example_rows(10)
-    score = MetricSums.from_probabilities(rows.labels, rows.probabilities, top_k=1)
+    sums = MetricSums.from_probabilities(rows.labels, rows.probabilities, top_k=1)
     with pytest.raises(ValueError, match=r"Expected the 400 rows of the sums\. Received 10"):
-        measure(score, others)
+        measure(sums, others)

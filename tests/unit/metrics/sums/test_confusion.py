@@ -1,4 +1,4 @@
-"""Counts: exact, and the same however the rows were split up."""
+"""Counts are exact and do not depend on how the rows are split into parts."""
 
 from __future__ import annotations
 

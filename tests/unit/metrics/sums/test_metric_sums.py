@@ -1,4 +1,4 @@
-"""Sums over rows: exact, and the same to the last bit however the rows were split up."""
+"""Sums over rows are exact and do not depend, to the last bit, on how the rows are split into parts."""
 
 from __future__ import annotations
 
@@ -11,8 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cnnlib.metrics.sums import calibration, exact, histogram
-from cnnlib.metrics.sums import metric_sums as sums
+from cnnlib.metrics.sums import calibration, exact, histogram, metric_sums
 from cnnlib.metrics.sums.exact import ExactSums
 from cnnlib.metrics.sums.histogram import histogram_bin
 from cnnlib.metrics.sums.metric_sums import MetricSums
@@ -21,32 +20,32 @@ from tests.unit.metrics.strategies import scored_rows
 
 
 def add_up(rows: ScoredRows, where: object = slice(None), *, top_k: int = 2) -> MetricSums:
-    labels, shares = rows.labels[where], rows.probabilities[where]  # type: ignore[index]
-    return MetricSums.from_probabilities(labels, shares, top_k=top_k, histogram=True)
+    labels, probabilities = rows.labels[where], rows.probabilities[where]  # type: ignore[index]
+    return MetricSums.from_probabilities(labels, probabilities, top_k=top_k, histogram=True)
 
 
-def test_score_adds_up_loss_and_hits_of_a_batch() -> None:
+def test_sums_add_up_loss_and_hits_of_a_batch() -> None:
     batch = [[0.5, 0.25, 0.25], [0.1, 0.2, 0.7], [0.3, 0.4, 0.3]]
-    scored = MetricSums.from_probabilities([0, 1, 2], batch, top_k=2)
-    assert scored.confusion.counts.tolist() == [[1, 0, 0], [0, 0, 1], [0, 1, 0]]
+    sums = MetricSums.from_probabilities([0, 1, 2], batch, top_k=2)
+    assert sums.confusion.counts.tolist() == [[1, 0, 0], [0, 0, 1], [0, 1, 0]]
     # Row 2: classes 0 and 2 are equal, and the lower index goes first, so class 2 comes third.
-    assert scored.top_k_hits.tolist() == [1, 1, 0]
-    assert scored.top_k_correct == 2
+    assert sums.top_k_hits.tolist() == [1, 1, 0]
+    assert sums.top_k_correct == 2
     # float32 rounds 0.2 and 0.3.
-    assert scored.loss.to_float() == pytest.approx(-np.log([0.5, 0.2, 0.3]), rel=1e-7)
-    assert scored.loss_sum == pytest.approx(-math.log(0.5) - math.log(0.2) - math.log(0.3), rel=1e-7)
-    assert scored.rows == 3
+    assert sums.loss.to_float() == pytest.approx(-np.log([0.5, 0.2, 0.3]), rel=1e-7)
+    assert sums.loss_sum == pytest.approx(-math.log(0.5) - math.log(0.2) - math.log(0.3), rel=1e-7)
+    assert sums.rows == 3
 
 
-def test_probability_of_zero_costs_what_keras_says_it_costs() -> None:
-    scored = MetricSums.from_probabilities([0], [[0.0, 1.0]], top_k=1)
-    assert scored.loss_sum == pytest.approx(-math.log(1e-7), rel=1e-10)
+def test_loss_of_probability_zero_is_that_of_keras() -> None:
+    sums = MetricSums.from_probabilities([0], [[0.0, 1.0]], top_k=1)
+    assert sums.loss_sum == pytest.approx(-math.log(1e-7), rel=1e-10)
 
 
 @given(scored_rows())
 def test_top_one_is_the_accuracy_even_with_ties(rows: ScoredRows) -> None:
-    scored = add_up(rows, top_k=1)
-    assert scored.top_k_hits.tolist() == np.diag(scored.confusion.counts).tolist()
+    sums = add_up(rows, top_k=1)
+    assert sums.top_k_hits.tolist() == np.diag(sums.confusion.counts).tolist()
 
 
 @given(scored_rows(), st.integers(1, 7))
@@ -72,26 +71,26 @@ def test_merging_in_any_grouping_and_order_gives_the_sums_of_the_whole(
 
 def test_rows_of_many_blocks_add_up_like_those_of_one() -> None:
     rng = np.random.default_rng(0)
-    labels, shares = rng.integers(0, 3, 10_000), rng.dirichlet(np.ones(3), 10_000).astype(np.float32)
-    whole = MetricSums.from_probabilities(labels, shares, top_k=1)
+    labels, probabilities = rng.integers(0, 3, 10_000), rng.dirichlet(np.ones(3), 10_000).astype(np.float32)
+    whole = MetricSums.from_probabilities(labels, probabilities, top_k=1)
     odd = [slice(first, first + 777) for first in range(0, 10_000, 777)]
-    parts = [MetricSums.from_probabilities(labels[at], shares[at], top_k=1) for at in odd]
+    parts = [MetricSums.from_probabilities(labels[at], probabilities[at], top_k=1) for at in odd]
     assert MetricSums.merge_all(reversed(parts)) == whole
 
 
 def test_sums_of_a_billion_rows_do_not_overflow() -> None:
-    score = MetricSums.from_probabilities([0] * 4096, [[0.0, 1.0]] * 4096, top_k=1)
+    sums = MetricSums.from_probabilities([0] * 4096, [[0.0, 1.0]] * 4096, top_k=1)
     for _ in range(20):
-        score = score.merge(score)
-    assert score.rows == 4096 * 2**20
-    assert score.loss_sum / score.rows == pytest.approx(-math.log(1e-7), rel=1e-9)
-    squares = score.loss_squares.to_float()[0]
-    assert squares / score.rows == pytest.approx(math.log(1e-7) ** 2, rel=1e-9)
-    assert score.calibration.probability.to_float()[1, 14] == score.rows
+        sums = sums.merge(sums)
+    assert sums.rows == 4096 * 2**20
+    assert sums.loss_sum / sums.rows == pytest.approx(-math.log(1e-7), rel=1e-9)
+    squares = sums.loss_squares.to_float()[0]
+    assert squares / sums.rows == pytest.approx(math.log(1e-7) ** 2, rel=1e-9)
+    assert sums.calibration.probability.to_float()[1, 14] == sums.rows
 
 
 @pytest.mark.parametrize("row", [[math.nan, 0.5], [-3.0, 4.0], [0.5, math.inf]])
-def test_what_is_no_probability_is_refused(row: list[float]) -> None:
+def test_values_that_are_not_probabilities_are_refused(row: list[float]) -> None:
     with pytest.raises(ValueError, match="softmax"):
         MetricSums.from_probabilities([0], [row], top_k=1)
 
@@ -106,7 +105,7 @@ def test_labels_that_do_not_match_the_predictions_are_refused() -> None:
         MetricSums.from_probabilities([0, 0], [[1.0]], top_k=1)
 
 
-def test_scores_that_differ_in_kind_do_not_merge() -> None:
+def test_sums_of_different_kinds_do_not_merge() -> None:
     with pytest.raises(ValueError, match="different k"):
         MetricSums.zero(2, top_k=2).merge(MetricSums.zero(2, top_k=3))
     with pytest.raises(ValueError, match="different numbers of classes"):
@@ -118,9 +117,9 @@ def test_scores_that_differ_in_kind_do_not_merge() -> None:
 
 
 @given(scored_rows())
-def test_score_survives_pickling(rows: ScoredRows) -> None:
-    score = add_up(rows)
-    assert pickle.loads(pickle.dumps(score)) == score
+def test_sums_survive_pickling(rows: ScoredRows) -> None:
+    sums = add_up(rows)
+    assert pickle.loads(pickle.dumps(sums)) == sums
 
 
 @given(scored_rows())
@@ -128,12 +127,12 @@ def test_calibration_bins_hold_every_row_of_every_class_once(rows: ScoredRows) -
     """Counted by comparing with the edges, one probability at a time."""
     num_classes = rows.probabilities.shape[1]
     counts, hits = np.zeros((2, num_classes + 1, 15), int)
-    for label, shares in zip(rows.labels, rows.probabilities, strict=True):
-        lines = [(index, fraction, index == label) for index, fraction in enumerate(shares)]
-        lines.append((num_classes, shares.max(), shares.argmax() == label))
-        for line, fraction, hit in lines:
+    for label, row in zip(rows.labels, rows.probabilities, strict=True):
+        lines = [(index, probability, index == label) for index, probability in enumerate(row)]
+        lines.append((num_classes, row.max(), row.argmax() == label))
+        for line, probability, hit in lines:
             bin_index = next(
-                index for index in range(15) if float(fraction) <= (index + 1) / 15 or index == 14
+                index for index in range(15) if float(probability) <= (index + 1) / 15 or index == 14
             )
             counts[line, bin_index] += 1
             hits[line, bin_index] += hit
@@ -143,13 +142,13 @@ def test_calibration_bins_hold_every_row_of_every_class_once(rows: ScoredRows) -
 
 
 @given(st.lists(st.floats(0, 1, width=32), min_size=2, max_size=50))
-def test_histogram_bins_never_fall_while_the_probability_rises(values: list[float]) -> None:
+def test_histogram_bins_never_decrease_while_the_probability_increases(values: list[float]) -> None:
     bins = histogram_bin(np.sort(np.array(values, np.float32)))
     assert (np.diff(bins) >= 0).all()
     assert 0 <= bins[0] <= bins[-1] < histogram.NUM_BINS
 
 
-def test_histogram_tells_crowded_probabilities_apart() -> None:
+def test_histogram_has_different_bins_for_close_probabilities_near_0_and_1() -> None:
     near = np.array(
         [0, 1e-9, 1e-6, 1.1e-6, 1e-3, 0.5, 1 - 1e-3, 1 - 1.1e-6, 1 - 1e-6, 1 - 1e-7, 1], np.float32
     )
@@ -172,7 +171,7 @@ def test_sums_know_when_they_are_equal() -> None:
     assert ExactSums.from_units([1, 2]) != ExactSums.from_units([1, 3])
 
 
-@pytest.mark.parametrize("module", [calibration, sums])
+@pytest.mark.parametrize("module", [calibration, metric_sums])
 def test_examples_in_the_docstrings_hold(module: object) -> None:
     result = doctest.testmod(module)  # type: ignore[arg-type]
     assert result.attempted >= 1
