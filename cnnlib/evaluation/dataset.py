@@ -18,6 +18,7 @@ from ray.data.block import BlockMetadata
 from cnnlib.dataset.manifest import Manifest, Shard
 from cnnlib.dataset.reader import read_shard
 from cnnlib.dataset.record import SHARD_INDEX, decode_shard
+from cnnlib.evaluation.ray_data import quiet_ray_data
 
 
 class ShardDatasource(Datasource):  # type: ignore[misc]
@@ -52,7 +53,8 @@ class ShardDatasource(Datasource):  # type: ignore[misc]
 
 def build_dataset(dataset_uri: str, manifest: Manifest, split: str) -> Dataset:
     """Builds a Ray Dataset of the rows of a split, in order. A column holds the index of each row's shard."""
-    _configure(DataContext.get_current())
+    quiet_ray_data()
+    DataContext.get_current().execution_options.preserve_order = True
     return ray.data.read_datasource(ShardDatasource(dataset_uri, manifest, split))
 
 
@@ -62,8 +64,3 @@ def _reader(dataset_uri: str, shard: Shard, index: int) -> Callable[[], Iterable
         yield table.append_column(SHARD_INDEX, pa.repeat(pa.scalar(index, pa.int32()), len(table)))
 
     return read
-
-
-def _configure(context: DataContext) -> None:
-    context.enable_progress_bars = False  # the evaluation shows its own: see progress.py
-    context.execution_options.preserve_order = True

@@ -95,7 +95,7 @@ class LogLines:
         self._next_line = now + LINE_INTERVAL_S
         left_s = self._throughput.left_s
         log_event(
-            "evaluate",
+            "score",
             rows=self._throughput.rows,
             of=self._throughput.num_rows,
             images_per_s=self._throughput.images_per_s,

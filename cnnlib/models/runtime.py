@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import re
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 _BFLOAT16_CPU_FLAGS = {"avx512_bf16", "amx_bf16"}
 _BFLOAT16_COMPUTE_CAPABILITY = (8, 0)  # NVIDIA Ampere
+# "I0000 …" is a line of the level INFO.
+_BANNER = re.compile(rb"WARNING: All log messages before absl::InitializeLog|I0000 ")
 _MIN_ROWS_PER_CHUNK = 16  # with fewer, every kernel loses more than the chunks gain
 
 
@@ -42,7 +49,10 @@ def load_tensorflow(num_threads: int, chunks: int = 1) -> None:
     os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
     # 3: without a GPU, TensorFlow logs errors that it found none.
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2" if os.environ.get("CUDA_VISIBLE_DEVICES") else "3")
-    import tensorflow as tf
+    # Keras imports matplotlib, which says in a new HOME that it builds its list of fonts.
+    logging.getLogger("matplotlib.font_manager").setLevel(logging.ERROR)
+    with _without_banners():
+        import tensorflow as tf
 
     tf.get_logger().setLevel("ERROR")
     tf.config.threading.set_intra_op_parallelism_threads(max(1, num_threads // chunks))
@@ -81,6 +91,31 @@ def cpu_flags() -> set[str]:
         r"^(?:flags|Features)\s*:\s*(.+)$", path.read_text() if path.exists() else "", re.MULTILINE
     )
     return set(flags.group(1).split()) if flags else set()
+
+
+@contextmanager
+def _without_banners() -> Iterator[None]:
+    """Drops the lines that TensorFlow's libraries write to stderr each time they are loaded; other lines come late.
+
+    The libraries write them before they read TF_CPP_MIN_LOG_LEVEL, straight to the file descriptor.
+    """
+    if not cpu_flags() & {"avx", "asimd"}:
+        yield  # on a CPU without AVX TensorFlow aborts, and its reason must not be lost
+        return
+    sys.stderr.flush()
+    stderr = os.dup(2)
+    with tempfile.TemporaryFile() as buffer:
+        os.dup2(buffer.fileno(), 2)
+        try:
+            yield
+        finally:
+            sys.stderr.flush()
+            os.dup2(stderr, 2)
+            os.close(stderr)
+            buffer.seek(0)
+            for line in buffer:
+                if not _BANNER.match(line):
+                    os.write(2, line)
 
 
 def hide_gpus() -> None:

@@ -54,7 +54,7 @@ def test_lines_say_rows_rate_and_time_left(clock: ManualClock, capsys: pytest.Ca
     lines = LogLines(20_000, clock)
     lines.update(5000, seconds=4.0)
     captured = capsys.readouterr()
-    assert captured.err == "evaluate rows=5000 of=20000 images_per_s=1250 left_s=12\n"
+    assert captured.err == "score rows=5000 of=20000 images_per_s=1250 left_s=12\n"
     assert captured.out == ""
 
 

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import os
+
 import pytest
 
+from cnnlib.models import runtime
 from cnnlib.models.runtime import count_chunks
 
 
@@ -24,3 +27,29 @@ from cnnlib.models.runtime import count_chunks
 def test_chunks_are_equal_and_of_sixteen_rows_or_more(threads: int, rows: int, chunks: int) -> None:
     assert count_chunks(threads, rows) == chunks
     assert rows % chunks == 0
+
+
+def test_banners_are_dropped_and_other_lines_are_kept(capfd: pytest.CaptureFixture[str]) -> None:
+    with runtime._without_banners():
+        os.write(
+            2, b"WARNING: All log messages before absl::InitializeLog() is called are written to STDERR\n"
+        )
+        os.write(2, b"I0000 00:00:1795657034.548858   12584 port.cc:153] oneDNN custom operations are on.\n")
+        os.write(2, b"E0000 00:00:1795657034.548858   12584 real.cc:1] this is an error\n")
+        os.write(2, b"no newline at the end")
+    assert capfd.readouterr().err == (
+        "E0000 00:00:1795657034.548858   12584 real.cc:1] this is an error\nno newline at the end"
+    )
+
+
+def test_lines_are_kept_where_the_import_fails(capfd: pytest.CaptureFixture[str]) -> None:
+    def fail() -> None:
+        with runtime._without_banners():
+            os.write(2, b"libtensorflow.so is missing\n")
+            raise ImportError("tensorflow")
+
+    with pytest.raises(ImportError):
+        fail()
+    assert capfd.readouterr().err == "libtensorflow.so is missing\n"
+    os.write(2, b"after\n")
+    assert capfd.readouterr().err == "after\n"
