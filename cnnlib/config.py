@@ -178,7 +178,7 @@ class TrainConfig:
     gpus_per_worker: int = 0
     """GPUs of one worker, 0 or 1. 0: training on CPUs. A machine with 8 GPUs runs 8 workers."""
     split: str = "train"
-    """The split of the data set to train on."""
+    """The split of the dataset to train on."""
     validation_fraction: float = 0.0
     """Fraction, 0..0.5, of the training rows that are kept as validation rows and scored after every epoch. 0: none.
     @best is the epoch with the best validation accuracy; without validation rows, with the best training accuracy."""
@@ -237,7 +237,7 @@ class EvaluateConfig:
     """The config of an evaluation, without the locations of its inputs and reports."""
 
     split: str = "test"
-    """The split of the data set to score."""
+    """The split of the dataset to score."""
     pixel_range: PixelRange | None = None
     """Range of the pixels that the model takes: raw (0-255) or scaled (0-1).
     None: 0-255 for a checkpoint of this project, 0-1 for a model file."""

@@ -29,7 +29,7 @@ from jobs.flags import parse_args
 
 @dataclass(frozen=True, kw_only=True)
 class Args:
-    """The checkpoints and the data set to score, and the folder of the reports."""
+    """The checkpoints and the dataset to score, and the folder of the reports."""
 
     checkpoint: tuple[str, ...] = ()
     """Models to score: RUNS/NAME for a run's last checkpoint, RUNS/NAME@best or RUNS/NAME@7 for another one.
@@ -37,7 +37,7 @@ class Args:
     pending: str | None = None
     """Folder of runs, instead of --checkpoint: scores every checkpoint that has no report on this data yet."""
     data: str
-    """The data set that jobs.prepare wrote: a path or s3://bucket/prefix."""
+    """The dataset that jobs.prepare wrote: a path or s3://bucket/prefix."""
     reports: str = "reports"
     """Folder of all reports: a path or s3://bucket/prefix."""
     gate: str | None = None

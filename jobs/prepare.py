@@ -1,8 +1,8 @@
-"""Converts a source of images into a data set: Parquet shards and a manifest.
+"""Converts a source of images into a dataset: Parquet shards and a manifest.
 
 python -m jobs.prepare fashion-mnist --output URI    finds or downloads Fashion-MNIST
 
-python -m jobs.prepare idx DIR --output URI          any IDX data set (MNIST and its relatives)
+python -m jobs.prepare idx DIR --output URI          any IDX dataset (MNIST and its relatives)
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from jobs.flags import parse_args
 @dataclass(frozen=True, kw_only=True)
 class _Output:
     output: str
-    """Folder of the data set: a path or s3://bucket/prefix. It must be empty, or hold this same data set."""
+    """Folder of the dataset: a path or s3://bucket/prefix. It must be empty, or hold this same dataset."""
     shard_mib: int | None = None
     """MiB of pixels per shard. None: a sixteenth of the split, but at least 4 and at most 16."""
     json: bool = False
@@ -53,7 +53,7 @@ class FashionMnist(_Output):
 
 @dataclass(frozen=True, kw_only=True)
 class Idx(_Output):
-    """Any IDX data set: a folder with train- and t10k- files, gzipped or not."""
+    """Any IDX dataset: a folder with train- and t10k- files, gzipped or not."""
 
     directory: Annotated[Positional[str], arg(metavar="DIR")]
     """Folder with the files: a path or s3://bucket/prefix."""
@@ -71,7 +71,7 @@ Args = Annotated[FashionMnist, subcommand("fashion-mnist")] | Annotated[Idx, sub
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Parses the command line, prepares the data set, and returns the exit code."""
+    """Parses the command line, prepares the dataset, and returns the exit code."""
     args: FashionMnist | Idx = parse_args(Args, argv, prog="python -m jobs.prepare", description=__doc__)
     return run_job(lambda: _prepare(args), json=args.json)
 

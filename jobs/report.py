@@ -33,7 +33,7 @@ class Args:
     plot: str | None = None
     """Path or URI where --experiments also writes a chart (PNG). None: no chart."""
     prometheus: str | None = None
-    """File where the newest report of each run, data set and split is written as gauges for Prometheus; - for stdout.
+    """File where the newest report of each run, dataset and split is written as gauges for Prometheus; - for stdout.
     At most --limit reports are written. None: no gauges."""
     html: str | None = None
     """File or s3:// object where a page is written: of the report with the given id, or, without an id, of all reports.

@@ -24,7 +24,7 @@ class Args:
     """The data, results and config of a run."""
 
     data: str
-    """The data set that jobs.prepare wrote: a path or s3://bucket/prefix."""
+    """The dataset that jobs.prepare wrote: a path or s3://bucket/prefix."""
     runs: str = "runs"
     """Folder of all runs: a path or s3://bucket/prefix. This run is written to RUNS/NAME."""
     name: str

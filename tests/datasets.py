@@ -1,4 +1,4 @@
-"""Small made-up data sets, written without Ray, for tests of everything that reads a data set."""
+"""Small made-up datasets, written without Ray, for tests of everything that reads a dataset."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ def add_metadata(source: Source, columns: Mapping[str, Sequence[Any]]) -> Source
 def write_dataset_without_ray(
     dataset_uri: str, source: Source | None = None, shard_rows: int = 10
 ) -> Manifest:
-    """Writes a source as a data set: every shard, then the manifest, and no preview."""
+    """Writes a source as a dataset: every shard, then the manifest, and no preview."""
     source = source or make_source()
     manifest = Manifest(
         class_names=source.class_names,

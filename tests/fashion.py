@@ -18,7 +18,7 @@ CLASSES = 10
 
 @cache
 def fashion_mnist() -> Source:
-    """Loads the whole data set, once per process."""
+    """Loads the whole dataset, once per process."""
     return load_fashion_mnist()
 
 

@@ -61,7 +61,7 @@ def _die_once(signal_file: Path) -> None:
 
 
 def build_two_inputs(image_shape: tuple[int, int, int], num_classes: int) -> keras.Model:
-    """Builds a model that takes two images, which no data set has."""
+    """Builds a model that takes two images, which no dataset has."""
     inputs = [keras.Input(image_shape), keras.Input(image_shape)]
     flat = keras.layers.Flatten()(keras.layers.Concatenate()(inputs))
     return keras.Model(inputs, keras.layers.Dense(num_classes)(flat))

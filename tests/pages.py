@@ -36,7 +36,7 @@ _FIRST_DAY = datetime(2026, 11, 20, 6, 0, tzinfo=UTC)
 
 @dataclass(frozen=True, kw_only=True)
 class Reports:
-    """A folder of reports and their data set; ids oldest first."""
+    """A folder of reports and their dataset; ids oldest first."""
 
     uri: str
     data_uri: str

@@ -1,7 +1,7 @@
-"""The manifest: what a data set contains, and the only thing a reader believes.
+"""The manifest: what a dataset contains, and the only thing a reader believes.
 
-Comes in: `manifest.json` of a data set. Goes out: a checked `Manifest`. It is written after all shards, so an
-unfinished data set has none and cannot be read. A row's position is its index in the concatenation of its split's
+Comes in: `manifest.json` of a dataset. Goes out: a checked `Manifest`. It is written after all shards, so an
+unfinished dataset has none and cannot be read. A row's position is its index in the concatenation of its split's
 shards, in manifest order.
 """
 
@@ -25,7 +25,7 @@ class Shard:
     """One Parquet file of a split.
 
     Attributes:
-        name: the object's name below the data set's URI.
+        name: the object's name below the dataset's URI.
         sha256: of the whole file, hex.
     """
 
@@ -75,7 +75,7 @@ class ShardRange:
 
 @dataclass(frozen=True, kw_only=True)
 class Manifest:
-    """Describes a data set: its classes, its image shape, and every shard of every split.
+    """Describes a dataset: its classes, its image shape, and every shard of every split.
 
     Attributes:
         image_shape: height, width, channels.
@@ -98,7 +98,7 @@ class Manifest:
 
     @property
     def fingerprint(self) -> str:
-        """Returns the data set's identity, wherever it is stored: a sha256 (hex) over everything but `source`."""
+        """Returns the dataset's identity, wherever it is stored: a sha256 (hex) over everything but `source`."""
         content = {key: value for key, value in self._content().items() if key != "source"}
         return publish.sha256_hex(publish.canonical_json(content))
 
@@ -106,10 +106,10 @@ class Manifest:
         """Returns the split of that name.
 
         Raises:
-            DatasetError: the data set has no such split.
+            DatasetError: the dataset has no such split.
         """
         if name not in self.splits:
-            raise DatasetError(f"The data set has no split {name!r}. {nearest(name, self.splits)}")
+            raise DatasetError(f"The dataset has no split {name!r}. {nearest(name, self.splits)}")
         return self.splits[name]
 
     def to_json(self) -> dict[str, Any]:
@@ -124,13 +124,13 @@ class Manifest:
             "splits": {name: dataclasses.asdict(split) for name, split in self.splits.items()},
             "source": self.source,
             "source_digest": self.source_digest,
-            # Left out if empty: a data set without metadata keeps the fingerprint it had before metadata existed.
+            # Left out if empty: a dataset without metadata keeps the fingerprint it had before metadata existed.
             **({"metadata": dict(self.metadata)} if self.metadata else {}),
         }
 
 
 def load_manifest(dataset_uri: str) -> Manifest:
-    """Reads and checks a data set's manifest.
+    """Reads and checks a dataset's manifest.
 
     Raises:
         DatasetError: there is no manifest, or it is damaged, changed, or of another format version.
@@ -140,14 +140,14 @@ def load_manifest(dataset_uri: str) -> Manifest:
         document = publish.read_manifest(layout.dataset_manifest(dataset_uri))
     except NotFoundError as err:
         raise DatasetError(
-            f"No data set at {dataset_uri}: it has no {layout.MANIFEST}. "
+            f"No dataset at {dataset_uri}: it has no {layout.MANIFEST}. "
             f"Make one: python -m jobs.prepare fashion-mnist --output {dataset_uri}"
         ) from err
     manifest = _parse(document, dataset_uri)
     if manifest.fingerprint != document.get("fingerprint"):
         raise DatasetError(
             f"The manifest of {dataset_uri} was changed after it was written: its fingerprint is "
-            f"{document.get('fingerprint')}, expected {manifest.fingerprint}. Prepare the data set again."
+            f"{document.get('fingerprint')}, expected {manifest.fingerprint}. Prepare the dataset again."
         )
     return manifest
 
@@ -181,7 +181,7 @@ def _parse(document: Mapping[str, Any], dataset_uri: str) -> Manifest:
     except (AttributeError, KeyError, TypeError, ValueError) as err:
         raise DatasetError(
             f"The manifest of {dataset_uri} has a missing or invalid entry: {type(err).__name__}: {err}. "
-            "Prepare the data set again."
+            "Prepare the dataset again."
         ) from err
 
 

@@ -1,4 +1,4 @@
-"""The preview of a data set: its first images come in, one PNG goes out, a grid with the class name below each image.
+"""The preview of a dataset: its first images come in, one PNG goes out, a grid with the class name below each image.
 
 Pillow draws it: importing matplotlib takes longer than writing all shards of Fashion-MNIST.
 """

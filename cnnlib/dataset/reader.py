@@ -1,4 +1,4 @@
-"""The reader of a data set: a manifest comes in; checked bytes of a shard, or the rows of a range, go out.
+"""The reader of a dataset: a manifest comes in; checked bytes of a shard, or the rows of a range, go out.
 
 Every byte that it returns has the sha256 that the manifest states. What is not in the manifest is not read.
 """
@@ -44,7 +44,7 @@ def read_shard(dataset_uri: str, shard: Shard) -> bytes:
         ) from err
     except DigestError as err:
         raise DatasetError(
-            f"{err} The manifest states {shard.bytes} bytes. Prepare the data set again."
+            f"{err} The manifest states {shard.bytes} bytes. Prepare the dataset again."
         ) from err
 
 

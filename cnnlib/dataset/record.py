@@ -1,4 +1,4 @@
-"""Rows of a data set: NumPy arrays in memory to a Parquet shard, and back.
+"""Rows of a dataset: NumPy arrays in memory to a Parquet shard, and back.
 
 In a shard: `id` int64, `image` fixed_size_binary[height * width * channels] (uint8, row-major, channels last),
 `label` int32, then the metadata columns of the source. The schema's metadata and the manifest state the image shape.
@@ -145,7 +145,7 @@ def decode_shard(data: bytes | pa.Buffer, name: str) -> pa.Table:
         return table.select([ID, IMAGE, LABEL, *others])
     except (pa.ArrowInvalid, KeyError, OSError) as err:
         raise DatasetError(
-            f"{name} is not a shard of a data set: {err}. Expected the columns id, image, label."
+            f"{name} is not a shard of a dataset: {err}. Expected the columns id, image, label."
         ) from err
 
 

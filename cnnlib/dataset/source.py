@@ -50,7 +50,7 @@ class SourceSplit:
 
 @dataclass(frozen=True, kw_only=True)
 class Source:
-    """Describes a data set before it is written as shards and a manifest.
+    """Describes a dataset before it is written as shards and a manifest.
 
     Attributes:
         description: where the rows came from, in words, for the manifest.

@@ -1,4 +1,4 @@
-"""The writer of a data set: a source comes in; shards, a preview and, last, the manifest go out.
+"""The writer of a dataset: a source comes in; shards, a preview and, last, the manifest go out.
 
 Threads write the shards in parallel. The rows of a source are in the memory of this process, and compression, hashing
 and uploads release the GIL. A Ray cluster took 9 s to start for work of less than one.
@@ -28,10 +28,10 @@ _WRITERS = max(4, os.cpu_count() or 1)  # may be more than the cores, because wr
 
 
 class PreparedDataset(NamedTuple):
-    """Holds a data set's manifest.
+    """Holds a dataset's manifest.
 
     Attributes:
-        created: whether this call wrote it; False: the same data set was there before.
+        created: whether this call wrote it; False: the same dataset was there before.
     """
 
     manifest: Manifest
@@ -39,7 +39,7 @@ class PreparedDataset(NamedTuple):
 
 
 def write_dataset(source: Source, dataset_uri: str, shard_bytes: int | None = None) -> PreparedDataset:
-    """Writes a source as a data set: shards, then the preview, then the manifest.
+    """Writes a source as a dataset: shards, then the preview, then the manifest.
 
     A crash before the manifest leaves shards that no reader finds; the next call overwrites them.
 
@@ -47,7 +47,7 @@ def write_dataset(source: Source, dataset_uri: str, shard_bytes: int | None = No
         shard_bytes: size of the pixels of one shard; None: a sixteenth of the split, within 4..16 MiB.
 
     Raises:
-        ConflictError: the output already holds another data set or other files.
+        ConflictError: the output already holds another dataset or other files.
         DatasetError: a split has no rows, or a shard cannot hold the metadata.
     """
     metadata = source.metadata  # checked before anything is written
@@ -70,16 +70,16 @@ def write_dataset(source: Source, dataset_uri: str, shard_bytes: int | None = No
     files.write_bytes(layout.dataset_preview(dataset_uri), preview)
     if not publish.write_manifest(layout.dataset_manifest(dataset_uri), manifest.to_json()):
         raise ConflictError(
-            f"Another job wrote a data set to {dataset_uri} in the meantime. Its manifest was not changed."
+            f"Another job wrote a dataset to {dataset_uri} in the meantime. Its manifest was not changed."
         )
     return PreparedDataset(manifest, created=True)
 
 
 def check_output(source: Source, dataset_uri: str) -> bool:
-    """Checks that the data set can be written, without writing it; returns whether it is already there.
+    """Checks that the dataset can be written, without writing it; returns whether it is already there.
 
     Raises:
-        ConflictError: the output already holds another data set or other files.
+        ConflictError: the output already holds another dataset or other files.
         AccessError: storage denies writing.
     """
     if _find_existing(source, dataset_uri) is not None:
@@ -95,8 +95,8 @@ def _find_existing(source: Source, dataset_uri: str) -> Manifest | None:
     manifest = load_manifest(dataset_uri)
     if manifest.source_digest != source.digest:
         raise ConflictError(
-            f"{dataset_uri} already holds another data set ({manifest.source}). Received {source.description}. "
-            "Choose another --output, or delete that data set first."
+            f"{dataset_uri} already holds another dataset ({manifest.source}). Received {source.description}. "
+            "Choose another --output, or delete that dataset first."
         )
     return manifest
 

@@ -91,8 +91,8 @@ def load_model(
     Args:
         target: the model file, and the pixel range that the model takes.
         config: has the batch size, and how to interpret the outputs.
-        image_shape: height, width, channels of the data set's images.
-        num_classes: number of classes of the data set.
+        image_shape: height, width, channels of the dataset's images.
+        num_classes: number of classes of the dataset.
         chunks: see `compile_predict`.
 
     Raises:
@@ -202,7 +202,7 @@ def _find_input_shape(model: keras.Model, target: Target, image_shape: ImageShap
             if fits:
                 return shape
     raise ModelError(
-        f"{target.uri} does not take this data set's images. Received a model with input {expected}, "
+        f"{target.uri} does not take this dataset's images. Received a model with input {expected}, "
         f"expected (None, {', '.join(map(str, image_shape))})."
     )
 

@@ -53,7 +53,7 @@ def plan_evaluation(
 
     Args:
         config: how to evaluate.
-        dataset_uri: the data set.
+        dataset_uri: the dataset.
         reports_uri: the folder of all reports.
         checkpoints: RUNS/NAME[@epoch|@best|@last], checkpoint folders or model files.
         pending_runs_uri: a folder of runs, instead of `checkpoints`: all checkpoints of all its runs.

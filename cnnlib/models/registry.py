@@ -1,4 +1,4 @@
-"""A model's name in, a Keras model that fits the data set out.
+"""A model's name in, a Keras model that fits the dataset out.
 
 A name is either registered here, or it is `package.module:function`, a function of the user's own:
 `function(image_shape: tuple[int, int, int], num_classes: int) -> keras.Model`. Either way the model takes raw
@@ -39,7 +39,7 @@ def model_names() -> list[str]:
 
 
 def is_registered(name: str) -> bool:
-    """True for a model of this project, which fits every data set. A user's own model must be built to know."""
+    """True for a model of this project, which fits every dataset. A user's own model must be built to know."""
     return name in REGISTERED
 
 
@@ -111,7 +111,7 @@ def check_fits(model: Any, name: str, image_shape: ImageShape, num_classes: int)
         have not in (None, want) for have, want in zip(input_shape[1:], image_shape, strict=True)
     ):
         raise ModelError(
-            f"{name} does not take this data set's images. Received an input of shape {input_shape}, "
+            f"{name} does not take this dataset's images. Received an input of shape {input_shape}, "
             f"expected (None, {', '.join(map(str, image_shape))})."
         )
     if tuple(output_shape[1:]) != (num_classes,):

@@ -52,7 +52,7 @@ def pair_rows(reports_uri: str, records: Sequence[ReportRecord]) -> PairedRows |
     first = records[0]
     for record in records[1:]:
         if record.subject.dataset_fingerprint != first.subject.dataset_fingerprint:
-            return Unpaired(reason="their data sets differ")
+            return Unpaired(reason="their datasets differ")
         if record.subject.split != first.subject.split:
             return Unpaired(reason=f"their splits differ, {first.subject.split} and {record.subject.split}")
     rows: _Rows | None = None

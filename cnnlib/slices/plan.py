@@ -1,6 +1,6 @@
-"""The plan of slices: `--slice-by` and a data set come in; the `Slicer` that every predictor uses goes out.
+"""The plan of slices: `--slice-by` and a dataset come in; the `Slicer` that every predictor uses goes out.
 
-It is made once, before any row is scored, and depends only on the data set, not on the number of predictors. The edges
+It is made once, before any row is scored, and depends only on the dataset, not on the number of predictors. The edges
 of quantiles come from a sample of whole shards, evenly spaced: the whole split up to 100,000 rows and 256 MiB of
 pixels. So the quantiles of a larger split are of equal size except for sampling error.
 """
@@ -48,14 +48,14 @@ def check_slices(requested: Sequence[str], manifest: Manifest, split_name: str) 
         split_name: the split that is scored.
 
     Raises:
-        ConfigError: the data set has no such dimension, or near-duplicates are requested where there is no training
+        ConfigError: the dataset has no such dimension, or near-duplicates are requested where there is no training
             split or where it is the one that is scored.
     """
     groups = parse_slices(requested, manifest.metadata)
     if any(NEAR_DUPLICATE in group for group in groups):
         if TRAIN_SPLIT not in manifest.splits:
             raise ConfigError(
-                f"slice_by {NEAR_DUPLICATE} needs the images of the split {TRAIN_SPLIT!r}. Received a data set with "
+                f"slice_by {NEAR_DUPLICATE} needs the images of the split {TRAIN_SPLIT!r}. Received a dataset with "
                 f"the splits {', '.join(manifest.splits)}. Leave it out."
             )
         if split_name == TRAIN_SPLIT:

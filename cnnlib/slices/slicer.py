@@ -95,7 +95,7 @@ def parse_slices(requested: Sequence[str], columns: Mapping[str, str]) -> tuple[
 
     Args:
         requested: dimensions, or two joined by +.
-        columns: name and type of the data set's metadata columns.
+        columns: name and type of the dataset's metadata columns.
 
     Raises:
         ConfigError: a name is not a dimension, or a group has more than two dimensions or the same one twice.
@@ -111,7 +111,7 @@ def parse_slices(requested: Sequence[str], columns: Mapping[str, str]) -> tuple[
             if name not in known:
                 own = ", ".join(columns) if columns else "none"
                 raise ConfigError(
-                    f"slice_by has no dimension {name!r}. {nearest(name, known)} The data set's own columns: {own}."
+                    f"slice_by has no dimension {name!r}. {nearest(name, known)} The dataset's own columns: {own}."
                 )
         if len(group) > 2 or len(set(group)) < len(group):
             raise ConfigError(
@@ -144,7 +144,7 @@ def metadata_column(rows: Rows, name: str) -> pa.Array:
     if name not in rows.metadata:
         raise DatasetError(
             f"A shard lacks the column {name!r} that its manifest states. Received "
-            f"{', '.join(rows.metadata) or 'none'}. Prepare the data set again."
+            f"{', '.join(rows.metadata) or 'none'}. Prepare the dataset again."
         )
     return rows.metadata[name]
 

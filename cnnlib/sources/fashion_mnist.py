@@ -87,7 +87,7 @@ def _checked(content: bytes, name: str, place: str) -> bytes:
     if digest != SHA256[name]:
         raise DatasetError(
             f"{name} of {place} is not Fashion-MNIST's. Received sha256 {digest} of the uncompressed file, "
-            f"expected {SHA256[name]}. For another IDX data set: python -m jobs.prepare idx DIR"
+            f"expected {SHA256[name]}. For another IDX dataset: python -m jobs.prepare idx DIR"
         )
     return content
 

@@ -1,4 +1,4 @@
-"""The IDX format of MNIST and similar data sets: a folder of four files, gzipped or not, becomes a source.
+"""The IDX format of MNIST and similar datasets: a folder of four files, gzipped or not, becomes a source.
 
     train-images-idx3-ubyte[.gz]   train-labels-idx1-ubyte[.gz]
     t10k-images-idx3-ubyte[.gz]    t10k-labels-idx1-ubyte[.gz]
@@ -32,7 +32,7 @@ _GZIP_MAGIC = b"\x1f\x8b"
 
 
 def file_names() -> list[str]:
-    """Returns the names of the four files of an IDX data set, without `.gz`."""
+    """Returns the names of the four files of an IDX dataset, without `.gz`."""
     return [
         f"{prefix}-{kind}"
         for prefix in SPLIT_PREFIXES.values()
@@ -102,7 +102,7 @@ def read_file(directory_uri: str, name: str) -> bytes:
         except NotFoundError:
             continue
     raise NotFoundError(
-        f"{directory_uri} has neither {name}.gz nor {name}. Expected the four files of an IDX data set."
+        f"{directory_uri} has neither {name}.gz nor {name}. Expected the four files of an IDX dataset."
     )
 
 

@@ -49,7 +49,7 @@ def run_uri(runs_uri: str, name: str) -> str:
 
 
 def run_record(run: str) -> str:
-    """`RUNS/NAME/run.json`: the recipe, config and data set of the run."""
+    """`RUNS/NAME/run.json`: the recipe, config and dataset of the run."""
     return join_uri(run, "run.json")
 
 

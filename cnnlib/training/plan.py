@@ -154,7 +154,7 @@ def _count_steps(config: TrainConfig, train_rows: int) -> int:
 
 
 def _check_continues(record: RunRecord, config: TrainConfig, manifest: Manifest, run: str) -> None:
-    """Checks that a run which exists may continue with this config on this data set."""
+    """Checks that a run which exists may continue with this config on this dataset."""
     then, now = record["config"], json.loads(json.dumps(to_dict(config)))
     # A cosine schedule falls over the whole run, so a longer run has another schedule.
     may_change = _MAY_CHANGE - ({"epochs"} if config.optimizer.schedule == "cosine" else set())
@@ -164,7 +164,7 @@ def _check_continues(record: RunRecord, config: TrainConfig, manifest: Manifest,
         if key not in may_change and then.get(key) != now[key]
     ]
     if record["dataset_fingerprint"] != manifest.fingerprint:
-        changed.append("the data set is another")
+        changed.append("the dataset is another")
     if changed:
         raise ConflictError(
             f"The run {run} exists with another config ({'; '.join(changed)}). "

@@ -1,4 +1,4 @@
-"""One Ray cluster and one small data set for all tests: starting either takes longer than most tests."""
+"""One Ray cluster and one small dataset for all tests: starting either takes longer than most tests."""
 
 from __future__ import annotations
 
@@ -136,7 +136,7 @@ def tiny_idx(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def tiny_dataset(tmp_path_factory: pytest.TempPathFactory, tiny_idx: Path, on_cluster: RunJob) -> str:
-    """Them as a data set on the local disk, in several shards."""
+    """Them as a dataset on the local disk, in several shards."""
     output = tmp_path_factory.mktemp("dataset") / "tiny"
     on_cluster("prepare", "idx", tiny_idx, "--output", output)
     return str(output)

@@ -41,7 +41,7 @@ def save_checkpoint(
 
     Args:
         record: the result of the epoch.
-        metadata: further entries of the manifest: model name, config, data set.
+        metadata: further entries of the manifest: model name, config, dataset.
     """
     uri = layout.checkpoint_uri(run, record.epoch)
     with tempfile.TemporaryDirectory() as directory:

@@ -19,7 +19,7 @@ _NARROW_WIDTH, _NARROW_HEIGHT = 360, 220
 
 @dataclass(frozen=True, kw_only=True)
 class Trend:
-    """All reports on one split of one data set.
+    """All reports on one split of one dataset.
 
     Attributes:
         key: prefix of the ids of its elements on the page.

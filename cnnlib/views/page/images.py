@@ -1,4 +1,4 @@
-"""Row ids in, small pictures for a page out: pixels from the data set's shards, as PNG in data URIs."""
+"""Row ids in, small pictures for a page out: pixels from the dataset's shards, as PNG in data URIs."""
 
 from __future__ import annotations
 
@@ -67,15 +67,15 @@ def read_images(dataset_uri: str, fingerprint: str, split_name: str, ids: Collec
     """Reads the images of some rows, scaled down for a page. Returns the reason for missing ones, instead of raising.
 
     Args:
-        dataset_uri: the data set's folder at the time of the evaluation.
-        fingerprint: the data set's fingerprint then; a data set with another one has other rows.
+        dataset_uri: the dataset's folder at the time of the evaluation.
+        fingerprint: the dataset's fingerprint then; a dataset with another one has other rows.
         ids: of rows of the split.
     """
     try:
         manifest = load_manifest(dataset_uri)
         if manifest.fingerprint != fingerprint:
             return RowImages(
-                by_id={}, missing=f"The data set at {dataset_uri} has changed since the evaluation."
+                by_id={}, missing=f"The dataset at {dataset_uri} has changed since the evaluation."
             )
         return _read_rows(dataset_uri, manifest, manifest.split(split_name), set(ids))
     except CnnlibError as err:
@@ -112,7 +112,7 @@ def build_sheet(images: Mapping[int, Pixels]) -> Sheet:
 
 def shrink(pixels: Pixels) -> Pixels:
     """Converts an image to grey or RGB and scales its longer side to at most `MAX_SIDE`."""
-    # The first of two channels, the first three of four or more, as in the data set's preview.
+    # The first of two channels, the first three of four or more, as in the dataset's preview.
     shown = pixels[..., :3] if pixels.shape[2] >= 3 else pixels[..., :1]
     height, width = shown.shape[:2]
     scale = MAX_SIDE / max(height, width)

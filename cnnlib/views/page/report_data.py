@@ -31,7 +31,7 @@ Row = Mapping[str, Any]
 
 @dataclass(frozen=True, kw_only=True)
 class ReportData:
-    """What a report, its data set, its training run and the previous report state.
+    """What a report, its dataset, its training run and the previous report state.
 
     Attributes:
         overall: row of the table `overall` for the whole split.

@@ -1,4 +1,4 @@
-"""A manifest identifies its data set; a damaged, changed or missing one is refused."""
+"""A manifest identifies its dataset; a damaged, changed or missing one is refused."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from tests.datasets import TEST_ROWS, TRAIN_ROWS, make_source, write_dataset_wit
 
 @pytest.fixture
 def dataset(tmp_path: Path) -> Path:
-    """A data set of 50 train rows in five shards and 23 test rows in three."""
+    """A dataset of 50 train rows in five shards and 23 test rows in three."""
     write_dataset_without_ray(str(tmp_path / "dataset"))
     return tmp_path / "dataset"
 
@@ -99,7 +99,7 @@ def test_other_rows_or_other_shards_of_the_same_rows_are_another_data_set(tmp_pa
 
 def test_data_set_without_a_manifest_is_not_found(dataset: Path) -> None:
     (dataset / "manifest.json").unlink()
-    with pytest.raises(DatasetError, match=r"No data set at .*: it has no manifest\.json") as raised:
+    with pytest.raises(DatasetError, match=r"No dataset at .*: it has no manifest\.json") as raised:
         load_manifest(str(dataset))
     assert f"jobs.prepare fashion-mnist --output {dataset}" in str(raised.value)
 

@@ -56,7 +56,7 @@ def test_a_data_set_without_metadata_keeps_its_manifest_and_its_fingerprint(tmp_
     manifest = write_dataset(make_source(), str(tmp_path)).manifest
     document = json.loads((tmp_path / "manifest.json").read_text())
     assert manifest.metadata == {}
-    # The keys from before metadata existed: the fingerprint of a data set is in the name of its reports.
+    # The keys from before metadata existed: the fingerprint of a dataset is in the name of its reports.
     assert document.keys() == {
         "format_version", "class_names", "image_shape", "splits", "source", "source_digest", "fingerprint",
     }  # fmt: skip
@@ -73,7 +73,7 @@ def test_other_metadata_make_another_data_set(tmp_path: Path) -> None:
     assert len({each.digest for each in (plain, web, camera)}) == 3
     write_dataset(web, str(tmp_path))
     assert not write_dataset(web, str(tmp_path)).created
-    with pytest.raises(ConflictError, match="already holds another data set"):
+    with pytest.raises(ConflictError, match="already holds another dataset"):
         write_dataset(camera, str(tmp_path))
 
 

@@ -16,7 +16,7 @@ from tests.datasets import TRAIN_ROWS, make_source, write_dataset_without_ray
 
 @pytest.fixture
 def dataset(tmp_path: Path) -> Path:
-    """A data set of 50 train rows in five shards and 23 test rows in three."""
+    """A dataset of 50 train rows in five shards and 23 test rows in three."""
     write_dataset_without_ray(str(tmp_path / "dataset"))
     return tmp_path / "dataset"
 

@@ -66,7 +66,7 @@ def test_same_rows_give_the_same_bytes() -> None:
 
 @pytest.mark.skipif(pa.__version__ != "26.0.1", reason="a Parquet file states the version of pyarrow")
 def test_a_shard_has_the_bytes_that_it_always_had() -> None:
-    # A shard's sha256 is part of its data set's fingerprint, and so of the name of every report.
+    # A shard's sha256 is part of its dataset's fingerprint, and so of the name of every report.
     rows = Rows(
         ids=np.arange(100, 150),
         images=(np.arange(50 * 6 * 5 * 3) % 251).astype(np.uint8).reshape(50, 6, 5, 3),

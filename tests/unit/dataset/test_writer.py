@@ -1,4 +1,4 @@
-"""The plan of a data set's shards, and the check of its output before anything is written."""
+"""The plan of a dataset's shards, and the check of its output before anything is written."""
 
 from __future__ import annotations
 
@@ -73,13 +73,13 @@ def test_same_data_set_is_already_there(tmp_path: Path) -> None:
 
 def test_another_data_set_is_a_conflict(tmp_path: Path) -> None:
     write_dataset_without_ray(str(tmp_path))
-    with pytest.raises(ConflictError, match=r"already holds another data set \(made up for a test\)"):
+    with pytest.raises(ConflictError, match=r"already holds another dataset \(made up for a test\)"):
         check_output(make_source(seed=1), str(tmp_path))
 
 
 def test_same_rows_under_other_class_names_are_a_conflict(tmp_path: Path) -> None:
     write_dataset_without_ray(str(tmp_path))
-    with pytest.raises(ConflictError, match="already holds another data set"):
+    with pytest.raises(ConflictError, match="already holds another dataset"):
         check_output(make_source(class_names=("x", "y", "z")), str(tmp_path))
 
 

@@ -328,11 +328,11 @@ def _dense(input_shape: tuple[int, ...] = SHAPE, classes: int = CLASSES) -> kera
             r"fit the number of classes\. Received a model with output \(None, 10\), .*\(None, 3\)",
         ),
         (lambda: _dense(classes=2), "does not fit the number of classes"),
-        (lambda: _dense((8, 8, 3)), "does not take this data set's images"),
+        (lambda: _dense((8, 8, 3)), "does not take this dataset's images"),
         (lambda: _dense((65,)), r"Received a model with input \(None, 65\), expected \(None, 8, 8, 1\)"),
-        (lambda: build_two_inputs(SHAPE, CLASSES), "does not take this data set's images"),
+        (lambda: build_two_inputs(SHAPE, CLASSES), "does not take this dataset's images"),
         (lambda: build_two_outputs(SHAPE, CLASSES), "does not fit the number of classes"),
-        (_unbuilt, "does not take this data set's images. Received a model with input None"),
+        (_unbuilt, "does not take this dataset's images. Received a model with input None"),
     ],
 )
 def test_model_that_does_not_fit_the_data_is_refused_at_the_first_rows(

@@ -37,8 +37,8 @@ def no_cluster(monkeypatch: pytest.MonkeyPatch) -> None:
 def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A folder with everything that the command lines below name.
 
-    data/: a data set of 50 train and 23 test rows; damaged/: the same with one wrong and one missing shard; other/:
-    another data set; idx/: four IDX files; few/: the same with too few labels; torn/: the same with a truncated gzip
+    data/: a dataset of 50 train and 23 test rows; damaged/: the same with one wrong and one missing shard; other/:
+    another dataset; idx/: four IDX files; few/: the same with too few labels; torn/: the same with a truncated gzip
     file; full/: a text file; file: a file; runs/seed: a run of the seed recipe with batch 8 and one finished epoch;
     runs/old: a run that does not name its recipe; runs/dnn: a run whose recipe has no gate; mine.keras: a file; GATES.
     """
@@ -108,8 +108,8 @@ GATES = {
 TRAIN_CASES = [
     ("sed --data data", "Unknown recipe 'sed'. Did you mean 'seed'? Known: "),
     (f"{TRAIN} --model smal-cnn", "Unknown model 'smal-cnn'. Did you mean 'small-cnn'?"),
-    (f"{TRAIN} --data nothing", "No data set at {world}/nothing: it has no manifest.json. Make one: "),
-    (f"{TRAIN} --data idx", "No data set at {world}/idx: it has no manifest.json."),
+    (f"{TRAIN} --data nothing", "No dataset at {world}/nothing: it has no manifest.json. Make one: "),
+    (f"{TRAIN} --data idx", "No dataset at {world}/idx: it has no manifest.json."),
     (f"{TRAIN} --data file", "A file and a folder are mixed up at {world}/file"),
     (f"{TRAIN} --data damaged", "train/part-00001.parquet does not match its manifest"),
     (f"{TRAIN} --data gs://bucket/data", "Unknown scheme in 'gs://bucket/data'."),
@@ -123,7 +123,7 @@ TRAIN_CASES = [
     (f"{TRAIN} --epochs 0", "epochs must be at least 1. Received 0."),
     (f"{TRAIN} --learning-rate nan", "learning_rate must be above 0. Received nan."),
     (f"{TRAIN} --loop.steps-per-call 0", "loop.steps_per_call must be at least 1."),
-    (f"{TRAIN} --split tset", "The data set has no split 'tset'. Did you mean 'test'?"),
+    (f"{TRAIN} --split tset", "The dataset has no split 'tset'. Did you mean 'test'?"),
     (f"{TRAIN} --name ../up", "A run's name is letters, digits"),
     (f"{TRAIN} --name epoch-0001", "and not a checkpoint's. Received 'epoch-0001'."),
     (
@@ -138,7 +138,7 @@ TRAIN_CASES = [
         f"{TRAIN} --name seed --seed 1",
         "The run {world}/runs/seed exists with another config (seed: 0 then, 1 now).",
     ),
-    (f"{TRAIN} --name seed --data other", "exists with another config (the data set is another)."),
+    (f"{TRAIN} --name seed --data other", "exists with another config (the dataset is another)."),
 ]
 EVALUATE_CASES = [
     (EVALUATE, "Expected either --checkpoint or --pending. Received neither."),
@@ -154,14 +154,14 @@ EVALUATE_CASES = [
     ),
     (f"{EVALUATE} --checkpoint runs/seed/checkpoints/epoch-0002", "epoch-0002 is not a whole checkpoint"),
     (f"{EVALUATE} --checkpoint yours.keras", "There is nothing at {world}/yours.keras."),
-    (f"{EVALUATE} --checkpoint mine.keras --data nothing", "No data set at {world}/nothing"),
+    (f"{EVALUATE} --checkpoint mine.keras --data nothing", "No dataset at {world}/nothing"),
     (
         f"{EVALUATE} --checkpoint mine.keras --data damaged",
         "test/part-00000.parquet is in the manifest but not in",
     ),
     (
         f"{EVALUATE} --checkpoint mine.keras --split tst",
-        "The data set has no split 'tst'. Did you mean 'test'?",
+        "The dataset has no split 'tst'. Did you mean 'test'?",
     ),
     (
         f"{EVALUATE} --checkpoint mine.keras --reports s3://bucket/r",
@@ -177,7 +177,7 @@ EVALUATE_CASES = [
         "slice_by has no dimension 'brightnes'. Did you mean 'brightness'? "
         "Known: brightness, contrast, near-duplicate,",
     ),
-    (f"{EVALUATE} --checkpoint mine.keras --slice-by source", "The data set's own columns: none."),
+    (f"{EVALUATE} --checkpoint mine.keras --slice-by source", "The dataset's own columns: none."),
     (
         f"{EVALUATE} --checkpoint mine.keras --slice-by near-duplicate --split train",
         "Received split='train' itself.",
@@ -210,7 +210,7 @@ PREPARE_CASES = [
     ("idx torn --output new", "train-images-idx3-ubyte.gz is a damaged gzip file"),
     ("idx idx --output new --class-names Coat Bag", "The labels go up to 4, but there are 2 class names: Coat, Bag."),
     ("idx idx --output full", "{world}/full already holds something else: {world}/full/notes.txt. Choose an empty"),
-    ("idx idx --output data", "{world}/data already holds another data set (made up for a test)."),
+    ("idx idx --output data", "{world}/data already holds another dataset (made up for a test)."),
     ("idx idx --output file", "A file and a folder are mixed up at {world}/file"),
     ("idx idx --output s3://bucket/new", "No usable credentials for s3://bucket/new/manifest.json"),
     ("idx idx --output ftp://host/new", "Unknown scheme in 'ftp://host/new'."),
@@ -272,7 +272,7 @@ def test_unknown_or_missing_flag_names_the_one_that_was_meant(
 def test_json_changes_nothing_of_an_error(world: Path, capsys: pytest.CaptureFixture[str]) -> None:
     code, out, err = run(train, f"{TRAIN} --data nothing --json", capsys)
     assert (code, out, err.count("\n")) == (2, "", 1)
-    assert err.startswith("error: No data set at ")
+    assert err.startswith("error: No dataset at ")
 
 
 def test_training_without_a_recipe_lists_them(world: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -28,7 +28,7 @@ Run = Callable[..., tuple[int, dict[str, Any], str]]
 
 @pytest.fixture
 def manifest(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Manifest:
-    """A data set of 23 test rows, a run of the seed recipe with 3 epochs, and a gate that allows no drop."""
+    """A dataset of 23 test rows, a run of the seed recipe with 3 epochs, and a gate that allows no drop."""
     manifest = write_dataset_without_ray(str(tmp_path / "data"))
     run = str(tmp_path / "runs" / "seed")
     write_run_record(run, TrainConfig(), manifest.fingerprint, "seed")

@@ -117,7 +117,7 @@ def test_sentence_names_few_of_many_classes(tmp_path: Path) -> None:
     ("change", "reason"),
     [
         ({"store": False}, "has no predictions"),
-        ({"dataset_fingerprint": "other"}, "their data sets differ"),
+        ({"dataset_fingerprint": "other"}, "their datasets differ"),
         ({"split": "train"}, "their splits differ, test and train"),
         ({"ids": list(range(1, 501))}, "have predictions of different rows"),
     ],

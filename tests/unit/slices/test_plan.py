@@ -151,7 +151,7 @@ def test_near_duplicates_need_a_training_split_other_than_the_one_that_is_scored
     )
     _, manifest = write(tmp_path / "test", only_test)
     with pytest.raises(
-        ConfigError, match=r"of the split 'train'\. Received a data set with the splits test\."
+        ConfigError, match=r"of the split 'train'\. Received a dataset with the splits test\."
     ):
         check_slices(["brightness+near-duplicate"], manifest, "test")
     assert check_slices(["brightness"], manifest, "test") == (("brightness",),)

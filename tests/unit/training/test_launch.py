@@ -35,7 +35,7 @@ CONFIG = TrainConfig(batch_size=8, epochs=2)
 
 @pytest.fixture
 def data(tmp_path: Path) -> str:
-    """A data set of 50 train and 23 test rows of 8x8x1 in three classes."""
+    """A dataset of 50 train and 23 test rows of 8x8x1 in three classes."""
     write_dataset_without_ray(str(tmp_path / "data"))
     return str(tmp_path / "data")
 
@@ -129,7 +129,7 @@ def test_ordinary_names_are_accepted(data: str, name: str) -> None:
 
 
 def test_missing_data_set_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(DatasetError, match="No data set at"):
+    with pytest.raises(DatasetError, match="No dataset at"):
         plan(str(tmp_path / "nothing"))
 
 
@@ -282,7 +282,7 @@ def test_another_data_set_may_not_continue_a_run(data: str, tmp_path: Path) -> N
     start_run(data)
     other = str(tmp_path / "other")
     write_dataset_without_ray(other, make_source(seed=1))
-    with pytest.raises(ConflictError, match=r"another config \(the data set is another\)"):
+    with pytest.raises(ConflictError, match=r"another config \(the dataset is another\)"):
         plan(other)
 
 

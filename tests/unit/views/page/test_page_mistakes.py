@@ -129,7 +129,7 @@ def test_images_are_shrunk_to_what_a_page_shows(
 
 @pytest.fixture
 def dataset(tmp_path: Path) -> tuple[str, str]:
-    """URI and fingerprint of a data set with 23 test rows in shards of 10."""
+    """URI and fingerprint of a dataset with 23 test rows in shards of 10."""
     uri = str(tmp_path / "data")
     return uri, write_dataset_without_ray(uri).fingerprint
 
@@ -169,9 +169,7 @@ def test_data_that_is_gone_or_changed_gives_a_reason_and_no_images(
         (Path(uri) / "test" / "part-00000.parquet").write_bytes(b"rot")
     read = read_images(uri, fingerprint, "test", {0})
     assert not read.by_id
-    assert {"gone": "No data set", "changed": "has changed", "shard": "does not match"}[
-        damage
-    ] in read.missing
+    assert {"gone": "No dataset", "changed": "has changed", "shard": "does not match"}[damage] in read.missing
 
 
 def test_heat_grows_with_the_fraction_and_marks_neither_zeros_nor_the_diagonal() -> None:

@@ -122,7 +122,7 @@ def test_verdict_is_the_worst_of_the_checks_and_every_reason_is_shown(
 def test_data_that_is_gone_leaves_a_page_that_says_so(own_reports: Reports) -> None:
     shutil.rmtree(own_reports.data_uri)
     page = draw(own_reports, own_reports.ids[0])
-    assert "No data set at" in page.text
+    assert "No dataset at" in page.text
     assert not page.all("img")
     assert page.mistakes["pairs"]
     assert all(row[0] is None for pair in page.mistakes["pairs"].values() for row in pair["rows"])
