@@ -1,4 +1,4 @@
-"""The configs of training and evaluation: frozen, keyword-only dataclasses that check their values when created.
+"""The config of a training run: frozen, keyword-only dataclasses that check their values when created.
 
 A default stands in its field and nowhere else; `--help` shows the field's docstring. Values for one run come from a
 recipe or from flags. This module imports only the standard library.
@@ -12,14 +12,13 @@ import sys
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from cnnlib.config_checks import check_above_0, check_at_least, check_range
 from cnnlib.errors import ConfigError
 
 OptimizerName = Literal["adam", "adamw", "sgd", "rmsprop"]
 Schedule = Literal["constant", "cosine", "step"]
 Precision = Literal["auto", "float32", "mixed_bfloat16"]
-PixelRange = Literal["0-255", "0-1"]
 ClassWeights = Literal["none", "balanced"]
-Outputs = Literal["auto", "probabilities", "logits"]
 CacheMode = Literal["auto", "memory", "none"]
 
 
@@ -52,16 +51,16 @@ class OptimizerConfig:
     0.999 averages about 1,000 steps. None: no average, the weights themselves are scored and saved."""
 
     def __post_init__(self) -> None:
-        _check_range("optimizer.momentum", self.momentum, 0.0, 1.0)
+        check_range("optimizer.momentum", self.momentum, 0.0, 1.0)
         if self.momentum and self.name in ("adam", "adamw"):
             raise ConfigError(
                 f"optimizer.momentum is for sgd and rmsprop. Received {self.momentum} with {self.name}."
             )
-        _check_range("optimizer.weight_decay", self.weight_decay, 0.0, 1.0)
-        _check_at_least("optimizer.step_every_epochs", self.step_every_epochs, 1)
-        _check_range("optimizer.step_factor", self.step_factor, 0.0, 1.0)
+        check_range("optimizer.weight_decay", self.weight_decay, 0.0, 1.0)
+        check_at_least("optimizer.step_every_epochs", self.step_every_epochs, 1)
+        check_range("optimizer.step_factor", self.step_factor, 0.0, 1.0)
         if self.clip_norm is not None:
-            _check_above_0("optimizer.clip_norm", self.clip_norm)
+            check_above_0("optimizer.clip_norm", self.clip_norm)
         if self.ema_momentum is not None and not 0 < self.ema_momentum < 1:
             raise ConfigError(
                 f"optimizer.ema_momentum must be above 0 and below 1. Received {self.ema_momentum}."
@@ -86,7 +85,7 @@ class LossConfig:
             )
         if not isinstance(self.class_weights, str):
             for weight in self.class_weights:
-                _check_range("loss.class_weights", weight, 0.0, sys.float_info.max)
+                check_range("loss.class_weights", weight, 0.0, sys.float_info.max)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -99,8 +98,8 @@ class EarlyStoppingConfig:
     """Difference, 0..1, by which a validation accuracy must exceed the best one to count as better."""
 
     def __post_init__(self) -> None:
-        _check_at_least("early_stopping.patience", self.patience, 0)
-        _check_range("early_stopping.min_delta", self.min_delta, 0.0, 1.0)
+        check_at_least("early_stopping.patience", self.patience, 0)
+        check_range("early_stopping.min_delta", self.min_delta, 0.0, 1.0)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -129,10 +128,10 @@ class LoopConfig:
     Needs the extra cnnlib[mlflow]."""
 
     def __post_init__(self) -> None:
-        _check_at_least("loop.steps_per_call", self.steps_per_call, 1)
-        _check_at_least("loop.log_every_steps", self.log_every_steps, 1)
-        _check_at_least("loop.micro_batches", self.micro_batches, 1)
-        _check_at_least("loop.profile_steps", self.profile_steps, 0)
+        check_at_least("loop.steps_per_call", self.steps_per_call, 1)
+        check_at_least("loop.log_every_steps", self.log_every_steps, 1)
+        check_at_least("loop.micro_batches", self.micro_batches, 1)
+        check_at_least("loop.profile_steps", self.profile_steps, 0)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -149,9 +148,9 @@ class ClusterConfig:
 
     def __post_init__(self) -> None:
         if self.cpus_per_worker is not None:
-            _check_at_least("cluster.cpus_per_worker", self.cpus_per_worker, 1)
-        _check_at_least("cluster.max_failures", self.max_failures, 0)
-        _check_range("cluster.wait_for_resources_s", self.wait_for_resources_s, 0.0, math.inf)
+            check_at_least("cluster.cpus_per_worker", self.cpus_per_worker, 1)
+        check_at_least("cluster.max_failures", self.max_failures, 0)
+        check_range("cluster.wait_for_resources_s", self.wait_for_resources_s, 0.0, math.inf)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -192,21 +191,21 @@ class TrainConfig:
     cluster: ClusterConfig = field(default_factory=ClusterConfig)
 
     def __post_init__(self) -> None:
-        _check_at_least("epochs", self.epochs, 1)
+        check_at_least("epochs", self.epochs, 1)
         if self.steps_per_epoch is not None:
-            _check_at_least("steps_per_epoch", self.steps_per_epoch, 1)
-        _check_at_least("batch_size", self.batch_size, 1)
-        _check_at_least("workers", self.workers, 1)
-        _check_at_least("seed", self.seed, 0)
-        _check_above_0("learning_rate", self.learning_rate)
+            check_at_least("steps_per_epoch", self.steps_per_epoch, 1)
+        check_at_least("batch_size", self.batch_size, 1)
+        check_at_least("workers", self.workers, 1)
+        check_at_least("seed", self.seed, 0)
+        check_above_0("learning_rate", self.learning_rate)
         if self.scale_learning_rate_from is not None:
-            _check_at_least("scale_learning_rate_from", self.scale_learning_rate_from, 1)
+            check_at_least("scale_learning_rate_from", self.scale_learning_rate_from, 1)
         if self.gpus_per_worker not in (0, 1):
             raise ConfigError(
                 f"gpus_per_worker must be 0 or 1. Received {self.gpus_per_worker}. "
                 "For more GPUs give more workers: --workers 8 --gpus-per-worker 1."
             )
-        _check_range("validation_fraction", self.validation_fraction, 0.0, 0.5)
+        check_range("validation_fraction", self.validation_fraction, 0.0, 0.5)
         if self.early_stopping.patience and not self.validation_fraction:
             raise ConfigError(
                 "early_stopping needs validation rows. Received "
@@ -232,73 +231,9 @@ class TrainConfig:
         return self.learning_rate * self.batch_size / self.scale_learning_rate_from
 
 
-@dataclass(frozen=True, kw_only=True)
-class EvaluateConfig:
-    """The config of an evaluation, without the locations of its inputs and reports."""
-
-    split: str = "test"
-    """The split of the dataset to score."""
-    pixel_range: PixelRange | None = None
-    """Range of the pixels that the model takes: raw (0-255) or scaled (0-1).
-    None: 0-255 for a checkpoint of this project, 0-1 for a model file."""
-    outputs: Outputs = "auto"
-    """Outputs of the model. auto: probabilities if its last layer is a softmax, else logits."""
-    top_k: int = 3
-    """The k of the top-k accuracy."""
-    batch_size: int = 500
-    """Rows that a predictor scores in one call. It changes the speed, not the counts."""
-    actors: int = 1
-    """Number of predictors: actors that score rows in parallel, each with a TensorFlow of its own."""
-    gpus_per_actor: int = 0
-    """GPUs of one predictor, 0 or 1. 0: scoring on CPUs."""
-    cpus_per_actor: int | None = None
-    """CPU cores and TensorFlow threads of one predictor.
-    None: the cores of this machine divided by the number of predictors; on a cluster 1."""
-    wait_for_resources_s: float = 0.0
-    """Seconds to wait for a cluster with an autoscaler to grow. 0: a cluster that is too small is an error at once."""
-    predictions: bool = True
-    """Whether every row's label, prediction and most probable classes are stored, which this flag turns off.
-    A comparison of models row by row needs them."""
-    slice_by: tuple[str, ...] = ()
-    """Also compute metrics for slices of the split, by one property of the rows or by two crossed: source+brightness.
-    A property is a metadata column, near-duplicate (of a training image), or, in quantiles, brightness, contrast,
-    sharpness or size."""
-    slice_quantiles: int = 4
-    """Number of quantiles into which an image property or a column of numbers is cut, at least 2."""
-    corruptions: bool = False
-    """Also compute metrics, as slices, under noise, blur, shift, rotation, contrast and occlusion at 5 strengths each.
-    Every image is predicted 31 times instead of once; the report's seconds count only the one without corruption."""
-
-    def __post_init__(self) -> None:
-        _check_at_least("top_k", self.top_k, 1)
-        _check_at_least("batch_size", self.batch_size, 1)
-        _check_at_least("actors", self.actors, 1)
-        _check_at_least("slice_quantiles", self.slice_quantiles, 2)
-        if self.cpus_per_actor is not None:
-            _check_at_least("cpus_per_actor", self.cpus_per_actor, 1)
-        _check_range("wait_for_resources_s", self.wait_for_resources_s, 0.0, math.inf)
-        if self.gpus_per_actor not in (0, 1):
-            raise ConfigError(f"gpus_per_actor must be 0 or 1. Received {self.gpus_per_actor}.")
-
-
-def to_dict(config: TrainConfig | EvaluateConfig) -> dict[str, Any]:
+def to_dict(config: TrainConfig) -> dict[str, Any]:
     """Returns a config as plain dicts, for JSON."""
     return dataclasses.asdict(config)
-
-
-def _check_at_least(name: str, value: int, minimum: int) -> None:
-    if value < minimum:
-        raise ConfigError(f"{name} must be at least {minimum}. Received {value}.")
-
-
-def _check_above_0(name: str, value: float) -> None:
-    if not (math.isfinite(value) and value > 0):
-        raise ConfigError(f"{name} must be above 0. Received {value}.")
-
-
-def _check_range(name: str, value: float, low: float, high: float) -> None:
-    if not low <= value <= high:
-        raise ConfigError(f"{name} must lie in {low:g}..{high:g}. Received {value}.")
 
 
 def _check_batch_divides(batch_size: int, workers: int) -> None:

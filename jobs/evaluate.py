@@ -18,7 +18,7 @@ from typing import Annotated
 
 from tyro.conf import arg
 
-from cnnlib.config import EvaluateConfig
+from cnnlib.evaluate_config import EvaluateConfig
 from cnnlib.log import log_event
 from cnnlib.reports.read import read_report
 from cnnlib.storage.uri import normalize_uri

@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
-from cnnlib.config import EvaluateConfig
 from cnnlib.dataset.record import Rows
 from cnnlib.errors import CheckpointError, DigestError, ModelError
+from cnnlib.evaluate_config import EvaluateConfig
 from cnnlib.evaluation.partial_scores import ModelProfile
 from cnnlib.evaluation.target import Target
 from cnnlib.metrics.sums.arrays import LARGEST_PROBABILITY

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from cnnlib.config import EvaluateConfig
 from cnnlib.dataset.manifest import Manifest, load_manifest
 from cnnlib.dataset.reader import check_shards
 from cnnlib.errors import ConfigError
+from cnnlib.evaluate_config import EvaluateConfig
 from cnnlib.evaluation.target import Target, find_all_targets, find_target
 from cnnlib.reports.manifest import find_manifest
 from cnnlib.reports.subject import ReportSubject

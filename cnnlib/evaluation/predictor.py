@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from cnnlib.config import EvaluateConfig
 from cnnlib.dataset.record import SHARD_INDEX, Rows, table_to_rows
 from cnnlib.errors import InputError
+from cnnlib.evaluate_config import EvaluateConfig
 from cnnlib.evaluation.loaded_model import LoadedModel, Probabilities, load_model
 from cnnlib.evaluation.partial_scores import (
     ENDED_AT,

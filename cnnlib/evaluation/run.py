@@ -12,8 +12,8 @@ from datetime import UTC, datetime
 from ray.data import ActorPoolStrategy
 
 from cnnlib.cluster import connect as cluster
-from cnnlib.config import EvaluateConfig
 from cnnlib.errors import ConfigError, DatasetError, RowCountError
+from cnnlib.evaluate_config import EvaluateConfig
 from cnnlib.evaluation.dataset import build_dataset
 from cnnlib.evaluation.partial_scores import ENDED_AT, STARTED_AT, TARGET_INDEX, CollectedScores
 from cnnlib.evaluation.plan import EvaluationPlan
@@ -23,7 +23,7 @@ from cnnlib.evaluation.target import Target
 from cnnlib.log import log_event
 from cnnlib.metrics.sums.metric_sums import MetricSums
 from cnnlib.metrics.sums.rows import keeps_rows
-from cnnlib.reports.activations import activations_table
+from cnnlib.reports.build import build_activations
 from cnnlib.reports.result import installed_versions
 from cnnlib.reports.write import WrittenReport, write_report
 from cnnlib.slices.corruptions import CORRUPTIONS, STRENGTHS
@@ -161,7 +161,7 @@ def _write_reports(
             predictions=scores.predictions() if plan.config.predictions else None,
             parameters=profile.cost.parameters if profile else None,
             flops_per_image=profile.cost.flops_per_image if profile else None,
-            activations=activations_table(profile.example_id, profile.layers) if profile else None,
+            activations=build_activations(profile.example_id, profile.layers) if profile else None,
         )
         log_event(
             "report",

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from cnnlib.config import EvaluateConfig, PixelRange
 from cnnlib.dataset.manifest import Manifest
 from cnnlib.errors import NotFoundError
+from cnnlib.evaluate_config import EvaluateConfig, PixelRange
 from cnnlib.reports.subject import ReportSubject, report_id
 from cnnlib.runs.checkpoints import Checkpoint, list_checkpoints, list_runs, resolve_checkpoint
 from cnnlib.storage import files, publish

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import numpy as np
@@ -15,6 +15,7 @@ from cnnlib.metrics.intervals import wilson_interval
 from cnnlib.metrics.measure import Metrics, measure, measure_slice
 from cnnlib.metrics.sums.calibration import NUM_BINS
 from cnnlib.metrics.sums.metric_sums import MetricSums
+from cnnlib.models.activations import LayerMaps
 from cnnlib.reports.result import EvaluationResult
 from cnnlib.reports.schema import table_schema
 
@@ -35,6 +36,21 @@ def build_tables(result: EvaluationResult) -> dict[str, pa.Table]:
         "calibration": _calibration(result),
         "activations": _activations(result),
     }
+
+
+def build_activations(example_id: int, layers: Iterable[LayerMaps]) -> pa.Table:
+    """Builds the table `activations` without its `report_id`: one row per map, in the order of the layers and maps.
+
+    Args:
+        example_id: id of the row whose image went through the model.
+        layers: what `record_activations` returned; no layers make an empty table.
+    """
+    schema = table_schema("activations")
+    without_id = schema.remove(schema.get_field_index("report_id"))
+    return pa.Table.from_pylist(
+        [{"example_id": example_id} | row for layer in layers for row in _activation_rows(layer)],
+        schema=without_id,
+    )
 
 
 def _overall(
@@ -169,3 +185,19 @@ def _array(value: NDArray[Any] | str | float | None, kind: pa.DataType, rows: in
     if isinstance(value, np.ndarray):
         return pa.array(value, from_pandas=True).cast(kind)
     return pa.repeat(pa.scalar(value, kind), rows)
+
+
+def _activation_rows(layer: LayerMaps) -> Iterable[dict[str, Any]]:
+    _, height, width, channels = layer.maps.shape
+    for index, values in enumerate(layer.maps):
+        yield {
+            "layer_index": layer.layer_index,
+            "layer": layer.layer,
+            "kind": layer.kind,
+            "map": index,
+            "height": height,
+            "width": width,
+            "channels": channels,
+            "values": values.ravel(),
+            "total": layer.total,
+        }

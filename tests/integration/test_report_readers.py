@@ -14,7 +14,7 @@ import pyarrow.dataset as ds
 import pytest
 
 from cnnlib.models.activations import build_maps
-from cnnlib.reports.activations import activations_table
+from cnnlib.reports.build import build_activations
 from cnnlib.reports.predictions import write_predictions
 from cnnlib.reports.result import installed_versions
 from cnnlib.reports.schema import table_schema
@@ -80,7 +80,7 @@ def write(reports_uri: str, digest: str) -> str:
         predictions=stored,
         parameters=47_090,
         flops_per_image=35_583_232,
-        activations=activations_table(0, [image, conv]),
+        activations=build_activations(0, [image, conv]),
     )
     return name
 

@@ -8,17 +8,17 @@ import inspect
 import itertools
 import json
 import math
+from types import ModuleType
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cnnlib import config
+from cnnlib import config, config_checks, evaluate_config
 from cnnlib.config import (
     ClusterConfig,
     EarlyStoppingConfig,
-    EvaluateConfig,
     LoopConfig,
     LossConfig,
     OptimizerConfig,
@@ -26,6 +26,7 @@ from cnnlib.config import (
     to_dict,
 )
 from cnnlib.errors import ConfigError
+from cnnlib.evaluate_config import EvaluateConfig
 
 CONFIGS = [
     TrainConfig,
@@ -194,7 +195,7 @@ def test_config_survives_json() -> None:
     )
     assert rebuilt == train
     evaluate = EvaluateConfig(top_k=5, slice_by=("source", "brightness"))
-    document = json.loads(json.dumps(to_dict(evaluate)))
+    document = json.loads(json.dumps(dataclasses.asdict(evaluate)))
     assert EvaluateConfig(**{**document, "slice_by": tuple(document["slice_by"])}) == evaluate
 
 
@@ -212,11 +213,25 @@ def test_every_setting_explains_itself_in_help(cls: type) -> None:
     assert set(explained) == {field.name for field in dataclasses.fields(cls)} - groups
 
 
-def test_module_needs_nothing_but_the_standard_library() -> None:
+@pytest.mark.parametrize(
+    ("module", "expected"),
+    [
+        (
+            config,
+            {"__future__", "cnnlib.config_checks", "cnnlib.errors", "dataclasses", "math", "sys", "typing"},
+        ),
+        (
+            evaluate_config,
+            {"__future__", "cnnlib.config_checks", "cnnlib.errors", "dataclasses", "math", "typing"},
+        ),
+        (config_checks, {"__future__", "cnnlib.errors", "math"}),
+    ],
+)
+def test_module_needs_nothing_but_the_standard_library(module: ModuleType, expected: set[str]) -> None:
     imported = {
         alias.name if isinstance(node, ast.Import) else str(node.module)
-        for node in ast.walk(ast.parse(inspect.getsource(config)))
+        for node in ast.walk(ast.parse(inspect.getsource(module)))
         if isinstance(node, ast.Import | ast.ImportFrom)
         for alias in node.names
     }
-    assert imported == {"__future__", "cnnlib.errors", "dataclasses", "math", "sys", "typing"}
+    assert imported == expected

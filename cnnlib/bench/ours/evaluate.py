@@ -8,10 +8,10 @@ import time
 
 import pyarrow as pa
 
-from cnnlib.config import EvaluateConfig
 from cnnlib.dataset.manifest import load_manifest
 from cnnlib.dataset.reader import read_shard
 from cnnlib.dataset.record import SHARD_INDEX, decode_shard
+from cnnlib.evaluate_config import EvaluateConfig
 from cnnlib.evaluation.predictor import Predictor, PredictorTask
 from cnnlib.evaluation.target import find_target
 from cnnlib.metrics.sums.rows import keeps_rows

@@ -14,9 +14,9 @@ import pyarrow as pa
 import pytest
 from keras import layers
 
-from cnnlib.config import EvaluateConfig, PixelRange
 from cnnlib.dataset.record import SHARD_INDEX, Rows, rows_to_table
 from cnnlib.errors import CheckpointError, ModelError
+from cnnlib.evaluate_config import EvaluateConfig, PixelRange
 from cnnlib.evaluation.loaded_model import compile_predict
 from cnnlib.evaluation.partial_scores import (
     ENDED_AT,

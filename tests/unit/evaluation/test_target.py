@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from cnnlib.config import EvaluateConfig
 from cnnlib.dataset.manifest import Manifest
 from cnnlib.errors import CheckpointError, NotFoundError
+from cnnlib.evaluate_config import EvaluateConfig
 from cnnlib.evaluation.target import Target, find_all_targets, find_target
 from cnnlib.runs.record import write_run_record
 from tests.checkpoints import write_checkpoint_without_model

@@ -10,8 +10,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from cnnlib.config import EvaluateConfig, TrainConfig
+from cnnlib.config import TrainConfig
 from cnnlib.dataset.manifest import Manifest
+from cnnlib.evaluate_config import EvaluateConfig
 from cnnlib.evaluation import run as evaluation
 from cnnlib.evaluation.plan import plan_evaluation
 from cnnlib.evaluation.target import find_target

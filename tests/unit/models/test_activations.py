@@ -17,7 +17,7 @@ from keras import layers
 from cnnlib.models import activations
 from cnnlib.models.activations import MAX_LAYERS, LayerMaps, build_maps, record_activations, shrink, spread
 from cnnlib.models.registry import build_model
-from cnnlib.reports.activations import activations_table
+from cnnlib.reports.build import build_activations
 from cnnlib.reports.schema import table_schema
 
 pytestmark = pytest.mark.usefixtures("strategy")
@@ -159,7 +159,7 @@ def test_low_precision_becomes_float32() -> None:
 
 
 def test_table_has_a_row_per_picture_with_its_pixels_channels_last() -> None:
-    table = activations_table(42, record(build_model("small-cnn", SHAPE, 4)))
+    table = build_activations(42, record(build_model("small-cnn", SHAPE, 4)))
     schema = table_schema("activations")
     assert table.schema.equals(schema.remove(schema.get_field_index("report_id")))
     assert all(column.null_count == 0 for column in table.columns)
@@ -212,7 +212,7 @@ def test_pictures_are_float32_whatever_they_came_as(dtype: type) -> None:
 
 def test_importing_the_module_and_its_table_loads_neither_tensorflow_nor_keras() -> None:
     program = (
-        "import sys; import cnnlib.models.activations, cnnlib.reports.activations;"
+        "import sys; import cnnlib.models.activations, cnnlib.reports.build;"
         "print({'tensorflow', 'keras'} & set(sys.modules))"
     )
     ran = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)

@@ -1,0 +1,65 @@
+"""The config of an evaluation: a frozen, keyword-only dataclass that checks its values when created.
+
+As in config.py, `--help` shows the docstring of each field. This module imports only the standard library.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Literal
+
+from cnnlib.config_checks import check_at_least, check_range
+from cnnlib.errors import ConfigError
+
+PixelRange = Literal["0-255", "0-1"]
+Outputs = Literal["auto", "probabilities", "logits"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class EvaluateConfig:
+    """The config of an evaluation, without the locations of its inputs and reports."""
+
+    split: str = "test"
+    """The split of the dataset to score."""
+    pixel_range: PixelRange | None = None
+    """Range of the pixels that the model takes: raw (0-255) or scaled (0-1).
+    None: 0-255 for a checkpoint of this project, 0-1 for a model file."""
+    outputs: Outputs = "auto"
+    """Outputs of the model. auto: probabilities if its last layer is a softmax, else logits."""
+    top_k: int = 3
+    """The k of the top-k accuracy."""
+    batch_size: int = 500
+    """Rows that a predictor scores in one call. It changes the speed, not the counts."""
+    actors: int = 1
+    """Number of predictors: actors that score rows in parallel, each with a TensorFlow of its own."""
+    gpus_per_actor: int = 0
+    """GPUs of one predictor, 0 or 1. 0: scoring on CPUs."""
+    cpus_per_actor: int | None = None
+    """CPU cores and TensorFlow threads of one predictor.
+    None: the cores of this machine divided by the number of predictors; on a cluster 1."""
+    wait_for_resources_s: float = 0.0
+    """Seconds to wait for a cluster with an autoscaler to grow. 0: a cluster that is too small is an error at once."""
+    predictions: bool = True
+    """Whether every row's label, prediction and most probable classes are stored, which this flag turns off.
+    A comparison of models row by row needs them."""
+    slice_by: tuple[str, ...] = ()
+    """Also compute metrics for slices of the split, by one property of the rows or by two crossed: source+brightness.
+    A property is a metadata column, near-duplicate (of a training image), or, in quantiles, brightness, contrast,
+    sharpness or size."""
+    slice_quantiles: int = 4
+    """Number of quantiles into which an image property or a column of numbers is cut, at least 2."""
+    corruptions: bool = False
+    """Also compute metrics, as slices, under noise, blur, shift, rotation, contrast and occlusion at 5 strengths each.
+    Every image is predicted 31 times instead of once; the report's seconds count only the one without corruption."""
+
+    def __post_init__(self) -> None:
+        check_at_least("top_k", self.top_k, 1)
+        check_at_least("batch_size", self.batch_size, 1)
+        check_at_least("actors", self.actors, 1)
+        check_at_least("slice_quantiles", self.slice_quantiles, 2)
+        if self.cpus_per_actor is not None:
+            check_at_least("cpus_per_actor", self.cpus_per_actor, 1)
+        check_range("wait_for_resources_s", self.wait_for_resources_s, 0.0, math.inf)
+        if self.gpus_per_actor not in (0, 1):
+            raise ConfigError(f"gpus_per_actor must be 0 or 1. Received {self.gpus_per_actor}.")
