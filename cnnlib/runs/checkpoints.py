@@ -1,7 +1,7 @@
-"""Training runs as they lie in storage: which there are, and their checkpoints. Reads JSON only.
+"""Finds training runs and their checkpoints in storage. Reads only their JSON.
 
-A checkpoint is a folder with `model.keras`, `state.npz` and, written last, `manifest.json`. One without a manifest
-does not exist. Training writes them (`training/checkpoint.py`), evaluation reads them.
+A checkpoint is a folder with `model.keras`, `state.npz` and, written last, `manifest.json`. A folder without a manifest
+is not a checkpoint. Training writes checkpoints (`training/state/checkpoint.py`), and the evaluation reads them.
 """
 
 from __future__ import annotations
@@ -18,14 +18,15 @@ SELECTORS = ("last", "best")
 
 @dataclass(frozen=True, kw_only=True)
 class Checkpoint:
-    """A whole checkpoint.
+    """A checkpoint that is complete.
 
     Attributes:
         digest: sha256 (hex) of `model.keras`.
         state_digest: sha256 (hex) of `state.npz`.
         step: training steps since the run began.
-        score: accuracy on the rows held out where the run has them, else on the epoch's training rows, 0..1.
-        scored_on: `validation_accuracy` or `accuracy`, which of the two `score` is.
+        score: the metric by which the best checkpoint is selected, 0..1: the validation accuracy if the run has
+            validation rows, else the accuracy on the epoch's training rows.
+        scored_on: the name of that metric, `validation_accuracy` or `accuracy`.
     """
 
     uri: str
@@ -40,24 +41,24 @@ class Checkpoint:
 
     @property
     def model_uri(self) -> str:
-        """The Keras file."""
+        """URI of the Keras file."""
         return join_uri(self.uri, layout.CHECKPOINT_MODEL)
 
     @property
     def state_uri(self) -> str:
-        """The optimizer's and the random layers' state."""
+        """URI of the state of the optimizer and the random layers."""
         return join_uri(self.uri, layout.CHECKPOINT_STATE)
 
 
 def list_runs(runs_uri: str) -> list[str]:
-    """URIs of the runs below a folder, sorted by name."""
+    """Lists the URIs of the runs below a folder, sorted by name."""
     names = files.list_folders(runs_uri)
     runs = [layout.run_uri(runs_uri, name) for name in names]
     return [run for run in runs if files.find_size(layout.run_record(run)) is not None]
 
 
 def list_checkpoints(run: str) -> list[Checkpoint]:
-    """The whole checkpoints of a run, by epoch."""
+    """Lists the complete checkpoints of a run, by epoch."""
     epochs = [layout.find_epoch(name) for name in files.list_folders(layout.run_checkpoints(run))]
     found = [
         find_checkpoint(layout.checkpoint_uri(run, epoch))
@@ -67,7 +68,7 @@ def list_checkpoints(run: str) -> list[Checkpoint]:
 
 
 def find_checkpoint(uri: str) -> Checkpoint | None:
-    """The checkpoint in a folder, None where there is none or only half of one.
+    """Reads the checkpoint in a folder; None if there is none, or only a part of one.
 
     Raises:
         CheckpointError: another version of this project wrote it.
@@ -94,24 +95,26 @@ def find_checkpoint(uri: str) -> Checkpoint | None:
             scored_on=document["scored_on"],
         )
     except (KeyError, TypeError) as err:
-        raise CheckpointError(f"The manifest of {uri} is not whole: {type(err).__name__}: {err}.") from err
+        raise CheckpointError(
+            f"The manifest of {uri} has a missing or invalid entry: {type(err).__name__}: {err}."
+        ) from err
 
 
 def resolve_checkpoint(name: str) -> Checkpoint:
     """Finds `RUNS/NAME`, `RUNS/NAME@last`, `RUNS/NAME@best`, `RUNS/NAME@7` or a checkpoint's own folder.
 
-    Without a selector it is the last one. Best is by held-out accuracy where the run has it, else by training
-    accuracy; among equals the earlier.
+    Without a selector it finds the last checkpoint. The best one has the highest `score`; among equals it is the
+    earliest.
 
     Raises:
-        CheckpointError: there is none such.
+        CheckpointError: there is no such checkpoint.
     """
     base, _, selector = name.rpartition("@")
     if not base or "/" in selector:
         base, selector = name, "last"
     uri = normalize_uri(base)
     if layout.find_epoch(uri_name(uri)) is not None:
-        return _require_whole(uri)
+        return _require_complete(uri)
     checkpoints = list_checkpoints(uri)
     if not checkpoints:
         raise CheckpointError(
@@ -130,8 +133,8 @@ def resolve_checkpoint(name: str) -> Checkpoint:
     return by_epoch[selector]
 
 
-def _require_whole(uri: str) -> Checkpoint:
+def _require_complete(uri: str) -> Checkpoint:
     checkpoint = find_checkpoint(uri)
     if checkpoint is None:
-        raise CheckpointError(f"{uri} is not a whole checkpoint: it has no {layout.MANIFEST}.")
+        raise CheckpointError(f"{uri} is not a complete checkpoint: it has no {layout.MANIFEST}.")
     return checkpoint

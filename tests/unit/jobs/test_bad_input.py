@@ -152,7 +152,7 @@ EVALUATE_CASES = [
         f"{EVALUATE} --checkpoint runs/seed@7",
         "has no checkpoint '7'. Expected last, best or one of the epochs 1.",
     ),
-    (f"{EVALUATE} --checkpoint runs/seed/checkpoints/epoch-0002", "epoch-0002 is not a whole checkpoint"),
+    (f"{EVALUATE} --checkpoint runs/seed/checkpoints/epoch-0002", "epoch-0002 is not a complete checkpoint"),
     (f"{EVALUATE} --checkpoint yours.keras", "There is nothing at {world}/yours.keras."),
     (f"{EVALUATE} --checkpoint mine.keras --data nothing", "No dataset at {world}/nothing"),
     (

@@ -73,7 +73,7 @@ def test_half_a_checkpoint_is_never_found(run: str) -> None:
     assert find_checkpoint(str(half)) is None
     assert resolve_checkpoint(run).epoch == 3
     with pytest.raises(
-        CheckpointError, match=r"epoch-0004 is not a whole checkpoint: it has no manifest\.json"
+        CheckpointError, match=r"epoch-0004 is not a complete checkpoint: it has no manifest\.json"
     ):
         resolve_checkpoint(str(half))
     with pytest.raises(CheckpointError, match="has no checkpoint '4'"):
@@ -141,10 +141,10 @@ def test_checkpoint_whose_manifest_lacks_an_entry_is_refused(run: str) -> None:
     document = json.loads(path.read_text())
     del document["score"]
     path.write_text(json.dumps(document))
-    with pytest.raises(CheckpointError, match=r"epoch-0003 is not whole: .*'score'"):
+    with pytest.raises(CheckpointError, match=r"epoch-0003 has a missing or invalid entry: .*'score'"):
         list_checkpoints(run)
     path.write_text(json.dumps({**document, "score": 1.0, "files": []}))
-    with pytest.raises(CheckpointError, match="epoch-0003 is not whole"):
+    with pytest.raises(CheckpointError, match="epoch-0003 has a missing or invalid entry"):
         list_checkpoints(run)
 
 
