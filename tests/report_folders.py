@@ -18,7 +18,7 @@ CLASS_NAMES = ("Coat", 'Bag "new"')
 _ROWS = 100
 
 
-def write_figures(
+def write_metrics(
     reports: str,
     *,
     minute: int = 0,

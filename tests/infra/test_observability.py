@@ -14,7 +14,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from cnnlib.views.export.prometheus import prometheus_text
 from tests.processes import analyze_units
-from tests.report_folders import write_figures, write_gates
+from tests.report_folders import write_gates, write_metrics
 
 INFRA = Path(__file__).parents[2] / "infra"
 FOLDER = INFRA / "observability"
@@ -31,7 +31,7 @@ QUERIES += [variable["query"] for variable in DASHBOARD["templating"]["list"]]
 @pytest.fixture
 def labels(tmp_path: Path) -> dict[str, set[str]]:
     """Returns the labels of every gauge."""
-    write_gates(str(tmp_path), write_figures(str(tmp_path)), ["pass"], minute=1)
+    write_gates(str(tmp_path), write_metrics(str(tmp_path)), ["pass"], minute=1)
     families = text_string_to_metric_families(prometheus_text(str(tmp_path), 1))
     return {family.name: set(family.samples[0].labels) for family in families if family.samples}
 

@@ -10,15 +10,15 @@ import pytest
 from cnnlib.views.export.prometheus import prometheus_text
 from jobs import report
 from tests.processes import run_job_and_list_imports
-from tests.report_folders import write_figures
+from tests.report_folders import write_metrics
 
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
     """A folder of two reports, of a CNN and a DNN."""
     reports = tmp_path / "reports"
-    write_figures(str(reports), minute=1, correct=91, model="seed-cnn", run="cnn")
-    write_figures(str(reports), minute=2, correct=88, model="dnn", run="dnn")
+    write_metrics(str(reports), minute=1, correct=91, model="seed-cnn", run="cnn")
+    write_metrics(str(reports), minute=2, correct=88, model="dnn", run="dnn")
     return reports
 
 

@@ -17,7 +17,7 @@ from cnnlib.views.experiments import experiments
 from cnnlib.views.experiments.experiments import list_experiments
 from cnnlib.views.experiments.plots import experiments_png
 from cnnlib.views.terminal.experiments import render_experiments
-from tests.report_folders import write_figures
+from tests.report_folders import write_metrics
 
 COSTS = {"parameters": 47_090, "flops_per_image": 35_583_232, "images_per_s": 2000.0}
 
@@ -26,10 +26,10 @@ COSTS = {"parameters": 47_090, "flops_per_image": 35_583_232, "images_per_s": 20
 def folder(tmp_path: Path) -> str:
     """Three models: a CNN with two reports, a DNN, and a file of unknown cost on another split."""
     reports = str(tmp_path)
-    write_figures(reports, minute=1, correct=91, model="seed-cnn", overall=COSTS)
-    write_figures(reports, minute=2, correct=88, model="seed-cnn", overall=COSTS)
-    write_figures(reports, minute=3, correct=90, model="dnn", overall=COSTS | {"parameters": 235_146})
-    write_figures(reports, minute=4, correct=95, model=None, checkpoint_uri="/m/mine.keras", split="extra")
+    write_metrics(reports, minute=1, correct=91, model="seed-cnn", overall=COSTS)
+    write_metrics(reports, minute=2, correct=88, model="seed-cnn", overall=COSTS)
+    write_metrics(reports, minute=3, correct=90, model="dnn", overall=COSTS | {"parameters": 235_146})
+    write_metrics(reports, minute=4, correct=95, model=None, checkpoint_uri="/m/mine.keras", split="extra")
     return reports
 
 
@@ -45,13 +45,13 @@ def test_best_report_stands_for_a_model_on_a_split(folder: str) -> None:
 
 
 def test_of_equally_good_reports_the_newest_is_taken(folder: str) -> None:
-    newer = write_figures(folder, minute=9, correct=91, model="seed-cnn", overall=COSTS)
+    newer = write_metrics(folder, minute=9, correct=91, model="seed-cnn", overall=COSTS)
     seed = next(each for each in list_experiments(folder) if each.model == "seed-cnn")
     assert (seed.record.report_id, seed.reports) == (newer, 3)
 
 
 def test_reports_on_other_data_do_not_compete(folder: str) -> None:
-    write_figures(folder, minute=8, correct=99, model="seed-cnn", dataset_fingerprint="other")
+    write_metrics(folder, minute=8, correct=99, model="seed-cnn", dataset_fingerprint="other")
     seeds = [each.record.correct for each in list_experiments(folder) if each.model == "seed-cnn"]
     assert seeds == [99, 91]
 
@@ -102,7 +102,7 @@ def test_picture_is_a_png_of_its_size_and_the_same_for_the_same_reports(folder: 
 
 
 def test_picture_can_be_drawn_for_a_split_without_rows(tmp_path: Path) -> None:
-    write_figures(str(tmp_path), correct=0)
+    write_metrics(str(tmp_path), correct=0)
     found = list_experiments(str(tmp_path))
     empty = [type(each)(**{**vars(each), "record": replace_accuracy(each.record)}) for each in found]
     assert experiments_png(empty, load_cost_table()).startswith(b"\x89PNG")

@@ -10,7 +10,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from cnnlib.errors import ReportError
 from cnnlib.views.export.prometheus import MAX_SERIES_CLASSES, prometheus_text
-from tests.report_folders import CLASS_NAMES, write_figures, write_gates
+from tests.report_folders import CLASS_NAMES, write_gates, write_metrics
 
 DEMO = {"run": "demo", "model": "small-cnn", "dataset": "fashion-mnist", "split": "test"}
 Series = dict[str, list[tuple[dict[str, str], float]]]
@@ -28,7 +28,7 @@ def read(reports: Path, limit: int = 20) -> Series:
 
 def test_metrics_are_those_of_the_whole_split(tmp_path: Path) -> None:
     metrics = {"macro_f1": 0.75, "ece": 0.125, "loss": 0.25}
-    write_figures(str(tmp_path), minute=5, correct=80, overall=metrics)
+    write_metrics(str(tmp_path), minute=5, correct=80, overall=metrics)
     series = read(tmp_path)
     for gauge, value in {
         "accuracy_ratio": 0.8,
@@ -45,7 +45,7 @@ def test_metrics_are_those_of_the_whole_split(tmp_path: Path) -> None:
 
 
 def test_every_class_has_its_series(tmp_path: Path) -> None:
-    write_figures(str(tmp_path), classes=[{"accuracy": 0.9, "f1": 0.5}, {"accuracy": 0.7}])
+    write_metrics(str(tmp_path), classes=[{"accuracy": 0.9, "f1": 0.5}, {"accuracy": 0.7}])
     series = read(tmp_path)
     first, second = ({**DEMO, "class": name} for name in CLASS_NAMES)
     assert series["class_accuracy_ratio"] == [(first, 0.9), (second, 0.7)]
@@ -55,21 +55,21 @@ def test_every_class_has_its_series(tmp_path: Path) -> None:
 
 def test_name_with_quotes_backslashes_and_lines_comes_back_as_it_was(tmp_path: Path) -> None:
     run = 'a "b" \\ c\nd'
-    write_figures(str(tmp_path), run=run)
+    write_metrics(str(tmp_path), run=run)
     assert read(tmp_path)["accuracy_ratio"][0][0]["run"] == run
 
 
 def test_newest_report_of_a_run_continues_its_series(tmp_path: Path) -> None:
-    write_figures(str(tmp_path), minute=2, correct=90)
-    write_figures(str(tmp_path), minute=1, correct=10)
-    write_figures(str(tmp_path), minute=1, correct=20, run="other")
-    write_figures(str(tmp_path), minute=1, correct=30, split="extra")
+    write_metrics(str(tmp_path), minute=2, correct=90)
+    write_metrics(str(tmp_path), minute=1, correct=10)
+    write_metrics(str(tmp_path), minute=1, correct=20, run="other")
+    write_metrics(str(tmp_path), minute=1, correct=30, split="extra")
     found = {(labels["run"], labels["split"]): value for labels, value in read(tmp_path)["accuracy_ratio"]}
     assert found == {("demo", "test"): 0.9, ("other", "test"): 0.2, ("demo", "extra"): 0.3}
 
 
 def test_model_without_a_run_has_an_empty_label(tmp_path: Path) -> None:
-    write_figures(str(tmp_path), run=None, model=None, checkpoint_epoch=None)
+    write_metrics(str(tmp_path), run=None, model=None, checkpoint_epoch=None)
     series = read(tmp_path)
     # Prometheus treats an empty label as a missing one.
     assert series["accuracy_ratio"][0][0] == DEMO | {"run": "", "model": ""}
@@ -78,7 +78,7 @@ def test_model_without_a_run_has_an_empty_label(tmp_path: Path) -> None:
 
 def test_limit_keeps_the_newest(tmp_path: Path) -> None:
     for minute in range(4):
-        write_figures(str(tmp_path), minute=minute, run=f"run {minute}")
+        write_metrics(str(tmp_path), minute=minute, run=f"run {minute}")
     runs = [labels["run"] for labels, _ in read(tmp_path, limit=2)["accuracy_ratio"]]
     assert runs == ["run 3", "run 2"]
 
@@ -86,7 +86,7 @@ def test_limit_keeps_the_newest(tmp_path: Path) -> None:
 def test_report_with_too_many_classes_has_no_series_per_class(tmp_path: Path) -> None:
     count = MAX_SERIES_CLASSES + 1
     names = tuple(f"class {index}" for index in range(count))
-    write_figures(str(tmp_path), class_names=names, classes=[{"accuracy": 0.5}] * count)
+    write_metrics(str(tmp_path), class_names=names, classes=[{"accuracy": 0.5}] * count)
     series = read(tmp_path)
     assert series["class_accuracy_ratio"] == []
     assert len(series["accuracy_ratio"]) == 1
@@ -97,26 +97,26 @@ def test_report_with_too_many_classes_has_no_series_per_class(tmp_path: Path) ->
     [(["pass"], 0), (["pass", "inconclusive"], 1), (["inconclusive", "fail", "pass"], 2)],
 )
 def test_verdict_of_gates_is_the_worst(tmp_path: Path, verdicts: list[str], value: int) -> None:
-    name = write_figures(str(tmp_path))
+    name = write_metrics(str(tmp_path))
     write_gates(str(tmp_path), name, verdicts, minute=1)
     assert read(tmp_path)["gate_verdict"] == [(DEMO, value)]
 
 
 def test_gates_that_were_evaluated_last_count(tmp_path: Path) -> None:
-    name = write_figures(str(tmp_path))
+    name = write_metrics(str(tmp_path))
     write_gates(str(tmp_path), name, ["pass"], minute=5, digest="aa")
     write_gates(str(tmp_path), name, ["fail"], minute=4, digest="bb")
     assert read(tmp_path)["gate_verdict"] == [(DEMO, 0)]
 
 
 def test_report_without_gates_has_no_verdict(tmp_path: Path) -> None:
-    write_gates(str(tmp_path), write_figures(str(tmp_path), minute=1, run="gated"), ["fail"], minute=1)
-    write_figures(str(tmp_path), minute=2)
+    write_gates(str(tmp_path), write_metrics(str(tmp_path), minute=1, run="gated"), ["fail"], minute=1)
+    write_metrics(str(tmp_path), minute=2)
     assert [labels["run"] for labels, _ in read(tmp_path)["gate_verdict"]] == ["gated"]
 
 
 def test_names_and_help_are_as_prometheus_asks(tmp_path: Path) -> None:
-    write_figures(str(tmp_path))
+    write_metrics(str(tmp_path))
     text = prometheus_text(str(tmp_path), 1)
     for family in text_string_to_metric_families(text):
         assert re.fullmatch(r"cnnlib_report(_[a-z0-9]+)+", family.name)
