@@ -1,4 +1,4 @@
-"""The history of a training run in, a picture of its learning curves out. It needs no display and no pyplot."""
+"""Draws the learning curves of a training run from its history, without a display and without pyplot."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _MAX_MARKERS = 20
 
 
 def learning_curves_png(history: Sequence[EpochRecord]) -> bytes:
-    """Draws loss and accuracy against the epoch, with validation where there is any; 1200 x 480 pixels.
+    """Draws loss and accuracy against the epoch, those of validation rows too if there are any; 1200 x 480 pixels.
 
     Args:
         history: at least one epoch, in order.

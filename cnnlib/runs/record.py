@@ -15,9 +15,9 @@ class RunRecord(TypedDict):
     """What `run.json` holds.
 
     Attributes:
-        recipe: name of the recipe that the config came from; None if it came from none. Old runs lack it.
+        recipe: name of the recipe that the config came from; None if it came from none. Old runs lack this key.
         config: the config as `to_dict` gives it.
-        cache: `memory` or `none`: where the run keeps its rows. It stays the same when the run continues.
+        cache: where the run keeps its rows, `memory` or `none`. It stays the same when the run continues.
         started_at: when the run was first started, ISO 8601, UTC.
     """
 
@@ -44,7 +44,7 @@ def build_run_record(
 
 
 def write_run_record(run: str, record: RunRecord) -> bool:
-    """Writes `run.json` unless the run exists; True if this call did."""
+    """Writes `run.json` unless it exists; returns True if this call wrote it."""
     return files.create_bytes(layout.run_record(run), publish.canonical_json(dict(record)))
 
 

@@ -1,4 +1,4 @@
-"""What the chief, the worker of rank 0, does beside training: progress, observers, history, checkpoints."""
+"""Does what only the chief, the worker of rank 0, does besides training: progress, observers, history, checkpoints."""
 
 from __future__ import annotations
 
@@ -50,14 +50,14 @@ class Chief:
     def end_epoch(self, state: TrainState, history: Sequence[EpochRecord]) -> None:
         """Writes the history, informs the observers and saves a checkpoint, after the last epoch of `history`."""
         record = history[-1]
-        # History before checkpoint: a crash between them leaves a row of the history that the resumed run drops.
+        # History before checkpoint: a crash between them leaves a record in the history that the resumed run drops.
         self._write_history(history)
         self._observers.end_epoch(record)
         self._save(state, record)
         log_event("epoch", **report_values(record))
 
     def close(self, done_epochs: int) -> None:
-        """Ends progress and observers, after the last epoch."""
+        """Closes the progress display and the observers, after the last epoch."""
         self.progress.close()
         self._observers.close()
         config = self._task.config
@@ -65,7 +65,7 @@ class Chief:
             log_event("early-stopping", epochs=done_epochs, patience=config.early_stopping.patience)
 
     def _write_history(self, history: Sequence[EpochRecord]) -> None:
-        # Imported after the first epoch: matplotlib takes 0.8 s, for which no start needs to wait.
+        # Imported here, after the first epoch, because matplotlib takes 0.8 s, which would delay the start of the run.
         from cnnlib.runs.learning_curves import learning_curves_png
 
         run = self._task.run

@@ -1,4 +1,4 @@
-"""The weight of each class in the training loss. It needs no TensorFlow, so that the driver can check it."""
+"""Computes the weight of each class in the training loss, without TensorFlow, so that the driver can check it."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ def class_weights(config: LossConfig, rows_per_class: Sequence[int]) -> tuple[fl
     Zeng 2001): every class then has the same total weight, and the mean over the rows is 1.
 
     Args:
-        config: the loss config, which names the weights or how to find them.
+        config: the loss config, which gives the weights or says how to compute them.
         rows_per_class: rows of each class in the training split, validation rows included.
 
     Raises:
-        ConfigError: the number of weights is not that of the classes, or a class to balance has no rows.
+        ConfigError: there are not as many weights as classes, or a class to balance has no rows.
 
     >>> class_weights(LossConfig(class_weights="balanced"), [10, 30])
     (2.0, 0.6666666666666666)

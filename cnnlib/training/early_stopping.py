@@ -1,4 +1,4 @@
-"""Early stopping: a function of the history alone, so that a resumed run decides as an unbroken one does."""
+"""Decides when to stop early, from the history alone, so that a resumed run decides as an uninterrupted one does."""
 
 from __future__ import annotations
 

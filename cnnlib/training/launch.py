@@ -1,6 +1,6 @@
-"""The driver's part of a training run: it takes a plan, connects to a cluster and lets Ray Train run the workers.
+"""Runs the driver's part of a training run: takes a plan, connects to a cluster and lets Ray Train run the workers.
 
-Loads no TensorFlow, except in `check_model`: the workers load it.
+Only `check_model` loads TensorFlow in the driver; otherwise the workers load it.
 """
 
 from __future__ import annotations
@@ -27,11 +27,11 @@ from cnnlib.training.worker import train_worker
 
 
 class RunResult(TypedDict):
-    """What a run left, for `--json`.
+    """What a run has left in storage, as `--json` shows it.
 
     Attributes:
         checkpoint: URI of the last checkpoint; None if the run has none.
-        metrics: the last row of the history; empty before the end of the first epoch.
+        metrics: the last record of the history; empty before the end of the first epoch.
     """
 
     run: str
@@ -154,9 +154,11 @@ def _build_record(plan: RunPlan, cache: Cache) -> RunRecord:
 
 
 def _check_model_on_cluster(plan: RunPlan) -> None:
-    """Builds a user's model once on the cluster, where the workers will build it, before they start."""
+    """Builds a user's model once on the cluster, as the workers will, before the workers start."""
     task = ray.remote(num_cpus=1, num_gpus=0, max_retries=0)(check_model)
     try:
         ray.get(task.remote(plan))
     except ray.exceptions.RayError as err:
-        raise cluster.find_own_error(err) or TrainingError(f"The model could not be tried: {err}") from err
+        raise cluster.find_own_error(err) or TrainingError(
+            f"The model could not be built on the cluster: {err}"
+        ) from err

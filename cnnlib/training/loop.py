@@ -1,4 +1,4 @@
-"""When things happen: an epoch is macro-batches through the compiled call, whose results are read one call later."""
+"""Decides when things happen: an epoch passes macro-batches to the compiled call and reads each result a call later."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def run_epoch(
         batch_size: the global batch.
         epoch: the number of the epoch, from 1.
         first_step: steps of the run before this epoch.
-        progress: where the end of each call is shown; None: nowhere.
+        progress: shows the end of each call; None: nothing is shown.
     """
     throughput = Throughput()
     sums, steps = np.zeros(2), 0
@@ -75,7 +75,7 @@ def run_epoch(
     for batch in batches:
         throughput.add(batch.steps * batch_size, batch.waited_s)
         result = train_call(batch.images, batch.labels)
-        # Reads the result of the call before: reading this one would wait for it, and leave a GPU idle meanwhile.
+        # Read the result of the previous call: reading this one would wait for it, and leave a GPU idle meanwhile.
         if running is not None:
             finish(running)
         running = _Call(result, batch.steps)
@@ -96,7 +96,7 @@ def run_epoch(
 def score_rows(
     score_call: ScoreCall, validation_rows: Iterable[Rows], batch_rows: int
 ) -> npt.NDArray[np.float64]:
-    """Scores the validation rows of a worker: float64 [3], loss sum, correct rows, rows.
+    """Scores the validation rows of a worker and returns float64 [3]: loss sum, correct rows, rows.
 
     The last batch is filled up with rows that do not count, so that all batches have one shape.
     """

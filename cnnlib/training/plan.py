@@ -1,7 +1,7 @@
-"""What a training run will do, decided and checked before any worker starts. Loads neither TensorFlow nor Ray.
+"""Plans a training run and checks it before any worker starts. Loads neither TensorFlow nor Ray.
 
-`plan_run` checks config, data, storage and an earlier part of the run; `RunPlan` holds what comes out. `WorkerTask` is
-what every worker gets of it.
+`plan_run` checks config, data, storage and an earlier part of the run, and returns a `RunPlan`. `WorkerTask` is the
+part of the plan that every worker receives.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from cnnlib.training.early_stopping import is_stopped
 from cnnlib.training.observe.mlflow import check_installed
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
-# What may change when a run continues: how far and how fast it trains, but not what it computes.
+# What may change when a run continues: how far it trains, and how its steps run. The rest decides what it computes.
 _MAY_CHANGE = {"epochs", "early_stopping", "workers", "gpus_per_worker", "cluster", "loop"}
 
 
@@ -62,12 +62,12 @@ class RunPlan:
 
 @dataclass(frozen=True, kw_only=True)
 class WorkerTask:
-    """Everything that a worker needs to know.
+    """Everything that a worker needs to train its part of a run.
 
     Attributes:
         cpus: threads of this worker.
         steps_per_epoch: the same for every worker, or the last all-reduce would wait for ever.
-        cache: where rows are kept: the same for every worker, and the same as before if the run continues.
+        cache: where rows are kept, the same for every worker, and the same as before if the run continues.
         live: True if a person watches at a terminal.
     """
 
@@ -96,7 +96,8 @@ def plan_run(
     check_installed(config)
     if not _NAME.fullmatch(name) or layout.find_epoch(name) is not None:
         raise ConfigError(
-            f"A run's name is letters, digits, '.', '_' and '-', and not a checkpoint's. Received {name!r}."
+            "A run's name must begin with a letter or a digit, consist of letters, digits, '.', '_' and '-', "
+            f"and not be the name of a checkpoint. Received {name!r}."
         )
     manifest = load_manifest(dataset_uri)
     train_rows = _count_train_rows(config, manifest)
@@ -125,7 +126,7 @@ def plan_run(
 
 
 def has_stopped_early(config: TrainConfig, run: str, done_epochs: int) -> bool:
-    """True if early stopping, as the config has it, ends a run after its first `done_epochs` epochs."""
+    """Returns True if early stopping, as the config has it, ends a run after its first `done_epochs` epochs."""
     if not config.early_stopping.patience or not 0 < done_epochs < config.epochs:
         return False
     done = [record for record in load_history(run) if record.epoch <= done_epochs]
@@ -156,7 +157,7 @@ def _count_steps(config: TrainConfig, train_rows: int) -> int:
 def _check_continues(record: RunRecord, config: TrainConfig, manifest: Manifest, run: str) -> None:
     """Checks that a run which exists may continue with this config on this dataset."""
     then, now = record["config"], json.loads(json.dumps(to_dict(config)))
-    # A cosine schedule falls over the whole run, so a longer run has another schedule.
+    # A cosine schedule falls over the whole run, so a longer run has a different schedule.
     may_change = _MAY_CHANGE - ({"epochs"} if config.optimizer.schedule == "cosine" else set())
     changed = [
         f"{key}: {then.get(key)} then, {now[key]} now"
@@ -164,7 +165,7 @@ def _check_continues(record: RunRecord, config: TrainConfig, manifest: Manifest,
         if key not in may_change and then.get(key) != now[key]
     ]
     if record["dataset_fingerprint"] != manifest.fingerprint:
-        changed.append("the dataset is another")
+        changed.append("the dataset differs")
     if changed:
         raise ConflictError(
             f"The run {run} exists with another config ({'; '.join(changed)}). "

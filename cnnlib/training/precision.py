@@ -1,4 +1,4 @@
-"""The dtype policy of a run: the one that the config names, or the one that the hardware of all workers is fast in."""
+"""Chooses the dtype policy of a run: the one in the config, or the one that the hardware of all workers is fast in."""
 
 from __future__ import annotations
 

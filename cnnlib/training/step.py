@@ -1,13 +1,13 @@
-"""What one step computes: the gradient of the loss over the global batch, and one update of the weights.
+"""Defines what one step computes: the gradient of the loss over the global batch, and one update of the weights.
 
 This is the only file that knows the loss. It does not decide when anything happens: see loop.py.
 
-`build_train_call` puts the step together from four pieces, each a function of its own: the gradient of some rows, the
-same in chunks, the seeds of random layers, the same in micro-batches. From the call to the gradient it reads
-`train_call -> replica_step -> compute_gradients`.
+`build_train_call` builds the step from four functions: `_build_gradients` computes some rows, `_in_chunks` computes
+chunks of them in parallel, `_with_seeds` sets the seeds of random layers, and `_sum_over_micro_batches` repeats all of
+this for every micro-batch. The calls nest as `train_call -> replica_step -> compute_gradients`.
 
-No function here needs AutoGraph. It would rewrite each of them while a run starts, and leave their text in the folder
-for temporary files.
+AutoGraph is off because no function here needs it. It would rewrite each of them while a run starts, and leave their
+text in the folder for temporary files.
 """
 
 from __future__ import annotations
@@ -28,10 +28,11 @@ ScoreCall = Callable[[tf.Tensor, tf.Tensor, tf.Tensor], tf.Tensor]
 
 
 class StepResult(NamedTuple):
-    """What the forward and backward pass over some rows of a replica gives. Results of disjoint rows add up.
+    """The result of the forward and backward pass over some rows of a replica. Results of disjoint rows add up.
 
     Attributes:
-        gradients: one per trainable variable, summed over the rows; None for a variable without a gradient.
+        gradients: one per trainable variable, of the summed loss divided by the global batch; None for a variable
+            without a gradient.
         loss_sum: float [], the loss summed over the rows.
         correct: int32 [], the rows that were predicted right.
     """
@@ -78,8 +79,8 @@ def build_train_call(
         chunks: equal parts of each micro-batch, computed in parallel, each by an equal part of the threads. More than
             one is only for models whose rows do not influence one another (see `is_row_by_row`).
         label_smoothing: see `LossConfig`.
-        class_weights: factor of a row's loss, for each class; None is 1. The sum is divided by the number of rows and
-            not by the sum of their weights, as in Keras.
+        class_weights: the factor of a row's loss for each class; None: every factor is 1. As in Keras, the sum is
+            divided by the number of rows and not by the sum of their weights.
     """
     replicas = strategy.num_replicas_in_sync
     compute_gradients = _build_gradients(
@@ -155,14 +156,14 @@ def build_score_call(
 
 
 def count_correct(labels: tf.Tensor, outputs: tf.Tensor) -> tf.Tensor:
-    """Counts the rows whose largest output is that of their label: int32 []."""
+    """Returns the number of rows whose largest output is that of their label: int32 []."""
     return tf.reduce_sum(tf.cast(_is_correct(labels, outputs), tf.int32))
 
 
 def _build_gradients(
     model: keras.Model, row_losses: _RowLosses, *, batch_size: int, parts: int, jit_compile: bool
 ) -> _Compute:
-    """Builds the forward and backward pass over some rows of the global batch, which is computed in `parts` parts."""
+    """Builds the forward and backward pass over one of the `parts` equal parts that make up the global batch."""
 
     @tf.function(jit_compile=jit_compile, autograph=False)  # type: ignore[untyped-decorator]
     def compute_gradients(images: tf.Tensor, labels: tf.Tensor) -> StepResult:
@@ -181,7 +182,7 @@ def _build_gradients(
 
 
 def _in_chunks(compute: _Compute, chunks: int) -> _Compute:
-    """Computes equal chunks of the rows in parallel: nothing in the graph makes one chunk wait for another."""
+    """Returns `compute` over equal chunks in parallel: nothing in the graph makes one chunk wait for another."""
 
     def compute_chunks(images: tf.Tensor, labels: tf.Tensor) -> StepResult:
         pairs = zip(tf.split(images, chunks), tf.split(labels, chunks), strict=True)
@@ -199,7 +200,7 @@ def _in_chunks(compute: _Compute, chunks: int) -> _Compute:
 def _with_seeds(
     compute: _Compute, model: keras.Model, optimizer: keras.optimizers.Optimizer, seed: int
 ) -> _ComputeMicroBatch:
-    """Sets the seeds of the model's random layers for the step and the micro-batch, then computes."""
+    """Returns `compute` after it has set the seeds of the model's random layers for the step and the micro-batch."""
     reseed = find_reseed(model, seed)
 
     def compute_micro_batch(images: tf.Tensor, labels: tf.Tensor, micro_batch: tf.Tensor | int) -> StepResult:
@@ -218,7 +219,7 @@ def _sum_over_micro_batches(
     images = tf.reshape(images, [micro_batches, rows, *images.shape[1:]])
     labels = tf.reshape(labels, [micro_batches, rows])
 
-    # The first one outside of the loop shows which variables have no gradient.
+    # The first micro-batch is outside of the loop, because its result shows which variables have no gradient.
     first = compute(images[0], labels[0], 0)
     trained = [index for index, gradient in enumerate(first.gradients) if gradient is not None]
 
@@ -241,7 +242,7 @@ def _sum_over_micro_batches(
 def _build_row_losses(
     from_logits: bool, label_smoothing: float, class_weights: Sequence[float] | None = None
 ) -> _RowLosses:
-    """Builds the function of labels and outputs that gives the loss of every row: float32 [rows]."""
+    """Builds the function of labels and outputs that returns the loss of every row: float32 [rows]."""
 
     def row_losses(labels: tf.Tensor, outputs: tf.Tensor) -> tf.Tensor:
         outputs = tf.cast(outputs, tf.float32)

@@ -1,6 +1,6 @@
-"""The strategy that the workers run under, and what they compute together through it beside the training step.
+"""Builds the strategy that the workers run under, and computes through it what they share besides the training step.
 
-It is always `MultiWorkerMirroredStrategy`, with one worker too, so that there is one code path.
+The strategy is always `MultiWorkerMirroredStrategy`, with one worker too, so that there is one code path.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ def build_strategy() -> tf.distribute.MultiWorkerMirroredStrategy:
 
 def replica_device(strategy: tf.distribute.Strategy) -> str:
     """Returns the device of this worker's one replica, as `/device:GPU:0`."""
-    # `extended` is the only place where TensorFlow says it.
+    # TensorFlow states the device only in `extended`.
     (device,) = strategy.extended.worker_devices
     return str(device)
 
@@ -48,8 +48,8 @@ def build_sum_call(strategy: tf.distribute.Strategy, size: int) -> SumCall:
 def average_moving_statistics(strategy: tf.distribute.Strategy, model: keras.Model) -> None:
     """Averages the moving statistics of batch normalisation over the workers. All workers must call it.
 
-    Keras lets every replica move its own. They are linear in the batches, so that one average per epoch gives what an
-    average after every step would give.
+    In Keras every replica updates its own statistics. They are linear in the batches, so one average per epoch gives
+    what an average after every step would give.
     """
     own = [weight for weight in model.non_trainable_weights if tf.as_dtype(weight.dtype).is_floating]
     if not own or strategy.num_replicas_in_sync == 1:

@@ -1,4 +1,4 @@
-"""What a worker trains: model, optimizer and compiled calls, built from a task or restored from a checkpoint."""
+"""Builds what a worker trains: the model, the optimizer and the compiled calls."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from cnnlib.training.step import ScoreCall, TrainCall, build_score_call, build_t
 from cnnlib.training.strategy import SumCall, build_sum_call
 
 SCORED_ROWS = 500
-"""Validation rows in one call."""
+"""Validation rows in one call of `TrainState.score_call`."""
 
 
 @dataclass(frozen=True, kw_only=True)

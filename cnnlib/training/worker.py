@@ -1,13 +1,13 @@
-"""The story of one training worker, in the order of its life. Every worker runs it; the chief also writes.
+"""Runs one training worker, in the order of its life. Every worker runs this code; the chief also writes.
 
 A worker starts in one of three ways, and the code below is the same for all of them:
 
 - The run is new: there is no checkpoint, the seed gives the weights, and the history is empty.
 - The run continues, because the same command came again after an interruption or with more epochs: the worker restores
   the last checkpoint, and keeps the history up to its epoch.
-- Ray restarts the workers after one of them failed: this is a new process, in which the run continues likewise.
+- Ray restarts the workers after one of them failed: this is a new process, in which the run continues in the same way.
 
-A run that is finished starts no worker: see plan.py.
+A run that is finished starts no worker: see training/plan.py.
 """
 
 from __future__ import annotations
@@ -33,10 +33,10 @@ def train_worker(task: WorkerTask) -> None:
     """Trains this worker's part of the run, from its last checkpoint to its last epoch."""
     config = task.config
     rank = join_session()
-    feed_future = _start_feed(task, rank)  # it reads rows while TensorFlow is imported
+    feed_future = _start_feed(task, rank)  # its thread reads rows while TensorFlow is imported
     chunks = _count_chunks(task)
     load_tensorflow(task.cpus, chunks)
-    # The driver imports this file and must stay free of TensorFlow. So this is the one place where it comes in.
+    # Imported here, because the driver imports this file and must stay free of TensorFlow.
     from cnnlib.feed.device import iter_macro_batches
     from cnnlib.training.chief import Chief, log_model, report_values
     from cnnlib.training.loop import run_epoch, score_rows
@@ -57,12 +57,12 @@ def train_worker(task: WorkerTask) -> None:
         log_event("resume", checkpoint=checkpoint.uri, epoch=checkpoint.epoch, step=checkpoint.step)
     history = _load_history_until(checkpoint, task.run)
 
-    # 2. The rows, and on the chief what a person sees of the run.
+    # 2. The rows, and on the chief the progress display and the observers.
     feed = feed_future.result()
     chief = Chief.of(task) if is_chief else None
     train_call = chief.watch(state.train_call, len(history)) if chief else state.train_call
 
-    # 3. The epochs that are left. Every worker takes the same steps, and decides alike when to stop.
+    # 3. The epochs that are left. Every worker takes the same steps and makes the same decision to stop.
     for epoch in range(len(history) + 1, config.epochs + 1):
         if is_stopped(history, config.early_stopping):
             break
@@ -107,7 +107,7 @@ def train_worker(task: WorkerTask) -> None:
 
 
 def _start_feed(task: WorkerTask, rank: Rank) -> Future[Feed]:
-    """Starts to read the worker's rows, in a thread; the future raises what reading raised."""
+    """Starts to read the worker's rows in a thread. The future holds the feed, or the error that reading raised."""
     feed_task = FeedTask(
         dataset_uri=task.dataset_uri,
         manifest=task.manifest,
@@ -131,7 +131,7 @@ def _start_feed(task: WorkerTask, rank: Rank) -> Future[Feed]:
 
 
 def _count_chunks(task: WorkerTask) -> int:
-    """In how many chunks a micro-batch is computed in parallel: more than one on CPUs only."""
+    """Returns in how many chunks a micro-batch is computed in parallel: 1 on GPUs."""
     config = task.config
     if config.gpus_per_worker or not is_row_by_row(config.model):
         return 1

@@ -1,4 +1,4 @@
-"""A run in MLflow: the config as parameters, the metrics of each epoch as metrics.
+"""Logs a run to MLflow: the config as parameters, the metrics of each epoch as metrics.
 
 MLflow is optional (`pip install cnnlib[mlflow]`), so it is imported only for a run that asks for it. The user and the
 password of a server come from the environment, as MLflow reads them.
@@ -38,7 +38,7 @@ def check_installed(config: TrainConfig) -> None:
 
 
 class MlflowRun(Observer):
-    """A run on an MLflow server. A run that continues here continues there."""
+    """A run on an MLflow server. When the training run continues, its MLflow run continues too."""
 
     def __init__(self, client: MlflowClient, run_id: str) -> None:
         self._client = client
@@ -46,12 +46,13 @@ class MlflowRun(Observer):
 
     @classmethod
     def open(cls, tracking_uri: str, run: str, config: TrainConfig) -> MlflowRun:
-        """Finds the MLflow run of this run on the server, or creates it.
+        """Finds the MLflow run of a training run on the server, or creates it.
 
         Raises:
             ConfigError: the server cannot be used.
         """
-        os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")  # a training contacts nobody unasked
+        # Training contacts only servers that the user names.
+        os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
         from mlflow.exceptions import MlflowException
         from mlflow.tracking import MlflowClient
 
@@ -72,7 +73,7 @@ class MlflowRun(Observer):
 
 
 def _find_or_create(client: MlflowClient, run: str, config: TrainConfig) -> str:
-    """Returns the id of the MLflow run of this run, which it creates if there is none."""
+    """Returns the id of the MLflow run of a training run, and creates that MLflow run if there is none."""
     experiment = client.get_experiment_by_name(_EXPERIMENT)
     experiment_id = client.create_experiment(_EXPERIMENT) if experiment is None else experiment.experiment_id
     found = client.search_runs([experiment_id], f"tags.`{_RUN_TAG}` = '{run}'")

@@ -1,7 +1,7 @@
-"""Who follows a run beside the person at the terminal: TensorBoard, its profiler, MLflow. On the chief alone.
+"""Defines the observers of a run, on the chief alone: TensorBoard, its profiler and MLflow follow a run through them.
 
-An observer never changes what a run computes. To add one, write a subclass of `Observer` in a file of its own and make
-it in `chief.py`.
+An observer never changes what a run computes. To add one, write a subclass of `Observer` in a file of its own and
+create it in `build_observers` (training/chief.py).
 """
 
 from __future__ import annotations
@@ -24,14 +24,14 @@ class Observer:
         return train_call
 
     def end_epoch(self, record: EpochRecord) -> None:
-        """Takes the result of an epoch. An epoch that is trained again replaces its earlier result."""
+        """Receives the result of an epoch. After a restart an epoch may come again; its later result counts."""
 
     def close(self) -> None:
         """Ends the observation: the run is over."""
 
 
 class Observers(Observer):
-    """Some observers as one."""
+    """Passes every call on to several observers."""
 
     def __init__(self, observers: Sequence[Observer]) -> None:
         self._observers = observers

@@ -1,4 +1,4 @@
-"""What a person sees while a run goes on: a live bar on a terminal, else a line every N steps. On the chief alone."""
+"""Shows a person how far a run is, on the chief alone: a live bar on a terminal, else a line every N steps."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from cnnlib.training.ray.session import open_bar
 
 
 class Throughput:
-    """Counts rows and waiting time from the moment it is made."""
+    """Counts rows and waiting time from the moment it is created."""
 
     def __init__(self) -> None:
         self._started = time.perf_counter()
@@ -43,7 +43,7 @@ class Progress(Protocol):
     """Shows how far a run is."""
 
     def update(self, *, epoch: int, step: int, loss: float, accuracy: float, throughput: Throughput) -> None:
-        """Takes the end of a call, after `step` steps of the run; loss and accuracy are those of the epoch so far."""
+        """Shows the end of a call, after `step` steps of the run; loss and accuracy are those of the epoch so far."""
 
     def close(self) -> None:
         """Ends the display: the run is over."""
@@ -73,7 +73,7 @@ class LogLines:
         )
 
     def close(self) -> None:
-        """Does nothing: a line needs no end."""
+        """Does nothing: log lines need no end."""
 
 
 class LiveBar:
@@ -85,7 +85,7 @@ class LiveBar:
 
     def update(self, *, epoch: int, step: int, loss: float, accuracy: float, throughput: Throughput) -> None:
         """Moves the bar to `step`."""
-        # Before the text: one message carries both, and Ray drops a second message within 1 s.
+        # Set before the text: `set_description` sends both in one message, and Ray drops a second message within 1 s.
         self._bar.n = step
         self._bar.set_description(
             f"epoch {epoch}/{self._epochs} loss {loss:.3f} accuracy {accuracy:.3f} "
@@ -94,6 +94,6 @@ class LiveBar:
         sys.stdout.flush()  # Ray reads the bar from a worker's stdout, which is buffered
 
     def close(self) -> None:
-        """Takes the bar off the terminal."""
+        """Removes the bar from the terminal."""
         self._bar.close()
         sys.stdout.flush()

@@ -1,4 +1,4 @@
-"""A run in TensorBoard: the metrics of each epoch, and a trace of some steps for its profiler.
+"""Writes files for TensorBoard: the metrics of each epoch, and a trace of some steps for its profiler.
 
 TensorFlow writes into a temporary folder, from which finished files are uploaded, so that `s3://` works as a disk does.
 """
@@ -55,7 +55,7 @@ class StepProfiler(Observer):
         self._last_result: tf.Tensor | None = None
 
     def watch(self, train_call: TrainCall, calls: int) -> TrainCall:
-        """Returns a function that runs the call, under the profiler while there are steps left to trace."""
+        """Returns a function that runs the call, and traces it while there are steps left to trace."""
         if not calls:
             return train_call
         self._calls_to_skip = min(1, calls - 1)
@@ -94,17 +94,17 @@ class StepProfiler(Observer):
     def _start(self) -> None:
         if self._directory is not None:
             return
-        # Otherwise the trace would hold the end of the call before.
+        # Otherwise the trace would hold the end of the previous call.
         self._wait_for_last_call()
         self._directory = tempfile.TemporaryDirectory()
         tf.profiler.experimental.start(self._directory.name)
 
     def _wait_for_last_call(self) -> None:
         if self._last_result is not None:
-            self._last_result.numpy()  # a GPU computes while the call has returned already
+            self._last_result.numpy()  # a call returns before a GPU has finished its work
 
 
 def _scalar_metadata() -> tf.compat.v1.SummaryMetadata:
-    # tf.summary.scalar writes the same, but needs the package tensorboard, which the files do not.
+    # tf.summary.scalar would write the same, but it imports the package tensorboard, which may be missing.
     metadata = tf.compat.v1.SummaryMetadata
     return metadata(plugin_data=metadata.PluginData(plugin_name="scalars"), data_class=1)  # DATA_CLASS_SCALAR

@@ -1,4 +1,4 @@
-"""How the workers find each other: Ray gives each worker its rank, and this file gives it TF_CONFIG."""
+"""Lets the workers find each other: Ray gives each worker its rank, and this file gives it TF_CONFIG."""
 
 from __future__ import annotations
 
@@ -23,18 +23,18 @@ class MultiWorkerConfig(BackendConfig):  # type: ignore[misc]
 
     @property
     def backend_cls(self) -> type[Backend]:
-        """The class that sets it."""
+        """The class that sets TF_CONFIG."""
         return _MultiWorkerBackend
 
 
 def set_tf_config(addresses: Sequence[str], rank: int) -> None:
-    """Sets TF_CONFIG in this process: the addresses (host:port) of all workers by rank, and its own rank."""
+    """Sets TF_CONFIG in this process: the addresses (host:port) of all workers by rank, and this worker's rank."""
     task = {"type": "worker", "index": rank}
     os.environ["TF_CONFIG"] = json.dumps({"cluster": {"worker": list(addresses)}, "task": task})
 
 
 class _WorkerGroup(Protocol):
-    """What this file uses of Ray Train's worker group."""
+    """The part of Ray Train's worker group that this file uses."""
 
     def execute(self, function: Callable[[], str]) -> list[str]:
         """Runs a function on every worker and returns the results by rank."""

@@ -1,4 +1,4 @@
-"""A worker's view of Ray Train: its rank, the report that is also a barrier, and a progress bar on the driver."""
+"""Gives a worker what it needs of Ray Train: its rank, a report that is also a barrier, and a bar on the driver."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import NamedTuple, Protocol
 import ray.train
 from ray.experimental import tqdm_ray
 
-# Ray names this logger after a file of its own, which is private.
+# This logger is in a private module of Ray; there is no public name for it.
 from ray.train.v2._internal.execution.context import logger as _report_logger
 
 
@@ -21,7 +21,7 @@ class Rank(NamedTuple):
 
 
 class Bar(Protocol):
-    """What this project uses of a tqdm bar."""
+    """The part of a tqdm bar that this project uses."""
 
     n: int
 
@@ -29,12 +29,12 @@ class Bar(Protocol):
         """Shows a text beside the bar."""
 
     def close(self) -> None:
-        """Takes the bar off the terminal."""
+        """Removes the bar from the terminal."""
 
 
 def join_session() -> Rank:
     """Returns this worker's rank. Call it once, in the worker, before `report_epoch`."""
-    # At its default level Ray logs every report, from every worker.
+    # At its default level this logger writes a line for every report of every worker.
     _report_logger.setLevel(logging.WARNING)
     context = ray.train.get_context()
     return Rank(rank=context.get_world_rank(), workers=context.get_world_size())

@@ -4,10 +4,10 @@ Ray has no public switch for what is replaced, so this file uses internals of th
 tests/unit/training/ray/test_trainer.py fails when one of them moves. The differences:
 
 - An error of this project (bad data, a model that does not fit) ends the run at once. Ray would restart the workers
-  `max_failures` times, and meet the error again each time.
-- No actor deals Ray Datasets to the workers, because workers read their own rows.
+  `max_failures` times, and hit the same error each time.
+- No actor distributes Ray Datasets to the workers, because workers read their own rows.
 - On a cluster that this job started on this machine:
-  - Nothing asks an autoscaler, because there is none. The question would time out after 5 to 10 s.
+  - No request goes to an autoscaler, because there is none. A request would time out after 5 to 10 s.
   - No actor watches for the death of the driver, with which that cluster ends anyway. Without a dashboard to ask, the
     actor would also log a warning per second.
   - The controller runs in the driver and not in an actor, whose process takes seconds to start.
@@ -53,7 +53,7 @@ def run_workers(
         TrainingError: the workers failed more often than `max_failures`.
     """
     resources = {"CPU": cpus_per_worker} | ({"GPU": gpus_per_worker} if gpus_per_worker else {})
-    # Ray writes notes of its own into its storage path; this project's checkpoints and history do not go there.
+    # Ray writes its own state into its storage path; this project's checkpoints and history do not go there.
     with tempfile.TemporaryDirectory() as scratch:
         trainer = Trainer(
             work,

@@ -1,4 +1,4 @@
-"""A checkpoint in storage: the model as plain Keras opens it, and what the next epoch needs beside it.
+"""Saves and restores checkpoints: the model as plain Keras opens it, and what else the next epoch needs.
 
 `model.keras` holds the model compiled with its loss and accuracy, ready for `evaluate` in plain Keras. If the run keeps
 an average of the weights, the file holds the averages. `state.npz` holds the variables of the optimizer, the seeds of
@@ -70,7 +70,9 @@ def save_checkpoint(
 def restore_checkpoint(
     checkpoint: Checkpoint, model: keras.Model, optimizer: keras.optimizers.Optimizer
 ) -> None:
-    """Restores the weights and the state of a checkpoint into a built model and a built optimizer, in every worker.
+    """Restores the weights and the state of a checkpoint into a built model and a built optimizer.
+
+    Every worker calls it.
 
     Raises:
         CheckpointError: its files do not match its manifest, or it belongs to another model.
@@ -88,7 +90,7 @@ def restore_checkpoint(
         try:
             model.load_weights(model_path)
         except ValueError as err:
-            raise CheckpointError(f"{checkpoint.uri} is of another model: {err}") from err
+            raise CheckpointError(f"{checkpoint.uri} belongs to another model: {err}") from err
         with np.load(state_path) as state:
             for group, variables in _groups(model, optimizer).items():
                 _assign(group, variables, state, checkpoint)
@@ -117,7 +119,7 @@ def _assign(
     shapes = [tuple(state[name].shape) for name in names]
     if shapes != [tuple(variable.shape) for variable in variables]:
         raise CheckpointError(
-            f"{checkpoint.state_uri} is of another {group}: it does not have the variables of this run's."
+            f"The {group} variables in {checkpoint.state_uri} differ from this run's in number or shape."
         )
     for name, variable in zip(names, variables, strict=True):
         variable.assign(state[name])

@@ -1,8 +1,9 @@
-"""The exponential moving average of the weights (Polyak and Juditsky 1992): scored and saved, but not trained on.
+"""Puts the moving average of the weights (Polyak and Juditsky 1992) into a model while it is scored or saved.
 
-The Keras optimizer keeps it in float32 and updates it once per step: average = momentum * average + (1 - momentum) *
-weight, starting from the weights after the first step. All workers hold the same weights, hence the same average. The
-moving statistics of batch normalisation are averages already and stay as they are.
+The Keras optimizer keeps the average in float32 and updates it once per step:
+average = momentum * average + (1 - momentum) * weight, starting from the weights after the first step. All workers hold
+the same weights, hence the same average. The moving statistics of batch normalisation are averages already and stay as
+they are.
 """
 
 from __future__ import annotations

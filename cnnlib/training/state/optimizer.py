@@ -1,4 +1,4 @@
-"""OptimizerConfig in, a Keras optimizer out, with the schedule of its learning rate."""
+"""Builds a Keras optimizer, with the schedule of its learning rate, from an `OptimizerConfig`."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ import tensorflow as tf
 from cnnlib.config import OptimizerConfig
 
 Schedule = Callable[["tf.Tensor | int"], tf.Tensor]
-"""The learning rate, float32 [], by the step since the start of the run, from 0."""
+"""A function of the step since the start of the run, from 0, that returns the learning rate, float32 []."""
 
 
 def build_optimizer(
     config: OptimizerConfig, learning_rate: float, *, epochs: int, steps_per_epoch: int
 ) -> keras.optimizers.Optimizer:
-    """Builds the optimizer of a run. It has the defaults of Keras for what the config does not say.
+    """Builds the optimizer of a run. What the config does not set has the default of Keras.
 
     Args:
         config: the optimizer and its schedule.
@@ -32,7 +32,7 @@ def build_optimizer(
 
 
 def build_plain_optimizer(config: OptimizerConfig, learning_rate: float) -> keras.optimizers.Optimizer:
-    """Builds an optimizer of the same kind from parts of Keras alone, for a model file that plain Keras opens."""
+    """Builds the same optimizer without schedule, average and clipping, for a model file that plain Keras opens."""
     return _build(config, learning_rate)
 
 
@@ -44,7 +44,7 @@ class WarmUp(keras.optimizers.schedules.LearningRateSchedule):  # type: ignore[m
     """
 
     def __init__(self, learning_rate: float, warmup_steps: int, then: Schedule | None) -> None:
-        """`then` gives the rate by the steps since the start of the run; None stays at `learning_rate`."""
+        """Takes the schedule `then`, which counts from the start of the run; None keeps `learning_rate`."""
         super().__init__()
         self._learning_rate = learning_rate
         self._warmup_steps = warmup_steps

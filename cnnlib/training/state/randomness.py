@@ -1,8 +1,8 @@
-"""What random layers draw: a pure function of (seed, step, replica, micro-batch, which layer).
+"""Makes what random layers draw a pure function of (seed, step, replica, micro-batch, layer).
 
-So replicas drop different units, and a restarted run draws what an unbroken run draws. Keras alone gives neither: it
-advances a layer's seed by one at every draw, in the same way in every replica. Hence the state of every
-`SeedGenerator` of a model is set anew before each forward pass. From the same state XLA draws other numbers than
+So replicas drop different units, and a restarted run draws what an uninterrupted run draws. Keras alone gives
+neither: it advances a layer's seed by one at every draw, in the same way in every replica. Hence the state of every
+`SeedGenerator` of a model is set before each forward pass. From the same state XLA draws other numbers than
 TensorFlow without XLA, so `loop.jit_compile` changes the draws, though not what they depend on.
 """
 
@@ -13,7 +13,7 @@ from collections.abc import Callable
 import keras
 import tensorflow as tf
 
-# Keras takes a seed modulo about this much.
+# Keras takes a seed modulo 2**31 - 2, so larger seeds would only repeat.
 _SEEDS = 2**31 - 1
 
 Reseed = Callable[[tf.Tensor, "tf.Tensor | int"], None]
@@ -31,7 +31,7 @@ def find_reseed(model: keras.Model, seed: int) -> Reseed | None:
     """Returns the function that sets a model's seeds; None for a model without random layers.
 
     A layer without a seed generator of its own draws from the global one of Keras, whose seed stays as it is. All
-    layers of Keras have one of their own.
+    random layers of Keras have their own.
     """
     states = [state for state in find_seed_states(model) if tuple(state.shape) == (2,)]
     if not states:

@@ -124,8 +124,8 @@ TRAIN_CASES = [
     (f"{TRAIN} --learning-rate nan", "learning_rate must be above 0. Received nan."),
     (f"{TRAIN} --loop.steps-per-call 0", "loop.steps_per_call must be at least 1."),
     (f"{TRAIN} --split tset", "The dataset has no split 'tset'. Did you mean 'test'?"),
-    (f"{TRAIN} --name ../up", "A run's name is letters, digits"),
-    (f"{TRAIN} --name epoch-0001", "and not a checkpoint's. Received 'epoch-0001'."),
+    (f"{TRAIN} --name ../up", "A run's name must begin with a letter or a digit, consist of letters, digits"),
+    (f"{TRAIN} --name epoch-0001", "and not be the name of a checkpoint. Received 'epoch-0001'."),
     (
         f"{TRAIN} --optimizer.momentum 0.5",
         "optimizer.momentum is for sgd and rmsprop. Received 0.5 with adam.",
@@ -138,7 +138,7 @@ TRAIN_CASES = [
         f"{TRAIN} --name seed --seed 1",
         "The run {world}/runs/seed exists with another config (seed: 0 then, 1 now).",
     ),
-    (f"{TRAIN} --name seed --data other", "exists with another config (the dataset is another)."),
+    (f"{TRAIN} --name seed --data other", "exists with another config (the dataset differs)."),
 ]
 EVALUATE_CASES = [
     (EVALUATE, "Expected either --checkpoint or --pending. Received neither."),

@@ -119,7 +119,9 @@ def test_batch_of_all_rows_and_every_step_are_accepted(data: str) -> None:
 
 @pytest.mark.parametrize("name", ["", ".hidden", "-flag", "a/b", "../up", "two words", "a@best", "ü", "a\n"])
 def test_name_that_is_no_folders_name_is_refused(data: str, name: str) -> None:
-    with pytest.raises(ConfigError, match="A run's name is letters, digits"):
+    with pytest.raises(
+        ConfigError, match="A run's name must begin with a letter or a digit, consist of letters, digits"
+    ):
         plan(data, name=name)
 
 
@@ -282,7 +284,7 @@ def test_another_data_set_may_not_continue_a_run(data: str, tmp_path: Path) -> N
     start_run(data)
     other = str(tmp_path / "other")
     write_dataset_without_ray(other, make_source(seed=1))
-    with pytest.raises(ConflictError, match=r"another config \(the dataset is another\)"):
+    with pytest.raises(ConflictError, match=r"another config \(the dataset differs\)"):
         plan(other)
 
 
