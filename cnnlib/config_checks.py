@@ -1,4 +1,4 @@
-"""Checks of one value that the configs share."""
+"""Checks single values for all configs."""
 
 from __future__ import annotations
 

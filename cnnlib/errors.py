@@ -1,4 +1,4 @@
-"""The error tree: what went wrong, in words for the person who can fix it.
+"""Defines the errors of this project, in words for the person who can fix the problem.
 
     CnnlibError
     ├── InputError            the input cannot work; nothing was written          exit code 2
@@ -8,7 +8,7 @@
     │   ├── ConflictError     an output that already holds something else
     │   ├── DigestError       bytes that differ from those their manifest states
     │   ├── DatasetError      a manifest or shard that breaks the dataset contract
-    │   ├── ModelError        a model that cannot be built, loaded, or does not fit the data
+    │   ├── ModelError        a model that cannot be built or loaded, or does not fit the data
     │   ├── CheckpointError   a checkpoint that is missing or incomplete
     │   ├── ReportError       a report that is missing or ambiguous
     │   └── ResourceError     more resources than the cluster can ever have
@@ -59,7 +59,7 @@ class DatasetError(InputError):
 
 
 class ModelError(InputError):
-    """A model cannot be built, loaded, or does not fit the data."""
+    """A model cannot be built or loaded, or does not fit the data."""
 
 
 class CheckpointError(InputError):

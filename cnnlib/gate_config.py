@@ -1,4 +1,4 @@
-"""The gate of a model: limits on its accuracy, from a TOML file or a recipe, as frozen dataclasses.
+"""Defines the gate of a model: limits on its accuracy, from a TOML file or a recipe, as frozen dataclasses.
 
     significance = 0.05              # 0: plain thresholds, without tests
     baseline = "previous"            # or "best", or a report's id: the report that drops are measured against

@@ -22,7 +22,7 @@ def log_event(event: str, **fields: object) -> None:
 
 
 def log_text(text: str) -> None:
-    """Writes text of several lines to stderr without a format and flushes it."""
+    """Writes text of several lines to stderr as it is, and flushes it."""
     sys.stderr.write(text.rstrip("\n") + "\n")
     sys.stderr.flush()
 

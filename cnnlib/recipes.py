@@ -1,8 +1,8 @@
-"""Named, complete training configs. Flags override the fields of a recipe.
+"""Holds the recipes: named, complete training configs. Flags override the fields of a recipe.
 
 The accuracy that a recipe reaches is measured: see docs/benchmarks/. The limits of its gate, which
-`jobs.evaluate --gate recipe` applies, are a few percentage points below it, because another seed changes it by some
-tenths of a point.
+`jobs.evaluate --gate recipe` applies, are a few percentage points below that accuracy, because another seed changes it
+by some tenths of a point.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Array shapes that several rooms name."""
+"""Holds the types of array shapes that several modules use."""
 
 from __future__ import annotations
 

@@ -21,7 +21,7 @@ from cnnlib.log import log_event
 
 _READER_CPUS = 1  # for Ray Data's tasks, which would otherwise wait for the workers' CPUs forever
 _POLL_S = 2.0
-_LAST_LINES_S = 0.5  # the time that Ray's own shutdown at exit waits for the last output of the workers
+_LAST_LINES_S = 0.5  # the time to wait for the last output of the workers, as Ray's own shutdown at exit does
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -92,7 +92,7 @@ def memory_per_worker(request: ResourceRequest) -> int:
 
 
 def find_own_error(err: BaseException) -> CnnlibError | None:
-    """Returns the CnnlibError inside an error that Ray wrapped on its way from a worker; None where there is none."""
+    """Returns the CnnlibError inside an error that Ray wrapped on its way from a worker; None if there is none."""
     seen: set[int] = set()
     pending: list[BaseException] = [err]
     while pending:
@@ -100,7 +100,7 @@ def find_own_error(err: BaseException) -> CnnlibError | None:
         if id(current) in seen:
             continue
         seen.add(id(current))
-        # Ray derives a class from the cause's class, in a module of its own: that one is not the cause itself.
+        # Ray raises an error of a class that it derives from the cause's, in another module: that is not the cause.
         if isinstance(current, CnnlibError) and type(current).__module__ == CnnlibError.__module__:
             return current
         inner = [current.__cause__, current.__context__]
@@ -151,9 +151,10 @@ def _check_request(request: ResourceRequest, wait_s: float) -> None:
         return
     waited = f" after {wait_s:g} s" if wait_s else ""
     raise ResourceError(
-        f"The cluster cannot give {request}, with one CPU left to read the data. It has {_describe_nodes()}{waited}. "
-        "Request fewer or smaller ones, add machines, or, on a cluster with an autoscaler, wait for it to grow: "
-        "--cluster.wait-for-resources-s (jobs.evaluate: --wait-for-resources-s)."
+        f"The cluster cannot provide {request}, with one CPU left to read the data. "
+        f"It has {_describe_nodes()}{waited}. Request fewer or smaller ones, add machines, or, on a "
+        "cluster with an autoscaler, wait for it to grow: --cluster.wait-for-resources-s "
+        "(jobs.evaluate: --wait-for-resources-s)."
     )
 
 

@@ -34,6 +34,6 @@ def set_environment() -> None:
     for name, value in (_EVERYWHERE | (_LOCAL if in_local_mode() else {})).items():
         os.environ.setdefault(name, value)
     if in_local_mode() and not any(os.environ.get(name) for name in _AUTH_VARIABLES):
-        # Without a token, any user of this machine could run code in the cluster. Given in the environment, because
-        # Ray would otherwise write a token file into HOME.
+        # Without a token, any user of this machine could run code in the cluster. The token is in the environment,
+        # because Ray would otherwise write a token file into HOME.
         os.environ |= {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(32)}

@@ -29,7 +29,7 @@ _POLL_S = 1.0
 _REQUEST_TIMEOUT_S = 60.0
 _LOST_AFTER_S = 120.0  # a head that restarts, or a port-forward that is reopened, needs a minute
 _STOP_S = 20.0  # Ray kills a job that has not stopped after 3 s
-_LOST = (OSError, RuntimeError)  # what Ray's client raises for no answer, and for an answer that is an error
+_LOST = (OSError, RuntimeError)  # raised by Ray's client without an answer, or for an answer that is an error
 _SHELL_SIGNAL_BASE = 128
 
 
@@ -83,7 +83,7 @@ def prefer_address(address: str) -> None:
 
 
 def find_environment(pairs: Sequence[str]) -> dict[str, str]:
-    """Parses NAME=VALUE, and NAME for the value that it has in this process.
+    """Parses pairs NAME=VALUE; a NAME alone takes its value from this process.
 
     Raises:
         ConfigError: a pair is neither. The message does not show the pair, because a value may be secret.
@@ -108,7 +108,7 @@ def run_submission(submission: Submission, timeout_s: float | None) -> Outcome:
     An interruption leaves the job running; the same call with the same id attaches to it.
 
     Args:
-        timeout_s: seconds after which the job is stopped; None waits as long as it runs.
+        timeout_s: seconds after which the job is stopped; None: wait as long as it runs.
 
     Raises:
         InputError: there is no cluster at the address, it rejects the token, the folder cannot be uploaded, or the
@@ -176,7 +176,7 @@ def _submit_or_attach(client: JobSubmissionClient, submission: Submission) -> st
     except ValueError as err:
         raise ConfigError(f"--working-dir cannot be uploaded: {err}.") from err
     except _LOST as err:
-        # Not checked beforehand whether the id exists: two submissions at the same time would both find it free.
+        # The id is not looked up beforehand: two submissions at the same time would both find it free.
         existing = submission.submission_id and _find_entrypoint(client, submission.submission_id)
         if not existing:
             raise CnnlibError(f"The cluster rejected the job: {_last_line(err)}") from err

@@ -1,8 +1,7 @@
-"""The manifest: what a dataset contains, and the only thing a reader believes.
+"""Describes what a dataset contains: reads and checks its `manifest.json`, the only description that readers trust.
 
-Comes in: `manifest.json` of a dataset. Goes out: a checked `Manifest`. It is written after all shards, so an
-unfinished dataset has none and cannot be read. A row's position is its index in the concatenation of its split's
-shards, in manifest order.
+The manifest is written after all shards, so an unfinished dataset has none and cannot be read. A row's position is its
+index in the concatenation of its split's shards, in manifest order.
 """
 
 from __future__ import annotations
@@ -26,7 +25,7 @@ class Shard:
 
     Attributes:
         name: the object's name below the dataset's URI.
-        sha256: of the whole file, hex.
+        sha256: sha256 (hex) of the whole file.
     """
 
     name: str
@@ -40,7 +39,7 @@ class Split:
     """The shards of one split, in order.
 
     Attributes:
-        rows_per_class: at index i the number of rows of class i.
+        rows_per_class: the number of rows of class i at index i.
     """
 
     rows: int
@@ -81,7 +80,7 @@ class Manifest:
         image_shape: height, width, channels.
         source: where the rows came from, in words.
         source_digest: `Source.digest`, the sha256 (hex) of the rows before they were written to shards.
-        metadata: name and type (bool, int64, float64, string) of the columns beside id, image and label.
+        metadata: name and type (bool, int64, float64, string) of the columns besides id, image and label.
     """
 
     class_names: tuple[str, ...]

@@ -1,7 +1,6 @@
-"""The metadata columns of a row, beside id, image and label: their allowed names and types.
+"""Checks the names and types of metadata columns: the columns of a row besides id, image and label.
 
-Columns of a source or of a manifest come in; their checked names and types go out. A report can be sliced by every
-column, so a column's name must not be ambiguous in a slice's name (slices/slicer.py).
+A report can be sliced by every column, so a column's name must not be ambiguous in a slice's name (slices/slicer.py).
 """
 
 from __future__ import annotations
@@ -32,7 +31,7 @@ def describe_columns(columns: Mapping[str, pa.Array], rows: int) -> dict[str, st
         rows: number of rows of the split.
 
     Raises:
-        DatasetError: a column's name is reserved, its type is not in TYPES, or it has not one value per row.
+        DatasetError: a column's name is reserved, its type is not in TYPES, or it does not have one value per row.
     """
     type_names = {kind: name for name, kind in TYPES.items()}
     for name, values in columns.items():

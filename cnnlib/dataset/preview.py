@@ -1,6 +1,6 @@
-"""The preview of a dataset: its first images come in, one PNG goes out, a grid with the class name below each image.
+"""Draws the preview of a dataset: one PNG with its first images in a grid, and the class name below each image.
 
-Pillow draws it: importing matplotlib takes longer than writing all shards of Fashion-MNIST.
+It uses Pillow, because importing matplotlib takes longer than writing all shards of Fashion-MNIST.
 """
 
 from __future__ import annotations

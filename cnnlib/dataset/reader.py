@@ -1,6 +1,6 @@
-"""The reader of a dataset: a manifest comes in; checked bytes of a shard, or the rows of a range, go out.
+"""Reads a dataset by its manifest: the checked bytes of a shard, or the rows of a range.
 
-Every byte that it returns has the sha256 that the manifest states. What is not in the manifest is not read.
+It returns only bytes of shards whose sha256 is the one in the manifest. What is not in the manifest is not read.
 """
 
 from __future__ import annotations
@@ -15,8 +15,8 @@ from cnnlib.storage.threads import DECODE_THREADS, map_threads
 from cnnlib.storage.uri import join_uri
 
 PREFLIGHT_DIGEST_BYTES = 256 * 2**20
-"""Of a split up to this size every digest is checked before a job starts. Of a larger split only the shards' sizes
-are checked then, and each digest when its shard is read."""
+"""For a split up to this size, every digest is checked before a job starts. For a larger split, only the sizes of its
+shards are checked then, and each digest when its shard is read."""
 
 
 def check_shards(dataset_uri: str, manifest: Manifest, split_name: str) -> None:

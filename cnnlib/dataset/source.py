@@ -1,4 +1,4 @@
-"""The contract of a source: each format in sources/ returns a `Source`, and the writer takes one.
+"""Defines the contract of a source: each format in sources/ returns a `Source`, and the writer takes one.
 
 A source has classes, an image shape, and the rows of every split in memory.
 """
@@ -69,18 +69,18 @@ class Source:
             DatasetError: a shard cannot hold a column, or the splits have different columns.
         """
         columns = {name: describe_columns(split.metadata, len(split)) for name, split in self.splits.items()}
-        first = next(iter(columns.values()), {})
+        first_name, first = next(iter(columns.items()), ("", {}))
         for name, own in columns.items():
             if own != first:
                 raise DatasetError(
                     "All splits need the same metadata columns. "
-                    f"Received {first or 'none'}, in {name!r} {own or 'none'}."
+                    f"Received {first or 'none'} in {first_name!r}, and {own or 'none'} in {name!r}."
                 )
         return first
 
     @cached_property
     def digest(self) -> str:
-        """Returns the sha256 (hex) over classes, shapes, pixels, labels and metadata; files and places do not count."""
+        """Returns the sha256 (hex) over classes, shapes, pixels, labels and metadata, but not over file names."""
         digest = hashlib.sha256(repr((self.class_names, self.image_shape)).encode())
         for name, split in self.splits.items():
             digest.update(f"{name} {split.images.shape}".encode())

@@ -1,7 +1,7 @@
-"""The writer of a dataset: a source comes in; shards, a preview and, last, the manifest go out.
+"""Writes a source as a dataset: shards, a preview and, last, the manifest.
 
 Threads write the shards in parallel. The rows of a source are in the memory of this process, and compression, hashing
-and uploads release the GIL. A Ray cluster took 9 s to start for work of less than one.
+and uploads release the GIL. No Ray cluster is used, because it took 9 s to start for less than 1 s of work.
 """
 
 from __future__ import annotations
@@ -28,10 +28,10 @@ _WRITERS = max(4, os.cpu_count() or 1)  # may be more than the cores, because wr
 
 
 class PreparedDataset(NamedTuple):
-    """Holds a dataset's manifest.
+    """Holds the manifest of a dataset that is stored.
 
     Attributes:
-        created: whether this call wrote it; False: the same dataset was there before.
+        created: whether this call wrote the dataset; False if the same dataset was there before.
     """
 
     manifest: Manifest
@@ -44,7 +44,7 @@ def write_dataset(source: Source, dataset_uri: str, shard_bytes: int | None = No
     A crash before the manifest leaves shards that no reader finds; the next call overwrites them.
 
     Args:
-        shard_bytes: size of the pixels of one shard; None: a sixteenth of the split, within 4..16 MiB.
+        shard_bytes: bytes of pixels in one shard; None: a sixteenth of the split, within 4..16 MiB.
 
     Raises:
         ConflictError: the output already holds another dataset or other files.
@@ -56,9 +56,9 @@ def write_dataset(source: Source, dataset_uri: str, shard_bytes: int | None = No
         return PreparedDataset(existing, created=False)
     with ThreadPoolExecutor(_WRITERS, thread_name_prefix="write-shard") as pool:
         digest = pool.submit(lambda: source.digest)
-        written = _write_splits(source, dataset_uri, shard_bytes, pool)
+        wait_for_shards = _write_splits(source, dataset_uri, shard_bytes, pool)
         preview = _draw_preview(source)  # while the threads write the shards
-        splits = {name: _describe_split(source, name, shards) for name, shards in written().items()}
+        splits = {name: _describe_split(source, name, shards) for name, shards in wait_for_shards().items()}
         manifest = Manifest(
             class_names=source.class_names,
             image_shape=source.image_shape,

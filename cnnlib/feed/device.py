@@ -1,6 +1,6 @@
-"""Host to device: batches in host memory come in, macro-batches on a device go out.
+"""Copies batches in host memory to a device, as macro-batches.
 
-It is the only file that knows both NumPy rows and tensors. A macro-batch holds the batches of several steps, stacked,
+This is the only file that knows both NumPy rows and tensors. A macro-batch holds the batches of several steps, stacked,
 and one call of the compiled training function consumes it. A thread prepares and copies the next ones meanwhile.
 """
 
@@ -18,7 +18,7 @@ import tensorflow as tf
 
 from cnnlib.feed.feed import HostBatch
 
-_PREFETCH = 2  # macro-batches that are ready on the device, at most
+_PREFETCH = 2  # the most macro-batches that are ready on the device
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -88,7 +88,7 @@ def _put(
     item: _Ready | BaseException | None,
     stopped: threading.Event,
 ) -> bool:
-    """Puts an item into the queue; returns False if the consumer stopped before there was a place."""
+    """Puts an item into the queue; returns False if the consumer stopped before there was room."""
     while not stopped.is_set():
         try:
             ready.put(item, timeout=0.1)

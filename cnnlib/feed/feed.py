@@ -1,7 +1,7 @@
-"""The feed of a training worker, as a protocol: its task comes in, batches of every epoch and validation rows go out.
+"""Defines the feed of a training worker: what it is built from, and the protocol by which it gives batches and rows.
 
 There are two feeds: one keeps all of a worker's rows in memory (memory.py), one streams them from storage (stream.py).
-The batches of both depend only on the rows, the seed and the epoch, never on timing.
+The batches of both depend only on the task and the epoch, never on timing.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from cnnlib.feed.order import ValidationSplit
 
 Cache = Literal["memory", "none"]
 
-# A worker's memory also holds TensorFlow and batches: its rows may take this fraction of it.
+# The fraction of a worker's memory that its rows may take: TensorFlow and batches need memory too.
 _MEMORY_FRACTION = 0.5
 _ID_AND_LABEL_BYTES = 12
 
@@ -33,7 +33,7 @@ class HostBatch:
     Attributes:
         images: uint8 [steps, worker batch, height, width, channels].
         labels: int32 [steps, worker batch].
-        ids: int64 [steps, worker batch], of the rows.
+        ids: int64 [steps, worker batch], the ids of the rows.
     """
 
     images: npt.NDArray[np.uint8]
@@ -49,7 +49,7 @@ class FeedTask:
         split_name: the split that the run trains on.
         batch_size: rows of a global batch; a multiple of `workers`.
         validation_fraction: fraction of the split's rows that is kept from training.
-        rank: of this worker, 0..workers - 1.
+        rank: rank of this worker, 0..workers - 1.
     """
 
     dataset_uri: str
@@ -84,7 +84,7 @@ class Feed(Protocol):
         """Yields the batches of one epoch, those of several steps at a time.
 
         Args:
-            epoch: counts from 1.
+            epoch: the number of the epoch, from 1.
             steps: steps of the whole epoch.
             steps_per_call: steps of every `HostBatch`; the last may have fewer.
         """

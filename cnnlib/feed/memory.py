@@ -1,4 +1,4 @@
-"""The feed from memory: it reads the worker's rows once and gathers them in the order of each epoch."""
+"""Feeds a worker from memory: reads its rows once, and gathers them in the order of each epoch."""
 
 from __future__ import annotations
 

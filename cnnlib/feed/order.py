@@ -1,12 +1,12 @@
-"""The order of rows: counts, a seed and an epoch come in; which row is where in which global batch goes out.
+"""Computes the order of rows: which row fills which position of which global batch in an epoch.
 
-It is pure arithmetic. The training rows are cut into `batch_size` *partitions*, contiguous ranges of rows. Every
-epoch shuffles each partition anew, and each partition fills one position of every global batch. A worker owns
-contiguous partitions, hence a contiguous range of rows, and needs no other rows. So a global batch holds the same
-rows for any number of workers.
+This is pure arithmetic on counts, a seed and an epoch. The training rows are cut into `batch_size` *partitions*,
+contiguous ranges of rows. Every epoch shuffles each partition anew, and each partition fills one position of every
+global batch. A worker owns contiguous partitions, hence a contiguous range of rows, and needs no other rows. So a
+global batch holds the same rows for any number of workers.
 
 Partitions differ in length by at most one row. An epoch has `rows // batch_size` steps, so a longer partition leaves
-one row out, drawn anew each epoch: the remainder of an epoch rotates.
+one row out in each epoch, a random one: the remainder of an epoch rotates.
 
 Rows that do not fit into memory are streamed, and cannot be picked one by one. There, several neighbouring partitions
 are one *virtual shard*. It reads its range of rows one shard range after the other, in an order that is new every
@@ -83,7 +83,7 @@ class RowRange(NamedTuple):
 
 
 def split_rows(validation_split: ValidationSplit, num_ranges: int) -> list[RowRange]:
-    """Cuts a split into contiguous ranges whose numbers of training rows differ by at most one.
+    """Returns contiguous ranges of a split, whose numbers of training rows differ by at most one.
 
     Every position belongs to exactly one range. The validation rows are the same for any number of ranges.
     """
@@ -139,7 +139,7 @@ def epoch_order(num_rows: int, batch_size: int, partitions: range, seed: int, ep
         batch_size: rows of a global batch.
         partitions: the partitions of one worker, or of all.
         seed: the run's seed.
-        epoch: counts from 1.
+        epoch: the number of the epoch, from 1.
 
     Returns:
         Indexes into the training rows, int64 [steps, partitions].

@@ -1,4 +1,4 @@
-"""The feed from storage: it streams the worker's rows, epoch after epoch, in constant memory.
+"""Feeds a worker from storage: streams its rows, epoch after epoch, in constant memory.
 
 A worker reads all its virtual shards (order.py) at the same time. Of each virtual shard, the rows of one shard range
 are in memory. Threads read ahead the ranges that are needed next, in the order in which they are needed. That order is
@@ -33,10 +33,10 @@ class _Read(NamedTuple):
     """Describes one read: a shard range, as a virtual shard uses it in an epoch.
 
     Attributes:
-        range_index: of the range in the virtual shard, the same in every epoch.
+        range_index: index of the range in the virtual shard, the same in every epoch.
         start: position of the range's first row in the split.
         train_rows: number of training rows in the range.
-        first: index of its first training row among those of the virtual shard in this epoch.
+        first: index of the range's first training row among those of the virtual shard in this epoch.
     """
 
     virtual_shard: int
@@ -58,6 +58,7 @@ class StreamFeed:
     @property
     def virtual_shards(self) -> range:
         """Returns the virtual shards of this worker."""
+        # Workers own contiguous virtual shards, as they own contiguous partitions.
         count = num_virtual_shards(self.task.batch_size, self.task.workers)
         return worker_partitions(count, self.task.workers, self.task.rank)
 
@@ -126,7 +127,7 @@ class StreamFeed:
 
 
 class _ReadAhead:
-    """Reads shard ranges in a given order, and the next ones before they are needed."""
+    """Reads shard ranges in a given order, each before it is needed."""
 
     def __init__(self, pool: ThreadPoolExecutor, task: FeedTask, reads: list[_Read]) -> None:
         most_rows = max((read.shard_range.rows for read in reads), default=1)
@@ -185,7 +186,7 @@ class _Mixer:
             target[...] = joined.reshape(target.shape)
 
     def _next_range(self) -> None:
-        self._rows = None  # first, so that the rows of one range at a time are in memory
+        self._rows = None  # freed first, so that one range at a time is in memory
         read, self._rows = self._read_ahead.next_rows()
         task = self._task
         train = np.flatnonzero(~_validation_mask(task, read))

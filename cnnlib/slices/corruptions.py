@@ -1,4 +1,4 @@
-"""Corruptions: images and row ids come in, images made worse on purpose go out, to measure what accuracy a model keeps.
+"""Corrupts images on purpose, to measure what accuracy a model keeps.
 
 There are six kinds at five strengths, after ImageNet-C (Hendrycks and Dietterich 2019, "Benchmarking Neural Network
 Robustness to Common Corruptions and Perturbations"). Lengths are relative to the image, so that a strength means the

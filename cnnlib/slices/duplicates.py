@@ -1,4 +1,4 @@
-"""Near-duplicates: images come in; perceptual hashes of 256 bits, and which of them are near a known one, go out.
+"""Finds near-duplicates: computes perceptual hashes of 256 bits, and finds those that are near a known one.
 
 The hash is pHash (Zauner 2010, "Implementation and Benchmarking of Perceptual Image Hash Functions", section 3.2.1)
 with 16x16 frequencies instead of 8x8. It scales the grey image to 32x32 and takes the 256 lowest frequencies of its
@@ -33,9 +33,8 @@ _FREQUENCIES = 16  # per direction
 _BITS = _FREQUENCIES**2
 _WORDS = _BITS // 64
 _BANDS = MAX_DISTANCE + 1
-_DECIMALS = (
-    6  # frequencies are rounded to a millionth of a grey level: one that is 0 but for rounding becomes 0
-)
+# Frequencies are rounded to a millionth of a grey level, so that one that differs from 0 only by rounding becomes 0.
+_DECIMALS = 6
 _VALUES_AT_A_TIME = 2**22  # pixel values that are hashed at a time
 _PAIRS_AT_A_TIME = 2**18  # pairs of hashes that are compared at a time: some 30 MiB
 
@@ -96,7 +95,7 @@ def _hash(images: npt.NDArray[np.uint8]) -> Hashes:
     # One product per image, not one big product, whose last bit may depend on how it is divided into blocks.
     strengths = np.matmul(np.matmul(_transform(height), grey), _transform(width).T)
     frequencies = np.round(strengths.reshape(len(images), _BITS), _DECIMALS)
-    frequencies[:, 0] = -np.inf  # the mean brightness, whose bit is so always 0
+    frequencies[:, 0] = -np.inf  # the mean brightness, so that its bit is always 0
     medians = np.median(frequencies[:, 1:], axis=1, keepdims=True)
     hashes: Hashes = np.packbits(frequencies > medians, axis=1).view(np.uint64)
     return hashes

@@ -1,8 +1,8 @@
-"""The plan of slices: `--slice-by` and a dataset come in; the `Slicer` that every predictor uses goes out.
+"""Plans the slices: builds the `Slicer` that every predictor uses from `--slice-by` and a dataset.
 
-It is made once, before any row is scored, and depends only on the dataset, not on the number of predictors. The edges
-of quantiles come from a sample of whole shards, evenly spaced: the whole split up to 100,000 rows and 256 MiB of
-pixels. So the quantiles of a larger split are of equal size except for sampling error.
+The plan is made once, before any row is scored, and depends only on the request and the dataset, not on the number of
+predictors. The edges of quantiles come from a sample of whole shards, evenly spaced: the whole split up to 100,000
+rows and 256 MiB of pixels. So the quantiles of a larger split are of equal size except for sampling error.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ _T = TypeVar("_T")
 
 
 def check_slices(requested: Sequence[str], manifest: Manifest, split_name: str) -> tuple[Group, ...]:
-    """Parses `--slice-by` and checks what the manifest alone can tell.
+    """Parses `--slice-by` and checks it against the manifest alone.
 
     Args:
         requested: dimensions, or two joined by +.

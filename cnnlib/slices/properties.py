@@ -1,6 +1,6 @@
-"""Image properties: images come in; their brightness, contrast, sharpness or object size, one number each, goes out.
+"""Measures image properties: the brightness, contrast, sharpness or object size of each image, as one number.
 
-The number depends on its image alone, to the last bit, whichever images it is measured with: all sums are of integers.
+The number depends on its image alone, to the last bit, whichever images are measured with it: all sums are of integers.
 """
 
 from __future__ import annotations

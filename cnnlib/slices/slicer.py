@@ -1,4 +1,4 @@
-"""The slicer: rows come in; for every requested slice, which of the rows are in it goes out.
+"""Slices rows: finds, for every requested slice, which rows are in it.
 
 A *dimension* is what rows are sliced by: a metadata column (`source`), an image property (`brightness`, `contrast`,
 `sharpness`, `size`), or whether a training image looks the same (`near-duplicate`). A *group* is one dimension, or two
@@ -67,7 +67,7 @@ class Slicer:
         dimensions = dict.fromkeys(name for group in self.groups for name in group)
         coded = {name: self._codes(name, rows) for name in dimensions}
         for name, own in coded.items():
-            # Before two are crossed, which multiplies their names; one of the names is for null.
+            # Checked before two are crossed, because that multiplies their names. One of the names is for null.
             check_count((name,), len(own.names) - 1)
         masks: dict[str, Mask] = {}
         for group in self.groups:
@@ -164,7 +164,9 @@ def _by_quantile(name: str, values: npt.NDArray[np.floating], edges: tuple[float
 
 def _by_value(name: str, column: pa.Array) -> _SliceCodes:
     if pa.types.is_floating(column.type):
-        column = pc.if_else(pc.is_nan(column), None, column)  # NaN and null are the same, as in numbers()
+        column = pc.if_else(
+            pc.is_nan(column), None, column
+        )  # NaN becomes null; `numbers` turns null into NaN
     encoded = column.dictionary_encode()
     values = encoded.dictionary.to_pylist()
     codes = encoded.indices.fill_null(len(values)).to_numpy(zero_copy_only=False).astype(np.int64)

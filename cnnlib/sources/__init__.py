@@ -1,1 +1,1 @@
-"""Sources: one file per foreign format turns its files into a `Source`. Past these files only rows exist."""
+"""Turns foreign formats into a `Source`, one file per format. The dataset code sees only the `Source`."""

@@ -1,8 +1,8 @@
-"""Fashion-MNIST: finds its four IDX files, checks the sha256 of each, and returns them as a source.
+"""Loads Fashion-MNIST: finds its four IDX files, checks the sha256 of each, and returns them as a source.
 
-It reads the folder it is given, or else the first of these places that has the files: the folder of Debian's package
-`dataset-fashion-mnist`; Keras's cache; the public download that Keras uses, which it keeps in that cache; the Debian
-package, downloaded and unpacked without root into that cache.
+It reads the given folder, or else the first of these places that has the files: the folder of Debian's package
+`dataset-fashion-mnist`; Keras's cache; the public download that Keras uses, which is then kept in that cache; the
+Debian package, which is downloaded and unpacked into that cache without root.
 """
 
 from __future__ import annotations
@@ -110,14 +110,14 @@ def _download() -> str:
 
 def _unpack_debian_package() -> str:
     """Downloads the Debian package, unpacks it into Keras's cache and returns that folder."""
-    # A package manager, because it is the only way to the files on a machine that reaches a Debian mirror but not the
-    # public download, as where CI runs.
+    # A package manager is the only way to the files on a machine that reaches a Debian mirror but not the public
+    # download, such as the one that runs CI.
     if not shutil.which("apt-get") or not shutil.which("dpkg-deb"):
         raise NotFoundError("this machine has no apt-get")
     with tempfile.TemporaryDirectory() as directory:
         work = Path(directory)
         (work / "lists" / "partial").mkdir(parents=True)
-        # Its own package list and cache need no root. apt's own download user may not enter a private folder.
+        # A package list and a cache in this folder need no root. apt's download user may not enter a private folder.
         settings = (f"Dir::State::Lists={work}/lists", f"Dir::Cache={work}", "APT::Sandbox::User=")
         options = [option for setting in settings for option in ("-o", setting)]
         for command in (["update", "-qq"], ["download", "-qq", DEBIAN_PACKAGE]):

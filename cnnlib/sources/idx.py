@@ -1,4 +1,4 @@
-"""The IDX format of MNIST and similar datasets: a folder of four files, gzipped or not, becomes a source.
+"""Reads the IDX format of MNIST and similar datasets: a folder of four files, gzipped or not, becomes a source.
 
     train-images-idx3-ubyte[.gz]   train-labels-idx1-ubyte[.gz]
     t10k-images-idx3-ubyte[.gz]    t10k-labels-idx1-ubyte[.gz]
@@ -26,7 +26,7 @@ from cnnlib.storage.threads import map_threads
 from cnnlib.storage.uri import join_uri
 
 SPLIT_PREFIXES = {"train": "train", "test": "t10k"}
-"""How the names of a split's two files begin."""
+"""The prefixes of the names of a split's two files."""
 _UNSIGNED_BYTE = 0x08
 _GZIP_MAGIC = b"\x1f\x8b"
 

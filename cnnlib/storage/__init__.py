@@ -1,1 +1,1 @@
-"""The only door to bytes: URIs, local files and S3, object names, publishing, reading in threads."""
+"""Reads and writes objects for the whole project: URIs, local files and S3, object names, publishing, threads."""

@@ -1,4 +1,4 @@
-"""The only door to bytes: URIs and bytes in; bytes, sizes and listings out; local files and S3 alike.
+"""Reads, writes and lists objects by URI, on local disks and on S3 alike: the project's only door to bytes.
 
 Every function here keeps these promises:
 
@@ -32,7 +32,7 @@ def read_bytes(uri: str) -> bytes:
 
 
 def find_size(uri: str) -> int | None:
-    """Returns an object's size in bytes; None where there is no object. A folder is not an object."""
+    """Returns an object's size in bytes; None if there is no object. A folder is not an object."""
     with _open_place(uri) as place:
         return place.find_size()
 
@@ -47,8 +47,8 @@ def create_bytes(uri: str, data: bytes) -> bool:
     """Writes an object unless it exists (put-if-absent); of several writers exactly one creates it.
 
     Returns:
-        True if this call created the object. False if it existed. False is possible, though rare, also where the
-        answer to this call's own first attempt was lost: a caller that needs to know compares the bytes.
+        True if this call created the object. False if it existed, or, rarely, if the answer to this call's own first
+        attempt was lost: a caller that needs to know compares the bytes.
     """
     with _open_place(uri) as place:
         return place.create_bytes(data)
@@ -120,7 +120,7 @@ def _open_place(uri: str) -> Iterator[Place]:
     """Yields the place behind a URI; an error inside the context leaves it as one of `cnnlib.errors`."""
     uri = normalize_uri(uri)
     if is_s3(uri):
-        from cnnlib.storage.s3 import S3Place, s3_errors  # loads boto3, which a local job does without
+        from cnnlib.storage.s3 import S3Place, s3_errors  # imported here, because it loads boto3
 
         with s3_errors(uri):
             yield S3Place(*split_s3(uri))

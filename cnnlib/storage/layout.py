@@ -1,4 +1,4 @@
-"""Every object name this project reads or writes, as functions of a base URI.
+"""Names every object that this project reads or writes, in functions of a base URI.
 
 DATASET/manifest.json, preview.png, <split>/part-00000.parquet
 RUNS/NAME/run.json, history.parquet, learning-curves.png
@@ -54,7 +54,7 @@ def run_record(run: str) -> str:
 
 
 def run_history(run: str) -> str:
-    """`RUNS/NAME/history.parquet`: one row per epoch."""
+    """`RUNS/NAME/history.parquet`: one record per epoch."""
     return join_uri(run, "history.parquet")
 
 
@@ -132,7 +132,7 @@ def report_gates(reports_uri: str) -> str:
 
 
 def report_gates_table(reports_uri: str, report_id: str, digest: str) -> str:
-    """`REPORTS/gates/<report_id>-<digest>.parquet`: the digest covers the gates and the id of the baseline."""
+    """`REPORTS/gates/<report_id>-<digest>.parquet`: the digest covers the gate and the id of the baseline."""
     return join_uri(report_gates(reports_uri), f"{report_id}-{digest}.parquet")
 
 

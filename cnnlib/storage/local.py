@@ -1,4 +1,4 @@
-"""Local files behind `cnnlib.storage.files`: atomic writes through a temporary file, and clear errors."""
+"""Implements `Place` for local files: atomic writes through a temporary file, and clear errors."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ class LocalPlace:
         with self._temporary_file() as temporary:
             temporary.write_bytes(data)
             try:
-                # A link, because unlike a rename it fails where the name is taken.
+                # A link, because unlike a rename it fails if the name is taken.
                 self.path.hardlink_to(temporary)
             except FileExistsError:
                 return False

@@ -26,7 +26,7 @@ def parquet_bytes(table: pa.Table, *, use_dictionary: bool = True) -> bytes:
     """Returns a table as Parquet; the same table always gives the same bytes.
 
     Args:
-        use_dictionary: encode repeated values once. Images have few, so it only costs time there.
+        use_dictionary: encode repeated values once. Images rarely repeat, so for them it only costs time.
     """
     sink = pa.BufferOutputStream()
     pq.write_table(table, sink, compression="zstd", use_dictionary=use_dictionary)

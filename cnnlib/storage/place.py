@@ -1,4 +1,4 @@
-"""The seam between `files` and the two kinds of storage: what a local path and an S3 key can both do."""
+"""Defines the protocol between `files` and the two kinds of storage: what a local path and an S3 key can both do."""
 
 from __future__ import annotations
 
@@ -25,13 +25,13 @@ class Place(Protocol):
         """Reads the object."""
 
     def find_size(self) -> int | None:
-        """Returns the object's size in bytes; None where there is no object."""
+        """Returns the object's size in bytes; None if there is no object."""
 
     def write_bytes(self, data: bytes) -> None:
         """Writes the object, or replaces it."""
 
     def create_bytes(self, data: bytes) -> bool:
-        """Writes the object unless it exists; False where it exists."""
+        """Writes the object unless it exists; returns False if it exists."""
 
     def scan_objects(self) -> Iterator[StoredObject]:
         """Yields the visible objects below this place, at any depth, in any order."""

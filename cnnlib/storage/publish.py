@@ -68,7 +68,7 @@ def publish_files(folder_uri: str, files: Mapping[str, Path], manifest: Mapping[
 
     Files in a folder without a manifest come from an attempt that crashed between two uploads; they are replaced.
     Files in a folder with a manifest are never changed. Two attempts at the same time may mix their files; the
-    digests in the manifest show it.
+    digests in the manifest reveal it.
 
     Returns:
         True if this call wrote the manifest, False if the same manifest existed.

@@ -1,4 +1,4 @@
-"""S3 behind `cnnlib.storage.files`: requests, their retries, and clear errors.
+"""Implements `Place` for S3: requests, their retries, and clear errors.
 
 Importing this module loads boto3, so `files` imports it with the first `s3://` URI and not before: a job on local
 paths does not pay for it. Endpoint, region and credentials come from the environment, which boto3 reads.

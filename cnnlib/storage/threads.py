@@ -1,4 +1,4 @@
-"""Reads many objects at a time: one function mapped over items in threads."""
+"""Runs a function over many items in threads, for example to read many objects at a time."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ def map_threads(
 ) -> list[ResultT]:
     """Returns the function's result for every item, in the order of the items.
 
-    An exception of the function is raised here, of several the one for the earliest item; calls that have not
+    An exception of the function is raised here; if there are several, that of the earliest item. Calls that have not
     started by then are not made.
 
     Args:
-        threads: calls that run at the same time, at most.
+        threads: the most calls that run at the same time.
 
     >>> map_threads(len, ["a", "bcd", ""])
     [1, 3, 0]

@@ -261,7 +261,7 @@ def test_more_than_the_cluster_can_ever_have_is_refused_at_once(
 ) -> None:
     command = ["seed", "--data", story.data, "--runs", tmp_path / "runs", "--name", "big"]
     gpus = on_cluster("train", *command, "--gpus-per-worker", 1, expect=2)
-    assert "cannot give 1 workers of 1 CPU and 1 GPU each" in gpus.stderr
+    assert "cannot provide 1 workers of 1 CPU and 1 GPU each" in gpus.stderr
     cpus = on_cluster(
         "evaluate",
         "--checkpoint",
@@ -274,7 +274,7 @@ def test_more_than_the_cluster_can_ever_have_is_refused_at_once(
         64,
         expect=2,
     )
-    assert "cannot give 64 predictors" in cpus.stderr
+    assert "cannot provide 64 predictors" in cpus.stderr
     assert not (tmp_path / "runs").exists()
 
 

@@ -146,7 +146,7 @@ def test_request_that_does_not_fit_fails_at_once_and_says_what_there_is(
     with pytest.raises(ResourceError) as raised:
         cluster._check_request(request(3, cpus=2, gpus=1), wait_s=0)
     assert str(raised.value).startswith(
-        "The cluster cannot give 3 workers of 2 CPU and 1 GPU each, with one CPU left to read the data. "
+        "The cluster cannot provide 3 workers of 2 CPU and 1 GPU each, with one CPU left to read the data. "
         "It has 2 machines (4 CPU, 8 CPU and 2 GPU). Request fewer or smaller ones, add machines, or"
     )
 

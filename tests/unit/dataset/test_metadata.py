@@ -102,7 +102,9 @@ def _with_test_metadata(columns: dict[str, pa.Array]) -> Source:
 
 
 def test_splits_with_different_columns_are_refused(tmp_path: Path) -> None:
-    with pytest.raises(DatasetError, match=r"same metadata columns.*'source': 'string'.*in 'test' none"):
+    with pytest.raises(
+        DatasetError, match=r"same metadata columns.*'source': 'string'} in 'train', and none in 'test'\."
+    ):
         write_dataset(_with_test_metadata({}), str(tmp_path))
 
 

@@ -245,7 +245,7 @@ def test_state_of_another_optimizer_is_refused(strategy: Any, tmp_path: Path) ->
     with strategy.scope():
         sgd.build(state.model.trainable_variables)
     with pytest.raises(
-        CheckpointError, match="The optimizer variables in .* differ from this run's in number or shape"
+        CheckpointError, match=r"The optimizer variables in .* differ from this run's in number or shape"
     ):
         restore_checkpoint(checkpoint, state.model, sgd)
 
