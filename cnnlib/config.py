@@ -1,6 +1,6 @@
 """The config of a training run: frozen, keyword-only dataclasses that check their values when created.
 
-A default stands in its field and nowhere else; `--help` shows the field's docstring. Values for one run come from a
+Each default is in its field and nowhere else; `--help` shows the field's docstring. Values for one run come from a
 recipe or from flags. This module imports only the standard library.
 """
 
@@ -47,8 +47,8 @@ class OptimizerConfig:
     """Largest norm of the gradient of the whole batch, over all workers: a longer gradient is scaled down to it.
     None: gradients are not clipped."""
     ema_momentum: float | None = None
-    """Momentum, between 0 and 1, of an exponential moving average of the weights, which is then scored and saved.
-    0.999 averages about 1,000 steps. None: no average, the weights themselves are scored and saved."""
+    """Momentum, between 0 and 1, of an exponential moving average of the weights; the average is scored and saved.
+    0.999 averages about 1,000 steps. None: no average; the weights themselves are scored and saved."""
 
     def __post_init__(self) -> None:
         check_range("optimizer.momentum", self.momentum, 0.0, 1.0)
@@ -115,9 +115,9 @@ class LoopConfig:
     auto: mixed_bfloat16 if every worker's GPU (Ampere or newer) or CPU (AVX512-BF16, AMX) has instructions for it, else
     float32."""
     jit_compile: bool | None = None
-    """Whether XLA compiles the step. None: on GPUs only, where it is faster; on CPUs it halves convolutions' speed."""
+    """Whether XLA compiles the step. None: on GPUs only, where it is faster; on CPUs it halves convolution speed."""
     micro_batches: int = 1
-    """Parts of a worker's batch that are computed one after the other, for less memory and the same step.
+    """Equal parts of a worker's batch, computed one after the other to save memory; one update for all of them.
     1: the whole batch at once. Batch normalisation sees one part at a time."""
     profile_steps: int = 0
     """Steps of the first worker to trace for TensorBoard's profiler, into RUN/profile, in whole calls. 0: none."""
@@ -140,7 +140,7 @@ class ClusterConfig:
 
     cpus_per_worker: int | None = None
     """CPU cores and TensorFlow threads of one worker.
-    None: the cores of this machine divided by the number of workers; on a cluster 1."""
+    None: the cores of this machine divided by the number of workers; 1 on a cluster."""
     max_failures: int = 2
     """Number of times that Ray restarts the workers, from the last checkpoint, before the run fails. 0: never."""
     wait_for_resources_s: float = 0.0
@@ -166,14 +166,15 @@ class TrainConfig:
     batch_size: int = 32
     """Rows of one step over all workers together (the global batch). Must divide by the number of workers."""
     learning_rate: float = 1e-3
-    """The learning rate: of the whole run, or its full value if --optimizer.schedule lowers it."""
+    """The learning rate; its highest value if --optimizer.schedule or a warm-up changes it."""
     scale_learning_rate_from: int | None = None
     """Rows of the batch for which the learning rate was chosen: the rate is multiplied by batch_size / rows.
     This is the linear scaling rule, Goyal et al. 2017, section 2.1. None: the rate is not scaled."""
     seed: int = 0
     """Seed of the initial weights, the order of the rows and every random layer."""
     workers: int = 1
-    """Number of Ray Train workers, with one replica of the model each. It does not change which rows a step sees."""
+    """Number of Ray Train workers, with one replica of the model each.
+    With the rows in memory, it does not change which rows a step sees."""
     gpus_per_worker: int = 0
     """GPUs of one worker, 0 or 1. 0: training on CPUs. A machine with 8 GPUs runs 8 workers."""
     split: str = "train"
@@ -182,8 +183,8 @@ class TrainConfig:
     """Fraction, 0..0.5, of the training rows that are kept as validation rows and scored after every epoch. 0: none.
     @best is the epoch with the best validation accuracy; without validation rows, with the best training accuracy."""
     cache: CacheMode = "auto"
-    """How a worker reads its rows. memory: once, and keeps them. auto: memory if they fit into half of it, else none.
-    none: streams them every epoch, in another order than from memory."""
+    """How a worker reads its rows. memory: once, and keeps them. none: streams them in every epoch, in another order.
+    auto: memory if the rows take at most half of the worker's memory, else none."""
     optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
     loss: LossConfig = field(default_factory=LossConfig)
     early_stopping: EarlyStoppingConfig = field(default_factory=EarlyStoppingConfig)
@@ -221,7 +222,7 @@ class TrainConfig:
 
     @property
     def scaled_learning_rate(self) -> float:
-        """Learning rate for this batch size.
+        """The learning rate for this batch size.
 
         >>> TrainConfig(learning_rate=0.1, scale_learning_rate_from=256, batch_size=1024).scaled_learning_rate
         0.4

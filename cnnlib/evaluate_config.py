@@ -37,11 +37,11 @@ class EvaluateConfig:
     """GPUs of one predictor, 0 or 1. 0: scoring on CPUs."""
     cpus_per_actor: int | None = None
     """CPU cores and TensorFlow threads of one predictor.
-    None: the cores of this machine divided by the number of predictors; on a cluster 1."""
+    None: the cores of this machine divided by the number of predictors; 1 on a cluster."""
     wait_for_resources_s: float = 0.0
     """Seconds to wait for a cluster with an autoscaler to grow. 0: a cluster that is too small is an error at once."""
     predictions: bool = True
-    """Whether every row's label, prediction and most probable classes are stored, which this flag turns off.
+    """Whether the label, the prediction and the most probable classes of every row are stored. This flag turns it off.
     A comparison of models row by row needs them."""
     slice_by: tuple[str, ...] = ()
     """Also compute metrics for slices of the split, by one property of the rows or by two crossed: source+brightness.
@@ -51,7 +51,7 @@ class EvaluateConfig:
     """Number of quantiles into which an image property or a column of numbers is cut, at least 2."""
     corruptions: bool = False
     """Also compute metrics, as slices, under noise, blur, shift, rotation, contrast and occlusion at 5 strengths each.
-    Every image is predicted 31 times instead of once; the report's seconds count only the one without corruption."""
+    Every image is predicted 31 times instead of once; the report's seconds count only the time without corruptions."""
 
     def __post_init__(self) -> None:
         check_at_least("top_k", self.top_k, 1)

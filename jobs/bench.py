@@ -38,7 +38,7 @@ class Args:
     stages: Annotated[Positional[tuple[str, ...]], arg(metavar="STAGE")] = tuple(STAGES)
     """The stages to run. Without any, all of them run, which takes hours."""
     pairs: int = 5
-    """Number of pairs: ours and the peer run in turn."""
+    """Number of pairs: in each, this project and the peer run once, in turn."""
     batch_sizes: tuple[int, ...] = (32, 64)
     """Global batch sizes of the stages that train or read batches."""
     rows: int | None = None

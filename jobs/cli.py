@@ -1,4 +1,4 @@
-"""Runs a job: results on stdout, everything else on stderr, and one of these exit codes.
+"""Runs a job: it prints results to stdout and everything else to stderr, and exits with one of these codes.
 
 0    done
 1    failed: storage, workers, or a bug of this project (then with a traceback)
@@ -40,7 +40,7 @@ Result = Mapping[str, Any] | Sequence[Mapping[str, Any]] | None
 
 @dataclass(frozen=True, kw_only=True)
 class Finished:
-    """The result of a job that is done, with an exit code that says more than that.
+    """The result of a job that sets its own exit code.
 
     Attributes:
         result: JSON values.
@@ -94,7 +94,7 @@ def exit_with(code: int) -> NoReturn:
 
 
 def show(*renderables: RenderableType) -> None:
-    """Prints tables to stdout, each followed by an empty line; without colours where stdout is not a terminal."""
+    """Prints tables to stdout, each followed by an empty line; without colours if stdout is not a terminal."""
     console = Console(highlight=False)
     for renderable in renderables:
         console.print(renderable)
@@ -107,7 +107,7 @@ def has_terminal() -> bool:
 
 
 def print_error(problem: Exception | str) -> None:
-    """Prints `error: …` to stderr, on one line also where the message has several."""
+    """Prints `error: …` to stderr, on one line even if the message has several."""
     print("error:", " ".join(str(problem).split()), file=sys.stderr, flush=True)
 
 

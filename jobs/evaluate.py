@@ -4,7 +4,7 @@ python -m jobs.evaluate --checkpoint RUNS/NAME[@epoch|@best|@last] --data URI --
 
 python -m jobs.evaluate --checkpoint some.keras --data URI --reports URI
 
-python -m jobs.evaluate --pending RUNS --data URI --reports URI      every checkpoint without a report, each once
+python -m jobs.evaluate --pending RUNS --data URI --reports URI      scores each checkpoint without a report
 
 With --gate, the exit code is 3 if a model fails the gate and 4 if a check is inconclusive. The reports are written
 before the gate is evaluated.
@@ -85,7 +85,7 @@ def _evaluate(args: Args) -> Finished:
     show(*(render_report(report) for report in reports if pending is None or report.record.report_id in new))
     results = [apply_gates(reports_uri, report_id, gate) for report_id, gate in gates.items()]
     show(*map(render_gates, results))
-    # Last, because reports and verdicts are stored by now: an error in a page cannot lose them.
+    # Pages come last: reports and verdicts are stored by now, so an error in a page cannot lose them.
     publish_pages(reports_uri, [report.record.report_id for report in reports], changed=new | gates.keys())
     rows = [{**report.record.to_row(), "new": report.record.report_id in new} for report in reports]
     result = {"reports_uri": reports_uri, "reports": rows, "gates": [gate.to_row() for gate in results]}

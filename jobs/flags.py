@@ -26,15 +26,15 @@ def parse_args(
 ) -> ArgsT:
     """Builds a dataclass from command line flags; `--help` shows its fields' docstrings and defaults.
 
-    Ends the process with exit code 2 and a message if a flag is unknown (the message names the nearest), has the
-    wrong type, or is refused by the dataclass itself.
+    Ends the process with exit code 2 and a message if a flag is unknown (the message names the nearest) or has the
+    wrong type, or if the dataclass raises an InputError.
 
     Args:
         cls: the dataclass, or a union of dataclasses as subcommands.
-        argv: the flags; None for those of this process.
+        argv: the flags; None: those of this process.
         prog: the command as a person types it, such as `python -m jobs.report`.
         description: what the command does, for `--help`.
-        default: values of the flags that are not given; None for the dataclass's own defaults.
+        default: values of the flags that are not given; None: the defaults of the dataclass.
     """
     try:
         return tyro.cli(
@@ -57,8 +57,8 @@ def pick_recipe(
 ) -> tuple[str, Recipe, list[str]]:
     """Splits the command line into the recipe's name, the recipe, and the flags.
 
-    Ends the process with the list of recipes: with exit code 0 if asked for help, with 2 without a recipe or for an
-    unknown one.
+    Ends the process with the list of recipes for `--help` (exit code 0) or without a recipe (exit code 2), and with a
+    message for an unknown recipe (exit code 2).
     """
     words = list(sys.argv[1:] if argv is None else argv)
     recipes = "\n".join(f"  {name:10}{recipe.summary}" for name, recipe in RECIPES.items())

@@ -1,4 +1,4 @@
-"""Shows reports: a list, one by class, two compared, several ranked; the cost of models; gauges; HTML pages.
+"""Lists reports, shows one by class, compares two or ranks several; also shows the cost of models, gauges and pages.
 
 Imports neither TensorFlow nor Ray.
 """
@@ -51,7 +51,9 @@ class Args:
                 "--html draws one report, or all without an id. Received several ids, --experiments or --prometheus."
             )
         if self.plot is not None and not self.experiments:
-            raise ConfigError(f"--plot draws what --experiments shows. Received --plot {self.plot} alone.")
+            raise ConfigError(
+                f"--plot draws what --experiments shows. Received --plot {self.plot} without --experiments."
+            )
 
 
 def main(argv: Sequence[str] | None = None) -> int:

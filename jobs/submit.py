@@ -1,4 +1,4 @@
-"""Runs a job on a cluster and exits with that job's exit code; for schedulers.
+"""Runs a job on a cluster and exits with that job's exit code, for schedulers.
 
 python -m jobs.submit --address http://HEAD:8265 [flags] -- python -m jobs.evaluate --pending RUNS [flags]
 
