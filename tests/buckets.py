@@ -1,4 +1,4 @@
-"""An S3 bucket as pyarrow and DuckDB open it."""
+"""Opens an S3 bucket in pyarrow and DuckDB."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A clean environment for every test, and a real S3 server for those that ask for one."""
+"""Provides a clean environment for every test, and a real S3 server for those that ask for one."""
 
 from __future__ import annotations
 

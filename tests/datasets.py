@@ -1,4 +1,4 @@
-"""Small made-up datasets, written without Ray, for tests of everything that reads a dataset."""
+"""Makes small datasets up and writes them without Ray, for tests of everything that reads a dataset."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Evaluation results small enough to check by hand, and a function that writes their reports, as fixtures."""
+"""Provides, as fixtures, evaluation results that can be checked by hand, and a function that writes their reports."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The first rows of the real Fashion-MNIST, as IDX files."""
+"""Provides the real Fashion-MNIST, and its first rows as IDX files."""
 
 from __future__ import annotations
 

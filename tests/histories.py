@@ -1,4 +1,4 @@
-"""Histories of runs, made without training."""
+"""Makes histories of runs without training."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Models of a user's own, which `--model tests.models:<function>` names."""
+"""Defines models as users do; `--model tests.models:<function>` names one of them."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pathlib import Path
 
 import keras
 
-DIE_WHEN = "TESTS_DIE_WHEN"  # a file; once it is there, a worker dies, once
+DIE_WHEN = "TESTS_DIE_WHEN"  # names a file; as soon as it exists, one worker dies
 
 
 def build_linear(image_shape: tuple[int, int, int], num_classes: int) -> keras.Model:
@@ -25,21 +25,8 @@ def build_linear(image_shape: tuple[int, int, int], num_classes: int) -> keras.M
     )
 
 
-def build_normalised(image_shape: tuple[int, int, int], num_classes: int) -> keras.Model:
-    """Builds one convolution with batch normalisation, whose moving statistics are not trained."""
-    return keras.Sequential(
-        [
-            keras.Input(image_shape),
-            keras.layers.Conv2D(4, 3, use_bias=False),
-            keras.layers.BatchNormalization(),
-            keras.layers.Flatten(),
-            keras.layers.Dense(num_classes, activation="softmax"),
-        ]
-    )
-
-
 def build_mortal(image_shape: tuple[int, int, int], num_classes: int) -> keras.Model:
-    """Builds the linear model; the process dies once the file that DIE_WHEN names exists, and the next one lives."""
+    """Builds the linear model; one process dies as soon as the file that DIE_WHEN names exists, later ones live."""
     threading.Thread(target=_die_once, args=(Path(os.environ[DIE_WHEN]),), daemon=True).start()
     return build_linear(image_shape, num_classes)
 
@@ -68,7 +55,7 @@ def build_two_inputs(image_shape: tuple[int, int, int], num_classes: int) -> ker
 
 
 def build_two_outputs(image_shape: tuple[int, int, int], num_classes: int) -> keras.Model:
-    """Builds a model with a second output beside the classes."""
+    """Builds a model with a second output besides the classes."""
     inputs = keras.Input(image_shape)
     flat = keras.layers.Flatten()(inputs)
     return keras.Model(inputs, [keras.layers.Dense(num_classes)(flat), keras.layers.Dense(1)(flat)])

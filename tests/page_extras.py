@@ -1,4 +1,4 @@
-"""The optional tables of a report, computed from real images and a real model."""
+"""Computes the optional tables of a report from real images and a real model."""
 
 from __future__ import annotations
 

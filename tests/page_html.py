@@ -41,5 +41,5 @@ class Page(HTMLParser):
         return json.loads(match.group(1))
 
 
-def draw(reports: Reports, report_id: str | None = None, page_uri: str = "/elsewhere/page.html") -> Page:
-    return Page(draw_page(reports.uri, page_uri, report_id))
+def draw(reports: Reports, report_id: str | None = None) -> Page:
+    return Page(draw_page(reports.uri, "/elsewhere/page.html", report_id))

@@ -1,4 +1,4 @@
-"""Folders of reports with chosen metrics, written without an evaluation."""
+"""Writes folders of reports with chosen metrics, without an evaluation."""
 
 from __future__ import annotations
 

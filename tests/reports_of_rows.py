@@ -1,4 +1,4 @@
-"""Reports made from labels and predictions without a model, written as an evaluation writes them."""
+"""Writes reports of given labels and predictions, without a model, as an evaluation writes them."""
 
 from __future__ import annotations
 

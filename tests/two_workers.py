@@ -78,10 +78,13 @@ def draws_of(
     *,
     seed: int = 0,
     first_step: int = 0,
-    steps: int = STEPS,
-    parts: int = 1,
+    micro_batches: int = 1,
 ) -> list[list[list[float]]]:
-    """Trains a model with two random layers; returns the numbers they draw in this worker: [layer, step x part, 3]."""
+    """Trains a model with two random layers and returns the numbers that they draw in this worker.
+
+    Returns:
+        [layer, step x micro-batch, 3].
+    """
     import keras
 
     class Noise(keras.layers.Layer):
@@ -89,7 +92,7 @@ def draws_of(
 
         def build(self, shape: Any) -> None:
             self.seed_generator = keras.random.SeedGenerator(1)
-            self.drawn = self.add_weight(shape=((steps - first_step) * parts, 3), trainable=False)
+            self.drawn = self.add_weight(shape=((STEPS - first_step) * micro_batches, 3), trainable=False)
 
         def call(self, inputs: Any) -> Any:
             noise = keras.random.uniform((1, 3), seed=self.seed_generator)
@@ -102,9 +105,9 @@ def draws_of(
         optimizer = keras.optimizers.SGD(0.1)
         optimizer.build(model.trainable_variables)
     optimizer.iterations.assign(first_step)
-    train_call = _build_call(strategy, model, optimizer, seed=seed, micro_batches=parts)
+    train_call = _build_call(strategy, model, optimizer, seed=seed, micro_batches=micro_batches)
     images, labels = make_rows()
-    train_call(images[first_step:steps, : BATCH // workers], labels[first_step:steps, : BATCH // workers])
+    train_call(images[first_step:, : BATCH // workers], labels[first_step:, : BATCH // workers])
     return [layer.drawn.numpy().tolist() for layer in layers[2:]]
 
 

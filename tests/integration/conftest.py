@@ -1,4 +1,4 @@
-"""One Ray cluster and one small dataset for all tests: starting either takes longer than most tests."""
+"""Provides one Ray cluster and one small dataset for all tests: starting either takes longer than most tests."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class Cluster:
     Attributes:
         address: for RAY_ADDRESS of a driver, host:port.
         dashboard_url: for job submission.
-        environment: what a client needs beside the address.
+        environment: what a client needs besides the address.
     """
 
     address: str
@@ -77,16 +77,14 @@ class JobResult:
 RunJob = Callable[..., JobResult]
 
 
-def run_job(
-    job: str, arguments: Sequence[str], environment: dict[str, str], timeout_s: float = 300
-) -> JobResult:
+def run_job(job: str, arguments: Sequence[str], environment: dict[str, str]) -> JobResult:
     """Runs `python -m jobs.<job>` as a user does, in a process of its own, with --json."""
-    done = subprocess.run(**_command(job, arguments, environment), capture_output=True, timeout=timeout_s)
+    done = subprocess.run(**_command(job, arguments, environment), capture_output=True, timeout=300)
     return _job_result(done.returncode, done.stdout.decode(), done.stderr.decode())
 
 
 def run_job_on_terminal(job: str, arguments: Sequence[str], environment: dict[str, str]) -> JobResult:
-    """The same with a terminal of 160 columns as stderr."""
+    """Runs a job as `run_job` does, but with a terminal of 160 columns as stderr."""
     ours, theirs = pty.openpty()
     termios.tcsetwinsize(theirs, (40, 160))
     with subprocess.Popen(
@@ -94,7 +92,7 @@ def run_job_on_terminal(job: str, arguments: Sequence[str], environment: dict[st
     ) as process:
         os.close(theirs)
         written = b""
-        with suppress(OSError):  # the end of a terminal is an error, when all who have it open are gone
+        with suppress(OSError):  # reading a terminal that nobody has open any more is an error
             while part := os.read(ours, 65536):
                 written += part
         assert process.stdout is not None
@@ -136,7 +134,7 @@ def tiny_idx(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def tiny_dataset(tmp_path_factory: pytest.TempPathFactory, tiny_idx: Path, on_cluster: RunJob) -> str:
-    """Them as a dataset on the local disk, in several shards."""
+    """The rows of `tiny_idx` as a dataset on the local disk."""
     output = tmp_path_factory.mktemp("dataset") / "tiny"
     on_cluster("prepare", "idx", tiny_idx, "--output", output)
     return str(output)
@@ -154,13 +152,13 @@ def _without_aws() -> dict[str, str]:
 
 
 def _start_head(log: Path, environment: dict[str, str]) -> tuple[subprocess.Popen[bytes], int, int]:
-    """Starts a head; returns it with its GCS's and its dashboard's port."""
+    """Starts a head; returns its process, the port of its GCS and the port of its dashboard."""
     for _ in range(_START_ATTEMPTS):
         gcs_port, dashboard_port, agent_port = _free_port(), _free_port(), _free_port()
         ports = {
             "port": gcs_port,
             "dashboard-port": dashboard_port,
-            # It takes submitted jobs. Its usual port may be another Ray's of this machine.
+            # The agent takes submitted jobs. Another Ray on this machine may have its usual port.
             "dashboard-agent-listen-port": agent_port,
         }
         flags = ["--head", "--block", "--disable-usage-stats", f"--num-cpus={_CPUS}"]
@@ -175,7 +173,7 @@ def _start_head(log: Path, environment: dict[str, str]) -> tuple[subprocess.Pope
                 start_new_session=True,
             )
         deadline = time.monotonic() + _START_TIMEOUT_S
-        # An open port proves nothing: Ray gives up when an agent has not come within 15 s, as on a busy machine.
+        # An open port proves nothing: on a busy machine, an agent may not start within 15 s, and Ray gives up.
         while process.poll() is None and time.monotonic() < deadline:
             if b"Ray runtime started" in log.read_bytes():
                 return process, gcs_port, dashboard_port
@@ -187,7 +185,7 @@ def _start_head(log: Path, environment: dict[str, str]) -> tuple[subprocess.Pope
 
 
 def _stop_head(process: subprocess.Popen[bytes]) -> None:
-    # By its own handle: `ray stop` would stop every cluster of this machine.
+    # By its process id, because `ray stop` would stop every cluster of this machine.
     for number in (signal.SIGTERM, signal.SIGKILL):
         with suppress(ProcessLookupError):
             os.killpg(process.pid, number)

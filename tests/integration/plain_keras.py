@@ -1,7 +1,7 @@
-"""What a user of plain Keras does, in a process that cannot import this project. Run by test_jobs.py.
+"""Does what a user of plain Keras does, in a process that cannot import this project. test_jobs.py runs it.
 
 python plain_keras.py train IDX_DIR OUTPUT_DIR      trains a small model on 0-1 pixels, saves it, evaluates it
-python plain_keras.py evaluate IDX_DIR MODEL_FILE   opens a checkpoint of ours, evaluates it on raw pixels
+python plain_keras.py evaluate IDX_DIR MODEL_FILE   opens a checkpoint of this project, evaluates it on raw pixels
 """
 
 import gzip

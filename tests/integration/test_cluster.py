@@ -1,4 +1,4 @@
-"""The same jobs, submitted to a running head: by `ray job submit`, and by jobs.submit, which schedulers call."""
+"""Tests jobs that are submitted to a running head by `ray job submit`, and by jobs.submit, which schedulers call."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ from tests.fashion import CLASSES, TEST_ROWS
 from tests.integration.conftest import Cluster
 
 REPOSITORY = Path(__file__).parents[2]
-# On a cluster of ours it is `python`; on this machine that may be another one.
+# On a real cluster it is `python`; on this machine, `python` may be another interpreter.
 PYTHON = sys.executable
 TIMEOUT_S = 300
 
 
 def run(cluster: Cluster, *command: object, **environment: str) -> subprocess.CompletedProcess[str]:
-    """Runs a client of the cluster, which knows it by its command line only."""
+    """Runs a client of the cluster, which learns the address from its command line only."""
     inherited = {name: value for name, value in os.environ.items() if not name.startswith("RAY_")}
     return subprocess.run(
         [str(word) for word in command],
@@ -41,7 +41,7 @@ def run(cluster: Cluster, *command: object, **environment: str) -> subprocess.Co
 def submit(
     cluster: Cluster, *words: object, address: str | None = None, **environment: str
 ) -> subprocess.CompletedProcess[str]:
-    """Runs jobs.submit, in an environment that leads elsewhere: its --address has to win."""
+    """Runs jobs.submit with addresses in its environment that lead elsewhere: its --address must win."""
     elsewhere = "http://127.0.0.1:9"
     environment |= {"RAY_ADDRESS": elsewhere, "RAY_API_SERVER_ADDRESS": elsewhere}
     command = [PYTHON, "-m", "jobs.submit", "--address", address or cluster.dashboard_url]
@@ -55,7 +55,7 @@ def ray_job_submit(cluster: Cluster, *words: object) -> subprocess.CompletedProc
 
 
 def job_info(cluster: Cluster, submission_id: str) -> Any:
-    """What the head knows of a job."""
+    """Returns what the head knows of a job."""
     headers = {"Authorization": f"Bearer {cluster.environment['RAY_AUTH_TOKEN']}"}
     request = urllib.request.Request(f"{cluster.dashboard_url}/api/jobs/{submission_id}", headers=headers)
     with urllib.request.urlopen(request, timeout=30) as answer:
@@ -64,7 +64,7 @@ def job_info(cluster: Cluster, submission_id: str) -> Any:
 
 @pytest.fixture(scope="module")
 def checkout(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """What a clone holds: .gitignore decides what of it Ray uploads."""
+    """A copy of the files that git does not ignore, with .gitignore, by which Ray decides what it uploads."""
     listed = ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"]
     names = subprocess.run(listed, cwd=REPOSITORY, capture_output=True, text=True, check=True).stdout
     folder = tmp_path_factory.mktemp("checkout")
@@ -120,7 +120,7 @@ def test_submit_exits_as_the_job_does_and_runs_an_id_once(cluster: Cluster) -> N
     first = submit(cluster, *words, "--data", "d", "--name", "n")
     assert first.returncode == 2, first.stderr
     assert json.loads(first.stdout) == {"submission_id": "slot-1", "status": "FAILED", "exit_code": 2}
-    # The job's own words, once.
+    # The message of the job itself, once.
     assert first.stderr.count("error: Unknown recipe 'sed'. Did you mean 'seed'?") == 1
     started = job_info(cluster, "slot-1")["start_time"]
 

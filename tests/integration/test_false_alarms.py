@@ -1,4 +1,4 @@
-"""How often gates fail a model that is as good as its baseline, over 400 reports, written and evaluated as in a run."""
+"""Tests how often gates fail a model that is as good as its baseline, over 400 written reports."""
 
 from __future__ import annotations
 

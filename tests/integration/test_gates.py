@@ -1,4 +1,4 @@
-"""`jobs.evaluate --gate` on a real model: the report, the verdict and the exit code that a pipeline reads."""
+"""Tests `jobs.evaluate --gate` on a real model: the report, the verdict and the exit code that a pipeline reads."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The whole way on the real server and a real cluster: prepare, train on 1 and 2 workers, evaluate, report."""
+"""Tests all jobs on a real S3 server and a real cluster: prepare, train on 1, 2 and 4 workers, evaluate, report."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ TRAIN = [
 
 @dataclass(frozen=True, kw_only=True)
 class Story:
-    """Where everything lies after the jobs ran once."""
+    """Holds where everything lies after the jobs ran once, and the results of two of them."""
 
     data: str
     runs: str
@@ -66,15 +66,15 @@ def s3_environment(s3_server: LocalS3Server) -> Iterator[None]:
 
 @pytest.fixture(scope="module")
 def story(s3_environment: None, tiny_idx: Path, on_cluster: RunJob) -> Story:
-    """Prepares, trains with one and with two workers, continues one run, and evaluates all, on S3."""
+    """Prepares, trains with one and with two workers, and evaluates both runs, on S3."""
     base = "s3://tests/story"
     data, runs_uri, reports = (join_uri(base, name) for name in ("data", "runs", "reports"))
     on_cluster("prepare", "idx", tiny_idx, "--output", data)
     where = ["--data", data, "--runs", runs_uri, *TRAIN]
     on_cluster("train", "seed", *where, "--name", "one", "--workers", 1)
     watched = ["--loop.tensorboard", "--loop.profile-steps", 1]
-    in_parts = ["--loop.micro-batches", 2]
-    two = on_cluster("train", "seed", *where, "--name", "two", "--workers", 2, *in_parts, *watched)
+    micro_batches = ["--loop.micro-batches", 2]
+    two = on_cluster("train", "seed", *where, "--name", "two", "--workers", 2, *micro_batches, *watched)
     pending = on_cluster("evaluate", "--pending", runs_uri, "--data", data, "--reports", reports)
     return Story(data=data, runs=runs_uri, reports=reports, two=two.result, pending=pending.result)
 
@@ -127,7 +127,7 @@ def test_a_streamed_run_repeats_bit_for_bit(story: Story, on_cluster: RunJob, tm
     assert _largest_difference(first, second, EPOCHS, tmp_path) == 0
     for one, two in zip(_history(first), _history(second), strict=True):
         assert (one.loss, one.accuracy, one.validation_loss) == (two.loss, two.accuracy, two.validation_loss)
-    # The first epoch of a run whose rows are in memory holds the same rows in another order.
+    # A run whose rows are in memory has another order of rows.
     assert _largest_difference(first, join_uri(story.runs, "two"), 1, tmp_path) > 0
 
 

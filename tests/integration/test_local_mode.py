@@ -1,4 +1,4 @@
-"""Without a cluster: a job starts a Ray of its own, workers share cores, and a dead worker costs an epoch."""
+"""Tests jobs without a cluster: a job starts a Ray of its own, workers share cores, a dead worker costs one epoch."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ NOISE = (
     "core_worker.cc",
     "Progress bars disabled",
 )
-"""What TensorFlow, matplotlib and Ray say in every job, though nothing is wrong."""
+"""Parts of what TensorFlow, matplotlib and Ray print by default in every job, though nothing is wrong."""
 
 
 @pytest.fixture(scope="module")
@@ -59,7 +59,7 @@ def test_a_run_whose_worker_dies_continues_from_its_checkpoint(
     assert "the workers share the cores" in trained.stderr
     died = first.parent / "died"
     assert died.exists(), "no worker died, so nothing was tested"
-    # What workers print last may be lost with them, so the history tells: the first epoch was not trained again.
+    # The last output of a worker may be lost with it, so the history must show that the first epoch was not repeated.
     first_epoch, second_epoch = decode_history(files.read_bytes(trained.result["history"]))
     assert first_epoch.time.timestamp() <= died.stat().st_mtime <= second_epoch.time.timestamp()
     assert re.search(r"epoch 1/2 loss [^|]*images/s[^|]*%\|", trained.stderr), "no progress bar"

@@ -1,4 +1,4 @@
-"""A folder of reports on a real S3 server, read as tables by those whom people use: pandas, polars, DuckDB, pyarrow."""
+"""Tests that pandas, polars, DuckDB and pyarrow read a folder of reports on a real S3 server as tables."""
 
 from __future__ import annotations
 
@@ -87,7 +87,7 @@ def write(reports_uri: str, digest: str) -> str:
 
 @pytest.fixture
 def options(s3_server: LocalS3Server) -> dict[str, str]:
-    """How polars is told of a server that is not AWS."""
+    """The options with which polars reaches a server that is not AWS."""
     return {
         "aws_endpoint_url": s3_server.endpoint_url,
         "aws_access_key_id": s3_server.access_key,
@@ -126,7 +126,7 @@ def test_every_engine_reads_a_table_of_all_reports(
         assert set(found) == set(ids)
 
 
-def test_every_engine_gets_the_same_figures(
+def test_every_engine_reads_the_same_values(
     reports: tuple[str, list[str]], options: dict[str, str], bucket: duckdb.DuckDBPyConnection
 ) -> None:
     uri = join_uri(reports[0], "per_class")

@@ -1,4 +1,4 @@
-"""Streaming of many epochs, in a process that does nothing else."""
+"""Tests streaming of many epochs, in a process that does nothing else."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Tests which results are the same with two workers as with one, and which differ: two processes, the real strategy."""
+"""Tests which results two workers share with one worker, and which differ, in two processes under the real strategy."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What unit tests share: an environment left as it was found, and TensorFlow, set up once as a worker does."""
+"""Provides what unit tests share: an environment that stays as it was, and TensorFlow as a worker sets it up."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ import pytest
 if TYPE_CHECKING:
     import tensorflow as tf
 
-THREADS = 1  # as many as launch.check_model asks for: TensorFlow refuses another number later
+THREADS = 1  # as many as launch.check_model sets: TensorFlow refuses another number later
 
 
 @pytest.fixture(autouse=True)
 def environment_is_left_as_it_was() -> Iterator[None]:
-    """A job that runs in this process sets variables for Ray; the next test must not meet them."""
+    """Removes the variables that a job in this process set for Ray, so that the next test does not see them."""
     before = dict(os.environ)
     yield
     for name in os.environ.keys() - before.keys():
@@ -27,7 +27,7 @@ def environment_is_left_as_it_was() -> Iterator[None]:
 
 @pytest.fixture(scope="session")
 def strategy() -> tf.distribute.MultiWorkerMirroredStrategy:
-    """The strategy of a run with one worker. Every test that computes needs it: it must be TensorFlow's first act."""
+    """The strategy of a run with one worker. Every test that computes needs it: TensorFlow must create it first."""
     from cnnlib.models.runtime import load_tensorflow
     from cnnlib.training import strategy as strategies
     from cnnlib.training.ray.backend import set_tf_config

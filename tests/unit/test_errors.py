@@ -23,7 +23,7 @@ _BRANCH = re.compile(r"^ {4}((?:│   |├── |└── )*)(\w+)(.*)$", re.M
 
 
 def drawn() -> dict[str, tuple[str | None, str]]:
-    """The tree in the docstring: each class's parent (None for the root), and the text beside it."""
+    """Returns the tree in the docstring: each class's parent (None for the root), and the text beside it."""
     path: list[str] = []
     tree: dict[str, tuple[str | None, str]] = {}
     for indent, name, text in _BRANCH.findall(errors.__doc__ or ""):

@@ -1,4 +1,4 @@
-"""Gates in TOML files: what a file may contain, and the message where it contains something else."""
+"""Tests gates in TOML files: what a file may contain, and the message if it contains something else."""
 
 from __future__ import annotations
 

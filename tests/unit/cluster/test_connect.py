@@ -1,4 +1,4 @@
-"""Resource checks before a job starts, the choice of the cluster, and errors from workers. No cluster runs here."""
+"""Tests resource checks before a job starts, the choice of the cluster, and errors from workers. No cluster runs."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def as_task_error(cause: Exception) -> RayTaskError:
     return RayTaskError("read", "a traceback", cause, proctitle="ray::read", pid=1, ip="127.0.0.1")
 
 
-# Errors of ours that Ray wrapped on their way from a worker.
+# Errors of this project that Ray wrapped on their way from a worker.
 
 
 def test_own_error_is_found_as_it_is() -> None:
@@ -153,7 +153,7 @@ def test_request_that_does_not_fit_fails_at_once_and_says_what_there_is(
 
 @pytest.fixture
 def requests(monkeypatch: pytest.MonkeyPatch) -> list[list[dict[str, float]]]:
-    """Records what the autoscaler was asked for, and removes the waiting time."""
+    """Records the requests to the autoscaler, and removes the waiting time."""
     requested: list[list[dict[str, float]]] = []
     monkeypatch.setattr(cluster, "request_resources", lambda bundles: requested.append(bundles))
     monkeypatch.setattr(cluster.time, "sleep", lambda _: None)

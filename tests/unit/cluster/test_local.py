@@ -1,4 +1,4 @@
-"""The environment variables that a job sets before it imports Ray."""
+"""Tests the environment variables that a job sets before it imports Ray."""
 
 from __future__ import annotations
 

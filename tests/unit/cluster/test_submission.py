@@ -1,4 +1,4 @@
-"""Inputs of a submission, its log, and the outcome of a job. On a real cluster: integration/test_cluster.py."""
+"""Tests the inputs, the log and the outcome of a submission without a cluster; integration/test_cluster.py uses one."""
 
 from __future__ import annotations
 

@@ -26,10 +26,10 @@ from cnnlib.errors import DatasetError
 from cnnlib.shapes import ImageShape
 
 
-def make_rows(count: int, shape: ImageShape = (3, 4, 1), first_id: int = 0) -> Rows:
+def make_rows(count: int, shape: ImageShape = (3, 4, 1)) -> Rows:
     rng = np.random.default_rng(count)
     return Rows(
-        ids=np.arange(first_id, first_id + count, dtype=np.int64),
+        ids=np.arange(count, dtype=np.int64),
         images=rng.integers(0, 256, (count, *shape), np.uint8),
         labels=rng.integers(0, 10, count).astype(np.int32),
     )

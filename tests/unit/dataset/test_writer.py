@@ -1,4 +1,4 @@
-"""The plan of a dataset's shards, and the check of its output before anything is written."""
+"""Tests the plan of a dataset's shards, and the check of its output before anything is written."""
 
 from __future__ import annotations
 
@@ -13,8 +13,6 @@ from cnnlib.dataset.source import Source, SourceSplit
 from cnnlib.dataset.writer import _plan_split, _rows_per_shard, check_output
 from cnnlib.errors import ConflictError, DatasetError, InputError
 from tests.datasets import make_source, write_dataset_without_ray
-
-MIB = 2**20
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""The global batches of both feeds, assembled from the batches of all workers."""
+"""Tests the global batches of both feeds, assembled from the batches of all workers."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def runs(draw: st.DrawFn) -> Run:
 
 @pytest.fixture(autouse=True)
 def _rows_without_files(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Replaces reading by rows whose id, label and pixel are their position, so that thousands of orders are tried."""
+    """Replaces reading: id, label and pixel of a row are its position, so that a test can try thousands of orders."""
 
     def read_range(dataset_uri: str, manifest: Manifest, shard_range: ShardRange) -> Rows:
         positions = shard_range.shard_index * SHARD_ROWS + np.arange(shard_range.start, shard_range.stop)

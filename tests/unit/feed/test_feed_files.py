@@ -1,4 +1,4 @@
-"""Both feeds on real shards."""
+"""Tests both feeds on real shards."""
 
 from __future__ import annotations
 

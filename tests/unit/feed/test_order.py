@@ -1,4 +1,4 @@
-"""The order of rows as arithmetic. The batches that workers build from it: test_feed.py."""
+"""Tests the order of rows as arithmetic. test_feed.py tests the batches that workers build from it."""
 
 from __future__ import annotations
 
@@ -95,7 +95,7 @@ def test_streamed_rows_are_in_another_order_for_every_seed_epoch_and_shard() -> 
 
 
 def test_the_order_is_the_one_that_earlier_runs_were_trained_in() -> None:
-    # Recorded from this version: a run that is continued must keep the order that it began with.
+    # Recorded with this version: a run that is continued must keep the order that it began with.
     assert epoch_order(11, 4, range(4), seed=0, epoch=1).tolist() == FROZEN_ORDER
     assert epoch_order(11, 4, range(1, 3), seed=0, epoch=1).tolist() == [row[1:3] for row in FROZEN_ORDER]
     assert range_order(6, seed=0, epoch=1, virtual_shard=2).tolist() == FROZEN_RANGES

@@ -23,7 +23,7 @@ from tests.fashion import encode_idx
 
 @pytest.fixture(autouse=True)
 def no_cluster(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Fails a test that starts a cluster: bad input is refused before Ray starts."""
+    """Fails a test that starts a cluster, because bad input must be refused before Ray starts."""
 
     @contextmanager
     def connect(*_: Any, **__: Any) -> Iterator[None]:
@@ -40,7 +40,8 @@ def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     data/: a dataset of 50 train and 23 test rows; damaged/: the same with one wrong and one missing shard; other/:
     another dataset; idx/: four IDX files; few/: the same with too few labels; torn/: the same with a truncated gzip
     file; full/: a text file; file: a file; runs/seed: a run of the seed recipe with batch 8 and one finished epoch;
-    runs/old: a run that does not name its recipe; runs/dnn: a run whose recipe has no gate; mine.keras: a file; GATES.
+    runs/old: a run that does not name its recipe; runs/dnn: a run whose recipe has no gate; mine.keras: a file; and
+    the files of GATES.
     """
     manifest = write_dataset_without_ray(str(tmp_path / "data"), shard_rows=25)
     write_dataset_without_ray(str(tmp_path / "damaged"), shard_rows=25)
@@ -307,9 +308,8 @@ def test_data_set_that_is_already_there_needs_no_cluster_and_exits_zero(
 def test_nothing_pending_needs_no_cluster_and_exits_zero(
     world: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    write_run_record(
-        str(world / "started" / "first"), TrainConfig(), "0" * 64
-    )  # a run before its first checkpoint
+    # A run before its first checkpoint.
+    write_run_record(str(world / "started" / "first"), TrainConfig(), "0" * 64)
     code, out, err = run(evaluate, f"{EVALUATE} --pending started --json", capsys)
     assert code == 0
     assert '"reports": []' in out

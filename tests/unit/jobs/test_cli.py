@@ -1,4 +1,4 @@
-"""The flags, exit codes and streams that all jobs share."""
+"""Tests the flags, exit codes and streams that all jobs share."""
 
 from __future__ import annotations
 

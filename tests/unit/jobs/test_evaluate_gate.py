@@ -1,4 +1,4 @@
-"""`jobs.evaluate --gate` on existing reports: verdicts and exit codes, and nothing is scored again."""
+"""Tests `jobs.evaluate --gate` on existing reports: its verdicts and exit codes, and that nothing is scored again."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`python -m jobs.prepare` as a command of its own."""
+"""Tests `python -m jobs.prepare` in a process of its own."""
 
 from __future__ import annotations
 

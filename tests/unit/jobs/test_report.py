@@ -1,4 +1,4 @@
-"""`python -m jobs.report`: its output, its exit codes, and the libraries that it must not load."""
+"""Tests `python -m jobs.report`: its output, its exit codes, and the libraries that it must not load."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The command line of `python -m jobs.submit`. On a real cluster: integration/test_cluster.py."""
+"""Tests the command line of `python -m jobs.submit`; integration/test_cluster.py tests it on a real cluster."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def test_command_line_becomes_a_submission(
 def test_given_address_wins_over_the_environments(
     submitted: list[tuple[Submission, float | None]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    # Ray's client would prefer these; and without an address, a job generates a token of its own.
+    # Ray's client would prefer this variable. And without an address, a job generates a token of its own.
     monkeypatch.setenv("RAY_API_SERVER_ADDRESS", "http://elsewhere:8265")
     monkeypatch.delenv("RAY_AUTH_TOKEN", raising=False)
     submit.main(["--address", ADDRESS, "--", "true"])

@@ -1,4 +1,4 @@
-"""The surface that scripts rely on: flags, exit codes, object names. CHANGELOG lists every change here."""
+"""Tests the surface that scripts rely on: flags, exit codes, object names. CHANGELOG lists every change of it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which runs and checkpoints there are, and which one a name means. Half a checkpoint is none."""
+"""Tests which runs and checkpoints are found, and which one a name means. Half a checkpoint is never found."""
 
 from __future__ import annotations
 

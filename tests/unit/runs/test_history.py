@@ -1,4 +1,4 @@
-"""The history of a run: lossless as Parquet, and a picture for any number of epochs."""
+"""Tests that a history survives Parquet, and that its picture is drawn for any number of epochs."""
 
 from __future__ import annotations
 

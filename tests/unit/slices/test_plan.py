@@ -1,4 +1,4 @@
-"""The plan of slices, made before any row is scored: edges from a sample of whole shards, and the training images."""
+"""Tests the plan of slices: quantile edges from a sample of whole shards, and the hashes of the training images."""
 
 from __future__ import annotations
 

@@ -18,8 +18,6 @@ from cnnlib.sources.fashion_mnist import load_fashion_mnist
 from cnnlib.storage.publish import sha256_hex
 from tests.fashion import encode_idx
 
-Arrange = Callable[..., None]
-
 
 @pytest.fixture
 def files(monkeypatch: pytest.MonkeyPatch) -> dict[str, bytes]:

@@ -15,7 +15,7 @@ from cnnlib.errors import DatasetError, NotFoundError
 from cnnlib.sources.idx import decompress, file_names, load_idx, parse_idx, parse_source, read_file
 from tests.fashion import encode_idx
 
-TRAIN_IMAGES, TRAIN_LABELS, TEST_IMAGES, TEST_LABELS = file_names()
+TRAIN_IMAGES, TRAIN_LABELS, _, TEST_LABELS = file_names()
 
 
 def images(rows: int, *shape: int) -> np.ndarray:
@@ -23,7 +23,7 @@ def images(rows: int, *shape: int) -> np.ndarray:
 
 
 def contents(**changes: np.ndarray) -> dict[str, bytes]:
-    """Five train and two test rows of 4x3, labels 0..2; `changes` replace train_images, test_labels, …"""
+    """Returns the files of five train and two test rows of 4x3, labels 0..2; `changes` replace train_images, …"""
     arrays = {
         "train_images": images(5),
         "train_labels": np.array([0, 1, 2, 1, 0], np.uint8),

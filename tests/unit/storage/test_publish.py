@@ -1,4 +1,4 @@
-"""Objects that are read by the digest in their manifest."""
+"""Tests objects that are read by the digest in their manifest."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A function mapped over items in threads."""
+"""Tests a function that is mapped over items in threads."""
 
 from __future__ import annotations
 

@@ -1,3 +1,5 @@
+"""Tests that URIs are normalized, split and joined as strings."""
+
 from __future__ import annotations
 
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Small models, and batches of random rows for them."""
+"""Provides small models, and batches of random rows for them."""
 
 from __future__ import annotations
 
@@ -16,7 +16,10 @@ Batches = tuple[np.ndarray, np.ndarray]
 
 @pytest.fixture
 def make_model(strategy: Any) -> Callable[..., keras.Model]:
-    """Builds a small network under the strategy: the same weights every time, probabilities unless told otherwise."""
+    """Returns a function that builds a small network under the strategy, with the same weights every time.
+
+    The network outputs probabilities, or logits if `logits` is True.
+    """
 
     def make(*, logits: bool = False, l2: float = 0.0) -> keras.Model:
         keras.utils.set_random_seed(3)
@@ -38,7 +41,7 @@ def make_model(strategy: Any) -> Callable[..., keras.Model]:
 
 @pytest.fixture
 def make_batches() -> Callable[[int, int], Batches]:
-    """Random rows: images uint8 [steps, batch, 8, 8, 1] and labels int32 [steps, batch]."""
+    """Returns a function that makes random rows: images uint8 [steps, batch, 8, 8, 1], labels int32 [steps, batch]."""
 
     def make(steps: int, batch: int) -> Batches:
         rng = np.random.default_rng(steps * 1000 + batch)

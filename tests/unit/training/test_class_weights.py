@@ -1,4 +1,4 @@
-"""What a row of each class counts, against the formula of scikit-learn's compute_class_weight."""
+"""Tests the weights of the classes against the formula of scikit-learn's compute_class_weight."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""When a run ends early: a function of the accuracies so far."""
+"""Tests when a run ends early: a function of the accuracies so far."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from tests.histories import make_history
 
 
 def first_stop(accuracies: list[float], patience: int, min_delta: float = 0.0) -> int | None:
-    """After which epoch a run with these accuracies ends; None if it does not."""
+    """Returns the epoch after which a run with these accuracies ends; None if it does not."""
     config, history = EarlyStoppingConfig(patience=patience, min_delta=min_delta), make_history(accuracies)
     stops = [epoch for epoch in range(1, len(history) + 1) if is_stopped(history[:epoch], config)]
     return min(stops, default=None)

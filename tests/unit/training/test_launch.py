@@ -1,4 +1,4 @@
-"""What the launch of a run refuses before anything is started, and what it lets continue."""
+"""Tests what the plan of a run refuses before anything starts, and which runs may continue."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def test_plan_knows_the_steps_and_the_remainder(data: str, tmp_path: Path) -> No
     assert planned.manifest.split("train").rows == TRAIN_ROWS
 
 
-def test_rows_held_out_are_not_trained_on(data: str) -> None:
+def test_validation_rows_are_not_trained_on(data: str) -> None:
     planned = plan(data, TrainConfig(batch_size=8, validation_fraction=0.2))
     assert (planned.steps_per_epoch, planned.remainder) == (5, 0)
 
@@ -149,7 +149,7 @@ def test_record_of_a_run_names_its_recipe(data: str, tmp_path: Path) -> None:
 
 
 def start_run(data: str, config: TrainConfig = CONFIG, epochs_done: int = 1) -> str:
-    """Leaves what a run of this config leaves after some epochs."""
+    """Writes what a run of this config has written after some epochs, and returns its URI."""
     planned = plan(data, config)
     write_run_record(planned.run, config, planned.manifest.fingerprint)
     for epoch in range(1, epochs_done + 1):
@@ -169,7 +169,7 @@ def test_run_with_all_its_epochs_is_finished(data: str, epochs_done: int) -> Non
 
 
 def start_stopping_run(data: str, accuracies: list[float], patience: int) -> TrainConfig:
-    """Leaves a run with a checkpoint for each of these validation accuracies; returns its config, of 9 epochs."""
+    """Writes a run with a checkpoint for each of these validation accuracies; returns its config, of 9 epochs."""
     config = TrainConfig(
         batch_size=8,
         epochs=9,
@@ -225,7 +225,7 @@ def test_how_far_and_how_fast_may_change(data: str, changes: dict[str, Any]) -> 
 
 
 @pytest.mark.parametrize(
-    ("changes", "told"),
+    ("changes", "message"),
     [
         ({"model": "dnn"}, "model: seed-cnn then, dnn now"),
         ({"batch_size": 4}, "batch_size: 8 then, 4 now"),
@@ -240,11 +240,11 @@ def test_how_far_and_how_fast_may_change(data: str, changes: dict[str, Any]) -> 
     ],
     ids=str,
 )
-def test_what_is_computed_may_not_change(data: str, changes: dict[str, Any], told: str) -> None:
+def test_what_is_computed_may_not_change(data: str, changes: dict[str, Any], message: str) -> None:
     start_run(data)
     with pytest.raises(ConflictError) as raised:
         plan(data, dataclasses.replace(CONFIG, **changes))
-    assert told in str(raised.value)
+    assert message in str(raised.value)
     assert "Choose another --name, or give the same flags to continue it." in str(raised.value)
 
 
@@ -297,9 +297,9 @@ def test_copy_of_the_data_set_elsewhere_may(data: str, tmp_path: Path) -> None:
 
 def test_result_of_a_run_names_what_it_left(data: str) -> None:
     run = start_run(data, epochs_done=2)
-    told = launch.build_result(plan(data))
+    result = launch.build_result(plan(data))
     last = runs.list_checkpoints(run)[-1]
-    assert told == {
+    assert result == {
         "run": run,
         "model": "seed-cnn",
         "epochs": 2,
@@ -313,8 +313,8 @@ def test_result_of_a_run_names_what_it_left(data: str) -> None:
 
 
 def test_result_of_a_run_that_left_nothing_says_so(data: str) -> None:
-    told = launch.build_result(plan(data))
-    assert (told["epochs"], told["checkpoint"], told["checkpoint_digest"]) == (0, None, None)
+    result = launch.build_result(plan(data))
+    assert (result["epochs"], result["checkpoint"], result["checkpoint_digest"]) == (0, None, None)
 
 
 def test_unreadable_checkpoint_stops_the_plan(data: str) -> None:
@@ -324,7 +324,7 @@ def test_unreadable_checkpoint_stops_the_plan(data: str) -> None:
         plan(data)
 
 
-# What --dry-run does beside planning: it builds the model, here, without a GPU.
+# What --dry-run does besides planning: it builds the model in this process, without a GPU.
 
 
 @pytest.mark.usefixtures("strategy")

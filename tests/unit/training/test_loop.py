@@ -1,4 +1,4 @@
-"""When what happens in an epoch: with a call that computes nothing, so that only the order is left."""
+"""Tests when an epoch calls, reads and reports, with a train call that computes nothing."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ BATCH = 10
 
 
 class Story:
-    """Notes what the loop does. Call number k returns the sums (k, 10 * k), once they are read."""
+    """Records what the loop does. Call number k returns the sums (k, 10 * k)."""
 
     def __init__(self) -> None:
         self.events: list[str] = []
@@ -60,7 +60,7 @@ def run(story: Story, steps: list[int], first_step: int = 0, **options: Any) -> 
     )
 
 
-def test_figures_are_read_one_call_behind() -> None:
+def test_results_are_read_one_call_behind() -> None:
     story = Story()
     run(story, [5, 5, 5])
     assert story.events == [
@@ -71,7 +71,7 @@ def test_figures_are_read_one_call_behind() -> None:
     ]  # fmt: skip
 
 
-def test_figures_of_the_epoch_are_over_all_its_rows() -> None:
+def test_metrics_of_the_epoch_are_over_all_its_rows() -> None:
     metrics = run(Story(), [5, 5, 2])
     assert (metrics.steps, metrics.rows) == (12, 120)
     assert metrics.loss == pytest.approx((1 + 2 + 3) / 120)
@@ -80,11 +80,11 @@ def test_figures_of_the_epoch_are_over_all_its_rows() -> None:
     assert metrics.images_per_s > 0
 
 
-def test_progress_is_told_of_the_epoch_so_far() -> None:
+def test_progress_shows_the_epoch_so_far() -> None:
     story = Story()
     run(story, [5, 5, 2], first_step=12)
-    told = [(each["epoch"], each["step"], each["loss"], each["accuracy"]) for each in story.updates]
-    assert told == [
+    shown = [(each["epoch"], each["step"], each["loss"], each["accuracy"]) for each in story.updates]
+    assert shown == [
         (2, 17, pytest.approx(1 / 50), pytest.approx(10 / 50)),
         (2, 22, pytest.approx(3 / 100), pytest.approx(30 / 100)),
         (2, 24, pytest.approx(6 / 120), pytest.approx(60 / 120)),

@@ -1,4 +1,4 @@
-"""Which dtype policy a run computes in."""
+"""Tests which dtype policy a run computes in."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from cnnlib.models import runtime
 from cnnlib.training import precision
 
 
-@pytest.mark.parametrize("asked", ["float32", "mixed_bfloat16"])
-def test_a_precision_that_is_asked_for_is_taken(asked: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("configured", ["float32", "mixed_bfloat16"])
+def test_a_precision_that_is_asked_for_is_taken(configured: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(precision, "computes_bfloat16", lambda: pytest.fail("no need to ask"))
-    assert precision.choose_precision(asked, strategy=None) == asked
+    assert precision.choose_precision(configured, strategy=None) == configured
 
 
 @pytest.mark.parametrize(("able", "policy"), [(True, "mixed_bfloat16"), (False, "float32")])

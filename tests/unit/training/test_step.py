@@ -1,4 +1,4 @@
-"""One step of ours is one step of plain Keras. Under the strategy, with one worker, as in a real run."""
+"""One step of this project is one step of plain Keras, under the strategy of a real run with one worker."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ BATCH = 6
 def build(
     strategy: Any, model: keras.Model, optimizer: str = "adam", *, from_logits: bool = False, **options: Any
 ) -> Any:
-    """The compiled call of a run, its optimizer built as a worker builds it. `still` moves no weight."""
+    """Builds the compiled call of a run, and its optimizer as a worker does. `still` changes no weight."""
     optimizers = {
         "adam": lambda: keras.optimizers.Adam(0.01),
         "sgd": lambda: keras.optimizers.SGD(1.0),
@@ -47,7 +47,7 @@ def build(
 
 
 def plain_copy(model: keras.Model) -> keras.Model:
-    """The same model outside of any strategy."""
+    """Returns a copy of a model outside of any strategy."""
     copy = keras.models.clone_model(model)
     copy.set_weights(model.get_weights())
     return copy
@@ -60,7 +60,7 @@ def plain_step(
     labels: np.ndarray,
     logits: bool,
 ) -> float:
-    """What a tutorial writes: the mean loss of a batch, its gradient, one update. Returns the loss."""
+    """Trains one step as a tutorial does: the mean loss of a batch, its gradient, one update. Returns the loss."""
     with tf.GradientTape() as tape:
         outputs = model(images.astype(np.float32), training=True)
         loss = keras.losses.SparseCategoricalCrossentropy(from_logits=logits)(labels, outputs)
@@ -148,13 +148,13 @@ def test_batch_in_parts_is_the_whole_batch(
     sums = build(strategy, whole)(images, labels).numpy()
     sums_of_parts = build(strategy, in_parts, micro_batches=parts)(images, labels).numpy()
     np.testing.assert_allclose(sums_of_parts, sums, rtol=1e-5)
-    # The same sum in another order, then Adam: see above.
+    # The same sum in another order, then Adam: see test_one_step_is_one_step_of_plain_keras.
     assert_same_weights(in_parts, whole, 1e-5)
     assert any((a != b).any() for a, b in zip(whole.get_weights(), make_model().get_weights(), strict=True))
 
 
 @pytest.mark.parametrize(("micro_batches", "chunks", "l2"), [(1, 2, 0.0), (1, 3, 0.1), (2, 3, 0.1)])
-def test_batch_chunks_is_the_whole_batch(
+def test_batch_in_chunks_is_the_whole_batch(
     strategy: Any,
     make_model: MakeModel,
     make_batches: MakeBatches,
@@ -217,7 +217,7 @@ def test_filled_rows_do_not_count_in_a_score(
         loss_sum, correct = score_call(images, labels, mask).numpy()
         assert loss_sum == pytest.approx(float(losses[:counted].sum()), rel=1e-5)
         assert correct == hits[:counted].sum()
-        # What fills the batch up changes nothing.
+        # The rows that fill the batch up change nothing.
         other_images, other_labels = images.copy(), labels.copy()
         other_images[counted:] = 255 - other_images[counted:]
         other_labels[counted:] = (other_labels[counted:] + 1) % 3
@@ -228,7 +228,7 @@ def test_filled_rows_do_not_count_in_a_score(
 def numpy_losses(
     outputs: np.ndarray, labels: np.ndarray, smoothing: float, weights: tuple[float, ...], logits: bool
 ) -> np.ndarray:
-    """The formula: -weight of the label * sum over classes of target * log(probability)."""
+    """Returns the loss of every row: -weight of the label * sum over classes of target * log(probability)."""
     if logits:
         outputs = np.exp(outputs) / np.exp(outputs).sum(axis=1, keepdims=True)
     targets = np.eye(3)[labels] * (1 - smoothing) + smoothing / 3
@@ -255,7 +255,7 @@ def test_loss_follows_its_formula(
     sums = build(strategy, model, "still", **options, class_weights=weights)(images, labels).numpy()
     assert sums[0] == pytest.approx(expected.sum(), rel=1e-5)
     assert sums[1] == (outputs.argmax(axis=1) == labels[0]).sum()  # accuracy counts rows, whatever they weigh
-    # What the optimizer minimises is the same, divided by the rows: the gradient of the last bias says so.
+    # The optimizer minimises the same loss divided by the rows, as the gradient of the last bias shows.
     row_weights = np.array(weights or (1.0,) * 3)
     probabilities = np.exp(outputs) / np.exp(outputs).sum(axis=1, keepdims=True) if logits else outputs
     targets = np.eye(3)[labels[0]] * (1 - smoothing) + smoothing / 3

@@ -1,4 +1,4 @@
-"""What TensorBoard and MLflow are told of a run, read back with TensorFlow and MLflow themselves."""
+"""Tests what TensorBoard and MLflow receive of a run, as TensorFlow and MLflow themselves read it."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ HISTORY = make_history([0.5, 0.75])
 
 
 def read_scalars(path: Path) -> dict[tuple[str, int], float]:
-    """The figures in an event file, by name and epoch."""
+    """Returns the metrics in an event file, by name and epoch."""
     return {
         (value.tag, event.step): float(tf.make_ndarray(value.tensor))
         for event in tf.compat.v1.train.summary_iterator(str(path))
@@ -38,7 +38,7 @@ def read_scalars(path: Path) -> dict[tuple[str, int], float]:
 def test_tensorboard_reads_what_the_history_says(base_uri: str, tmp_path: Path) -> None:
     run = join_uri(base_uri, "runs", "seed")
     observers = build_observers(TrainConfig(loop=LoopConfig(tensorboard=True)), run)
-    for record in [*HISTORY, HISTORY[-1]]:  # an epoch that is trained again replaces its figures
+    for record in [*HISTORY, HISTORY[-1]]:  # an epoch that is trained again replaces its metrics
         observers.end_epoch(record)
     observers.close()
     found = [each.uri for each in files.list_objects(run)]
@@ -62,21 +62,21 @@ def test_run_that_asks_for_nothing_writes_nothing(tmp_path: Path) -> None:
 
 
 class Calls:
-    """A train call of 5 steps that notes whether it was traced."""
+    """A train call of 5 steps that records whether each call was traced."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.traced: list[bool] = []
         self._tracing = False
         start, stop = tf.profiler.experimental.start, tf.profiler.experimental.stop
-        monkeypatch.setattr(tf.profiler.experimental, "start", self._noting(start, True))
-        monkeypatch.setattr(tf.profiler.experimental, "stop", self._noting(stop, False))
+        monkeypatch.setattr(tf.profiler.experimental, "start", self._record(start, True))
+        monkeypatch.setattr(tf.profiler.experimental, "stop", self._record(stop, False))
 
-    def _noting(self, function: Callable[..., None], tracing: bool) -> Callable[..., None]:
-        def noted(*args: Any) -> None:
+    def _record(self, function: Callable[..., None], tracing: bool) -> Callable[..., None]:
+        def recorded(*args: Any) -> None:
             self._tracing = tracing
             function(*args)
 
-        return noted
+        return recorded
 
     def __call__(self, images: tf.Tensor, labels: tf.Tensor) -> tf.Tensor:
         self.traced.append(self._tracing)
@@ -95,14 +95,14 @@ class Calls:
 def test_trace_holds_the_calls_after_the_first_and_is_uploaded(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, steps: int, calls: int, traced: list[bool]
 ) -> None:
-    noted, run = Calls(monkeypatch), str(tmp_path / "run")
+    train_call, run = Calls(monkeypatch), str(tmp_path / "run")
     profiler = StepProfiler(run, steps)
-    call = profiler.watch(noted, calls)
+    call = profiler.watch(train_call, calls)
     labels = tf.ones((5, 2), tf.int32)
     results = [call(labels, labels).numpy() for _ in range(calls)]
     profiler.close()
     assert results == [10.0] * calls
-    assert noted.traced == traced
+    assert train_call.traced == traced
     found = files.list_objects(layout.run_profile(run))
     assert [each.num_bytes > 0 for each in found if each.uri.endswith(".xplane.pb")] == [True]
 
@@ -116,7 +116,7 @@ def test_trace_is_uploaded_to_object_storage(s3_uri: str) -> None:
     assert trace.num_bytes > 0
 
 
-def test_mlflow_is_told_the_config_and_every_epoch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_mlflow_receives_the_config_and_every_epoch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MLFLOW_ALLOW_FILE_STORE", "true")
     from mlflow.tracking import MlflowClient
 

@@ -1,4 +1,4 @@
-"""What a person sees while a run goes on."""
+"""Tests what a person sees while a run goes on."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
 
 @pytest.fixture
 def throughput(clock: SimpleNamespace) -> Throughput:
-    """4 s in which 1,000 rows were trained on, 1 s of them waiting."""
+    """A throughput after 4 s, in which 1,000 rows were trained on; 1 s of them was spent waiting."""
     measured = Throughput()
     measured.add(600, 0.75)
     measured.add(400, 0.25)
@@ -44,7 +44,7 @@ def test_throughput_of_no_time_is_no_division_by_zero(clock: SimpleNamespace) ->
 def lines(
     every: int, calls: list[int], throughput: Throughput, capsys: pytest.CaptureFixture[str]
 ) -> list[str]:
-    """What is logged when the calls of a run end at these steps."""
+    """Returns the lines that are logged when the calls of a run end at these steps."""
     log = LogLines(every, epochs=3)
     for step in calls:
         log.update(epoch=2, step=step, loss=0.5, accuracy=0.8125, throughput=throughput)

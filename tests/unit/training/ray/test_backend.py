@@ -1,4 +1,4 @@
-"""How workers are told of each other."""
+"""Tests how workers learn the addresses of each other."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from cnnlib.training.ray.backend import MultiWorkerConfig
 
 
 class FakeWorkerGroup:
-    """Two workers that remember what they were told to run, in this process."""
+    """Stands in for a group of two workers, and runs their functions in this process."""
 
     def execute(self, function: Callable[[], str]) -> list[str]:
         assert function is backend._find_free_address
@@ -29,14 +29,14 @@ class FakeWorkerGroup:
 
 
 def test_every_worker_learns_all_addresses_and_its_own_place(monkeypatch: pytest.MonkeyPatch) -> None:
-    told: list[dict[str, Any]] = []
-    monkeypatch.setattr(ray, "get", told.extend)
+    configs: list[dict[str, Any]] = []
+    monkeypatch.setattr(ray, "get", configs.extend)
     config = MultiWorkerConfig()
     assert isinstance(config, BackendConfig)
     assert issubclass(config.backend_cls, Backend)
     config.backend_cls().on_start(FakeWorkerGroup(), config)
     cluster = {"worker": ["10.0.0.1:1234", "10.0.0.2:5678"]}
-    assert told == [
+    assert configs == [
         {"rank": rank, "cluster": cluster, "task": {"type": "worker", "index": rank}} for rank in (0, 1)
     ]
     # Ray's own backend would switch every worker to Keras 2.

@@ -1,4 +1,4 @@
-"""Ray Train's internals that trainer.py replaces are still where they were, and the replacements do what they say."""
+"""The internals of Ray Train that trainer.py replaces are where they were, and the replacements do what they say."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ from cnnlib.training.ray.trainer import (
 
 @pytest.fixture(params=["", "127.0.0.1:6379"], ids=["local", "cluster"])
 def local(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> bool:
-    """Once on a cluster of our own, once on one that was given."""
+    """Runs a test once for a local cluster and once for a given one; True for the local one."""
     monkeypatch.setenv("RAY_ADDRESS", request.param)
     return not request.param
 

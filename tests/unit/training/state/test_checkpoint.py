@@ -1,4 +1,4 @@
-"""A checkpoint gives back, bit for bit, what went in, opens in plain Keras, and is refused when it is not whole."""
+"""A checkpoint gives back, bit for bit, what went in, opens in plain Keras, and is refused if it is damaged."""
 
 from __future__ import annotations
 
@@ -23,9 +23,8 @@ from cnnlib.training.train_state import TrainState, build_train_state
 from tests.unit.training.conftest import Batches
 
 BATCH, SHAPE, CLASSES = 6, (8, 8, 1), 3
-# With dropout, whose seed is state beside the weights, and logits.
+# It has dropout, whose seed is a state besides the weights, and outputs logits.
 LINEAR = "tests.models:build_linear"
-NORMALISED = "tests.models:build_normalised"
 
 pytestmark = pytest.mark.usefixtures("strategy")
 
@@ -38,7 +37,7 @@ def build(
     classes: int = CLASSES,
     optimizer: OptimizerConfig | None = None,
 ) -> TrainState:
-    """What a worker of such a run trains."""
+    """Builds the train state of a worker."""
     config = TrainConfig(
         model=model,
         seed=seed,
@@ -115,7 +114,7 @@ def assert_same(one: dict[str, list[np.ndarray]], other: dict[str, list[np.ndarr
 
 
 def randomise(state: TrainState) -> None:
-    """Leaves a state that nothing but a checkpoint can bring back, without computing it."""
+    """Assigns random values to every variable, so that only a checkpoint can bring back the state of a run."""
     rng = np.random.default_rng(5)
     for variable in [*state.model.weights, *state.optimizer.variables, *find_seed_states(state.model)]:
         dtype = np.dtype(variable.dtype)

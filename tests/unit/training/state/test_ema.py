@@ -1,4 +1,4 @@
-"""The moving average of the weights: its formula, and that training does not notice it."""
+"""Tests the moving average of the weights: its formula, and that it does not change the training."""
 
 from __future__ import annotations
 

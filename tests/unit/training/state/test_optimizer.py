@@ -1,4 +1,4 @@
-"""Every optimizer of the config is the Keras one of that name."""
+"""Tests that every optimizer is Keras's own, and the formulas of weight decay, schedules and clipping."""
 
 from __future__ import annotations
 
@@ -22,7 +22,6 @@ CLASSES = {
     "sgd": keras.optimizers.SGD,
     "rmsprop": keras.optimizers.RMSprop,
 }
-
 
 EPOCHS, STEPS = 4, 10
 
@@ -51,9 +50,8 @@ def test_weight_decay_is_decoupled_from_the_gradient(name: OptimizerName) -> Non
         [tf.constant(gradient)], [without]
     )
     np.testing.assert_allclose(with_decay.numpy(), without.numpy(), rtol=1e-6)
-    assert with_decay.numpy()[1] == pytest.approx(
-        -2.0 * (1 - rate * decay)
-    )  # without a gradient: decay alone
+    # A weight without a gradient only decays.
+    assert with_decay.numpy()[1] == pytest.approx(-2.0 * (1 - rate * decay))
 
 
 @pytest.mark.parametrize("name", ["sgd", "rmsprop"])
@@ -90,7 +88,7 @@ def test_learning_rate_follows_its_formula(schedule: Any, formula: Any, warmup_e
 
 def test_clipped_gradient_has_the_norm_and_keeps_its_direction(strategy: Any) -> None:
     def moved(clip_norm: float | None) -> np.ndarray:
-        """The gradient of one step, as SGD applied it."""
+        """Returns the gradient of one step, as SGD applied it."""
         config = OptimizerConfig(name="sgd", clip_norm=clip_norm)
         start, end = (np.concatenate(weights_of(strategy, config, steps=steps)) for steps in (0, 1))
         return (start - end) / LEARNING_RATE

@@ -1,4 +1,4 @@
-"""What random layers draw is a function of (seed, step, replica, part, layer) and of nothing else."""
+"""What random layers draw is a function of (seed, step, replica, micro-batch, layer) and of nothing else."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from tests.two_workers import STEPS, draws_of
 
 @pytest.fixture(scope="module")
 def draws(strategy: Any) -> np.ndarray:
-    """What two layers draw in an unbroken run: [layer, step, 3]."""
+    """What two layers draw in an uninterrupted run: [layer, step, 3]."""
     return np.array(draws_of(strategy))
 
 
@@ -33,9 +33,11 @@ def test_another_seed_draws_something_else(strategy: Any, draws: np.ndarray) -> 
 
 
 def test_every_part_of_a_batch_draws_something_else(strategy: Any, draws: np.ndarray) -> None:
-    in_parts = np.array(draws_of(strategy, parts=2))
-    assert len(np.unique(in_parts)) == in_parts.size == 2 * draws.size
-    np.testing.assert_array_equal(in_parts[:, ::2], draws)  # the first part is drawn like the whole
+    drawn = np.array(draws_of(strategy, micro_batches=2))
+    assert len(np.unique(drawn)) == drawn.size == 2 * draws.size
+    np.testing.assert_array_equal(
+        drawn[:, ::2], draws
+    )  # the first micro-batch draws what a whole batch draws
 
 
 def test_model_that_draws_nothing_is_left_alone(make_model: Callable[..., keras.Model]) -> None:
