@@ -37,7 +37,7 @@ from cnnlib.metrics.sums.rows import ScoredRows
 RESAMPLES = 1000
 """Number of resamples."""
 MIN_RESAMPLES = 100
-"""The fewest resamples: of a confusion matrix with so many cells that have rows that 1,000 would take minutes."""
+"""The fewest resamples. If very many cells of the confusion matrix have rows, 1,000 resamples would take minutes."""
 SEED = 1893
 """Seed of all random numbers."""
 BOOTSTRAP_VALUES = 2_000_000
