@@ -1,6 +1,6 @@
 """Runs a real S3 server (SeaweedFS) on this machine, for tests and for trials without a cloud.
 
-    python -m infra.local_s3 --bucket demo -- python jobs/train.py --help
+    python -m infra.local_s3 --bucket demo -- python -m jobs.train --help
 
 runs the command with AWS_* variables that point to the server, and exits with the command's exit code.
 The server listens on 127.0.0.1 only, its keys are new in every run, and the telemetry of SeaweedFS is off.

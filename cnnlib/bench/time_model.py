@@ -46,7 +46,7 @@ class Workload:
 
     Attributes:
         rows: rows of an epoch.
-        height: pixels of an image; width likewise.
+        height, width: pixels of an image.
         gradient_bytes: bytes of the gradients of all weights, in float32.
     """
 

@@ -1,8 +1,8 @@
 """Manifest in, a Ray Dataset of the rows of a split out, which the predictors score.
 
 A read task reads one shard, checks its bytes against the manifest and yields its rows. Every row comes exactly once.
-That is why this does not use `streaming_split(equal=True)`, which drops rows and gives a block to the consumer that
-asks first (https://github.com/ray-project/ray/issues/63285). Training reads its rows through `cnnlib.feed`.
+That is why this file does not use `streaming_split(equal=True)`, which drops rows and gives a block to the consumer
+that asks first (https://github.com/ray-project/ray/issues/63285). Training reads its rows through `cnnlib.feed`.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What a predictor returns for the rows of a block, and the driver's collection of it, whose size is bounded."""
+"""The partial scores that a predictor returns for a block of rows, and how the driver merges them as they arrive."""
 
 from __future__ import annotations
 
@@ -74,7 +74,7 @@ class PartialScores:
 class CollectedScores:
     """The partial scores of one target, merged as they arrive.
 
-    Sums keep one size, whatever the number of rows. Rows are kept only if the split has few.
+    The size of the sums does not depend on the number of rows. Rows are kept only if the split has few.
 
     Attributes:
         sums: the metric sums of all rows; None before the first partial scores.

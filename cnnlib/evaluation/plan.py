@@ -37,7 +37,7 @@ class EvaluationPlan:
         return target.subject(self.config, self.dataset_uri, self.manifest)
 
     def report_id(self, target: Target) -> str:
-        """Returns the name of a target's report."""
+        """Returns the id of a target's report."""
         return target.report_id(self.config, self.dataset_uri, self.manifest)
 
 

@@ -21,7 +21,7 @@ _SHORTEST_S = 1e-9
 
 
 class Progress(Protocol):
-    """Is called by the driver as partial scores arrive."""
+    """Shows how many rows are scored; the driver calls it as partial scores arrive."""
 
     def update(self, rows: int, seconds: float) -> None:
         """Counts rows that were scored; see `Throughput.add`."""
@@ -57,8 +57,8 @@ class Throughput:
 
         Args:
             rows: number of rows.
-            seconds: how long it took to score them. Of the first rows it tells when scoring began, so that the time to
-                start the predictors does not lower the rate.
+            seconds: how long it took to score them. For the first rows it gives the time when scoring began: the time
+                to start the predictors does not lower the rate.
         """
         if self._started is None:
             self._started = self._clock() - seconds

@@ -30,7 +30,7 @@ from cnnlib.slices.corruptions import CORRUPTIONS, STRENGTHS
 from cnnlib.slices.plan import plan_slicer
 from cnnlib.slices.slicer import MAX_SLICES, Slicer
 
-_TARGETS_PER_PASS = 8  # a predictor holds so many models at a time
+_TARGETS_PER_PASS = 8  # a predictor holds at most this many models at a time
 
 
 def evaluate(plan: EvaluationPlan, *, live: bool) -> list[WrittenReport]:
@@ -90,7 +90,7 @@ def _score_targets(
     cpus: int,
     progress: Progress,
 ) -> list[CollectedScores]:
-    """Scores all rows with some targets, in one pass over the data; returns the merged scores of each target."""
+    """Scores all rows with some targets, in one pass over the data; returns the collected scores of each target."""
     config = plan.config
     task = PredictorTask(
         targets=targets,
@@ -127,7 +127,7 @@ def _score_targets(
 
 
 def _check_num_slices(collected: CollectedScores, config: EvaluateConfig) -> None:
-    """Checks that the shards together do not have so many more values than the sample that memory runs out."""
+    """Checks that the shards do not make many more slices than the sample did: memory would run out."""
     most = MAX_SLICES * len(config.slice_by) + len(CORRUPTIONS) * len(STRENGTHS)
     if collected.num_slices > most:
         raise ConfigError(

@@ -38,7 +38,7 @@ class Target:
     epoch: int | None = None
 
     def subject(self, config: EvaluateConfig, dataset_uri: str, manifest: Manifest) -> ReportSubject:
-        """Returns what a report of this target on this data is about; the report's name follows from it."""
+        """Returns what a report of this target on this data is about; the report's id follows from it."""
         return ReportSubject(
             checkpoint_digest=self.digest,
             dataset_fingerprint=manifest.fingerprint,
@@ -59,7 +59,7 @@ class Target:
         )
 
     def report_id(self, config: EvaluateConfig, dataset_uri: str, manifest: Manifest) -> str:
-        """Returns the name of the report of this target on this data."""
+        """Returns the id of the report of this target on this data."""
         return report_id(self.subject(config, dataset_uri, manifest))
 
 
@@ -98,7 +98,7 @@ def find_all_targets(runs_uri: str, pixel_range: PixelRange | None) -> list[Targ
 
 
 def _added_rows(config: EvaluateConfig) -> dict[str, str | int | bool]:
-    """Returns the settings that add rows to a report and so make it another report; nothing without such settings."""
+    """Returns the settings that add rows to a report, and so make it another report; empty without any."""
     added: dict[str, str | int | bool] = {}
     if config.slice_by:
         added["slice_by"] = ",".join(config.slice_by)

@@ -1,8 +1,8 @@
 """The evidence for checks: a report, its baseline and the checks in; estimates, intervals and p-values out.
 
-The tests: an accuracy against its minimum by the exact binomial test. A drop by McNemar's exact test, or for a limit
-above 0 by an exact test of the paired score statistic. Where rows cannot be paired, a drop by Fisher's exact test, or
-by the score test of Farrington and Manning.
+An accuracy is tested against its minimum with the exact binomial test. A drop is tested with McNemar's exact test or,
+for a limit above 0, with an exact test of the paired score statistic; where rows cannot be paired, with Fisher's exact
+test or the score test of Farrington and Manning.
 """
 
 from __future__ import annotations

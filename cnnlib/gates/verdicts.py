@@ -38,13 +38,13 @@ def worst_first(row: Mapping[str, Any]) -> int:
 def read_gates(reports_uri: str, report_id: str) -> list[dict[str, Any]]:
     """Reads the rows of `gates` of a report, as column -> value; empty where no gate was evaluated.
 
-    The rows are of the gate that was evaluated last. A gate that is evaluated again keeps the time of the first.
+    They belong to the gate with the latest time. A gate that is evaluated again keeps the time of its first evaluation.
     """
     return find_gates(reports_uri, {report_id}).get(report_id, [])
 
 
 def find_gates(reports_uri: str, report_ids: Collection[str]) -> dict[str, list[dict[str, Any]]]:
-    """Reads the same rows of several reports, by report id; reports without a gate are left out."""
+    """Reads what `read_gates` returns for several reports, by report id; reports without a gate are left out."""
     newest: dict[str, list[dict[str, Any]]] = {}
     for stored in files.list_objects(layout.report_gates(reports_uri)):
         report_id = uri_name(stored.uri).partition("-")[0]

@@ -1,4 +1,4 @@
-"""Bootstrap intervals of metrics that are not fractions of rows: where the metric lies for other rows of the same kind.
+"""Computes bootstrap intervals of the metrics that are not fractions of rows.
 
 The rows are resampled with replacement and the metric is computed from each resample; the middle 95 % of the results
 is its interval (B. Efron, R. J. Tibshirani, "An Introduction to the Bootstrap", 1993, chapter 13, the percentile
@@ -6,7 +6,8 @@ interval). All random numbers come from one seed, and the rows are in the order 
 an interval does not depend on which predictor scored which row.
 
 F1 and the means of precision, recall and F1 are functions of the confusion counts: resampling rows is drawing its cells
-from a multinomial distribution. The other metrics need the rows. Where there are too many rows, `normal` is used.
+from a multinomial distribution. The other metrics need the rows. For more than `BOOTSTRAP_VALUES` probabilities,
+`normal` computes their intervals; it resamples only the calibration error, with `resample_bins`.
 """
 
 from __future__ import annotations
@@ -36,12 +37,12 @@ from cnnlib.metrics.sums.rows import ScoredRows
 RESAMPLES = 1000
 """Number of resamples."""
 MIN_RESAMPLES = 100
-"""The fewest resamples, where the confusion matrix has so many cells with rows that 1,000 would take minutes."""
+"""The fewest resamples. If very many cells of the confusion matrix have rows, 1,000 resamples would take minutes."""
 SEED = 1893
 """Seed of all random numbers."""
 BOOTSTRAP_VALUES = 2_000_000
-"""The most probabilities, rows times classes, for which rows are resampled: it takes seconds."""
-_CELL_DRAWS = 20_000_000
+"""The most probabilities, rows times classes, for which rows are resampled, which takes seconds."""
+_CELL_DRAWS = 20_000_000  # cells x resamples, unless MIN_RESAMPLES needs more
 _BLOCK_VALUES = 1_000_000  # rows x resamples in memory at a time
 _TAILS = (0.025, 0.975)
 
@@ -100,7 +101,7 @@ def resample_rows(rows: ScoredRows) -> Values:
 
 
 def resample_bins(bins: CalibrationBins) -> Values:
-    """Returns the calibration error of resampled hits within each bin, whose rows stay, for any number of rows."""
+    """Returns the calibration error of resampled hits. Every bin keeps its rows, so there may be any number of them."""
     generator, rows = np.random.default_rng(SEED), bins.rows[-1].sum()
     hit_rates = np.divide(bins.hits, bins.rows, out=np.zeros(bins.rows.shape), where=bins.rows > 0)
     probability_sums, blocks = bins.probability.to_float(), []

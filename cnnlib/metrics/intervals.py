@@ -29,7 +29,7 @@ class Proportion(NamedTuple):
 def wilson_interval(correct: ArrayLike, total: ArrayLike, z: float = Z_95) -> tuple[Floats, Floats]:
     """Returns the Wilson interval of the proportion `correct` / `total`.
 
-    Unlike p ± z·sqrt(p(1-p)/n), it stays within 0..1 and has a width where every row, or none, is correct.
+    Unlike p ± z·sqrt(p(1-p)/n), it stays within 0..1, and has a width above 0 even if all rows, or none, are correct.
     Source: E. B. Wilson, "Probable Inference, the Law of Succession, and Statistical Inference", Journal of
     the American Statistical Association 22 (1927), 209-212.
 
@@ -73,8 +73,8 @@ def paired_interval(only_a: ArrayLike, only_b: ArrayLike, rows: ArrayLike) -> tu
 
     It holds the differences that a two-sided score test at 5 % does not reject. Its coverage is closer to 95 % than
     that of Newcombe's method 10 (R. G. Newcombe, "Improved confidence intervals for the difference between binomial
-    proportions based on paired data", Statistics in Medicine 17 (1998), 2635-2650), as a test measures, and it has a
-    width where both models are right on the same rows.
+    proportions based on paired data", Statistics in Medicine 17 (1998), 2635-2650), as a test measures, and its
+    width is above 0 even if both models are right on the same rows.
 
     Args:
         only_a: rows that only A predicts right: integers of any shape.

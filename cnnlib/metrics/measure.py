@@ -1,8 +1,9 @@
 """The sums of a set of rows in, every metric of a report with its interval out: the only place that divides sums.
 
-Fractions of rows (accuracy, precision, top-k accuracy) have Wilson intervals. Of the other metrics, F1 and the means
-over classes have bootstrap intervals from the confusion counts; loss, Brier score, calibration error and ranking
-metrics have bootstrap intervals from the rows where those are at most 2,000,000 probabilities, else normal intervals.
+Fractions of rows (accuracy, precision, top-k accuracy) have Wilson intervals. F1 and the means of accuracy, precision
+and F1 over the classes have bootstrap intervals from the confusion counts. Loss, Brier score, calibration error and
+ranking metrics have bootstrap intervals from the rows. For more than 2,000,000 probabilities (rows times classes), the
+calibration error has a bootstrap interval from its bins, and the others have normal intervals.
 """
 
 from __future__ import annotations
@@ -69,7 +70,7 @@ def measure(sums: MetricSums, rows: ScoredRows | None = None) -> Metrics:
     low, high = _fraction_intervals(sums)
     if sums.rows:
         for interval_low, interval_high in _other_intervals(sums, rows, values, rankings):
-            # Resampling adds noise, which biases a sum of distances upward: the interval is widened to the metric.
+            # Resampling adds noise, which biases a sum of distances upward: widened, the interval holds the metric.
             low |= interval_low.combine(values, np.fmin)
             high |= interval_high.combine(values, np.fmax)
     return Metrics(values=_fractions(sums) | values, low=low, high=high, errors=errors)
@@ -103,7 +104,7 @@ def _fraction_intervals(sums: MetricSums) -> tuple[Values, Values]:
 
 
 def _map_fractions(sums: MetricSums, function: Callable[[Floats, Floats], Floats]) -> Values:
-    """Returns a function of numerator and denominator of every metric that is a fraction of rows."""
+    """Returns `function(numerator, denominator)` of every metric that is a fraction of rows."""
     correct, support, predicted = _counts(sums)
     hits = sums.top_k_hits.astype(np.float64)
     return Values(
@@ -120,7 +121,7 @@ def _map_fractions(sums: MetricSums, function: Callable[[Floats, Floats], Floats
 
 
 def _other_values(sums: MetricSums) -> Values:
-    """Returns all metrics but fractions of rows and rankings."""
+    """Returns all metrics except fractions of rows and ranking metrics."""
     rows, bins = np.array(float(sums.rows)), sums.calibration
     correct, support, predicted = _counts(sums)
     return (

@@ -1,8 +1,8 @@
-"""Normal intervals of metrics of more rows than can be resampled: the metric and 1.96 standard errors to either side.
+"""Computes normal intervals for more rows than can be resampled: the metric and 1.96 standard errors to either side.
 
 The standard errors come from sums of squares and, for ranking metrics, from the counts of their groups, so they need
 no rows (see `ranking`). The standard error of a mean over classes is at most the mean of the classes' standard errors;
-that mean is used, so the interval is rather too wide.
+that mean is used, so the interval may be too wide, but not too narrow.
 """
 
 from __future__ import annotations

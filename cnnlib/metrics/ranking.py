@@ -4,8 +4,8 @@ Rows of equal probability form a group. A ranking is the number of positives (ro
 each group, from the most probable group to the least. With p and n, the positives and negatives of a group, P and N
 those of all groups, and T and F those of the groups up to and including this one:
 
-    AUC = sum over groups of p * (negatives after it + n / 2) / (P * N)     Mann and Whitney 1947; a tie is a half
-    AP  = sum over groups of p / P * T / (T + F)                            as scikit-learn: no interpolation
+    AUC = sum over groups of p * (negatives after it + n / 2) / (P * N)     Mann and Whitney 1947; a tie counts half
+    AP  = sum over groups of p / P * T / (T + F)                            as in scikit-learn, without interpolation
 """
 
 from __future__ import annotations
@@ -24,8 +24,8 @@ Counts = NDArray[np.int64]
 class Ranking(NamedTuple):
     """Both metrics of one class with their standard errors and bounds on their errors.
 
-    NaN without positives, and for the AUC also without negatives. The errors come from binning; of sorted rows they
-    are 0.
+    All fields are NaN without positives, and those of the AUC also without negatives. The errors come from binning;
+    for sorted rows they are 0.
     """
 
     auc: float
@@ -40,7 +40,7 @@ _UNDEFINED = Ranking(*[np.nan] * 6)
 
 
 def rank_rows(probabilities: NDArray[np.float32], is_positive: NDArray[np.bool_]) -> Ranking:
-    """Ranks rows by sorting them: exact.
+    """Ranks rows exactly, by sorting them.
 
     Args:
         probabilities: float32 [rows], each row's probability of the class.
@@ -138,7 +138,7 @@ def _rank(p: Counts, n: Counts) -> Ranking:
             average_precision_standard_error=standard_error,
             average_precision_error=0.0,
         )
-    # The fraction of negatives after a positive of the group, and of positives before a negative of it; a tie is a
+    # The fraction of negatives after a positive of the group, and of positives before a negative of it; a tie counts
     # half. Their variances give that of the AUC (DeLong et al., Biometrics 44, 1988, who divide by P - 1 and N - 1).
     negatives_after = (total_n - through_n + n / 2) / total_n
     positives_before = (through_p - p / 2) / total_p

@@ -163,7 +163,7 @@ def _fisher_p(correct_a: int, rows_a: int, correct_b: int, rows_b: int, alternat
 
 
 def _exact_drop_p(statistic: float, only_b: int, rows: int, limit: float) -> float:
-    """Returns the largest probability, over the rates of only B, of a statistic of at least `statistic`.
+    """Returns the largest probability, over the rates at which only B is right, of a statistic of at least `statistic`.
 
     Args:
         statistic: the observed value of Tango's statistic, above 0.
@@ -171,13 +171,13 @@ def _exact_drop_p(statistic: float, only_b: int, rows: int, limit: float) -> flo
         rows: all rows that both models scored.
         limit: the true drop in accuracy.
     """
-    # The ends of the Clopper-Pearson interval of the rate of only B.
+    # The ends of the Clopper-Pearson interval of the rate at which only B is right.
     tail = _NUISANCE_MISS / 2
     lowest = float(special.betaincinv(only_b, rows - only_b + 1, tail)) if only_b else 0.0
     highest = float(special.betainccinv(only_b + 1, rows - only_b, tail)) if only_b < rows else 1.0
     largest = (1 - limit) / 2  # above, the rates of only A, only B and neither would sum to more than 1
     rates = np.linspace(min(lowest, largest), min(highest, largest), _NUISANCE_STEPS)
-    # Counts of only B further than 8 standard deviations from their mean have no weight.
+    # Values of b further than 8 standard deviations from their mean have no weight.
     spread = 8 * np.sqrt(rows * rates * (1 - rates)) + 40
     first = max(0, int((rows * rates - spread).min()))
     last = min(rows, int(np.ceil((rows * rates + spread).max())))
@@ -188,7 +188,7 @@ def _exact_drop_p(statistic: float, only_b: int, rows: int, limit: float) -> flo
     largest_p = 0.0
     for rate in rates:
         probability_of_b = np.exp(log_choose + special.xlogy(b, rate) + special.xlog1py(rows - b, -rate))
-        rate_of_a = min(1.0, (rate + limit) / (1 - rate))  # among the rows that are not only B's
+        rate_of_a = min(1.0, (rate + limit) / (1 - rate))  # among the rows where not only B is right
         tail_of_a = np.where(
             least_a <= rows - b,
             special.betainc(least_a, np.maximum(rows - b - least_a + 1, 1), rate_of_a),
@@ -199,9 +199,9 @@ def _exact_drop_p(statistic: float, only_b: int, rows: int, limit: float) -> flo
 
 
 def _least_extreme(statistic: float, b: Floats, rows: int, limit: float) -> Floats:
-    """Returns, for each count of only B, the least count of only A whose statistic is at least `statistic`.
+    """Returns the least `only_a` for each `only_b` in `b` whose statistic is at least `statistic`.
 
-    It is one more than possible where no count reaches it.
+    Where no `only_a` reaches it, the value is one more than possible.
     """
     low, high = np.zeros_like(b), rows - b + 1
     while (low < high).any():

@@ -37,7 +37,7 @@ class LayerMaps:
 
     Attributes:
         layer_index: index of the layer in the model, from 0; -1 for the image itself.
-        layer: the layer's name, behind the names of the models that it is nested in; `image` for the image itself.
+        layer: the layer's name, after the names of the models that it is nested in; `image` for the image itself.
         kind: the image, a kernel (the weights of the first convolution), or an activation (a layer's output).
         maps: float32 [maps, height, width, channels], at most 64 maps of at most 64 x 64.
         total: number of maps that the layer has.
@@ -55,7 +55,7 @@ def record_activations(
 ) -> list[LayerMaps]:
     """Returns the image, the kernels of the first convolution, and the outputs of convolutions and poolings.
 
-    A model without a convolution or pooling gives the image alone. So does a model with a layer that fails when its
+    For a model without a convolution or pooling, it returns the image alone. It does the same if a layer fails when its
     output is recorded: pictures are no reason for an evaluation to fail.
 
     Args:
@@ -120,7 +120,7 @@ def spread(layers: Sequence[int], limit: int = MAX_LAYERS) -> list[int]:
 
 
 class _PlacedLayer(NamedTuple):
-    """A layer, its position among all layers, and its name behind the names of the models that it is nested in."""
+    """A layer, its position among all layers, and its name after the names of the models that it is nested in."""
 
     position: int
     name: str
@@ -190,7 +190,7 @@ def _layer_outputs(
 def _record_output(placed: _PlacedLayer, outputs: dict[int, Any]) -> Iterator[None]:
     """Puts the layer's output into `outputs` when the layer is first called.
 
-    A second model from the inputs to the layer's output would not do: a layer in a nested model has no path from the
+    A second model from the inputs to the layer's output would not work: a layer in a nested model has no path from the
     outer model's inputs, and a model that is written as a class has no graph at all.
     """
     layer = placed.layer

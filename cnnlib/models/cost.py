@@ -27,8 +27,8 @@ from cnnlib.shapes import ImageShape
 if TYPE_CHECKING:
     import keras
 
-# Words in the names of other operations that multiply, or may: their shapes do not say how often, or no rule for them
-# is written below.
+# Words in the names of operations that multiply, or may multiply, and cannot be counted: their shapes do not say how
+# often they multiply, or `_operation_flops` has no rule for them.
 _NOT_COUNTED = (
     "While",
     "If",
@@ -50,10 +50,11 @@ class ModelCost:
     """What a model holds, and what it computes for one image.
 
     Attributes:
-        parameters: numbers that the model holds, trained or not.
+        parameters: number of parameters, trained or not.
         flops_per_image: floating-point operations of its convolutions, dense layers and other matrix products. A
-            multiplication and an addition count as two. Biases, activations, normalisations and poolings are left out:
-            a few per cent. None if the model has an operation that may multiply and cannot be counted, such as a loop.
+            multiplication and an addition count as two. Biases, activations, normalisations and poolings are left out;
+            they are a few per cent. None if the model has an operation that may multiply and cannot be counted, such
+            as a loop.
     """
 
     parameters: int
@@ -63,8 +64,8 @@ class ModelCost:
 def model_cost(model: keras.Model, input_shape: Sequence[int]) -> ModelCost:
     """Counts the parameters and operations of a model.
 
-    Traces the model once, with one image, and counts the operations of that graph. Counting Keras layers would not do:
-    a layer may be called twice, hold a model, or be the user's own.
+    It traces the model once, with one image, and counts the operations of that graph. Counting Keras layers would not
+    work: a layer may be called twice, hold a model, or be the user's own.
 
     Args:
         model: a built model.
@@ -130,7 +131,7 @@ def kernel_flops(kernel: Sequence[int], positions: int) -> int:
 
 
 def _count_activation_values(model: keras.Model) -> int:
-    """Returns how many values the layers output for one image. The model calls each layer once and nests none."""
+    """Returns how many values the layers output for one image. Expects a model without shared or nested layers."""
     import keras
 
     computing = [
@@ -179,7 +180,7 @@ def _operation_flops(operation: Any) -> int | None:
 
 
 def _flops(values: Any, kernel: Sequence[int | None]) -> int | None:
-    """Returns the FLOPs of a tensor whose every value takes, or gives, one kernel; None if a size is unknown."""
+    """Returns the FLOPs of one application of a kernel per value of a tensor; None if a size is unknown."""
     count = values.shape.num_elements()
     if count is None or None in kernel:
         return None

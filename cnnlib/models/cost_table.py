@@ -29,7 +29,7 @@ class CostAtSize:
     Attributes:
         model: its registered name.
         image_shape: height, width, channels.
-        parameters: numbers that the model holds, trained or not.
+        parameters: number of parameters, trained or not.
         flops_per_image: floating-point operations of one prediction, counted as in `cnnlib.models.cost.ModelCost`.
         activation_values: values that all layers output for one image, together. Training keeps them for the backward
             pass. A layer that only reshapes adds none.

@@ -26,7 +26,6 @@ REGISTERED = {
     "small-cnn": "cnnlib.models.cnn:build_small_cnn",
     "dnn": "cnnlib.models.dnn:build_dnn",
 }
-
 """The builder of each registered model, by name; tables of costs list the models in this order."""
 
 # Models without batch normalisation and without random layers.
@@ -39,16 +38,16 @@ def model_names() -> list[str]:
 
 
 def is_registered(name: str) -> bool:
-    """True for a model of this project, which fits every dataset. A user's own model must be built to know."""
+    """Returns whether a model is one of this project. Those fit every dataset; a user's own must be built to know."""
     return name in REGISTERED
 
 
 def is_row_by_row(name: str) -> bool:
-    """True if the rows of a batch do not influence one another in training.
+    """Returns whether the rows of a batch do not influence one another in training.
 
     The outputs for a row are then the same in every batch, so a batch may be split into chunks that are computed in
-    parallel, with the same result. Batch normalisation, for example, uses statistics of the whole batch. False for a
-    model of the user's own, about which nothing is known.
+    parallel, with the same result. Batch normalisation, for example, uses statistics of the whole batch. It is False
+    for a user's own model, about which nothing is known.
     """
     return name in _ROW_BY_ROW
 
@@ -122,7 +121,7 @@ def check_fits(model: Any, name: str, image_shape: ImageShape, num_classes: int)
 
 
 def gives_probabilities(model: keras.Model) -> bool:
-    """True if the model's last layer is a softmax; otherwise its outputs are taken as logits."""
+    """Returns whether the model's last layer is a softmax; if not, its outputs are taken as logits."""
     import keras
 
     last = model.layers[-1]

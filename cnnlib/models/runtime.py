@@ -1,4 +1,4 @@
-"""Loads and configures TensorFlow in a process, and says what its CPU or GPU can do. Training and evaluation use it."""
+"""Loads and configures TensorFlow in a process, and detects what its CPU or GPU can compute."""
 
 from __future__ import annotations
 
@@ -41,15 +41,15 @@ def load_tensorflow(num_threads: int, chunks: int = 1) -> None:
     """Loads TensorFlow and limits it to `num_threads` threads. Must run before anything else uses TensorFlow.
 
     Args:
-        num_threads: kernels at a time, and threads of all kernels together.
+        num_threads: the most kernels that run at a time, and the most threads of all kernels together.
         chunks: chunks of a batch that are computed in parallel and share the threads.
     """
     # oneDNN is off by default on CPUs without AVX512. On AVX2, too, it makes the convolutions of the seed model 20 % to
     # 50 % faster.
     os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
-    # 3: without a GPU, TensorFlow logs errors that it found none.
+    # 3 on a CPU: TensorFlow logs errors if it finds no GPU.
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2" if os.environ.get("CUDA_VISIBLE_DEVICES") else "3")
-    # Keras imports matplotlib, which says in a new HOME that it builds its list of fonts.
+    # Keras imports matplotlib, which logs in a new HOME that it builds its list of fonts.
     logging.getLogger("matplotlib.font_manager").setLevel(logging.ERROR)
     with _without_banners():
         import tensorflow as tf
@@ -63,7 +63,7 @@ def load_tensorflow(num_threads: int, chunks: int = 1) -> None:
 
 
 def computes_bfloat16() -> bool:
-    """True if this process's GPUs, or without a GPU its CPU, have instructions for bfloat16. Emulation is slow.
+    """Returns whether this process's GPUs, or without a GPU its CPU, have bfloat16 instructions. Emulation is slow.
 
     On an EPYC with AVX512-BF16 the seed model's step is 1.3 to 2 times as fast in bfloat16 as in float32; on an EPYC
     without, it is a tenth as fast.
@@ -80,7 +80,7 @@ def computes_bfloat16() -> bool:
 
 
 def cpu_has_bfloat16() -> bool:
-    """True if the CPU has instructions for bfloat16 that are faster than float32 in this project's benchmarks."""
+    """Returns whether the CPU has bfloat16 instructions that are faster than float32 in this project's benchmarks."""
     return bool(_BFLOAT16_CPU_FLAGS & cpu_flags())
 
 
@@ -95,9 +95,9 @@ def cpu_flags() -> set[str]:
 
 @contextmanager
 def _without_banners() -> Iterator[None]:
-    """Drops the lines that TensorFlow's libraries write to stderr each time they are loaded; other lines come late.
+    """Drops the lines that TensorFlow's libraries write to stderr each time they are loaded; delays other lines.
 
-    The libraries write them before they read TF_CPP_MIN_LOG_LEVEL, straight to the file descriptor.
+    The libraries write them before they read TF_CPP_MIN_LOG_LEVEL, directly to the file descriptor.
     """
     if not cpu_flags() & {"avx", "asimd"}:
         yield  # on a CPU without AVX TensorFlow aborts, and its reason must not be lost

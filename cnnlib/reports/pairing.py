@@ -43,7 +43,7 @@ class Unpaired:
 def pair_rows(reports_uri: str, records: Sequence[ReportRecord]) -> PairedRows | Unpaired:
     """Reads the predictions of several reports and pairs them row by row.
 
-    Memory: the ids, labels and predictions of two models, and one byte per row and model.
+    It holds the ids, labels and predictions of two models in memory, and one byte per row and model.
 
     Args:
         reports_uri: the folder of all reports.

@@ -44,7 +44,7 @@ class EvaluationResult:
         evaluated_at: when the evaluation ended; any time zone, stored as UTC.
         seconds: wall time of the evaluation.
         predictions: the objects that hold the predictions; None if they are not stored.
-        parameters: numbers that the model holds; None if unknown.
+        parameters: number of the model's parameters, trained or not; None if unknown.
         flops_per_image: floating-point operations of one prediction; None if unknown.
         activations: the table `activations` without its `report_id`; None for no rows.
     """

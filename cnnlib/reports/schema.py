@@ -42,12 +42,12 @@ _KEYS = (
 _SLICE = _nullable(
     "slice",
     _STRING,
-    "The part of the split that the metrics are of, such as source=web or corruption=noise/3; null: the whole split.",
+    "The part of the split that the metrics describe, such as source=web or corruption=noise/3; null: the whole split.",
 )
 
 
 def _interval(name: str, what: str, method: str) -> tuple[Column, Column]:
-    """The columns of the two ends of a 95 % interval."""
+    """Returns the columns of the two ends of a 95 % interval."""
     return (
         _nullable(f"{name}_low", _FLOAT64, f"Lower end of the 95 % interval of {what} ({method})."),
         _nullable(f"{name}_high", _FLOAT64, f"Upper end of the 95 % interval of {what} ({method})."),
@@ -55,24 +55,24 @@ def _interval(name: str, what: str, method: str) -> tuple[Column, Column]:
 
 
 def _fraction(name: str, doc: str) -> tuple[Column, Column, Column]:
-    """The columns of a fraction of rows and its Wilson interval."""
+    """Returns the columns of a fraction of rows and its Wilson interval."""
     return (_nullable(name, _FLOAT64, doc), *_interval(name, name, "Wilson"))
 
 
 def _counted(name: str, doc: str) -> tuple[Column, Column, Column]:
-    """The columns of a metric of the confusion or calibration counts, whose interval is null in a slice."""
+    """Returns the columns of a metric from confusion or calibration counts, whose interval is null in a slice."""
     return (_nullable(name, _FLOAT64, doc), *_interval(name, name, "bootstrap"))
 
 
 def _of_rows(name: str, doc: str) -> tuple[Column, Column, Column]:
-    """The columns of a metric of single rows, whose interval is null in a slice."""
-    # Above BOOTSTRAP_VALUES probabilities; see cnnlib/metrics/bootstrap.py.
+    """Returns the columns of a metric from single rows, whose interval is null in a slice."""
+    # A split is large above BOOTSTRAP_VALUES probabilities: see cnnlib/metrics/bootstrap.py.
     method = "bootstrap; normal for a large split"
     return (_nullable(name, _FLOAT64, doc), *_interval(name, name, method))
 
 
 def _ranked(name: str, doc: str) -> tuple[Column, ...]:
-    """The columns of a metric of the rows' order by probability: exact, or from a histogram with an error bound."""
+    """Returns the columns of a ranking metric, which is exact, or comes from a histogram and has an error bound."""
     error = f"Bound on the error of {name}; 0 where it is exact, null where {name} is null."
     return (*_of_rows(name, doc), _nullable(f"{name}_error", _FLOAT64, error))
 
@@ -90,7 +90,8 @@ _PER_CLASS = (
     *_counted("f1", "2 correct / (support + predicted); null where both are 0."),
     _column("top_k", _INT32, "k of top_k_accuracy."),
     *_fraction(
-        "top_k_accuracy", "Fraction of its rows with it among the k most probable; null without support."
+        "top_k_accuracy",
+        "Fraction of this class's rows that have it among their k most probable classes; null without support.",
     ),
     *_ranked(
         "auc",
@@ -100,20 +101,20 @@ _PER_CLASS = (
         "average_precision",
         "Average precision, this class against the rest; null in a slice, or without support.",
     ),
-    *_of_rows("loss", "Mean cross-entropy of its rows, in nats; null without support."),
+    *_of_rows("loss", "Mean cross-entropy of this class's rows, in nats; null without support."),
     *_of_rows(
         "brier", "Brier score: mean over all rows of (probability of the class - truth)²; null without rows."
     ),
     *_counted(
         "ece",
-        "Expected calibration error of its probability, over all rows, in 15 bins of equal width; null without rows.",
+        "Expected calibration error of this class's probability, over all rows, in 15 equal bins; null without rows.",
     ),
     _nullable(
         "most_confused_with",
         _STRING,
-        "Name of the class that its rows are most often mistaken for; null without a mistake.",
+        "Name of the class that this class's rows are most often mistaken for; null without a mistake.",
     ),
-    _column("most_confused_count", _INT64, "Number of its rows that were predicted as that class."),
+    _column("most_confused_count", _INT64, "Number of this class's rows that were predicted as that one."),
 )
 
 _OVERALL = (
@@ -149,7 +150,7 @@ _OVERALL = (
         "top_k_accuracy",
         "Fraction of rows whose true class is among the k most probable classes; null without rows.",
     ),
-    _nullable("parameters", _INT64, "Numbers that the model holds, trained or not; null if unknown."),
+    _nullable("parameters", _INT64, "Number of the model's parameters, trained or not; null if unknown."),
     _nullable(
         "flops_per_image",
         _INT64,
@@ -186,7 +187,7 @@ _CALIBRATION = (
     _column("bin_low", _FLOAT64, "Lower end of the bin; not in the bin, except 0."),
     _column("bin_high", _FLOAT64, "Upper end of the bin; in the bin."),
     _column("rows", _INT64, "Rows whose probability lies in the bin."),
-    _column("hits", _INT64, "Of those, the rows whose true class is that class."),
+    _column("hits", _INT64, "Of those, the rows whose true class is the one whose probability is binned."),
     _nullable("confidence", _FLOAT64, "Mean probability of the rows in the bin; null without rows."),
     *_fraction("accuracy", "hits / rows; null without rows."),
 )
@@ -214,7 +215,11 @@ _PREDICTIONS = (
     _column("label", _INT32, "Index of the true class."),
     _column("prediction", _INT32, "Index of the predicted class, the most probable one."),
     _column("probability", _FLOAT32, "The model's probability of the predicted class."),
-    _column("top_classes", pa.list_(_INT32), "Indexes of the most probable classes, at most 10, best first."),
+    _column(
+        "top_classes",
+        pa.list_(_INT32),
+        "Indexes of the most probable classes, at most 10, most probable first.",
+    ),
     _column("top_probabilities", pa.list_(_FLOAT32), "Probabilities of these classes."),
 )
 
@@ -235,10 +240,14 @@ _GATES = (
         "One-sided p-value for the hypothesis that the limit holds, adjusted by Holm; null without a test.",
     ),
     _column(
-        "significance", _FLOAT64, "How often a model that keeps all limits may fail, 0..1; 0 for no tests."
+        "significance",
+        _FLOAT64,
+        "Level of significance: how often a model that keeps all limits may fail, 0..1; 0 for no tests.",
     ),
     _nullable(
-        "baseline_id", _STRING, "Id of the report compared with; null for min_accuracy or without one."
+        "baseline_id",
+        _STRING,
+        "Id of the baseline, the report compared with; null for min_accuracy or without a baseline.",
     ),
     _column("verdict", _STRING, "pass, fail or inconclusive."),
     _column("reason", _STRING, "The verdict in words."),

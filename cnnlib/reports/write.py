@@ -1,7 +1,7 @@
 """The result of an evaluation in, one immutable report out, published once and whole.
 
-A report is named after its subject, so two evaluations of the same subject write the same objects: a run that starts
-again after a crash, or two schedulers at once. They must agree, even where different hardware gives different counts.
+A report is named after its subject, so two evaluations of the same subject write the same objects, such as one that
+starts again after a crash, or those of two schedulers. They must agree, even if different hardware counts differently.
 So the first object is the claim, a zip archive of all the others, written with put-if-absent: the first writer
 decides. Every writer then takes every later object from the stored claim and writes it with put-if-absent too.
 A crash leaves
@@ -43,14 +43,8 @@ _MANIFEST = "manifest"
 _ORDER = (*(table for table in layout.REPORT_TABLES if table != "per_class"), "per_class")
 _SUMMARY = ("rows", "correct", "accuracy", "accuracy_low", "accuracy_high", "loss", "top_k", "top_k_accuracy")
 _COUNTED = ("confusion", "calibration")  # tables of the metric sums alone, without a time or a version
-_ZIP_EPOCH = (
-    1980,
-    1,
-    1,
-    0,
-    0,
-    0,
-)  # the earliest time in a zip; a fixed one, so that equal objects give equal bytes
+# The earliest time in a zip. It is fixed, so that equal objects give equal bytes.
+_ZIP_EPOCH = (1980, 1, 1, 0, 0, 0)
 _ZIP_UNIX = 3
 
 
@@ -95,7 +89,7 @@ def write_report(
         rows: the scored rows, sorted by id; None where they are too many to keep.
         slices: the metric sums of each slice, by the name that the column `slice` gives it.
         predictions: what `write_predictions` returned for each part; None if they are not stored.
-        parameters: numbers that the model holds; None if unknown.
+        parameters: number of the model's parameters, trained or not; None if unknown.
         flops_per_image: floating-point operations of one prediction; None if unknown.
         activations: the table `activations` without its `report_id`; None for no rows.
 
@@ -140,7 +134,7 @@ def unpack_claim(archive: bytes) -> dict[str, bytes]:
 
 
 def _publish(reports_uri: str, result: EvaluationResult) -> bool:
-    """Writes the missing objects of a report, manifest last; True if this call made it visible."""
+    """Writes the missing objects of a report, manifest last; returns True if this call made it visible."""
     report_id, own = result.report_id, _build_objects(result)
     claim_uri, claim = layout.report_claim(reports_uri, report_id), pack_claim(own)
     objects = own if files.create_bytes(claim_uri, claim) else unpack_claim(files.read_bytes(claim_uri))

@@ -1,4 +1,4 @@
-"""Fixtures: a real Chromium, and pages of real reports.
+"""Provides a real Chromium, and pages of real reports.
 
 `infra/setup/chromium.sh` installs Debian's Chromium. Without one these tests are skipped with a reason; in CI
 (`CI=true`) they fail.

@@ -15,7 +15,7 @@ from playwright.sync_api import sync_playwright
 from tests.browser.chromium import launch
 
 MAX_BYTES = 300_000
-# Width, height and scale, so that the picture has the verdict and the classes.
+# Width, height and scale: the picture shows the verdict and the classes.
 SHOTS = {"report-desktop": (1280, 1190, 1.0), "report-phone": (390, 844, 2.0)}
 
 

@@ -1,4 +1,4 @@
-"""The pages in a real browser: they work by mouse and keyboard, fit, print, and request nothing over a network."""
+"""Tests the pages in a real browser: they work by mouse and keyboard, fit, print, and request nothing by network."""
 
 from __future__ import annotations
 

@@ -29,11 +29,11 @@ from cnnlib.models.runtime import load_tensorflow
 
 _BATCH_SIZE = 64
 _STEPS_PER_CALL = 25
-_BLOCK_ROWS = 20_000  # of noise, then repeated: a shard is all noise, but a dataset repeats itself
+_BLOCK_ROWS = 20_000  # of noise, which are repeated: a shard is all noise, but a dataset repeats itself
 
 
 def main(command: str, *numbers: int) -> None:
-    """Measures, and prints the results.
+    """Runs one of the two measurements and prints its results.
 
     Args:
         command: `rows` or `epochs`.

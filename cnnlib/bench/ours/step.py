@@ -17,7 +17,7 @@ _CLASSES = 10
 
 
 def main(batch_size: int, steps: int, threads: int, precision: str) -> dict[str, float]:
-    """Returns the images per second and the data_wait of one epoch, after one call that is not counted.
+    """Returns the images per second of one epoch, and its fraction of time waiting for data, after a warm-up.
 
     Args:
         precision: a Keras dtype policy.
@@ -29,8 +29,8 @@ def main(batch_size: int, steps: int, threads: int, precision: str) -> dict[str,
         {"cluster": {"worker": [address]}, "task": {"type": "worker", "index": 0}}
     )
     on_gpu = bool(os.environ.get("CUDA_VISIBLE_DEVICES"))
-    parts = 1 if on_gpu else count_chunks(threads, batch_size)
-    load_tensorflow(threads, parts)
+    chunks = 1 if on_gpu else count_chunks(threads, batch_size)
+    load_tensorflow(threads, chunks)
     import keras
 
     from cnnlib.feed.device import iter_macro_batches
@@ -55,7 +55,7 @@ def main(batch_size: int, steps: int, threads: int, precision: str) -> dict[str,
         image_shape=(28, 28, 1),
         from_logits=False,
         jit_compile=on_gpu,
-        chunks=parts,
+        chunks=chunks,
         seed=0,
     )
     rows, device = _random_rows(batch_size * steps), replica_device(strategy)

@@ -1,4 +1,4 @@
-"""Checks labels and probabilities as they come in, once: later code relies on them."""
+"""Checks labels and probabilities once, when they arrive: later code relies on them."""
 
 from __future__ import annotations
 

@@ -38,7 +38,7 @@ class CalibrationBins:
 
     Attributes:
         rows: int64 [num_classes + 1, bins].
-        hits: int64 [num_classes + 1, bins], rows whose true class it is.
+        hits: int64 [num_classes + 1, bins], rows whose true class is that class.
         probability: sums of the rows' probabilities, [num_classes + 1, bins].
     """
 

@@ -1,4 +1,4 @@
-"""Histograms of the probabilities of a class, over its rows and over the other rows: enough to rank many rows.
+"""Histograms of each class's probability, for its rows and for the others: they rank more rows than can be kept.
 
 A bin is given by the leading bits of a float32: of p below one half, of 1 - p above it. So bins are narrower towards
 0 and 1, where most probabilities lie, as if they were of equal width in the logit.

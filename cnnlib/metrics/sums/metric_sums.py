@@ -103,7 +103,7 @@ class MetricSums:
         first = next(remaining, None)
         if first is None:
             raise ValueError(
-                "Nothing to merge. Expected at least one MetricSums; that of no rows is MetricSums.zero."
+                "Nothing to merge. Expected at least one MetricSums; for no rows use MetricSums.zero."
             )
         return reduce(cls.merge, remaining, first)
 

@@ -1,4 +1,4 @@
-"""Scored rows themselves, where they are few enough to keep: their ranking is exact, without a histogram."""
+"""The scored rows, kept if they are few enough: then their ranking is exact and needs no histogram."""
 
 from __future__ import annotations
 

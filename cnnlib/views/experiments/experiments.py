@@ -22,7 +22,7 @@ class Experiment:
         record: the manifest of the report.
         reports: number of reports that it is the best of. They were compared on the rows that they were scored on, so
             with many reports the accuracy is a little too high.
-        parameters: numbers that the model holds; None if unknown.
+        parameters: number of the model's parameters, trained or not; None if unknown.
         flops_per_image: floating-point operations of one prediction; None if unknown.
         images_per_s: speed of the evaluation; None if no time passed.
     """
@@ -35,7 +35,7 @@ class Experiment:
     images_per_s: float | None
 
     def to_row(self) -> dict[str, Any]:
-        """Returns the experiment as flat columns: those of `ReportRecord.to_row` and four more. `model` is set."""
+        """Returns the columns of `ReportRecord.to_row`, where `model` is never None here, and four more."""
         return {
             **self.record.to_row(),
             "model": self.model,

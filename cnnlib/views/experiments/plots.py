@@ -17,7 +17,7 @@ from cnnlib.views.experiments.experiments import Experiment
 _COLORS = ("#2a6f97", "#d1603d", "#5b8c5a", "#8e6c8a", "#b08a3e", "#4f5d75")
 _TEXT_COLOR = "#333333"
 _GRID_COLOR = "#e6e6e6"
-_MAX_RESULTS = 12  # more are not readable; the table has all
+_MAX_RESULTS = 12  # more would not be readable; the table lists all
 
 
 def experiments_png(experiments: Sequence[Experiment], costs: Sequence[CostAtSize]) -> bytes:
@@ -57,11 +57,11 @@ def _draw_results(axes: Axes, experiments: Sequence[Experiment], colors: dict[st
     """Draws a dot with its interval per model, the best on top."""
     _style(axes, "Accuracy, with its 95 % interval")
     axes.grid(axis="x", color=_GRID_COLOR)
-    has_several_data_sets = len({experiment.record.subject.data_label for experiment in experiments}) > 1
+    has_several_datasets = len({experiment.record.subject.data_label for experiment in experiments}) > 1
     labels = []
     for row, experiment in enumerate(experiments):
         accuracy, color = experiment.record.accuracy, colors[experiment.model]
-        data = f"\n{experiment.record.subject.data_label}" if has_several_data_sets else ""
+        data = f"\n{experiment.record.subject.data_label}" if has_several_datasets else ""
         labels.append(f"{experiment.model}{data}")
         if accuracy.fraction is not None and accuracy.low is not None and accuracy.high is not None:
             axes.plot([accuracy.low, accuracy.high], [row, row], color=color, linewidth=2.4)
@@ -109,5 +109,5 @@ def _draw_growth(
 
 
 def _size_name(height: int, width: int) -> str:
-    """Returns the name of an image size. As numbers, the labels of the video sizes would overlap."""
+    """Returns a short name of an image size: as numbers, the labels of the video sizes would overlap."""
     return {720: "HD", 1080: "Full\nHD", 2160: "4K"}.get(height, f"{width}x{height}")

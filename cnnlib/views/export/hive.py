@@ -1,6 +1,7 @@
 """Arrow schemas of the report tables in, `CREATE EXTERNAL TABLE` statements for Hive (Athena, Glue, Spark) out.
 
-https://docs.aws.amazon.com/athena/latest/ug/create-table.html, https://docs.aws.amazon.com/athena/latest/ug/data-types.html
+https://docs.aws.amazon.com/athena/latest/ug/create-table.html and
+https://docs.aws.amazon.com/athena/latest/ug/data-types.html describe the statement and its types.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """A folder of reports in, the newest reports as gauges in Prometheus' text format out.
 
-A run, dataset and split has one set of series: a new report continues the series of the previous one, so their number
-does not grow with the number of reports. Names follow https://prometheus.io/docs/practices/naming/.
+Each run, model, dataset and split has one set of series: a new report continues the series of the previous one, so
+their number does not grow with the number of reports. Names follow https://prometheus.io/docs/practices/naming/.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ class _Snapshot(NamedTuple):
 
 
 def prometheus_text(reports_uri: str, limit: int) -> str:
-    """Returns the newest report of each run, dataset and split as gauges named `cnnlib_report_…`.
+    """Returns the newest report of each run, model, dataset and split as gauges named `cnnlib_report_…`.
 
     Args:
         reports_uri: the folder of all reports.

@@ -9,6 +9,7 @@ import sys
 
 import pyarrow as pa
 
+from cnnlib.metrics.bootstrap import BOOTSTRAP_VALUES
 from cnnlib.reports.schema import COLUMNS, REPORT_VERSION
 from cnnlib.storage.parquet import Column
 from cnnlib.views.export.hive import create_table
@@ -35,9 +36,9 @@ engine that reads a folder of Parquet files reads all reports as one table.
 REPORTS/overall/ID.parquet          per_class/, confusion/, calibration/, activations/ likewise
 REPORTS/predictions/report_id=ID/part-SHARD-ROW.parquet
 REPORTS/gates/ID-DIGEST.parquet
-REPORTS/manifests/ID.json           no table: the report's index, with the sha256 of its files
-REPORTS/claims/ID.zip               no table: all files of a report in one object, so that a crash leaves all or none
-REPORTS/pages/ID.html, index.html   no table: the reports as pages
+REPORTS/manifests/ID.json           not a table: the report's index, with the sha256 of its files
+REPORTS/claims/ID.zip               not a table: all files of a report in one object, so that a crash leaves all or none
+REPORTS/pages/ID.html, index.html   not a table: the reports as pages
 ```
 
 Point an engine at the folder of one table, never at `REPORTS`. An evaluation writes the manifest last: a report without
@@ -50,11 +51,14 @@ incomplete. Select from `predictions` only ids that are in `overall`.
   a column is added, removed or renamed, or changes its type or meaning. It is part of the report's id: reports of an
   older version do not change, and the same evaluation with a newer version is a new report. A reader finds columns by
   name; a column that an older file does not have is null.
-- **Null** means that a number does not exist, never 0. Each column states when. An interval is null if its metric is; a
-  bootstrap interval is also null in a slice.
+- **Null** means that a number does not exist, never 0. Each column states when. An interval is null if its metric is.
+  In `overall` and `per_class`, a slice has only Wilson intervals.
 - **Slices.** `slice` is null for the whole split. Put `where slice is null` into every query that is not about slices:
   otherwise each image counts again for every slice that contains it.
-- **Intervals** are two-sided, at 95 %: Wilson's for a fraction of rows, bootstrap with a fixed seed for the others.
+- **Intervals** are two-sided, at 95 %. A fraction of rows has a Wilson interval, every other metric a bootstrap
+  percentile interval with a fixed seed. In a large split, of more than {BOOTSTRAP_VALUES:,} probabilities (rows times
+  classes), loss, Brier score, AUC and average precision have normal intervals instead. In `gates`, a drop has Tango's
+  score interval, or Newcombe's where the rows are not paired.
 - **Times** are UTC.
 - `report_id` joins the tables.
 """

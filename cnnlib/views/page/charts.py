@@ -49,7 +49,7 @@ class Sample:
 
     Attributes:
         label: text of the tooltip; empty: the series' name and the value.
-        mark: how the template draws the point: "" as a dot, else by these words (worse, pass, fail, …).
+        mark: words that say how the template draws the point, such as worse, pass or fail; empty: a plain dot.
     """
 
     x: float

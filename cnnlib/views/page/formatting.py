@@ -10,7 +10,7 @@ MISSING = "–"
 _PREFIXES = ((1e12, "trillion"), (1e9, "billion"), (1e6, "million"))
 
 
-def percent_range(low: float | None, high: float | None, digits: int = 1, unit: str = "%") -> str:
+def percent_range(low: float | None, high: float | None, unit: str = "%") -> str:
     """Returns the ends of an interval of a fraction in percent; empty without an interval.
 
     >>> percent_range(0.9754, 0.983)
@@ -18,7 +18,7 @@ def percent_range(low: float | None, high: float | None, digits: int = 1, unit: 
     """
     if low is None or high is None:
         return ""
-    return f"{format_percent(low, digits, unit='')}–{format_percent(high, digits, unit=unit)}"
+    return f"{format_percent(low, unit='')}–{format_percent(high, unit=unit)}"
 
 
 def points(difference: float) -> str:
@@ -30,18 +30,18 @@ def points(difference: float) -> str:
     return format_percent(difference, unit="", signed=True).replace("-", "−")
 
 
-def number(value: float | None, digits: int = 3) -> str:
-    """Returns a metric that is no fraction.
+def number(value: float | None) -> str:
+    """Returns a metric that is not a fraction, with three digits after the point.
 
     >>> number(0.4821), number(None)
     ('0.482', '–')
     """
-    return MISSING if value is None else f"{value:.{digits}f}"
+    return MISSING if value is None else f"{value:.3f}"
 
 
-def number_range(low: float | None, high: float | None, digits: int = 3) -> str:
-    """Returns the ends of an interval of such a metric; empty without an interval."""
-    return "" if low is None or high is None else f"{low:.{digits}f}–{high:.{digits}f}"
+def number_range(low: float | None, high: float | None) -> str:
+    """Returns the ends of an interval of a metric that is not a fraction; empty without an interval."""
+    return "" if low is None or high is None else f"{low:.3f}–{high:.3f}"
 
 
 def count(value: int | None) -> str:
@@ -54,7 +54,7 @@ def count(value: int | None) -> str:
 
 
 def large_count(value: int | None) -> str:
-    """Returns an integer, from a million on in three significant digits.
+    """Returns an integer; from a million on, with three significant digits and a word.
 
     >>> large_count(21_800_000), large_count(225_034)
     ('21.8 million', '225,034')
@@ -82,10 +82,10 @@ def short_date(time: datetime) -> str:
     return f"{time.day} {time:%b}"
 
 
-def plural(number_of: int, one: str, many: str | None = None) -> str:
+def plural(number_of: int, noun: str) -> str:
     """Returns a count with its noun.
 
     >>> plural(1, "image"), plural(83, "image")
     ('1 image', '83 images')
     """
-    return f"{number_of:,} {one if number_of == 1 else many or one + 's'}"
+    return f"{number_of:,} {noun if number_of == 1 else noun + 's'}"

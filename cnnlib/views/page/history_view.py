@@ -1,4 +1,4 @@
-"""A folder of reports in; out comes what the history page draws: the trend of every class on every split."""
+"""The reports of a folder in, what the history page draws out: the trend of every class on every split."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class Trend:
         newest: the newest report.
         overall: chart of all classes for a wide window; None where the split has no rows.
         overall_narrow: the same for a phone; the style sheet shows one of the two.
-        regressions: the reports in which something fell, newest first.
+        regressions: the reports in which a class, or all classes together, became clearly worse; newest first.
         lines: all reports, newest first.
     """
 

@@ -91,7 +91,7 @@ def png_uri(pixels: Pixels) -> str:
 
 
 def build_sheet(images: Mapping[int, Pixels]) -> Sheet:
-    """Packs images of one shape, at least one, into an about square picture of at most `MAX_SHEET_BYTES`."""
+    """Packs images of one shape, at least one, into a roughly square picture of at most `MAX_SHEET_BYTES`."""
     height, width, channels = next(iter(images.values())).shape
     shown = dict(itertools.islice(images.items(), MAX_SHEET_BYTES // (height * width * channels)))
     pixels = list(shown.values())
@@ -138,7 +138,8 @@ def _read_rows(dataset_uri: str, manifest: Manifest, split: Split, wanted: set[i
 
 
 def _by_wanted_rows(split: Split, wanted: set[int]) -> Sequence[Shard]:
-    """Sorts the shards by how many of the rows they hold, if a row's id is its position, as in every source here."""
+    """Sorts the shards, those with most of the wanted rows first."""
+    # A row's id is taken for its position in the split, as it is in every source of this project.
     counts = {shard.name: 0 for shard in split.shards}
     for row_id in wanted:
         for part in shard_ranges(split.shards, row_id, row_id + 1):

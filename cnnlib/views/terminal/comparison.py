@@ -43,7 +43,7 @@ _RANKING_COLUMNS: Columns = {
 
 
 def render_comparison(a: ReportRecord, b: ReportRecord, comparison: Comparison) -> RenderableType:
-    """Shows two reports side by side: both accuracies, the difference B - A in points, its interval and p-value."""
+    """Renders two reports side by side: both accuracies, the difference B - A in points, its interval and p-value."""
     overall = comparison.overall
     table = new_table(_COMPARISON_COLUMNS, (overall.name, *_format_difference(overall)))
     for difference in comparison.classes:
@@ -64,7 +64,7 @@ def render_comparison(a: ReportRecord, b: ReportRecord, comparison: Comparison) 
 
 
 def render_ranking(ranking: Ranking) -> RenderableType:
-    """Ranks reports by accuracy; the difference between reports that share a letter is not significant."""
+    """Renders a ranking by accuracy, in which reports that share a letter do not differ significantly."""
     table = new_table(_RANKING_COLUMNS)
     for ranked in ranking.reports:
         record = ranked.record

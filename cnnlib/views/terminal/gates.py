@@ -12,16 +12,16 @@ from cnnlib.views.terminal.tables import Columns, new_table, percent_cell
 _COLUMNS: Columns = {
     "verdict": "word",
     "check": "word",
-    "of": "name",
+    "scope": "name",
     "limit": "number",
-    "seen": "number",
-    "because": "name",
+    "observed": "number",
+    "reason": "name",
 }
 _STYLES = {"pass": "green", "fail": "bold red", "inconclusive": "yellow"}
 
 
 def render_gates(result: GateResult) -> RenderableType:
-    """Lists the checks, worst first, under the verdict of all checks."""
+    """Renders the checks, worst first, under the verdict of all checks."""
     table = new_table(_COLUMNS)
     for row in sorted(result.rows, key=worst_first):
         table.add_row(

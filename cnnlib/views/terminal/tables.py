@@ -52,7 +52,7 @@ _SLICE_COLUMNS: Columns = {
 
 
 def render_list(records: Sequence[ReportRecord]) -> RenderableType:
-    """Lists reports, one per line, in the order given."""
+    """Renders a list of reports, one per line, in the order given."""
     table = new_table(_LIST_COLUMNS)
     for record in records:
         table.add_row(
@@ -66,7 +66,7 @@ def render_list(records: Sequence[ReportRecord]) -> RenderableType:
 
 
 def render_report(report: Report) -> RenderableType:
-    """Shows the metrics of every class, of all classes and of the slices, under a heading."""
+    """Renders the metrics of every class, of all classes and of the slices, under a heading."""
     record = report.record
     totals = ("all", str(record.rows), str(record.correct), *format_accuracy(record.accuracy))
     table = new_table(_REPORT_COLUMNS, totals)
@@ -89,7 +89,7 @@ def render_report(report: Report) -> RenderableType:
 
 
 def _metrics_table(overall: Mapping[str, Any]) -> RenderableType:
-    """Shows the metrics of all classes together; those that are not defined are left out."""
+    """Renders the metrics of all classes together; those that are not defined are left out."""
     table = new_table(_METRIC_COLUMNS)
     for column, (title, format_value) in _METRICS.items():
         value, low, high = (overall[f"{column}{end}"] for end in ("", "_low", "_high"))
@@ -105,7 +105,7 @@ def _describe_error(error: float | None) -> str:
 
 
 def _slices_table(slices: Sequence[Mapping[str, Any]]) -> RenderableType:
-    """Shows the metrics of every slice."""
+    """Renders the metrics of every slice."""
     table = new_table(_SLICE_COLUMNS)
     for row in slices:
         table.add_row(

@@ -1,4 +1,4 @@
-"""The predicted time of steps and epochs, against numbers calculated by hand."""
+"""Compares the predicted time of steps and epochs with numbers calculated by hand."""
 
 from __future__ import annotations
 

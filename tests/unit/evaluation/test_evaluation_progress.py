@@ -1,4 +1,4 @@
-"""The progress of an evaluation: rows, rate and time left, on stderr only."""
+"""Tests the progress of an evaluation: it shows rows, rate and time left, on stderr only."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A predictor in this process has the counts of plain Keras for every model that it accepts, and refuses the others."""
+"""A predictor in this process counts as plain Keras does, and refuses models that do not fit the data."""
 
 from __future__ import annotations
 
@@ -44,16 +44,17 @@ SHARD = 4  # the index of the shard that the rows pretend to come from
 
 
 def as_table(rows: Rows = ROWS, shard: int = SHARD) -> pa.Table:
-    """Rows as Ray Data hands them to a predictor."""
+    """Returns rows as Ray Data passes them to a predictor."""
     return rows_to_table(rows).append_column(SHARD_INDEX, pa.array([shard] * len(rows), pa.int32()))
 
 
 def nearest_pattern(
     input_shape: tuple[int, ...] = SHAPE, *, activation: str | None = "softmax", scale: float = 1.0
 ) -> keras.Model:
-    """A model that is right about most rows: the class whose mean image is the nearest, as one dense layer.
+    """Builds a model of one dense layer that is right about most rows: it predicts the class of the nearest mean image.
 
-    Its largest of x·m - |m|²/2 is the smallest |x - m|². It takes pixels of 0..1 times `scale`.
+    For an image x and mean images m, the largest x·m - |m|²/2 has the smallest |x - m|². The model takes pixels of 0..1
+    times `scale`.
     """
     rows = make_source(train_rows=300, test_rows=230).splits["train"].read(0, 300)
     pixels = rows.images.reshape(300, -1) / 255.0
@@ -90,7 +91,7 @@ def build_task(
 
 
 def decode(columns: dict[str, Any]) -> list[PartialScores]:
-    """The partial scores of every target."""
+    """Returns the partial scores of every target."""
     return [PartialScores.decode(data) for data in columns[PARTIAL_SCORES]]
 
 
@@ -100,7 +101,7 @@ def score(path: Path, pixel_range: PixelRange | None = None, rows: Rows = ROWS, 
 
 
 def plain_keras(path: Path, input_shape: tuple[int, ...] = SHAPE, scale: float = 1.0) -> tuple[float, int]:
-    """Loss and correct rows as a user of Keras gets them."""
+    """Returns the loss and the correct rows as a user of Keras gets them."""
     model = keras.models.load_model(path, compile=False)
     logits = model.layers[-1].activation is not keras.activations.softmax
     model.compile(
@@ -118,7 +119,7 @@ def assert_same(sums: MetricSums, expected: tuple[float, int]) -> None:
     assert sums.rows == len(ROWS) == 230
     assert sums.confusion.correct == correct
     assert sums.loss_sum / sums.rows == pytest.approx(loss, rel=1e-5)
-    # Neither everything nor nothing is right, or the counts would say little.
+    # If every row or none were right, the counts would say little.
     assert 130 < correct < 220
     assert correct < sums.top_k_correct <= 230
 
@@ -143,7 +144,7 @@ def test_model_that_gives_logits_is_given_a_softmax(tmp_path: Path) -> None:
 def test_outputs_are_taken_as_they_were_declared(tmp_path: Path) -> None:
     path = save(nearest_pattern(), tmp_path)
     assert_same(score(path, outputs="probabilities"), plain_keras(path))
-    # A softmax of probabilities: the order stays, the loss does not.
+    # A softmax of probabilities keeps their order, but changes the loss.
     twice, once = score(path, outputs="logits"), score(path)
     assert twice.confusion == once.confusion
     assert twice.loss_sum > once.loss_sum
@@ -183,7 +184,7 @@ def test_parts_of_a_shard_add_up_to_the_whole(tmp_path: Path) -> None:
     parts = [decode(predictor(table.slice(first, 100)))[0] for first in (0, 100, 200)]
     assert sum(part.sums.rows for part in parts) == 230
     assert MetricSums.merge_all(part.sums for part in parts).confusion == whole.sums.confusion
-    # The rows come along, sorted by id in whichever order the parts arrive.
+    # Every part has its rows. Merged, they are sorted by id, in whichever order the parts arrive.
     rows = ScoredRows.merge_all(part.rows for part in reversed(parts) if part.rows)
     assert rows.ids.tolist() == ROWS.ids.tolist()
     assert rows.labels.tolist() == ROWS.labels.tolist()
@@ -302,7 +303,7 @@ def test_first_row_is_the_example_however_its_shard_was_cut(tmp_path: Path) -> N
     assert collected.profile.example_id == ROWS.ids[0]
 
 
-# Models that are refused. The constructor does not raise: the driver would see a dead actor without a cause.
+# Models that are refused. The constructor does not raise, because the driver would see a dead actor without a cause.
 
 
 def assert_refused(path: Path, error: type[Exception], message: str) -> None:
@@ -376,7 +377,7 @@ GOLDEN = np.arange(128, dtype=np.uint8).reshape(2, *SHAPE)
 
 
 def test_training_and_evaluation_give_a_model_the_same_pixels(strategy: Any, tmp_path: Path) -> None:
-    """The logits are 0 and a thousandth of the sum of the first 16 pixels: the loss shows what came in."""
+    """The logits are 0 and a thousandth of the sum of the first 16 pixels, so the loss shows the model's inputs."""
     kernel = np.zeros((64, 2), np.float32)
     kernel[:16, 1] = 1e-3
     with strategy.scope():

@@ -1,4 +1,4 @@
-"""Ray Data's internals that this project replaces are still where they were."""
+"""The internals of Ray Data that this project replaces are still where they were."""
 
 from __future__ import annotations
 

@@ -52,7 +52,7 @@ SLICER = Slicer(
 
 @pytest.fixture(scope="module")
 def parts(tmp_path_factory: pytest.TempPathFactory, strategy: object) -> list[PartialScores]:
-    """The partial scores of two models for the same rows, with slices and corruptions: one good model, one random."""
+    """Returns the partial scores of a good model and of a random one for the same rows, with slices and corruptions."""
     directory = tmp_path_factory.mktemp("models")
     paths = [
         save(nearest_pattern(), directory, "good.keras"),
@@ -133,6 +133,6 @@ def test_the_time_that_corrupted_images_take_is_counted_apart(parts: list[Partia
     collected = CollectedScores()
     for part in parts:
         collected.add({PARTIAL_SCORES: part.encode(), STARTED_AT: 0.0, ENDED_AT: 1.0})
-    # 30 predictions against one: it takes longer on every machine; how much longer depends on the machine.
+    # 30 predictions take longer than one on every machine; how much longer depends on the machine.
     assert collected.corrupted_s > collected.busy_s > 0
     assert collected.corrupted_s == pytest.approx(sum(part.corrupted_s for part in parts))

@@ -1,4 +1,4 @@
-"""A command line names targets, and the report of a target is named after everything that changes its numbers."""
+"""A command line names targets, and everything that changes the numbers of a report changes its id."""
 
 from __future__ import annotations
 
@@ -117,7 +117,7 @@ def test_report_is_not_named_by_what_changes_only_the_speed_or_the_place(
         dataclasses.replace(target, uri="/copy", run="copy", model="copy").report_id(
             EvaluateConfig(), "/data", manifest
         ),
-        # More than there are classes is all of them.
+        # A k above the number of classes means all of them.
         target.report_id(EvaluateConfig(top_k=99), "/data", manifest),
     }
     assert len(names) == 1

@@ -1,4 +1,4 @@
-"""Gates are evaluated on reports as an evaluation writes them: baselines, verdicts and the stored table."""
+"""Tests gates on reports as an evaluation writes them: baselines, verdicts and the stored table."""
 
 from __future__ import annotations
 

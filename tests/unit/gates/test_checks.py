@@ -1,4 +1,4 @@
-"""What pass, fail and inconclusive mean, and how often a model that keeps its limits fails."""
+"""Tests what pass, fail and inconclusive mean, and how often a model that keeps its limits fails."""
 
 from __future__ import annotations
 
@@ -156,7 +156,7 @@ def test_models_that_keep_all_limits_fail_no_more_often_than_the_level(limit: fl
         evidence = [
             *(accuracy_evidence(int(correct), rows, now) for correct in right + won),
             *(
-                # Without the interval, which takes longer than the test and has no effect on the verdict.
+                # It has no interval, which would take longer than the test and has no effect on the verdict.
                 Evidence(
                     observed=int(a - b) / rows,
                     p_value=significance.paired_drop_p(int(a), int(b), rows, limit),

@@ -1,4 +1,4 @@
-"""Random scored rows and counts for the tests of the metrics."""
+"""Draws random scored rows and counts for the tests of the metrics."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _replacements = st.lists(
 def scored_rows(
     draw: st.DrawFn, *, min_rows: int = 1, max_rows: int = 40, min_classes: int = 2
 ) -> ScoredRows:
-    """Rows whose probabilities sum to 1: of any values, of any magnitude, or of a few, so that ties are common.
+    """Draws rows whose probabilities sum to 1: any values, any magnitudes, or few different values, so that many tie.
 
     Some classes may have no row, or never be predicted. A generator fills the arrays, because a draw per element would
     take most of a test's time; Hypothesis chooses its seed and replaces some of the values.
@@ -43,6 +43,6 @@ def scored_rows(
 
 @st.composite
 def paired_counts(draw: st.DrawFn) -> tuple[int, int, int]:
-    """Rows that only A predicts right, that only B predicts right, and all rows."""
+    """Draws the number of rows that only A predicts right, that only B predicts right, and of all rows."""
     only_a, only_b = draw(small_counts), draw(small_counts)
     return only_a, only_b, max(1, only_a + only_b + draw(st.integers(0, 400)))

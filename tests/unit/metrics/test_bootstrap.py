@@ -1,4 +1,4 @@
-"""Resampling: the same resamples every time, and intervals that cover the truth as often as they should."""
+"""The same rows give the same resamples, and intervals cover the truth as often as they should."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from cnnlib.metrics.sums.rows import ScoredRows
 
 
 def draw_rows(rng: np.random.Generator, num_rows: int) -> ScoredRows:
-    """Rows with calibrated probabilities: each class occurs as often as its probability says."""
+    """Draws rows with calibrated probabilities: each class occurs as often as its probability says."""
     probabilities = rng.dirichlet(np.ones(3) / 2, num_rows).astype(np.float32)
     labels = (rng.random(num_rows)[:, np.newaxis] > np.cumsum(probabilities, axis=1)[:, :-1]).sum(axis=1)
     return ScoredRows.from_probabilities(np.arange(num_rows), labels, probabilities)
@@ -32,7 +32,7 @@ def sum_up(rows: ScoredRows) -> MetricSums:
 
 
 def test_resampled_confusion_is_that_of_resampled_rows() -> None:
-    """Mean and standard deviation agree with those of rows that are resampled one by one."""
+    """Its mean and standard deviation agree with those of rows that are resampled one by one."""
     counts = ConfusionCounts([[40, 10, 0], [5, 30, 5], [0, 0, 10]])
     resampled = resample_confusion(counts)
     rng, cells = np.random.default_rng(5), np.repeat(np.arange(9), counts.counts.ravel())

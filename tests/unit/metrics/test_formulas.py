@@ -1,4 +1,4 @@
-"""The formulas: examples, and values that are not defined."""
+"""Tests the formulas: their examples, and values that are not defined."""
 
 from __future__ import annotations
 

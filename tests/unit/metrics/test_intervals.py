@@ -1,4 +1,4 @@
-"""Intervals of proportions and their differences: published values, independent formulas, coverage."""
+"""Compares intervals of proportions and their differences with published values and independent formulas."""
 
 from __future__ import annotations
 
@@ -144,7 +144,7 @@ def test_intervals_without_rows_are_nan() -> None:
 def newcombe_method_10(
     both: NDArray[np.int64], only_a: NDArray[np.int64], only_b: NDArray[np.int64], rows: int
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Newcombe's interval of the drop from A to B (Statistics in Medicine 17, 2635-2650, method 10)."""
+    """Returns Newcombe's interval of the drop from A to B (Statistics in Medicine 17, 2635-2650, method 10)."""
     neither = rows - both - only_a - only_b
     right_a, right_b = both + only_a, both + only_b
     (low_a, high_a), (low_b, high_b) = wilson_interval(right_a, rows), wilson_interval(right_b, rows)
@@ -159,7 +159,7 @@ def newcombe_method_10(
     return low, high
 
 
-# Probabilities that only A, only B, and both are right: two models of 90 %, of 75 and 70 %, two that hardly differ.
+# Probabilities that only A, only B, and both are right: models of 90 %, of 75 and 70 %, and some that hardly differ.
 MODEL_PAIRS = [
     (0.05, 0.05, 0.85),
     (0.10, 0.05, 0.65),
@@ -181,7 +181,7 @@ def test_paired_interval_covers_the_truth_closer_to_95_percent_than_newcombes(ro
         tango.append(float(((low <= -drop) & (-drop <= high)).mean()))
         low, high = newcombe_method_10(right, a, b, rows)
         newcombe.append(float(((low <= drop) & (drop <= high)).mean()))
-    # At a coverage of 95 %, that of 4,000 samples is 0.94..0.96 in 99.6 % of all cases; few rows are discrete.
+    # With a coverage of 95 %, 4,000 samples show 0.94..0.96 in 99.6 % of all cases; few rows give few different values.
     assert min(tango) >= 0.935
     assert max(abs(coverage - 0.95) for coverage in tango) <= max(
         abs(coverage - 0.95) for coverage in newcombe

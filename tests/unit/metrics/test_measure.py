@@ -30,7 +30,7 @@ def _quiet() -> Iterator[None]:
 
 
 def values_of(rows: ScoredRows, top_k: int = 2) -> formulas.Values:
-    """The metrics without their intervals, which would resample the rows a thousand times."""
+    """Returns the metrics without their intervals, which would resample the rows a thousand times."""
     sums = MetricSums.from_probabilities(rows.labels, rows.probabilities, top_k=top_k)
     return measure_slice(sums).values
 
@@ -64,8 +64,8 @@ def test_precision_recall_and_f1_are_those_of_scikit_learn(rows: ScoredRows) -> 
 @given(scored_rows(min_classes=3))
 def test_top_k_accuracy_is_that_of_scikit_learn_where_nothing_ties(rows: ScoredRows) -> None:
     num_classes = rows.probabilities.shape[1]
-    # scikit-learn puts the higher of two equal classes first. Ranks, each with less than one rank more for a
-    # lower index, break ties our way without reordering probabilities that are only close.
+    # scikit-learn puts the higher of two equal classes first. So it gets ranks, with up to one rank more for a lower
+    # index: they break ties as this project does, and keep the order of probabilities that are only close.
     apart = stats.rankdata(rows.probabilities, axis=1) + np.arange(num_classes, 0, -1) * 1e-3
     expected = sk.top_k_accuracy_score(rows.labels, apart, k=2, labels=range(num_classes))
     assert close(values_of(rows, top_k=2).overall["top_k_accuracy"], expected)
@@ -126,7 +126,7 @@ def measured(rows: ScoredRows, *, histogram: bool = False) -> Metrics:
 
 
 def example_rows(num_rows: int = 400, num_classes: int = 4, seed: int = 0) -> ScoredRows:
-    """Rows of a model that predicts about two of three right; no row is of the last class."""
+    """Returns rows of a model that predicts about two of three right; no row is of the last class."""
     rng = np.random.default_rng(seed)
     labels = rng.integers(0, num_classes - 1, num_rows)
     logits = rng.normal(size=(num_rows, num_classes)) * 2

@@ -1,4 +1,4 @@
-"""AUC and average precision: those of scikit-learn for sorted rows, within a proven bound of them for binned rows."""
+"""AUC and average precision equal those of scikit-learn for sorted rows, and lie within their bound for binned rows."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ TOLERANCE = 1e-9
 def scikit_learn(
     probabilities: np.ndarray, positive: np.ndarray, weight: np.ndarray | None = None
 ) -> tuple[float, float]:
-    """AUC and average precision, NaN where they are not defined."""
+    """Returns AUC and average precision by scikit-learn, NaN where they are not defined."""
     weights = np.ones(len(probabilities)) if weight is None else weight
     if not weights[positive].any():
         return math.nan, math.nan

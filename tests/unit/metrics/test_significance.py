@@ -100,7 +100,7 @@ def test_fishers_test_agrees_with_an_enumeration(
 
 @pytest.mark.parametrize(("rows", "limit"), [(8, 0.1), (20, 0.05), (40, 0.02)])
 def test_paired_drop_test_keeps_its_level_exactly(rows: int, limit: float) -> None:
-    """The probability of a rejection, summed over all tables of so many rows, under the largest allowed drop."""
+    """Sums the probability of a rejection over all tables of that many rows, under the largest allowed drop."""
     tables = [(a, b) for a in range(rows + 1) for b in range(rows + 1 - a)]
     p_values = np.array([significance.paired_drop_p(a, b, rows, limit) for a, b in tables])
     a, b = np.array(tables).T

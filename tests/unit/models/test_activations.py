@@ -1,4 +1,4 @@
-"""Pictures of what a model computes from one image: for every kind of model, and never at the cost of an evaluation."""
+"""Every kind of model gives pictures of what it computes from one image, and none makes an evaluation fail."""
 
 from __future__ import annotations
 
@@ -137,7 +137,7 @@ class Broken(layers.MaxPooling2D):
         return super().call(inputs)
 
 
-def test_layer_whose_output_cannot_be_recorded_costs_the_pictures_and_not_the_evaluation(
+def test_layer_whose_output_cannot_be_recorded_loses_the_pictures_and_not_the_evaluation(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     model = keras.Sequential([keras.Input(SHAPE), layers.Conv2D(2, 3), Broken(2), layers.Flatten()])

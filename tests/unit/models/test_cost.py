@@ -84,7 +84,7 @@ def test_a_loop_of_unknown_length_makes_the_operations_unknown() -> None:
     assert cost.parameters == model.count_params() > 0
 
 
-def test_moving_averages_are_numbers_that_the_model_holds() -> None:
+def test_moving_averages_count_as_parameters() -> None:
     assert model_cost(sequential(layers.BatchNormalization()), SHAPE).parameters == 4 * 3
 
 

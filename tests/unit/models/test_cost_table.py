@@ -1,4 +1,4 @@
-"""The table of costs holds what the Keras models cost, and tracing them allocates no weights."""
+"""The table of costs has the costs of the Keras models, and tracing them allocates no weights."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def test_costs_are_those_of_the_keras_model(name: str, shape: cost_table.ImageSh
     traced = trace_cost(name, shape, 7)
     assert traced.parameters == model.count_params()
     assert traced.flops_per_image == model_cost(model, shape).flops_per_image
-    # A Flatten gives what it was given, in another shape.
+    # A Flatten outputs its inputs in another shape.
     computing = [each for each in model.layers if not isinstance(each, layers.InputLayer | layers.Flatten)]
     assert traced.activation_values == sum(math.prod(each.output.shape[1:]) for each in computing)
 

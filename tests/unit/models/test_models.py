@@ -1,4 +1,4 @@
-"""The models have the layers that they are described with, and a model that does not fit the data is refused."""
+"""The models have the layers of their descriptions, and a model that does not fit the data is refused."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A batch is split into chunks that keep the threads of a CPU busy."""
+"""A batch is split into chunks that keep the threads of a CPU busy, and TensorFlow's banners are dropped."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The evaluation results that these tests share."""
+"""Provides the fixtures that make and write evaluation results."""
 
 from tests.evaluation_results import make_result, write
 

@@ -31,7 +31,7 @@ def compare(folder: Path, a: str, b: str) -> Comparison:
 
 
 def wrong_in(shirts: range, coats: range) -> Any:
-    """Predictions that are wrong for these of the 200 shirts and of the 200 coats."""
+    """Returns predictions that are wrong for these of the 200 shirts and of the 200 coats."""
     return with_mistakes(LABELS, [*(200 + each for each in shirts), *coats])
 
 
@@ -188,7 +188,7 @@ def test_comparison_on_a_terminal(tmp_path: Path) -> None:
     ]
 
 
-def test_ranking_groups_models_that_cannot_be_told_apart(tmp_path: Path) -> None:
+def test_ranking_groups_models_that_are_not_distinguishable(tmp_path: Path) -> None:
     mistakes = [range(100), range(34), range(30), range(60, 90), range(50)]
     ids = [
         write_rows(tmp_path, LABELS, wrong_in(each, range(0)), epoch=epoch)
@@ -196,7 +196,8 @@ def test_ranking_groups_models_that_cannot_be_told_apart(tmp_path: Path) -> None
     ]
     ranking = rank_reports(str(tmp_path), [read_report(str(tmp_path), each) for each in ids])
     groups = {each.record.subject.checkpoint_epoch: "".join(each.groups) for each in ranking.reports}
-    # 5 is wrong on all that 2 and 3 are, and 16 more, but on none that 4 is: 50 against 30 is noise over 10 pairs.
+    # Report 5 is wrong on all rows on which 2 and 3 are wrong, and on 16 more, but on none of the rows of 4: over 10
+    # pairs, 50 against 30 is noise.
     assert [each.record.report_id for each in ranking.reports[2:]] == [ids[1], ids[4], ids[0]]
     assert groups == {3: "a", 2: "a", 4: "ab", 5: "b", 1: "c"}
     assert len(ranking.pairs) == 10

@@ -22,7 +22,7 @@ from cnnlib.storage.parquet import parquet_bytes
 
 @pytest.fixture
 def three(make_result: Any, write: Any) -> list[str]:
-    """The ids of three reports, oldest first."""
+    """Writes three reports and returns their ids, oldest first."""
     return [write(make_result(checkpoint_digest=f"d{index}", minute=index)).report_id for index in (1, 2, 3)]
 
 

@@ -1,4 +1,4 @@
-"""Confusion counts and mistakes in; the heat map or the worst pairs, and the mistakes behind each of them out."""
+"""Confusion counts and mistakes in; the heat map or the worst pairs, and the mistakes of each pair out."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class Cell:
     Attributes:
         fraction: of the true class's rows, 0..1.
         heat: shade in 0..`HEAT_LEVELS`; 0 on the diagonal and for pairs that did not occur.
-        opens: whether the page has images of it.
+        opens: whether the page can show mistakes of this pair.
     """
 
     true: int
@@ -71,7 +71,7 @@ def build_confusion(counts: npt.NDArray[np.int64], mistakes: Sequence[Mistake]) 
     support = counts.sum(axis=1)
     fractions = counts / np.maximum(support, 1)[:, None]
     highest = float(np.where(np.eye(len(counts), dtype=bool), 0, fractions).max(initial=0.0))
-    pairs_with_images = {mistake.pair for mistake in mistakes}
+    shown_pairs = {mistake.pair for mistake in mistakes}
 
     def cell(true: int, predicted: int) -> Cell:
         count, fraction = int(counts[true, predicted]), float(fractions[true, predicted])
@@ -81,7 +81,7 @@ def build_confusion(counts: npt.NDArray[np.int64], mistakes: Sequence[Mistake]) 
             count=count,
             fraction=fraction,
             heat=0 if true == predicted else _heat(fraction, highest),
-            opens=(true, predicted) in pairs_with_images,
+            opens=(true, predicted) in shown_pairs,
         )
 
     worst = [cell(*pair) for pair in worst_pairs(counts)]
@@ -94,21 +94,21 @@ def build_confusion(counts: npt.NDArray[np.int64], mistakes: Sequence[Mistake]) 
     )
 
 
-def worst_pairs(counts: npt.NDArray[np.int64], limit: int = WORST_PAIRS) -> list[Pair]:
-    """Returns the pairs of a true and another predicted class that occur, most frequent first.
+def worst_pairs(counts: npt.NDArray[np.int64]) -> list[Pair]:
+    """Returns the `WORST_PAIRS` most frequent pairs of a true and another predicted class, most frequent first.
 
     >>> worst_pairs(np.array([[5, 2], [3, 5]]))
     [(1, 0), (0, 1)]
     """
     mistaken = counts.copy()
     np.fill_diagonal(mistaken, 0)
-    order = np.argsort(-mistaken, axis=None, kind="stable")[:limit]
+    order = np.argsort(-mistaken, axis=None, kind="stable")[:WORST_PAIRS]
     pairs = [divmod(int(place), len(counts)) for place in order]
     return [pair for pair in pairs if mistaken[pair]]
 
 
 def build_mistake_sheet(mistakes: Sequence[Mistake], images: Mapping[int, Pixels]) -> Sheet | None:
-    """Packs the images of the mistakes behind the pairs into one picture; None without any."""
+    """Packs the images of the mistakes of all pairs into one picture; None without any."""
     known = {mistake.id: images[mistake.id] for mistake in mistakes if mistake.id in images}
     return build_sheet(known) if known else None
 

@@ -1,4 +1,4 @@
-"""A row of the table `overall` in, the metrics below the accuracy out, as text."""
+"""A row of the table `overall` in, the metrics that the page shows beneath the accuracy out, as text."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ class Metric:
 
 
 def headline_metrics(overall: Mapping[str, Any]) -> list[Metric]:
-    """Formats the metrics below the accuracy; leaves out those that the report does not have."""
+    """Formats the metrics beneath the accuracy; leaves out those that the report does not have."""
     return [
         _metric(overall, column, name, doc) for column, name, doc in _METRICS if overall[column] is not None
     ]

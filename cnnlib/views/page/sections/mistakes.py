@@ -1,4 +1,4 @@
-"""Stored predictions in, the mistakes that a page shows out: the most confident of all and of every pair. Pure."""
+"""Stored predictions in, the mistakes that a page shows out: the most confident of all and of every pair."""
 
 from __future__ import annotations
 
@@ -48,8 +48,8 @@ class ShownMistakes:
 
     Attributes:
         most_confident: those of the gallery, most confident first.
-        by_pair: those behind the pairs of classes, in turns: the most confident of every pair, then the second of every
-            pair, and so on. A page with room for fewer drops the last.
+        by_pair: those of the pairs of classes, in turns: the most confident of every pair, then the second of every
+            pair, and so on. A page with room for fewer leaves out the last ones.
     """
 
     most_confident: tuple[Mistake, ...] = ()

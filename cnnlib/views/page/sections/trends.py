@@ -36,7 +36,7 @@ class ReportLine:
     Attributes:
         verdict: worst verdict of its gates; empty without gates.
         change: points since the previous report, with a sign; empty without one.
-        regressions: what fell since the previous report.
+        regressions: the classes, and all classes together, that are clearly worse than in the previous report.
     """
 
     record: ReportRecord
@@ -46,7 +46,7 @@ class ReportLine:
     regressions: Sequence[Regression]
 
     def has_regression(self, name: str) -> bool:
-        """Returns whether this class, or `ALL_CLASSES`, fell."""
+        """Returns whether this class, or `ALL_CLASSES`, is clearly worse."""
         return any(each.name == name for each in self.regressions)
 
 

@@ -1,7 +1,7 @@
 
 "use strict";
 
-// Tables: the button of a header sorts by its column, a second click reverses the order. Rows without a value stay last.
+// Tables: the button of a header sorts by its column; a second click reverses the order. Rows without a value stay last.
 for (const table of document.querySelectorAll("table.sortable")) {
   const headers = [...table.tHead.rows[0].cells];
   headers.forEach((header, column) => {
@@ -34,7 +34,7 @@ function announce(text) {
   document.getElementById("status").textContent = text;
 }
 
-// Confusion matrix: one stop for the Tab key, arrow keys move from cell to cell.
+// Confusion matrix: it is one stop for the Tab key; arrow keys move from cell to cell.
 const matrix = document.getElementById("matrix");
 if (matrix) {
   const cells = [...matrix.querySelectorAll("button.cell")];

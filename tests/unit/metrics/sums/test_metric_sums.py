@@ -124,7 +124,7 @@ def test_sums_survive_pickling(rows: ScoredRows) -> None:
 
 @given(scored_rows())
 def test_calibration_bins_hold_every_row_of_every_class_once(rows: ScoredRows) -> None:
-    """Counted by comparing with the edges, one probability at a time."""
+    """The expected counts come from comparing every probability with the edges of the bins, one at a time."""
     num_classes = rows.probabilities.shape[1]
     counts, hits = np.zeros((2, num_classes + 1, 15), int)
     for label, row in zip(rows.labels, rows.probabilities, strict=True):

@@ -1,4 +1,4 @@
-"""The accuracy and cost of models in one table: which report stands for a model, and what the table says."""
+"""Tests the table of the accuracy and cost of models: which report stands for a model, and what the table says."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ COSTS = {"parameters": 47_090, "flops_per_image": 35_583_232, "images_per_s": 20
 
 @pytest.fixture
 def folder(tmp_path: Path) -> str:
-    """Three models: a CNN with two reports, a DNN, and a file of unknown cost on another split."""
+    """Writes reports of three models: a CNN with two, a DNN, and a file of unknown cost on another split."""
     reports = str(tmp_path)
     write_metrics(reports, minute=1, correct=91, model="seed-cnn", overall=COSTS)
     write_metrics(reports, minute=2, correct=88, model="seed-cnn", overall=COSTS)

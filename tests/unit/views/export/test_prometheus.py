@@ -1,4 +1,4 @@
-"""The gauges of the newest reports, parsed by Prometheus' own client."""
+"""Tests the gauges of the newest reports, parsed by Prometheus' own client."""
 
 from __future__ import annotations
 

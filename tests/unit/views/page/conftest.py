@@ -1,4 +1,4 @@
-"""Folders of small reports."""
+"""Provides folders of small reports."""
 
 from __future__ import annotations
 

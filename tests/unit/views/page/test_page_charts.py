@@ -1,4 +1,4 @@
-"""The charts of a page: ticks, places, intervals."""
+"""Tests the charts of a page: ticks, places, intervals."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The history page, and the pages in the folder `pages`."""
+"""Tests the history page, and the pages in the folder `pages`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The mistakes that a page shows, and their pictures."""
+"""Tests which mistakes a page shows, and their pictures."""
 
 from __future__ import annotations
 
@@ -129,7 +129,7 @@ def test_images_are_shrunk_to_what_a_page_shows(
 
 @pytest.fixture
 def dataset(tmp_path: Path) -> tuple[str, str]:
-    """URI and fingerprint of a dataset with 23 test rows in shards of 10."""
+    """Writes a dataset with 23 test rows in shards of 10; returns its URI and fingerprint."""
     uri = str(tmp_path / "data")
     return uri, write_dataset_without_ray(uri).fingerprint
 

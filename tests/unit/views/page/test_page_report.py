@@ -1,4 +1,4 @@
-"""The page of a report as text: what it shows and what it leaves out."""
+"""Tests the page of a report as text: what it shows and what it leaves out."""
 
 from __future__ import annotations
 

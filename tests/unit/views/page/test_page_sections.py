@@ -1,4 +1,4 @@
-"""The verdict of the gates, and the comparison with the previous report."""
+"""Tests the verdict of the gates, and the comparison with the previous report."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The tables on a terminal of 80 columns, or in a log."""
+"""Tests the tables on a terminal of 80 columns, or in a log."""
 
 from __future__ import annotations
 
