@@ -27,7 +27,7 @@ class Progress(Protocol):
         """Counts rows that were scored; see `Throughput.add`."""
 
     def pause(self) -> None:
-        """Clears the terminal for other output, until the next update."""
+        """Ends a pass: clears the terminal for other output, and stops the time until the next rows."""
 
     def close(self) -> None:
         """Ends the progress, whether or not all rows were scored."""
@@ -51,6 +51,7 @@ class Throughput:
         self.rows = 0
         self._clock = clock
         self._started: float | None = None
+        self._seconds_before = 0.0  # of earlier passes
 
     def add(self, rows: int, seconds: float) -> None:
         """Counts rows that have just arrived.
@@ -64,12 +65,18 @@ class Throughput:
             self._started = self._clock() - seconds
         self.rows += rows
 
+    def pause(self) -> None:
+        """Stops the time until the next rows: the predictors of the next pass must start first."""
+        self._seconds_before, self._started = self._seconds, None
+
     @property
     def images_per_s(self) -> float:
         """Rows per second so far, by all predictors together; 0 before the first rows."""
-        if self._started is None:
-            return 0.0
-        return self.rows / max(self._clock() - self._started, _SHORTEST_S)
+        return self.rows / max(self._seconds, _SHORTEST_S)
+
+    @property
+    def _seconds(self) -> float:
+        return self._seconds_before + (0.0 if self._started is None else self._clock() - self._started)
 
     @property
     def left_s(self) -> float | None:
@@ -79,12 +86,13 @@ class Throughput:
 
 
 class LogLines:
-    """Writes one line when the first rows are scored, then one at most every 10 s."""
+    """Writes one line when the first rows are scored, then one at most every 10 s, and one at the end."""
 
     def __init__(self, num_rows: int, clock: Clock = time.monotonic) -> None:
         self._throughput = Throughput(num_rows, clock)
         self._clock = clock
         self._next_line: float | None = None
+        self._written_rows = 0
 
     def update(self, rows: int, seconds: float) -> None:
         """Counts rows, and writes a line if the last one is 10 s old."""
@@ -93,7 +101,20 @@ class LogLines:
         if self._next_line is not None and now < self._next_line:
             return
         self._next_line = now + LINE_INTERVAL_S
+        self._write_line()
+
+    def pause(self) -> None:
+        """Stops the time until the next rows; a line stays."""
+        self._throughput.pause()
+
+    def close(self) -> None:
+        """Writes a last line, if rows were scored since the one before."""
+        if self._throughput.rows > self._written_rows:
+            self._write_line()
+
+    def _write_line(self) -> None:
         left_s = self._throughput.left_s
+        self._written_rows = self._throughput.rows
         log_event(
             "score",
             rows=self._throughput.rows,
@@ -101,12 +122,6 @@ class LogLines:
             images_per_s=self._throughput.images_per_s,
             left_s=None if left_s is None else round(left_s),
         )
-
-    def pause(self) -> None:
-        """Does nothing: a line stays."""
-
-    def close(self) -> None:
-        """Does nothing: the last line stays."""
 
 
 class LiveBar:
@@ -134,7 +149,8 @@ class LiveBar:
         self._bar.set_postfix_str(text)
 
     def pause(self) -> None:
-        """Clears the bar until the next update."""
+        """Clears the bar and stops the time until the next update."""
+        self._throughput.pause()
         self._bar.clear()
 
     def close(self) -> None:

@@ -15,6 +15,7 @@ _BFLOAT16_CPU_FLAGS = {"avx512_bf16", "amx_bf16"}
 _BFLOAT16_COMPUTE_CAPABILITY = (8, 0)  # NVIDIA Ampere
 # "I0000 …" is a line of the level INFO.
 _BANNER = re.compile(rb"WARNING: All log messages before absl::InitializeLog|I0000 ")
+_NO_GPU = "-1"  # as CUDA_VISIBLE_DEVICES
 _MIN_ROWS_PER_CHUNK = 16  # with fewer, every kernel loses more than the chunks gain
 
 
@@ -48,7 +49,8 @@ def load_tensorflow(num_threads: int, chunks: int = 1) -> None:
     # 50 % faster.
     os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
     # 3 on a CPU: TensorFlow logs errors if it finds no GPU.
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2" if os.environ.get("CUDA_VISIBLE_DEVICES") else "3")
+    hidden = os.environ.get("CUDA_VISIBLE_DEVICES") in (None, "", _NO_GPU)
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3" if hidden else "2")
     # Keras imports matplotlib, which logs in a new HOME that it builds its list of fonts.
     logging.getLogger("matplotlib.font_manager").setLevel(logging.ERROR)
     with _without_banners():
@@ -93,6 +95,11 @@ def cpu_flags() -> set[str]:
     return set(flags.group(1).split()) if flags else set()
 
 
+def _log_level(visible_gpus: str | None) -> str:
+    """Returns the level for TF_CPP_MIN_LOG_LEVEL: without a GPU, TensorFlow logs errors that it found none."""
+    return "3" if visible_gpus in (None, "", _NO_GPU) else "2"
+
+
 @contextmanager
 def _without_banners() -> Iterator[None]:
     """Drops the lines that TensorFlow's libraries write to stderr each time they are loaded; delays other lines.
@@ -120,4 +127,4 @@ def _without_banners() -> Iterator[None]:
 
 def hide_gpus() -> None:
     """Hides the GPUs from TensorFlow in this process. Must run before TensorFlow is loaded."""
-    os.environ["CUDA_VISIBLE_DEVICES"] = "-1"
+    os.environ["CUDA_VISIBLE_DEVICES"] = _NO_GPU

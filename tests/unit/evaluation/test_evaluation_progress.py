@@ -37,6 +37,19 @@ def test_time_runs_from_when_the_first_rows_began_to_be_scored(clock: ManualCloc
     assert throughput.left_s == pytest.approx(10)
 
 
+def test_time_between_two_passes_does_not_count(clock: ManualClock) -> None:
+    throughput = Throughput(1000, clock)
+    throughput.add(100, seconds=2.0)
+    clock.now += 2
+    throughput.add(100, seconds=2.0)
+    throughput.pause()
+    clock.now += 60  # the predictors of the next pass start
+    assert throughput.images_per_s == pytest.approx(50)
+    throughput.add(100, seconds=2.0)
+    assert (throughput.rows, throughput.images_per_s) == (300, pytest.approx(50))
+    assert throughput.left_s == pytest.approx(700 / 50)
+
+
 def test_before_the_first_rows_no_time_is_known(clock: ManualClock) -> None:
     throughput = Throughput(1000, clock)
     clock.now += 60
@@ -66,7 +79,7 @@ def test_lines_come_at_most_every_ten_seconds(clock: ManualClock, capsys: pytest
     lines.pause()
     lines.close()
     shown = [int(rows) for rows in re.findall(r"rows=(\d+)", capsys.readouterr().err)]
-    assert shown == [10, 210, 410, 610, 810]
+    assert shown == [10, 210, 410, 610, 810, 1000], "the last line comes at the end"
 
 
 def test_live_bar_shows_rows_rate_and_time_left_on_stderr(

@@ -53,3 +53,10 @@ def test_lines_are_kept_where_the_import_fails(capfd: pytest.CaptureFixture[str]
     assert capfd.readouterr().err == "libtensorflow.so is missing\n"
     os.write(2, b"after\n")
     assert capfd.readouterr().err == "after\n"
+
+
+@pytest.mark.parametrize(
+    ("visible_gpus", "level"), [(None, "3"), ("", "3"), ("-1", "3"), ("0", "2"), ("0,1", "2")]
+)
+def test_errors_of_tensorflow_are_shown_where_there_is_a_gpu(visible_gpus: str | None, level: str) -> None:
+    assert runtime._log_level(visible_gpus) == level
