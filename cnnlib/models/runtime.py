@@ -48,9 +48,7 @@ def load_tensorflow(num_threads: int, chunks: int = 1) -> None:
     # oneDNN is off by default on CPUs without AVX512. On AVX2, too, it makes the convolutions of the seed model 20 % to
     # 50 % faster.
     os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
-    # 3 on a CPU: TensorFlow logs errors if it finds no GPU.
-    hidden = os.environ.get("CUDA_VISIBLE_DEVICES") in (None, "", _NO_GPU)
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3" if hidden else "2")
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", _log_level(os.environ.get("CUDA_VISIBLE_DEVICES")))
     # Keras imports matplotlib, which logs in a new HOME that it builds its list of fonts.
     logging.getLogger("matplotlib.font_manager").setLevel(logging.ERROR)
     with _without_banners():
