@@ -56,7 +56,7 @@ def run_workers(
     # Ray writes its own state into its storage path; this project's checkpoints and history do not go there.
     with tempfile.TemporaryDirectory() as scratch:
         trainer = Trainer(
-            work,
+            lambda: raise_plain_errors(work),
             backend_config=MultiWorkerConfig(),
             scaling_config=ScalingConfig(
                 num_workers=workers, use_gpu=gpus_per_worker > 0, resources_per_worker=resources
@@ -74,6 +74,20 @@ def run_workers(
             raise TrainingError(
                 f"Training failed: {err}. Finished epochs are kept: the same command continues the run."
             ) from err
+
+
+def raise_plain_errors(work: Callable[[], None]) -> None:
+    """Runs the function of a worker; an error of TensorFlow or Keras leaves it as a RuntimeError with the same text.
+
+    When a worker dies, a collective fails in the others, with an error of TensorFlow. The driver, which receives it,
+    would have to import TensorFlow to read it: that takes 5 to 15 s, in which it restarts nobody.
+    """
+    try:
+        work()
+    except Exception as err:
+        if type(err).__module__.partition(".")[0] not in ("tensorflow", "keras"):
+            raise
+        raise RuntimeError(f"{type(err).__name__}: {err}") from err
 
 
 class Trainer(DataParallelTrainer):  # type: ignore[misc]

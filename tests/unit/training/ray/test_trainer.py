@@ -30,6 +30,7 @@ from cnnlib.training.ray.trainer import (
     _LocalWorkerGroup,
     _NothingToScale,
     _OwnErrorsEndTheRun,
+    raise_plain_errors,
 )
 
 
@@ -157,6 +158,31 @@ def test_error_of_ours_ends_the_run_at_once() -> None:
     own = RayTaskError("read", "trace", DatasetError("bad shard"), proctitle="p", pid=1, ip="127.0.0.1")
     assert policy.make_decision(WorkerGroupError("failed", {0: own})) is FailureDecision.RAISE
     assert policy.make_decision(WorkerGroupError("failed", {1: DatasetError("bad")})) is FailureDecision.RAISE
+
+
+def test_error_of_tensorflow_reaches_the_driver_as_one_it_can_read_without_tensorflow() -> None:
+    class UnavailableError(Exception):
+        __module__ = "tensorflow.python.framework.errors_impl"
+
+    def fail() -> None:
+        raise UnavailableError("a peer is gone")
+
+    with pytest.raises(RuntimeError, match=r"^UnavailableError: a peer is gone$") as raised:
+        raise_plain_errors(fail)
+    assert type(raised.value) is RuntimeError
+    assert isinstance(raised.value.__cause__, UnavailableError), "the worker's log has the whole story"
+
+
+def test_every_other_error_leaves_a_worker_as_it_is() -> None:
+    error = DatasetError("bad shard")
+
+    def fail() -> None:
+        raise error
+
+    with pytest.raises(DatasetError) as raised:
+        raise_plain_errors(fail)
+    assert raised.value is error
+    raise_plain_errors(lambda: None)
 
 
 def test_any_other_error_restarts_the_workers_as_often_as_was_asked_for() -> None:
