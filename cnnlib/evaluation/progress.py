@@ -104,7 +104,8 @@ class LogLines:
         self._write_line()
 
     def pause(self) -> None:
-        """Stops the time until the next rows; a line stays."""
+        """Writes a line, if rows were scored since the last one, and stops the time until the next rows."""
+        self.close()
         self._throughput.pause()
 
     def close(self) -> None:
