@@ -7,14 +7,12 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 import tensorflow as tf
 
 from cnnlib.config import LoopConfig, OptimizerConfig, TrainConfig
 from cnnlib.errors import ConfigError
 from cnnlib.storage import files, layout
-from cnnlib.storage.uri import join_uri
 from cnnlib.training.chief import build_observers
 from cnnlib.training.observe.mlflow import check_installed
 from cnnlib.training.observe.tensorboard import StepProfiler
@@ -23,34 +21,6 @@ from tests.histories import make_history
 pytestmark = pytest.mark.usefixtures("strategy")
 
 HISTORY = make_history([0.5, 0.75])
-
-
-def read_scalars(path: Path) -> dict[tuple[str, int], float]:
-    """Returns the metrics in an event file, by name and epoch."""
-    return {
-        (value.tag, event.step): float(tf.make_ndarray(value.tensor))
-        for event in tf.compat.v1.train.summary_iterator(str(path))
-        for value in event.summary.value
-        if value.metadata.plugin_data.plugin_name == "scalars"
-    }
-
-
-def test_tensorboard_reads_what_the_history_says(base_uri: str, tmp_path: Path) -> None:
-    run = join_uri(base_uri, "runs", "seed")
-    observers = build_observers(TrainConfig(loop=LoopConfig(tensorboard=True)), run)
-    for record in [*HISTORY, HISTORY[-1]]:  # an epoch that is trained again replaces its metrics
-        observers.end_epoch(record)
-    observers.close()
-    found = [each.uri for each in files.list_objects(run)]
-    assert found == [layout.run_scalars(run, 1), layout.run_scalars(run, 2)]
-    for uri, record in zip(found, HISTORY, strict=True):
-        path = tmp_path / "events"
-        files.download(uri, path)
-        scalars = read_scalars(path)
-        assert scalars == {
-            (name, record.epoch): pytest.approx(value) for name, value in record.metrics().items()
-        }
-        assert scalars["validation_accuracy", record.epoch] == pytest.approx(record.validation_accuracy)
 
 
 def test_run_that_asks_for_nothing_writes_nothing(tmp_path: Path) -> None:
@@ -105,15 +75,6 @@ def test_trace_holds_the_calls_after_the_first_and_is_uploaded(
     assert train_call.traced == traced
     found = files.list_objects(layout.run_profile(run))
     assert [each.num_bytes > 0 for each in found if each.uri.endswith(".xplane.pb")] == [True]
-
-
-def test_trace_is_uploaded_to_object_storage(s3_uri: str) -> None:
-    observers = build_observers(TrainConfig(loop=LoopConfig(profile_steps=1)), s3_uri)
-    labels = np.ones((5, 2), np.int32)
-    observers.watch(lambda _, labels: tf.reduce_sum(labels), calls=1)(labels, labels)
-    observers.close()
-    (trace,) = (each for each in files.list_objects(s3_uri) if each.uri.endswith(".xplane.pb"))
-    assert trace.num_bytes > 0
 
 
 def test_mlflow_receives_the_config_and_every_epoch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
