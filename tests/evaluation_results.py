@@ -67,19 +67,6 @@ def write(tmp_path: Any) -> Callable[[EvaluationResult], Any]:
     from cnnlib.reports.write import write_report
 
     def publish(result: EvaluationResult) -> Any:
-        return write_report(
-            str(tmp_path),
-            result.subject,
-            result.sums,
-            evaluated_at=result.evaluated_at,
-            seconds=result.seconds,
-            versions=result.versions,
-            rows=result.rows,
-            slices=result.slices,
-            predictions=result.predictions,
-            parameters=result.parameters,
-            flops_per_image=result.flops_per_image,
-            activations=result.activations,
-        )
+        return write_report(str(tmp_path), result)
 
     return publish

@@ -17,7 +17,7 @@ from cnnlib.metrics.sums.metric_sums import MetricSums
 from cnnlib.metrics.sums.rows import ScoredRows
 from cnnlib.reports.predictions import write_predictions
 from cnnlib.reports.read import read_report
-from cnnlib.reports.result import installed_versions
+from cnnlib.reports.result import EvaluationResult, installed_versions
 from cnnlib.reports.schema import table_schema
 from cnnlib.reports.subject import ReportSubject, report_id
 from cnnlib.reports.write import write_report
@@ -169,14 +169,16 @@ def write_scored(
         )
     return write_report(
         uri,
-        subject,
-        MetricSums.from_probabilities(split.labels, stored_probabilities, top_k=TOP_K),
-        evaluated_at=evaluated_at,
-        seconds=4.2,
-        versions=installed_versions(),
-        rows=rows,
-        predictions=parts if predictions else None,
-        **extras,
+        EvaluationResult(
+            subject=subject,
+            sums=MetricSums.from_probabilities(split.labels, stored_probabilities, top_k=TOP_K),
+            evaluated_at=evaluated_at,
+            seconds=4.2,
+            versions=installed_versions(),
+            rows=rows,
+            predictions=tuple(parts) if predictions else None,
+            **extras,
+        ),
     ).report_id
 
 

@@ -12,7 +12,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from cnnlib.metrics.sums.metric_sums import MetricSums
 from cnnlib.reports.predictions import write_predictions
-from cnnlib.reports.result import Versions
+from cnnlib.reports.result import EvaluationResult, Versions
 from cnnlib.reports.subject import ReportSubject, report_id
 from cnnlib.reports.write import write_report
 
@@ -72,16 +72,18 @@ def write_rows(
             )
     written = write_report(
         str(folder),
-        about,
-        MetricSums.from_probabilities(true, probabilities, top_k=1),
-        evaluated_at=START + timedelta(minutes=epoch),
-        seconds=1.0,
-        versions=Versions(python="3", cnnlib="0", ray="0", tensorflow="0", keras="0", numpy="0"),
-        slices={
-            name: MetricSums.from_probabilities(true[rows], probabilities[rows], top_k=1)
-            for name, rows in (slices or {}).items()
-        },
-        predictions=parts if store else None,
+        EvaluationResult(
+            subject=about,
+            sums=MetricSums.from_probabilities(true, probabilities, top_k=1),
+            evaluated_at=START + timedelta(minutes=epoch),
+            seconds=1.0,
+            versions=Versions(python="3", cnnlib="0", ray="0", tensorflow="0", keras="0", numpy="0"),
+            slices={
+                name: MetricSums.from_probabilities(true[rows], probabilities[rows], top_k=1)
+                for name, rows in (slices or {}).items()
+            },
+            predictions=tuple(parts) if store else None,
+        ),
     )
     return written.report_id
 

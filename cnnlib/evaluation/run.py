@@ -24,7 +24,7 @@ from cnnlib.log import log_event
 from cnnlib.metrics.sums.metric_sums import MetricSums
 from cnnlib.metrics.sums.rows import keeps_rows
 from cnnlib.reports.build import build_activations
-from cnnlib.reports.result import installed_versions
+from cnnlib.reports.result import EvaluationResult, installed_versions
 from cnnlib.reports.write import WrittenReport, write_report
 from cnnlib.slices.corruptions import CORRUPTIONS, STRENGTHS
 from cnnlib.slices.plan import plan_slicer
@@ -151,17 +151,19 @@ def _write_reports(
         profile = scores.profile
         report = write_report(
             plan.reports_uri,
-            plan.subject(target),
-            sums,
-            evaluated_at=datetime.now(UTC),
-            seconds=seconds,
-            versions=versions,
-            rows=scores.rows(),
-            slices=scores.slices(),
-            predictions=scores.predictions() if plan.config.predictions else None,
-            parameters=profile.cost.parameters if profile else None,
-            flops_per_image=profile.cost.flops_per_image if profile else None,
-            activations=build_activations(profile.example_id, profile.layers) if profile else None,
+            EvaluationResult(
+                subject=plan.subject(target),
+                sums=sums,
+                evaluated_at=datetime.now(UTC),
+                seconds=seconds,
+                versions=versions,
+                rows=scores.rows(),
+                slices=scores.slices(),
+                predictions=scores.predictions() if plan.config.predictions else None,
+                parameters=profile.cost.parameters if profile else None,
+                flops_per_image=profile.cost.flops_per_image if profile else None,
+                activations=build_activations(profile.example_id, profile.layers) if profile else None,
+            ),
         )
         log_event(
             "report",

@@ -20,21 +20,17 @@ from __future__ import annotations
 import io
 import json
 import zipfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import datetime
 from typing import Any
 
 import pyarrow as pa
 
 from cnnlib.log import log_event
-from cnnlib.metrics.sums.metric_sums import MetricSums
-from cnnlib.metrics.sums.rows import ScoredRows
 from cnnlib.reports.build import build_tables
 from cnnlib.reports.manifest import StoredTable, find_manifest
-from cnnlib.reports.result import EvaluationResult, Versions
+from cnnlib.reports.result import EvaluationResult
 from cnnlib.reports.schema import REPORT_VERSION
-from cnnlib.reports.subject import ReportSubject
 from cnnlib.storage import files, layout, publish
 from cnnlib.storage.parquet import parquet_bytes
 
@@ -62,53 +58,16 @@ class WrittenReport:
     uris: Mapping[str, str]
 
 
-def write_report(
-    reports_uri: str,
-    subject: ReportSubject,
-    sums: MetricSums,
-    *,
-    evaluated_at: datetime,
-    seconds: float,
-    versions: Versions,
-    rows: ScoredRows | None = None,
-    slices: Mapping[str, MetricSums] | None = None,
-    predictions: Sequence[StoredTable] | None = None,
-    parameters: int | None = None,
-    flops_per_image: int | None = None,
-    activations: pa.Table | None = None,
-) -> WrittenReport:
+def write_report(reports_uri: str, result: EvaluationResult) -> WrittenReport:
     """Publishes the report of an evaluation, unless its subject has one.
 
     Args:
         reports_uri: the folder of all reports.
-        subject: what was evaluated, and how; the report's id follows from it alone.
-        sums: the metric sums over every row of the split.
-        evaluated_at: when the evaluation ended; with a time zone.
-        seconds: wall time of the evaluation.
-        versions: what computed the sums; see `installed_versions`.
-        rows: the scored rows, sorted by id; None where they are too many to keep.
-        slices: the metric sums of each slice, by the name that the column `slice` gives it.
-        predictions: what `write_predictions` returned for each part; None if they are not stored.
-        parameters: number of the model's parameters, trained or not; None if unknown.
-        flops_per_image: floating-point operations of one prediction; None if unknown.
-        activations: the table `activations` without its `report_id`; None for no rows.
+        result: what the evaluation measured; the report's id follows from its subject alone.
 
     Raises:
         StorageError: storage failed; the same call again completes the report.
     """
-    result = EvaluationResult(
-        subject=subject,
-        sums=sums,
-        rows=rows,
-        slices=slices or {},
-        evaluated_at=evaluated_at,
-        seconds=seconds,
-        versions=versions,
-        predictions=None if predictions is None else tuple(predictions),
-        parameters=parameters,
-        flops_per_image=flops_per_image,
-        activations=activations,
-    )
     report_id = result.report_id
     created = find_manifest(reports_uri, report_id) is None and _publish(reports_uri, result)
     uris = {table: layout.report_table(reports_uri, table, report_id) for table in layout.REPORT_TABLES}

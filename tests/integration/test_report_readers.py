@@ -16,7 +16,7 @@ import pytest
 from cnnlib.models.activations import build_maps
 from cnnlib.reports.build import build_activations
 from cnnlib.reports.predictions import write_predictions
-from cnnlib.reports.result import installed_versions
+from cnnlib.reports.result import EvaluationResult, installed_versions
 from cnnlib.reports.schema import table_schema
 from cnnlib.reports.subject import ReportSubject, report_id
 from cnnlib.reports.write import write_report
@@ -70,17 +70,19 @@ def write(reports_uri: str, digest: str) -> str:
     conv = build_maps(np.zeros((2, 3, 3, 1)), layer_index=1, layer="conv", kind="activation")
     write_report(
         reports_uri,
-        subject,
-        make_sums(COUNTS),
-        evaluated_at=datetime(2026, 11, 22, 6, tzinfo=UTC),
-        seconds=1.0,
-        versions=installed_versions(),
-        rows=rows,
-        slices={"source=web": make_sums([[1, 1, 0], [0, 1, 0], [0, 0, 0]])},
-        predictions=stored,
-        parameters=47_090,
-        flops_per_image=35_583_232,
-        activations=build_activations(0, [image, conv]),
+        EvaluationResult(
+            subject=subject,
+            sums=make_sums(COUNTS),
+            evaluated_at=datetime(2026, 11, 22, 6, tzinfo=UTC),
+            seconds=1.0,
+            versions=installed_versions(),
+            rows=rows,
+            slices={"source=web": make_sums([[1, 1, 0], [0, 1, 0], [0, 0, 0]])},
+            predictions=tuple(stored),
+            parameters=47_090,
+            flops_per_image=35_583_232,
+            activations=build_activations(0, [image, conv]),
+        ),
     )
     return name
 

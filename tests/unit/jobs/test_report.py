@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from cnnlib.reports.result import installed_versions
+from cnnlib.reports.result import EvaluationResult, installed_versions
 from cnnlib.reports.subject import ReportSubject
 from cnnlib.reports.write import write_report
 from jobs import report
@@ -44,12 +44,14 @@ def write(folder: Path, epoch: int) -> str:
     counts = [[9 - epoch, 1 + epoch], [0, 10]]
     written = write_report(
         str(folder),
-        subject,
-        make_sums(counts, top_k=1),
-        rows=make_rows(counts),
-        evaluated_at=datetime(2026, 11, 22, 6, epoch, tzinfo=UTC),
-        seconds=1.0,
-        versions=installed_versions(),
+        EvaluationResult(
+            subject=subject,
+            sums=make_sums(counts, top_k=1),
+            rows=make_rows(counts),
+            evaluated_at=datetime(2026, 11, 22, 6, epoch, tzinfo=UTC),
+            seconds=1.0,
+            versions=installed_versions(),
+        ),
     )
     return written.report_id
 

@@ -20,6 +20,7 @@ from cnnlib.errors import StorageError
 from cnnlib.metrics.intervals import proportion
 from cnnlib.metrics.sums.metric_sums import MetricSums
 from cnnlib.reports.manifest import find_manifest
+from cnnlib.reports.result import EvaluationResult
 from cnnlib.reports.schema import table_schema
 from cnnlib.reports.write import unpack_claim, write_report
 from cnnlib.storage import files, publish
@@ -195,11 +196,13 @@ def test_split_without_rows_gives_a_report_of_nulls(tmp_path: Path, make_result:
     result = make_result()
     written = write_report(
         str(tmp_path),
-        result.subject,
-        MetricSums.zero(3, top_k=2),
-        evaluated_at=result.evaluated_at,
-        seconds=0.0,
-        versions=result.versions,
+        EvaluationResult(
+            subject=result.subject,
+            sums=MetricSums.zero(3, top_k=2),
+            evaluated_at=result.evaluated_at,
+            seconds=0.0,
+            versions=result.versions,
+        ),
     )
     [row] = read_rows(tmp_path, "overall", written.report_id)
     names = (
@@ -232,16 +235,7 @@ def test_stored_table_has_the_schema_and_its_version(
 
 def test_equal_results_give_the_same_bytes(tmp_path: Path, make_result: Any) -> None:
     for name in ("a", "b"):
-        result = make_result()
-        write_report(
-            str(tmp_path / name),
-            result.subject,
-            result.sums,
-            evaluated_at=result.evaluated_at,
-            seconds=result.seconds,
-            versions=result.versions,
-            rows=result.rows,
-        )
+        write_report(str(tmp_path / name), make_result())
     assert all_bytes(tmp_path / "a") == all_bytes(tmp_path / "b")
     assert len(all_bytes(tmp_path / "a")) == 7
 
