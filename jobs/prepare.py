@@ -82,11 +82,13 @@ def _prepare(args: FashionMnist | Idx) -> dict[str, Any]:
 
     output = normalize_uri(args.output)
     source = args.load()
+    created = False
     if not check_output(source, output):
-        write_dataset(source, output, args.shard_mib and args.shard_mib * 2**20)
+        created = write_dataset(source, output, args.shard_mib and args.shard_mib * 2**20).created
     manifest = load_manifest(output)
     splits = {name: split.rows for name, split in manifest.splits.items()}
-    log_event("dataset", uri=output, fingerprint=manifest.fingerprint[:16], **splits)
+    note = {} if created else {"note": "prepared already; nothing was written"}
+    log_event("dataset", **note, uri=output, fingerprint=manifest.fingerprint[:16], **splits)
     return {
         "dataset": output,
         "fingerprint": manifest.fingerprint,

@@ -97,8 +97,14 @@ class Manifest:
 
     @property
     def fingerprint(self) -> str:
-        """Returns the dataset's identity, wherever it is stored: a sha256 (hex) over everything but `source`."""
+        """Returns the dataset's identity, wherever it is stored: a sha256 (hex) over everything but `source`.
+
+        The digest in a shard's name is left out, so that a dataset keeps the fingerprint it had before names had one.
+        """
         content = {key: value for key, value in self._content().items() if key != "source"}
+        for split in content["splits"].values():
+            for shard in split["shards"]:
+                shard["name"] = layout.strip_digest(shard["name"])
         return publish.sha256_hex(publish.canonical_json(content))
 
     def split(self, name: str) -> Split:

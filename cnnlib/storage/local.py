@@ -15,6 +15,8 @@ from pathlib import Path
 from cnnlib.errors import AccessError, CnnlibError, InputError, NotFoundError, StorageError
 from cnnlib.storage.place import StoredObject
 
+_MAX_ATTEMPTS = 5
+
 
 @dataclass(frozen=True)
 class LocalPlace:
@@ -85,12 +87,24 @@ class LocalPlace:
     @contextmanager
     def _temporary_file(self) -> Iterator[Path]:
         """Yields a hidden path in the same folder, and deletes what is left under it."""
-        self.path.parent.mkdir(parents=True, exist_ok=True)
         temporary = self.path.with_name(f".{secrets.token_hex(8)}.tmp")
         try:
+            self._create_with_folders(temporary)
             yield temporary
         finally:
             temporary.unlink(missing_ok=True)
+
+    def _create_with_folders(self, temporary: Path) -> None:
+        # Between the two calls, the writable check of another job may remove the folder as empty.
+        for attempt in range(_MAX_ATTEMPTS):
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            try:
+                temporary.touch(exist_ok=False)
+            except FileNotFoundError:
+                if attempt == _MAX_ATTEMPTS - 1:
+                    raise
+            else:
+                return
 
 
 @contextmanager
