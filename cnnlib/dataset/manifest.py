@@ -11,6 +11,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from cnnlib.dataset.class_names import check_class_names
 from cnnlib.dataset.metadata import check_types
 from cnnlib.errors import DatasetError, NotFoundError, nearest
 from cnnlib.shapes import ImageShape
@@ -138,7 +139,8 @@ def load_manifest(dataset_uri: str) -> Manifest:
     """Reads and checks a dataset's manifest.
 
     Raises:
-        DatasetError: there is no manifest, or it is damaged, changed, or of another format version.
+        DatasetError: there is no manifest, or it is damaged, changed, or of another format version, or two of its
+            classes have one name.
         AccessError: storage denies access.
     """
     try:
@@ -176,7 +178,7 @@ def _parse(document: Mapping[str, Any], dataset_uri: str) -> Manifest:
     try:
         height, width, channels = document["image_shape"]
         return Manifest(
-            class_names=tuple(document["class_names"]),
+            class_names=check_class_names(document["class_names"], layout.dataset_manifest(dataset_uri)),
             image_shape=(height, width, channels),
             splits={name: _parse_split(split) for name, split in document["splits"].items()},
             source=document["source"],

@@ -210,6 +210,7 @@ PREPARE_CASES = [
     ("idx few --output new", "Expected (n, height, width[, channels]) and (n,)."),
     ("idx torn --output new", "train-images-idx3-ubyte.gz is a damaged gzip file"),
     ("idx idx --output new --class-names Coat Bag", "The labels go up to 4, but there are 2 class names: Coat, Bag."),
+    ("idx idx --output new --class-names a b c b e", "two classes have one name. Received 'b' for class 1 and 'b' for class 3."),
     ("idx idx --output full", "{world}/full already holds something else: {world}/full/notes.txt. Choose an empty"),
     ("idx idx --output data", "{world}/data already holds another dataset (made up for a test)."),
     ("idx idx --output file", "A file and a folder are mixed up at {world}/file"),
