@@ -13,9 +13,23 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from cnnlib.errors import AccessError, CnnlibError, InputError, NotFoundError, StorageError
+from cnnlib.storage.no_links import rename_if_absent
 from cnnlib.storage.place import StoredObject
 
 _MAX_ATTEMPTS = 5
+# What file systems without hard links answer: FUSE, SMB, exFAT, folders shared with a virtual machine.
+_NO_HARD_LINKS = frozenset(
+    {
+        errno.EPERM,
+        errno.ENOTSUP,
+        errno.EOPNOTSUPP,
+        errno.ENOSYS,
+        errno.EXDEV,
+        errno.EMLINK,
+        errno.EINVAL,
+        errno.EIO,
+    }
+)
 
 
 @dataclass(frozen=True)
@@ -46,7 +60,14 @@ class LocalPlace:
                 # A link, because unlike a rename it fails if the name is taken.
                 self.path.hardlink_to(temporary)
             except FileExistsError:
+                # On NFS, the answer to a link may be lost, and the kernel then asks for it a second time.
+                with suppress(FileNotFoundError):
+                    return self.path.samefile(temporary)
                 return False
+            except OSError as err:
+                if err.errno not in _NO_HARD_LINKS:
+                    raise
+                return rename_if_absent(temporary, self.path)
             return True
 
     def scan_objects(self) -> Iterator[StoredObject]:
