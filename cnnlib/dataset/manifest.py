@@ -108,6 +108,11 @@ class Manifest:
                 shard["name"] = layout.strip_digest(shard["name"])
         return publish.sha256_hex(publish.canonical_json(content))
 
+    def classes_without_rows(self, split_name: str) -> list[str]:
+        """Returns the names of the classes of which a split has no row."""
+        counts = self.split(split_name).rows_per_class
+        return [name for name, rows in zip(self.class_names, counts, strict=True) if not rows]
+
     def split(self, name: str) -> Split:
         """Returns the split of that name.
 

@@ -63,6 +63,12 @@ def list_objects(folder_uri: str) -> list[StoredObject]:
         return sorted(place.scan_objects())
 
 
+def list_files(folder_uri: str) -> list[str]:
+    """Lists the names of the objects directly in a folder, sorted; empty for a folder that does not exist."""
+    with _open_place(folder_uri) as place:
+        return sorted(place.scan_files())
+
+
 def list_folders(folder_uri: str) -> list[str]:
     """Lists the names of the folders directly below a folder, sorted; empty for a folder that does not exist."""
     with _open_place(folder_uri) as place:

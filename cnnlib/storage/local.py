@@ -77,6 +77,9 @@ class LocalPlace:
             else:
                 yield StoredObject(entry.path, entry.stat().st_size)
 
+    def scan_files(self) -> Iterator[str]:
+        return (entry.name for entry in _scan(self.path) if not entry.is_dir())
+
     def scan_folders(self) -> Iterator[str]:
         return (entry.name for entry in _scan(self.path) if entry.is_dir())
 

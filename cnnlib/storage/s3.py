@@ -132,19 +132,22 @@ class S3Place:
                     found.append(StoredObject(join_uri(f"s3://{self.bucket}", item["Key"]), item["Size"]))
         return found
 
+    def scan_files(self) -> Iterator[str]:
+        return iter(self._list_level()[0])
+
     def scan_folders(self) -> Iterator[str]:
-        return iter(self._list_folders())
+        return iter(self._list_level()[1])
 
     @_patient
-    def _list_folders(self) -> list[str]:
-        found = []
+    def _list_level(self) -> tuple[list[str], list[str]]:
+        """Returns the names of the visible objects and folders directly below this place."""
+        keys, prefixes = [], []
         paginator = _client().get_paginator("list_objects_v2")
         for page in paginator.paginate(Bucket=self.bucket, Prefix=self._prefix, Delimiter="/"):
-            for item in page.get("CommonPrefixes", ()):
-                name = item["Prefix"].removeprefix(self._prefix).removesuffix("/")
-                if not name.startswith("."):
-                    found.append(name)
-        return found
+            keys += [item["Key"] for item in page.get("Contents", ())]
+            prefixes += [item["Prefix"].removesuffix("/") for item in page.get("CommonPrefixes", ())]
+        names, folders = ([each.removeprefix(self._prefix) for each in found] for found in (keys, prefixes))
+        return _visible(names), _visible(folders)
 
     @_patient
     def delete(self) -> None:
@@ -234,3 +237,7 @@ os.register_at_fork(after_in_child=_client.cache_clear)
 def _content_type(key: str) -> str:
     """Guesses an object's media type from its name, so that a browser opens a report's page as a page."""
     return mimetypes.guess_type(key)[0] or "application/octet-stream"
+
+
+def _visible(names: list[str]) -> list[str]:
+    return [name for name in names if name and not name.startswith(".")]

@@ -97,11 +97,13 @@ def test_folders_are_listed_by_name_one_level_deep(base_uri: str) -> None:
     for name in ["b/1", "a/1", "a/deeper/1", "top", ".hidden/1"]:
         files.write_bytes(join_uri(base_uri, name), b"x")
     assert files.list_folders(base_uri) == ["a", "b"]
+    assert files.list_files(base_uri) == ["top"]
 
 
 def test_absent_folder_lists_as_empty(base_uri: str) -> None:
     assert files.list_objects(join_uri(base_uri, "absent")) == []
     assert files.list_folders(join_uri(base_uri, "absent")) == []
+    assert files.list_files(join_uri(base_uri, "absent")) == []
 
 
 def test_deleting_twice_is_as_good_as_once(base_uri: str) -> None:

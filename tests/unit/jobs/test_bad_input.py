@@ -14,7 +14,7 @@ import pytest
 
 from cnnlib.cluster import connect as cluster
 from cnnlib.config import TrainConfig
-from cnnlib.sources.idx import file_names
+from cnnlib.sources.idx_names import file_names
 from jobs import bench, evaluate, prepare, report, train
 from tests.checkpoints import write_checkpoint_without_model, write_run_record
 from tests.datasets import make_source, write_dataset_without_ray

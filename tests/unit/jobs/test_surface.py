@@ -16,7 +16,7 @@ JOBS = Path(__file__).parents[3] / "jobs"
 PREPARE_FLAGS = ["--output", "--shard-mib", "--json"]
 FLAGS = {
     "prepare fashion-mnist": [*PREPARE_FLAGS, "--source"],
-    "prepare idx": [*PREPARE_FLAGS, "--class-names"],
+    "prepare idx": [*PREPARE_FLAGS, "--class-names", "--prefix", "--transpose"],
     "train seed": [
         "--data",
         "--runs",
