@@ -61,7 +61,10 @@ def keep_trying(operation: Callable[[], ResultT], find_outage: Callable[[Excepti
             result = operation()
         except Exception as err:
             outage, left_s = find_outage(err), deadline - time.monotonic()
-            if outage is None or left_s <= 0:
+            if outage is None:
+                _outage.end()  # it did answer, if only to refuse
+                raise
+            if left_s <= 0:
                 _outage.forget()
                 raise
             _outage.begin(outage, left_s)

@@ -84,6 +84,17 @@ def test_error_that_time_does_not_mend_is_raised_at_once(clock: Clock) -> None:
     assert clock.pauses == []
 
 
+def test_refusal_after_an_outage_is_an_answer(clock: Clock, capsys: pytest.CaptureFixture[str]) -> None:
+    errors: list[Exception] = [ValueError("not there"), OSError("no")]
+
+    def operate() -> None:
+        raise errors.pop()
+
+    with pytest.raises(ValueError, match="not there"):
+        keep_trying(operate, outage)
+    assert "storage answers again" in capsys.readouterr().err
+
+
 def test_the_time_is_set_by_a_variable(clock: Clock, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(WAIT_VARIABLE, "0")
     with pytest.raises(OSError, match="no"):
