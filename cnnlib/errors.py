@@ -14,6 +14,7 @@
     │   └── ResourceError     more resources than the cluster can ever have
     ├── StorageError          storage failed, after its retries                   exit code 1
     ├── RowCountError         an evaluation scored too few or too many rows       exit code 1
+    ├── EvaluationError       predictors failed, after Ray's restarts             exit code 1
     └── TrainingError         workers failed, after Ray's restarts                exit code 1
 
 Every error takes one message, so that it survives pickling between Ray processes. A message says what is
@@ -80,6 +81,10 @@ class StorageError(CnnlibError):
 
 class RowCountError(CnnlibError):
     """An evaluation scored another number of rows than the manifest states."""
+
+
+class EvaluationError(CnnlibError):
+    """Predictors failed, also after Ray restarted them."""
 
 
 class TrainingError(CnnlibError):

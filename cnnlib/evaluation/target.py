@@ -5,10 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from cnnlib.dataset.manifest import Manifest
-from cnnlib.errors import NotFoundError
 from cnnlib.evaluate_config import EvaluateConfig, PixelRange
 from cnnlib.reports.subject import ReportSubject, report_id
-from cnnlib.runs.checkpoints import Checkpoint, list_checkpoints, list_runs, resolve_checkpoint
+from cnnlib.runs.checkpoints import Checkpoint, resolve_checkpoint
 from cnnlib.storage import files, publish
 from cnnlib.storage.uri import normalize_uri, uri_name
 
@@ -81,20 +80,7 @@ def find_target(name: str, pixel_range: PixelRange | None) -> Target:
         return Target(
             uri=uri, model_uri=uri, digest=digest, pixel_range=pixel_range or "0-1", model=uri_name(uri)
         )
-    return _from_checkpoint(resolve_checkpoint(name), pixel_range)
-
-
-def find_all_targets(runs_uri: str, pixel_range: PixelRange | None) -> list[Target]:
-    """Finds all complete checkpoints of all runs below a folder, sorted by run and epoch.
-
-    Raises:
-        NotFoundError: there is no run below the folder. A scheduled job with a typo must not do nothing for ever.
-    """
-    runs = list_runs(runs_uri)
-    if not runs:
-        raise NotFoundError(f"{runs_uri} holds no run. Expected the --runs folder of jobs.train.")
-    checkpoints = [checkpoint for run in runs for checkpoint in list_checkpoints(run)]
-    return [_from_checkpoint(checkpoint, pixel_range) for checkpoint in checkpoints]
+    return target_of_checkpoint(resolve_checkpoint(name), pixel_range)
 
 
 def _added_rows(config: EvaluateConfig) -> dict[str, str | int | bool]:
@@ -109,7 +95,8 @@ def _added_rows(config: EvaluateConfig) -> dict[str, str | int | bool]:
     return added
 
 
-def _from_checkpoint(checkpoint: Checkpoint, pixel_range: PixelRange | None) -> Target:
+def target_of_checkpoint(checkpoint: Checkpoint, pixel_range: PixelRange | None) -> Target:
+    """Returns a checkpoint as a target; see `find_target` for the pixel range."""
     return Target(
         uri=checkpoint.uri,
         model_uri=checkpoint.model_uri,

@@ -8,6 +8,7 @@ REPORTS/claims/<report_id>.zip
 REPORTS/{overall, per_class, confusion, calibration, activations}/<report_id>.parquet
 REPORTS/predictions/report_id=<report_id>/part-00000-000000000000-<digest>.parquet
 REPORTS/manifests/<report_id>.json
+REPORTS/manifests/checkpoints/<key>.<outcome>.mark
 REPORTS/gates/<report_id>-<digest>.parquet
 REPORTS/pages/<report_id>.html, index.html
 
@@ -25,6 +26,7 @@ CHECKPOINT_STATE = "state.npz"
 MANIFEST = "manifest.json"
 REPORT_TABLES = ("overall", "per_class", "confusion", "calibration", "activations")
 
+_MARK_SUFFIX = ".mark"
 _EPOCH = re.compile(r"^epoch-(\d{4,})$")
 _DIGEST_DIGITS = 16
 _SHARD = re.compile(rf"[^/]+/part-\d{{5,}}(-[0-9a-f]{{{_DIGEST_DIGITS}}})?\.parquet")
@@ -176,6 +178,26 @@ def history_page(reports_uri: str) -> str:
 def report_manifests(reports_uri: str) -> str:
     """`REPORTS/manifests`."""
     return join_uri(reports_uri, "manifests")
+
+
+def checkpoint_mark(reports_uri: str, key: str, outcome: str) -> str:
+    """`REPORTS/manifests/checkpoints/<key>.<outcome>.mark`: what `jobs.evaluate --pending` did with a checkpoint.
+
+    It lies below the manifests, so that one listing shows both.
+    """
+    return join_uri(report_manifests(reports_uri), "checkpoints", f"{key}.{outcome}{_MARK_SUFFIX}")
+
+
+def find_mark(name: str) -> tuple[str, str] | None:
+    """Returns the key and the outcome in the name of a mark; None for any other name.
+
+    >>> find_mark("0a1b.other-data.mark")
+    ('0a1b', 'other-data')
+    """
+    if not name.endswith(_MARK_SUFFIX):
+        return None
+    key, _, outcome = name.removesuffix(_MARK_SUFFIX).partition(".")
+    return key, outcome
 
 
 def report_manifest(reports_uri: str, report_id: str) -> str:

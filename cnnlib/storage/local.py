@@ -75,7 +75,8 @@ class LocalPlace:
             if entry.is_dir():
                 yield from LocalPlace(Path(entry.path)).scan_objects()
             else:
-                yield StoredObject(entry.path, entry.stat().st_size)
+                status = entry.stat()
+                yield StoredObject(entry.path, status.st_size, str(status.st_mtime_ns))
 
     def scan_files(self) -> Iterator[str]:
         return (entry.name for entry in _scan(self.path) if not entry.is_dir())

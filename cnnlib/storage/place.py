@@ -9,10 +9,11 @@ from typing import NamedTuple, Protocol
 
 
 class StoredObject(NamedTuple):
-    """An object that exists, and its size."""
+    """An object that exists, its size, and a text that changes when its bytes are replaced (ETag or time of change)."""
 
     uri: str
     num_bytes: int
+    version: str = ""
 
 
 class Place(Protocol):

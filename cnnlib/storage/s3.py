@@ -129,7 +129,11 @@ class S3Place:
             for item in page.get("Contents", ()):
                 name = item["Key"].removeprefix(self._prefix)
                 if not name.endswith("/") and not any(part.startswith(".") for part in name.split("/")):
-                    found.append(StoredObject(join_uri(f"s3://{self.bucket}", item["Key"]), item["Size"]))
+                    found.append(
+                        StoredObject(
+                            join_uri(f"s3://{self.bucket}", item["Key"]), item["Size"], item.get("ETag", "")
+                        )
+                    )
         return found
 
     def scan_files(self) -> Iterator[str]:

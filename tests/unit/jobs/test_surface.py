@@ -66,6 +66,8 @@ FLAGS = {
         "--data",
         "--reports",
         "--gate",
+        "--gate-every",
+        "--retry",
         "--json",
         "--split",
         "--pixel-range",
@@ -173,6 +175,7 @@ def test_exit_codes_are_those_that_were_promised() -> None:
         "EXIT_BAD_INPUT": 2,
         "EXIT_GATE_FAILED": 3,
         "EXIT_GATE_INCONCLUSIVE": 4,
+        "EXIT_LEFT_OUT": 5,
         "EXIT_INTERRUPTED": 130,
     }
     for code in codes.values():
