@@ -32,9 +32,11 @@ if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
     from mypy_boto3_s3.type_defs import HeadObjectOutputTypeDef
 
-_MAX_ATTEMPTS = 5
+# Of boto3, within one attempt of ours. Few, so that a server that takes requests and never answers is noticed.
+_MAX_ATTEMPTS = 3
 _CONNECT_TIMEOUT_S = 5
-_READ_TIMEOUT_S = 60
+_READ_TIMEOUT_S = 30
+_CREATE_ATTEMPTS = 5
 _DEFAULT_REGION = "us-east-1"
 # User metadata of an object that was put if absent: which call of `create_bytes` created it.
 _CREATOR = "cnnlib-creator"
@@ -91,7 +93,7 @@ class S3Place:
 
     @_patient
     def _create_bytes(self, data: bytes, *, creator: str) -> bool:
-        for _ in range(_MAX_ATTEMPTS):
+        for _ in range(_CREATE_ATTEMPTS):
             try:
                 _client().put_object(
                     Bucket=self.bucket,
@@ -112,10 +114,10 @@ class S3Place:
             if head is not None:
                 return head["Metadata"].get(_CREATOR) == creator
         raise StorageError(
-            f"s3://{self.bucket}/{self.key} cannot be created if absent: {_MAX_ATTEMPTS} attempts were answered with "
-            f"{http_status(answer)}, as if it existed, and each time there was no such object. Expected a store with "
-            "put-if-absent, and no other process that deletes the object meanwhile. Check what else writes below this "
-            "prefix, and update the store."
+            f"s3://{self.bucket}/{self.key} cannot be created if absent: {_CREATE_ATTEMPTS} attempts were answered "
+            f"with {http_status(answer)}, as if it existed, and each time there was no such object. Expected a store "
+            "with put-if-absent, and no other process that deletes the object meanwhile. Check what else writes below "
+            "this prefix, and update the store."
         )
 
     def scan_objects(self) -> Iterator[StoredObject]:

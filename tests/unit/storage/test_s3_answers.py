@@ -163,7 +163,7 @@ def test_object_of_another_writer_is_not_ours(server: ScriptedServer) -> None:
 
 
 def test_store_that_answers_304_without_an_object_is_explained(server: ScriptedServer) -> None:
-    server.answers = [Answer(304), Answer(404)]
+    server.answers = [Answer(304), Answer(404)] * 5
     with pytest.raises(
         StorageError, match=r"cannot be created if absent: .* answered with 304, as if it existed"
     ):
