@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from cnnlib.dataset.manifest import Manifest
 from cnnlib.errors import NotFoundError
 from cnnlib.evaluate_config import EvaluateConfig, PixelRange
+from cnnlib.models.source import ModelSource
 from cnnlib.reports.subject import ReportSubject, report_id
 from cnnlib.runs.checkpoints import Checkpoint, list_checkpoints, list_runs, resolve_checkpoint
 from cnnlib.storage import files, publish
@@ -26,6 +27,7 @@ class Target:
         pixel_range: the range of the pixels that the model takes.
         model: the model's name; the file's name if it is no checkpoint of this project.
         run, step, epoch: where the checkpoint comes from; None for a model file.
+        source: how to build a user's own model of a checkpoint again; None for every other model.
     """
 
     uri: str
@@ -36,6 +38,7 @@ class Target:
     run: str | None = None
     step: int | None = None
     epoch: int | None = None
+    source: ModelSource | None = None
 
     def subject(self, config: EvaluateConfig, dataset_uri: str, manifest: Manifest) -> ReportSubject:
         """Returns what a report of this target on this data is about; the report's id follows from it."""
@@ -119,4 +122,5 @@ def _from_checkpoint(checkpoint: Checkpoint, pixel_range: PixelRange | None) -> 
         run=checkpoint.run,
         step=checkpoint.step,
         epoch=checkpoint.epoch,
+        source=checkpoint.source,
     )

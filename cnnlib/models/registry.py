@@ -139,7 +139,8 @@ def _import_builder(path: str) -> ModelBuilder:
     except Exception as err:  # the user's module can raise anything
         raise ModelError(
             f"Cannot import {module_name!r} for the model {path!r}: {type(err).__name__}: {err}. "
-            "It must be importable where the job starts and on every worker (--working-dir, or installed)."
+            "It must be importable where the job starts and on every worker: start the job in the folder that holds "
+            "it, add that folder to PYTHONPATH, or submit it with --working-dir."
         ) from err
     builder = getattr(module, function_name, None)
     if not callable(builder):

@@ -66,7 +66,10 @@ def load_tensorflow(num_threads: int, chunks: int = 1) -> None:
     try:
         with _without_banners():
             import tensorflow as tf
-    except (AssertionError, ValueError) as err:  # so it refuses the values of a keras.json; it reads that file as well
+    except (
+        AssertionError,
+        ValueError,
+    ) as err:  # so it refuses the values of a keras.json; it reads that file as well
         raise ConfigError(
             f"TensorFlow cannot be imported ({type(err).__name__}). If there is a file keras.json in ~/.keras "
             "or KERAS_HOME, correct or delete it."

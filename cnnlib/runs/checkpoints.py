@@ -6,9 +6,12 @@ is not a checkpoint. Training writes checkpoints (`training/state/checkpoint.py`
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from cnnlib.errors import CheckpointError, NotFoundError
+from cnnlib.models.source import ModelSource
 from cnnlib.storage import files, layout, publish
 from cnnlib.storage.uri import join_uri, normalize_uri, uri_name
 
@@ -27,6 +30,7 @@ class Checkpoint:
         score: the metric by which the best checkpoint is selected, 0..1: the validation accuracy if the run has
             validation rows, else the accuracy on the epoch's training rows.
         scored_on: the name of that metric, `validation_accuracy` or `accuracy`.
+        source: how to build a user's own model again; None for a model of this project.
     """
 
     uri: str
@@ -38,6 +42,7 @@ class Checkpoint:
     state_digest: str
     score: float
     scored_on: str
+    source: ModelSource | None = None
 
     @property
     def model_uri(self) -> str:
@@ -93,6 +98,7 @@ def find_checkpoint(uri: str) -> Checkpoint | None:
             state_digest=document["files"][layout.CHECKPOINT_STATE]["sha256"],
             score=document["score"],
             scored_on=document["scored_on"],
+            source=_find_source(document),
         )
     except (KeyError, TypeError) as err:
         raise CheckpointError(
@@ -131,6 +137,21 @@ def resolve_checkpoint(name: str) -> Checkpoint:
             f"Expected {', '.join(SELECTORS)} or one of the epochs {', '.join(by_epoch)}."
         )
     return by_epoch[selector]
+
+
+def _find_source(document: Mapping[str, Any]) -> ModelSource | None:
+    """Returns how a user's own model was built. Manifests of earlier versions lack what has a default here."""
+    if ":" not in document["model"] or not {"image_shape", "class_names"} <= document.keys():
+        return None
+    outputs = document.get("probe_outputs")
+    return ModelSource(
+        function=document["model"],
+        image_shape=tuple(document["image_shape"]),
+        num_classes=len(document["class_names"]),
+        dtype_policy=document.get("dtype_policy", ModelSource.dtype_policy),
+        opens_in_keras=document.get("opens_in_keras", ModelSource.opens_in_keras),
+        probe_outputs=None if outputs is None else tuple(map(tuple, outputs)),
+    )
 
 
 def _require_complete(uri: str) -> Checkpoint:

@@ -17,8 +17,10 @@ import numpy as np
 import numpy.typing as npt
 
 from cnnlib.errors import CheckpointError, DigestError
+from cnnlib.models.probe import probe_outputs
 from cnnlib.runs.checkpoints import CHECKPOINT_VERSION, Checkpoint
 from cnnlib.runs.history import EpochRecord
+from cnnlib.shapes import ImageShape
 from cnnlib.storage import layout, publish
 from cnnlib.storage.uri import uri_name
 from cnnlib.training.state.ema import averaged_weights
@@ -33,6 +35,8 @@ def save_checkpoint(
     optimizer: keras.optimizers.Optimizer,
     record: EpochRecord,
     metadata: Mapping[str, object],
+    *,
+    probe_shape: ImageShape | None = None,
 ) -> str:
     """Writes the checkpoint of one epoch and returns its URI. Only the chief calls it.
 
@@ -42,6 +46,8 @@ def save_checkpoint(
     Args:
         record: the result of the epoch.
         metadata: further entries of the manifest: model name, config, dataset.
+        probe_shape: shape of images; the manifest then records the outputs of the model for some, by which the
+            evaluation checks a model that it has to build again. None: it records none.
     """
     uri = layout.checkpoint_uri(run, record.epoch)
     with tempfile.TemporaryDirectory() as directory:
@@ -52,9 +58,11 @@ def save_checkpoint(
         np.savez(state_path, allow_pickle=False, **_state(model, optimizer))
         with averaged_weights(model, optimizer):
             model.save(model_path)
+            probed = {"probe_outputs": probe_outputs(model, probe_shape)} if probe_shape else {}
         scored_on = "accuracy" if record.validation_accuracy is None else "validation_accuracy"
         manifest = {
             **metadata,
+            **probed,
             "checkpoint_version": CHECKPOINT_VERSION,
             "run": uri_name(run),
             "epoch": record.epoch,

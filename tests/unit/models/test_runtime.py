@@ -64,7 +64,9 @@ def test_errors_of_tensorflow_are_shown_where_there_is_a_gpu(visible_gpus: str |
 
 
 @pytest.mark.usefixtures("strategy")
-def test_keras_computes_in_float32_and_channels_last_whatever_was_set(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_keras_computes_in_float32_and_channels_last_whatever_was_set(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     import keras
 
     monkeypatch.setenv("KERAS_BACKEND", "jax")
