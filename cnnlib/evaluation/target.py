@@ -5,8 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from cnnlib.dataset.manifest import Manifest
-from cnnlib.errors import NotFoundError
+from cnnlib.errors import InputError, ModelError, NotFoundError
 from cnnlib.evaluate_config import EvaluateConfig, PixelRange
+from cnnlib.evaluation.foreign_files import explain_foreign_file
 from cnnlib.models.source import ModelSource
 from cnnlib.reports.subject import ReportSubject, report_id
 from cnnlib.runs.checkpoints import Checkpoint, list_checkpoints, list_runs, resolve_checkpoint
@@ -77,14 +78,22 @@ def find_target(name: str, pixel_range: PixelRange | None) -> Target:
     Raises:
         CheckpointError: there is no such checkpoint.
         NotFoundError: there is no such file.
+        ModelError: it is a file of another kind.
     """
-    if name.endswith(MODEL_SUFFIXES):
+    if name.lower().endswith(MODEL_SUFFIXES):
         uri = normalize_uri(name)
         digest = publish.sha256_hex(files.read_bytes(uri))
         return Target(
             uri=uri, model_uri=uri, digest=digest, pixel_range=pixel_range or "0-1", model=uri_name(uri)
         )
-    return _from_checkpoint(resolve_checkpoint(name), pixel_range)
+    try:
+        checkpoint = resolve_checkpoint(name)
+    except InputError as err:
+        foreign = explain_foreign_file(normalize_uri(name))
+        if foreign is None:
+            raise
+        raise ModelError(foreign) from err
+    return _from_checkpoint(checkpoint, pixel_range)
 
 
 def find_all_targets(runs_uri: str, pixel_range: PixelRange | None) -> list[Target]:
