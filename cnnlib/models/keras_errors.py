@@ -18,8 +18,18 @@ def short_reason(err: BaseException) -> str:
     text = str(err).rpartition(_INNERMOST)[2].strip()
     paragraph = " ".join(re.split(r"\n\s*\n|\n```|Full object config:|config=\{", text)[0].split())
     # A full stop ends a sentence only before a capital letter: "v2.0", "keras.ops" and "e.g. this" have others.
-    sentence = re.split(r"(?<=[.!?]) (?=[A-Z])", paragraph, maxsplit=1)[0] or type(err).__name__
-    return sentence if len(sentence) <= _MOST_CHARACTERS else f"{sentence[: _MOST_CHARACTERS - 1]}…"
+    return _cut(re.split(r"(?<=[.!?]) (?=[A-Z])", paragraph, maxsplit=1)[0] or type(err).__name__)
+
+
+def short_text(err: BaseException) -> str:
+    r"""Returns the class of an error and what it says, on one line of some 300 characters.
+
+    For an error that may be the user's own, of which every sentence may help.
+
+    >>> short_text(ValueError("No.\nReally."))
+    'ValueError: No. Really.'
+    """
+    return f"{type(err).__name__}: {_cut(' '.join(str(err).split()))}"
 
 
 def find_custom_object(err: BaseException) -> str | None:
@@ -30,3 +40,7 @@ def find_custom_object(err: BaseException) -> str | None:
     """
     found = _CUSTOM.search(str(err))
     return found["name"] if found else None
+
+
+def _cut(text: str) -> str:
+    return text if len(text) <= _MOST_CHARACTERS else f"{text[: _MOST_CHARACTERS - 1]}…"

@@ -10,10 +10,10 @@ from __future__ import annotations
 import json
 import math
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from cnnlib.errors import ModelError
 from cnnlib.models.keras_errors import find_custom_object, short_reason
@@ -47,7 +47,7 @@ def open_model_file(path: Path, name: str, source: ModelSource | None = None) ->
         model = rebuild_model(path, name, source)
     else:
         try:
-            model = open_in_keras(path, name)
+            model = open_in_keras(path, name, _keras_functions())
         except _CodeNeededError:
             if source is None:
                 raise
@@ -56,12 +56,15 @@ def open_model_file(path: Path, name: str, source: ModelSource | None = None) ->
     return model
 
 
-def open_in_keras(path: Path, name: str) -> keras.Model:
+def open_in_keras(
+    path: Path, name: str, functions: Mapping[str, Callable[..., Any]] | None = None
+) -> keras.Model:
     """Opens a model file as plain Keras does, without any code of a user.
 
     Args:
         path: the file, with the suffix of its format.
         name: what messages call the file.
+        functions: functions that the file may use besides those of Keras, by the names in the file.
 
     Raises:
         ModelError: Keras cannot open it.
@@ -69,7 +72,7 @@ def open_in_keras(path: Path, name: str) -> keras.Model:
     import keras
 
     try:
-        return keras.models.load_model(path, compile=False)
+        return keras.models.load_model(path, custom_objects=functions, compile=False)
     except Exception as err:  # Keras raises many kinds of errors, depending on what the file holds
         raise _explain(err, path, name) from err
 
@@ -133,6 +136,13 @@ def without_user_code() -> Iterator[None]:
         yield
     finally:
         registered.update(kept)
+
+
+def _keras_functions() -> dict[str, Callable[..., Any]]:
+    """Returns what Keras calls the functions of `tf.nn` that tutorials use and that files name in another way."""
+    import keras
+
+    return {"softmax_v2": keras.activations.softmax, "log_softmax_v2": keras.activations.log_softmax}
 
 
 class _CodeNeededError(ModelError):

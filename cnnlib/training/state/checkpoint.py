@@ -17,6 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from cnnlib.errors import CheckpointError, DigestError
+from cnnlib.models.keras_errors import short_reason
 from cnnlib.models.probe import probe_outputs
 from cnnlib.runs.checkpoints import CHECKPOINT_VERSION, Checkpoint
 from cnnlib.runs.history import EpochRecord
@@ -98,7 +99,7 @@ def restore_checkpoint(
         try:
             model.load_weights(model_path)
         except ValueError as err:
-            raise CheckpointError(f"{checkpoint.uri} belongs to another model: {err}") from err
+            raise CheckpointError(f"{checkpoint.uri} belongs to another model: {short_reason(err)}") from err
         with np.load(state_path) as state:
             for group, variables in _groups(model, optimizer).items():
                 _assign(group, variables, state, checkpoint)

@@ -18,8 +18,8 @@ def test_file_of_another_kind_is_refused(tmp_path: Path, name: str, kind: str) -
     with pytest.raises(ModelError) as raised:
         find_target(str(tmp_path / name), None)
     assert str(raised.value) == (
-        f"{tmp_path / name} is no model file of Keras. Received a file with {kind} as its type, expected .keras or .h5, "
-        "a run (RUNS/NAME) or a checkpoint's folder."
+        f"{tmp_path / name} is no model file of Keras. Received a file with {kind} as its type, expected .keras or "
+        ".h5, a run (RUNS/NAME) or a checkpoint's folder."
     )
 
 

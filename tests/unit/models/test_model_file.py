@@ -15,8 +15,9 @@ import pytest
 from keras import layers
 
 from cnnlib.errors import ModelError
-from cnnlib.models.keras_errors import short_reason
+from cnnlib.models.keras_errors import short_reason, short_text
 from cnnlib.models.model_file import open_model_file
+from cnnlib.models.probe import predict, probe_images
 from tests import own_models
 
 pytestmark = pytest.mark.usefixtures("strategy")
@@ -165,7 +166,6 @@ def test_format_is_known_by_the_bytes_and_not_by_the_name(tmp_path: Path, name: 
             own_models.build_gain,
             "'Gain' is no layer or function of Keras. Expected a model of Keras's own layers.",
         ),
-        (own_models.build_tf_softmax, "'softmax_v2' is no layer or function of Keras."),
         (own_models.build_lambda, "it has a Lambda layer, whose Python code is not run from a file."),
     ],
 )
@@ -176,6 +176,15 @@ def test_strangers_code_is_not_run(tmp_path: Path, build_own: Any, message: str,
     refused = refusal(path)
     assert message in refused
     assert refused.endswith("scored if it was trained here: jobs.train --model package.module:function.")
+
+
+@pytest.mark.parametrize("suffix", [".keras", ".h5"])
+def test_softmax_of_tensorflow_is_that_of_keras(tmp_path: Path, suffix: str) -> None:
+    model, path = own_models.build_tf_softmax(SHAPE, 3), tmp_path / f"mine{suffix}"
+    model.save(path)
+    opened = open_model_file(path, "mine")
+    assert opened.layers[-1].activation is keras.activations.softmax
+    np.testing.assert_allclose(predict(opened, probe_images(SHAPE)), predict(model, probe_images(SHAPE)))
 
 
 def test_nan_is_found_where_the_outputs_hide_it(tmp_path: Path) -> None:
@@ -197,3 +206,4 @@ def test_reason_is_one_sentence_of_at_most_300_characters() -> None:
     assert short_reason(ValueError("one\nline")) == "one line"
     assert short_reason(KeyError()) == "KeyError"
     assert len(short_reason(ValueError("x" * 1000))) == 300
+    assert len(short_text(ValueError("x" * 1000))) == len("ValueError: ") + 300
