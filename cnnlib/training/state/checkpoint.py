@@ -1,9 +1,9 @@
-"""Saves and restores checkpoints: the model as plain Keras opens it, and what else the next epoch needs.
+"""Saves and restores checkpoints: the model as Keras saves it, and what else the next epoch needs.
 
-`model.keras` holds the model compiled with its loss and accuracy, ready for `evaluate` in plain Keras. If the run keeps
-an average of the weights, the file holds the averages. `state.npz` holds the variables of the optimizer, the seeds of
-random layers, and the raw weights if the model file holds averages. A run that resumes from both continues as if it
-had not stopped.
+`model.keras` holds the model compiled with its loss and accuracy, ready for `evaluate` in plain Keras; unless the
+manifest says `opens_in_keras: false`, see `cnnlib.models.round_trip`. If the run keeps an average of the weights, the
+file holds the averages. `state.npz` holds the variables of the optimizer, the seeds of random layers, and the raw
+weights if the model file holds averages. A run that resumes from both continues as if it had not stopped.
 """
 
 from __future__ import annotations

@@ -342,3 +342,21 @@ def test_model_that_does_not_fit_the_data_is_refused(data: str) -> None:
         ModelError, match=r"does not fit the number of classes.*\(None, 4\), expected \(None, 3\)"
     ):
         check_model(planned)
+
+
+@pytest.mark.usefixtures("strategy")
+def test_model_whose_file_only_this_project_opens_is_said_to_be_one(
+    data: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    planned = plan(data, dataclasses.replace(CONFIG, model="tests.own_models:build_lambda"))
+    assert check_model(planned) == CheckedModel(parameters=195, opens_in_keras=False)
+    assert capsys.readouterr().err.startswith(
+        "model-file model=tests.own_models:build_lambda opens_in_keras=False reason="
+    )
+
+
+@pytest.mark.usefixtures("strategy")
+def test_model_that_cannot_be_saved_is_refused(data: str) -> None:
+    planned = plan(data, dataclasses.replace(CONFIG, model="tests.own_models:build_not_saved"))
+    with pytest.raises(ModelError, match="builds a model that cannot be saved"):
+        check_model(planned)
