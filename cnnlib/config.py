@@ -42,7 +42,7 @@ class OptimizerConfig:
     """Momentum, 0..1, of sgd and rmsprop. 0: none."""
     weight_decay: float = 0.0
     """Decoupled weight decay: each step subtracts learning rate x decay x weight from every weight.
-    Source: Loshchilov and Hutter 2019. 0: Keras's default, which is 0.004 for adamw and none for the others."""
+    Source: Loshchilov and Hutter 2019. 0: no decay, with adamw too, for which Keras's own default is 0.004."""
     clip_norm: float | None = None
     """Largest norm of the gradient of the whole batch, over all workers: a longer gradient is scaled down to it.
     None: gradients are not clipped."""

@@ -2,27 +2,23 @@
 
 from __future__ import annotations
 
-import math
-import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
 
 from cnnlib.dataset.record import Rows
-from cnnlib.errors import CheckpointError, DigestError, ModelError
+from cnnlib.errors import ModelError
 from cnnlib.evaluate_config import EvaluateConfig
+from cnnlib.evaluation.open_model import find_input_shape, open_model
 from cnnlib.evaluation.partial_scores import ModelProfile
 from cnnlib.evaluation.target import Target
 from cnnlib.metrics.sums.arrays import LARGEST_PROBABILITY
 from cnnlib.models.activations import record_activations
 from cnnlib.models.cost import model_cost
 from cnnlib.shapes import ImageShape
-from cnnlib.storage import publish
-from cnnlib.storage.uri import uri_name
 
 if TYPE_CHECKING:
     import keras
@@ -97,15 +93,14 @@ def load_model(
 
     Raises:
         CheckpointError: the file's bytes are not those of its digest.
-        ModelError: Keras cannot open the file, or the model does not fit the data.
+        ModelError: the file cannot be opened, or the model does not fit the data.
     """
     from cnnlib.models.registry import gives_probabilities
 
-    model = _open_model(target)
-    input_shape = _find_input_shape(model, target, image_shape)
-    _check_output(model, target, num_classes)
+    model, outputs = open_model(target, num_classes=num_classes, outputs=config.outputs)
+    input_shape = find_input_shape(model, target, image_shape)
     pixel_divisor = 255.0 if target.pixel_range == "0-1" else 1.0
-    logits = not gives_probabilities(model) if config.outputs == "auto" else config.outputs == "logits"
+    logits = not gives_probabilities(model) if outputs == "auto" else outputs == "logits"
     outputs_of = compile_predict(
         model,
         input_shape=input_shape,
@@ -171,46 +166,3 @@ def compile_predict(
         return np.concatenate(outputs)
 
     return predict
-
-
-def _open_model(target: Target) -> keras.Model:
-    import keras
-
-    with tempfile.TemporaryDirectory() as directory:
-        path = Path(directory, uri_name(target.model_uri))
-        try:
-            publish.download_checked(target.model_uri, path, target.digest)
-        except DigestError as err:
-            raise CheckpointError(f"{err} Its bytes have changed since it was saved or found.") from err
-        try:
-            return keras.models.load_model(path, compile=False)
-        except Exception as err:  # Keras raises many kinds of errors, depending on what the file holds
-            reason = (str(err).splitlines() or [""])[0]
-            raise ModelError(f"Keras cannot open {target.model_uri}: {type(err).__name__}: {reason}") from err
-
-
-def _find_input_shape(model: keras.Model, target: Target, image_shape: ImageShape) -> tuple[int, ...]:
-    """Returns the shape in which the model takes one image: unchanged, without its single channel, or flat."""
-    expected = getattr(model, "input_shape", None)  # an unbuilt Sequential has none
-    if isinstance(expected, tuple):
-        height, width, channels = image_shape
-        without_channel = [(height, width)] if channels == 1 else []
-        for shape in (image_shape, *without_channel, (math.prod(image_shape),)):
-            fits = len(expected) == len(shape) + 1 and all(
-                want in (None, have) for want, have in zip(expected[1:], shape, strict=True)
-            )
-            if fits:
-                return shape
-    raise ModelError(
-        f"{target.uri} does not take this dataset's images. Received a model with input {expected}, "
-        f"expected (None, {', '.join(map(str, image_shape))})."
-    )
-
-
-def _check_output(model: keras.Model, target: Target, num_classes: int) -> None:
-    output = getattr(model, "output_shape", None)
-    if not isinstance(output, tuple) or tuple(output[1:]) != (num_classes,):
-        raise ModelError(
-            f"{target.uri} does not fit the number of classes. Received a model with output {output}, "
-            f"expected (None, {num_classes}): one value per class."
-        )

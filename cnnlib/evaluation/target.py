@@ -5,7 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from cnnlib.dataset.manifest import Manifest
+from cnnlib.errors import InputError, ModelError
 from cnnlib.evaluate_config import EvaluateConfig, PixelRange
+from cnnlib.evaluation.foreign_files import explain_foreign_file
+from cnnlib.models.source import ModelSource
 from cnnlib.reports.subject import ReportSubject, report_id
 from cnnlib.runs.checkpoints import Checkpoint, resolve_checkpoint
 from cnnlib.storage import files, publish
@@ -25,6 +28,7 @@ class Target:
         pixel_range: the range of the pixels that the model takes.
         model: the model's name; the file's name if it is no checkpoint of this project.
         run, step, epoch: where the checkpoint comes from; None for a model file.
+        source: how to build a user's own model of a checkpoint again; None for every other model.
     """
 
     uri: str
@@ -35,6 +39,7 @@ class Target:
     run: str | None = None
     step: int | None = None
     epoch: int | None = None
+    source: ModelSource | None = None
 
     def subject(self, config: EvaluateConfig, dataset_uri: str, manifest: Manifest) -> ReportSubject:
         """Returns what a report of this target on this data is about; the report's id follows from it."""
@@ -73,14 +78,22 @@ def find_target(name: str, pixel_range: PixelRange | None) -> Target:
     Raises:
         CheckpointError: there is no such checkpoint.
         NotFoundError: there is no such file.
+        ModelError: it is a file of another kind.
     """
-    if name.endswith(MODEL_SUFFIXES):
+    if name.lower().endswith(MODEL_SUFFIXES):
         uri = normalize_uri(name)
         digest = publish.sha256_hex(files.read_bytes(uri))
         return Target(
             uri=uri, model_uri=uri, digest=digest, pixel_range=pixel_range or "0-1", model=uri_name(uri)
         )
-    return target_of_checkpoint(resolve_checkpoint(name), pixel_range)
+    try:
+        checkpoint = resolve_checkpoint(name)
+    except InputError as err:
+        foreign = explain_foreign_file(normalize_uri(name))
+        if foreign is None:
+            raise
+        raise ModelError(foreign) from err
+    return target_of_checkpoint(checkpoint, pixel_range)
 
 
 def _added_rows(config: EvaluateConfig) -> dict[str, str | int | bool]:
@@ -106,4 +119,5 @@ def target_of_checkpoint(checkpoint: Checkpoint, pixel_range: PixelRange | None)
         run=checkpoint.run,
         step=checkpoint.step,
         epoch=checkpoint.epoch,
+        source=checkpoint.source,
     )

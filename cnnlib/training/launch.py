@@ -17,6 +17,7 @@ from cnnlib.feed.feed import Cache, choose_cache, worker_bytes
 from cnnlib.log import log_event
 from cnnlib.models.registry import build_model, is_registered
 from cnnlib.models.runtime import hide_gpus, load_tensorflow
+from cnnlib.models.source import ModelSource
 from cnnlib.runs.checkpoints import list_checkpoints
 from cnnlib.runs.history import load_history
 from cnnlib.runs.record import RunRecord, build_run_record, write_run_record
@@ -45,16 +46,41 @@ class RunResult(TypedDict):
     metrics: dict[str, str | int | float | None]
 
 
-def check_model(plan: RunPlan) -> int:
-    """Builds the model in this process, without a GPU, and returns its number of parameters.
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class CheckedModel:
+    """A model that was built, saved and opened again before a training.
+
+    Attributes:
+        opens_in_keras: False if only this project opens its files, with the function that built it.
+    """
+
+    parameters: int
+    opens_in_keras: bool
+
+
+def check_model(plan: RunPlan) -> CheckedModel:
+    """Builds the model in this process, without a GPU, saves it and opens it again as the evaluation will.
 
     Raises:
-        ModelError: it cannot be built or does not fit the data.
+        ModelError: it cannot be built or does not fit the data, cannot be saved, or is another model when it is opened.
     """
     hide_gpus()
     load_tensorflow(num_threads=1)
-    model = build_model(plan.config.model, plan.manifest.image_shape, plan.manifest.num_classes)
-    return int(model.count_params())
+    import keras
+
+    from cnnlib.models.round_trip import check_round_trip
+
+    config, manifest = plan.config, plan.manifest
+    keras.utils.set_random_seed(config.seed)
+    model = build_model(config.model, manifest.image_shape, manifest.num_classes)
+    source = ModelSource(
+        function=config.model, image_shape=manifest.image_shape, num_classes=manifest.num_classes
+    )
+    parameters = int(model.count_params())
+    checked = check_round_trip(model, source)
+    if not checked.opens_in_keras:
+        log_event("model-file", model=config.model, opens_in_keras=False, reason=checked.reason)
+    return CheckedModel(parameters=parameters, opens_in_keras=checked.opens_in_keras)
 
 
 def train(plan: RunPlan, *, live: bool) -> None:
@@ -74,8 +100,7 @@ def train(plan: RunPlan, *, live: bool) -> None:
         what="workers", count=config.workers, cpus=cpus, gpus=config.gpus_per_worker
     )
     with cluster.connect(request, config.cluster.wait_for_resources_s):
-        if not is_registered(config.model):
-            _check_model_on_cluster(plan)
+        opens_in_keras = is_registered(config.model) or _check_model_on_cluster(plan).opens_in_keras
         cache = plan.cache or _choose_cache(plan, request)
         write_run_record(plan.run, _build_record(plan, cache))
         log_event(
@@ -97,6 +122,7 @@ def train(plan: RunPlan, *, live: bool) -> None:
             steps_per_epoch=plan.steps_per_epoch,
             cache=cache,
             live=live,
+            opens_in_keras=opens_in_keras,
         )
         run_workers(
             lambda: train_worker(task),
@@ -153,11 +179,12 @@ def _build_record(plan: RunPlan, cache: Cache) -> RunRecord:
     )
 
 
-def _check_model_on_cluster(plan: RunPlan) -> None:
-    """Builds a user's model once on the cluster, as the workers will, before the workers start."""
+def _check_model_on_cluster(plan: RunPlan) -> CheckedModel:
+    """Checks a user's model once on the cluster, where the workers will build it, before the workers start."""
     task = ray.remote(num_cpus=1, num_gpus=0, max_retries=0)(check_model)
     try:
-        ray.get(task.remote(plan))
+        checked: CheckedModel = ray.get(task.remote(plan))
+        return checked
     except ray.exceptions.RayError as err:
         raise cluster.find_own_error(err) or TrainingError(
             f"The model could not be built on the cluster: {err}"

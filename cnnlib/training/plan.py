@@ -69,6 +69,7 @@ class WorkerTask:
         steps_per_epoch: the same for every worker, or the last all-reduce would wait for ever.
         cache: where rows are kept, the same for every worker, and the same as before if the run continues.
         live: True if a person watches at a terminal.
+        opens_in_keras: False if plain Keras does not open the model's files; the checkpoints then say so.
     """
 
     config: TrainConfig
@@ -79,6 +80,7 @@ class WorkerTask:
     steps_per_epoch: int
     cache: Cache
     live: bool
+    opens_in_keras: bool = True
 
 
 def plan_run(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -147,6 +148,29 @@ def test_model_that_gives_logits_is_given_a_softmax(tmp_path: Path) -> None:
     expected = plain_keras(path)
     assert_same(score(path), expected)
     assert_same(score(path, outputs="logits"), expected)
+
+
+@pytest.mark.parametrize("activation", ["sigmoid", None])
+def test_one_output_for_two_classes_is_that_of_the_second(tmp_path: Path, activation: str | None) -> None:
+    """The difference of two logits in a sigmoid is their softmax, so both models are the same."""
+    two = nearest_pattern()
+    kernel, bias = (weights[..., :2] for weights in two.layers[-1].get_weights())
+    two = keras.Sequential([keras.Input(SHAPE), layers.Flatten(), layers.Dense(2, activation="softmax")])
+    two.layers[-1].set_weights([kernel, bias])
+    one = keras.Sequential([keras.Input(SHAPE), layers.Flatten(), layers.Dense(1, activation=activation)])
+    one.layers[-1].set_weights([kernel[:, 1:] - kernel[:, :1], bias[1:] - bias[:1]])
+    kept = ROWS.labels < 2
+    rows = Rows(ids=ROWS.ids[kept], images=ROWS.images[kept], labels=ROWS.labels[kept])
+
+    def sums(model: keras.Model, name: str) -> MetricSums:
+        target = find_target(str(save(model, tmp_path, name)), None)
+        task = replace(build_task(target), num_classes=2)
+        return decode(Predictor(task)(as_table(rows)))[0].sums
+
+    ours, expected = sums(one, "one.keras"), sums(two, "two.keras")
+    assert ours.confusion == expected.confusion
+    assert ours.loss_sum == pytest.approx(expected.loss_sum, rel=1e-4)
+    assert 0.6 * len(rows) < ours.confusion.correct < len(rows)
 
 
 def test_outputs_are_taken_as_they_were_declared(tmp_path: Path) -> None:
@@ -339,9 +363,16 @@ def _dense(input_shape: tuple[int, ...] = SHAPE, classes: int = CLASSES) -> kera
         (lambda: _dense(classes=2), "does not fit the number of classes"),
         (lambda: _dense((8, 8, 3)), "does not take this dataset's images"),
         (lambda: _dense((65,)), r"Received a model with input \(None, 65\), expected \(None, 8, 8, 1\)"),
-        (lambda: build_two_inputs(SHAPE, CLASSES), "does not take this dataset's images"),
-        (lambda: build_two_outputs(SHAPE, CLASSES), "does not fit the number of classes"),
-        (_unbuilt, "does not take this dataset's images. Received a model with input None"),
+        (
+            lambda: build_two_inputs(SHAPE, CLASSES),
+            r"has 2 inputs\. Received \(None, 8, 8, 1\), \(None, 8, 8, 1\), expected \(None, 8, 8, 1\)",
+        ),
+        (
+            lambda: build_two_outputs(SHAPE, CLASSES),
+            r"has 2 outputs\. Received \(None, 3\), \(None, 1\), expected \(None, 3\): one value per class",
+        ),
+        (lambda: _dense(classes=1), "does not fit the number of classes"),  # a sigmoid is for two classes
+        (_unbuilt, r"has no output shape, expected \(None, 3\).* Begin the model with keras\.Input"),
     ],
 )
 def test_model_that_does_not_fit_the_data_is_refused_at_the_first_rows(
@@ -381,7 +412,7 @@ def test_one_bad_model_of_a_pass_keeps_no_other_from_its_scores(tmp_path: Path) 
         assert isinstance(second, PartialScores)
         assert (second.sums.confusion.correct, len(second.slices)) == (plain_keras(good)[1], 30)
         assert isinstance(third, ModelError)
-        assert "diverged.keras gives values that are not finite" in str(third)
+        assert "diverged.keras are not numbers: 192 of 192 values" in str(third)
 
 
 def test_an_error_of_the_models_own_code_is_one_line_that_names_the_model(tmp_path: Path) -> None:
@@ -418,18 +449,25 @@ def test_the_time_of_scoring_is_by_one_clock_and_never_negative(tmp_path: Path, 
     assert collected.seconds == pytest.approx(6.0)
 
 
-@pytest.mark.parametrize("value", [math.nan, math.inf])
+@pytest.mark.parametrize(
+    ("value", "message"),
+    [
+        (
+            math.nan,
+            r"weights of .* are not numbers: 1 of 192 values of .*kernel are NaN\. Its training diverged",
+        ),
+        (math.inf, "gives values that are not finite: its training diverged"),
+    ],
+)
 @pytest.mark.parametrize("activation", ["softmax", None])
 def test_model_whose_training_diverged_is_refused(
-    tmp_path: Path, value: float, activation: str | None
+    tmp_path: Path, value: float, message: str, activation: str | None
 ) -> None:
     model = nearest_pattern(activation=activation)
     kernel, bias = model.layers[-1].get_weights()
     kernel[3, 1] = value
     model.layers[-1].set_weights([kernel, bias])
-    assert_refused(
-        save(model, tmp_path), ModelError, "gives values that are not finite: its training diverged"
-    )
+    assert_refused(save(model, tmp_path), ModelError, message)
 
 
 # Two images of 8x8 with every pixel value from 0 to 127: the inputs of a model for them must never change.
