@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from cnnlib.errors import ModelError
 from cnnlib.models.keras_errors import find_custom_object, short_reason
-from cnnlib.models.probe import find_difference, probe_outputs
+from cnnlib.models.probe import OTHER_MACHINE, find_difference, probe_outputs
 from cnnlib.models.registry import build_model
 from cnnlib.models.source import ModelSource
 
@@ -95,7 +95,9 @@ def rebuild_model(path: Path, name: str, source: ModelSource) -> keras.Model:
             f"{name} does not fit the model that {source.function} builds: {short_reason(err)} {advice}"
         ) from err
     if source.probe_outputs is not None:
-        difference = find_difference(probe_outputs(model, source.image_shape) or (), source.probe_outputs)
+        difference = find_difference(
+            probe_outputs(model, source.image_shape) or (), source.probe_outputs, OTHER_MACHINE
+        )
         if difference is not None:
             raise ModelError(
                 f"{name} and {source.function} give another model than was trained: its outputs for noise differ by "

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from pathlib import Path
 
 import keras
@@ -11,7 +12,7 @@ import pytest
 
 from cnnlib.errors import ModelError
 from cnnlib.models.model_file import open_model_file
-from cnnlib.models.probe import predict, probe_images, probe_outputs
+from cnnlib.models.probe import SAME_MACHINE, find_difference, predict, probe_images, probe_outputs
 from cnnlib.models.registry import build_model
 from cnnlib.models.round_trip import check_round_trip
 from cnnlib.models.source import ModelSource
@@ -134,3 +135,21 @@ def test_module_that_is_missing_at_the_evaluation_is_named_with_what_to_do(tmp_p
     _, path = saved(source, tmp_path)
     with pytest.raises(ModelError, match=r"Cannot import 'no_such_module'.*PYTHONPATH"):
         open_model_file(path, "mine", dataclasses.replace(source, function="no_such_module:build"))
+
+
+@pytest.mark.parametrize(
+    ("outputs", "expected", "difference"),
+    [
+        ([[1.0, 2.0]], [[1.0, 2.0]], None),
+        ([[1.0, 2.0]], [[1.0, 2.0001]], None),
+        ([[1.0, 2.0]], [[1.0, 2.5]], 0.5),
+        ([[math.nan, math.inf]], [[math.nan, math.inf]], None),
+        ([[math.nan, 2.0]], [[1.0, 2.0]], math.inf),
+        ([[math.inf, 2.0]], [[-math.inf, 2.0]], math.inf),
+        ([[1.0]], [[1.0, 2.0]], math.inf),
+    ],
+)
+def test_outputs_differ_by_more_than_rounding(
+    outputs: list[list[float]], expected: list[list[float]], difference: float | None
+) -> None:
+    assert find_difference(outputs, expected, SAME_MACHINE) == difference
