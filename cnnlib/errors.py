@@ -9,11 +9,13 @@
     │   ├── DigestError       bytes that differ from those their manifest states
     │   ├── DatasetError      a manifest or shard that breaks the dataset contract
     │   ├── ModelError        a model that cannot be built or loaded, or does not fit the data
+    │   ├── ModelCodeError    a user's own model whose code is missing here, or has changed
     │   ├── CheckpointError   a checkpoint that is missing or incomplete
     │   ├── ReportError       a report that is missing or ambiguous
     │   └── ResourceError     more resources than the cluster can ever have
     ├── StorageError          storage failed, after its retries                   exit code 1
     ├── RowCountError         an evaluation scored too few or too many rows       exit code 1
+    ├── EvaluationError       predictors failed, after Ray's restarts             exit code 1
     └── TrainingError         workers failed, after Ray's restarts                exit code 1
 
 Every error takes one message, so that it survives pickling between Ray processes. A message says what is
@@ -62,6 +64,10 @@ class ModelError(InputError):
     """A model cannot be built or loaded, or does not fit the data."""
 
 
+class ModelCodeError(InputError):
+    """The code of a user's own model is missing where it is needed, or builds another model than was trained."""
+
+
 class CheckpointError(InputError):
     """A checkpoint is missing or incomplete."""
 
@@ -80,6 +86,10 @@ class StorageError(CnnlibError):
 
 class RowCountError(CnnlibError):
     """An evaluation scored another number of rows than the manifest states."""
+
+
+class EvaluationError(CnnlibError):
+    """Predictors failed, also after Ray restarted them."""
 
 
 class TrainingError(CnnlibError):

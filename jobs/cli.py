@@ -5,6 +5,7 @@
 2    the input cannot work: one line `error: …`, nothing was started or written
 3    jobs.evaluate --gate: done, but a check failed; the gate may set another code
 4    jobs.evaluate --gate: done, no check failed, but one is inconclusive; the gate may set another code
+5    jobs.evaluate of several checkpoints: some could not be scored, each has a line `error: …`; the others are done
 130  interrupted (Ctrl-C)
 
 jobs.submit exits with the code of the job that it submitted.
@@ -33,6 +34,7 @@ EXIT_FAILED = 1
 EXIT_BAD_INPUT = 2
 EXIT_GATE_FAILED = GateConfig.fail_exit_code
 EXIT_GATE_INCONCLUSIVE = GateConfig.inconclusive_exit_code
+EXIT_LEFT_OUT = 5
 EXIT_INTERRUPTED = 130
 
 Result = Mapping[str, Any] | Sequence[Mapping[str, Any]] | None

@@ -7,24 +7,33 @@ python -m jobs.evaluate --checkpoint some.keras --data URI --reports URI
 python -m jobs.evaluate --pending RUNS --data URI --reports URI      scores each checkpoint without a report
 
 With --gate, the exit code is 3 if a model fails the gate and 4 if a check is inconclusive. The reports are written
-before the gate is evaluated.
+before the gate is evaluated. A checkpoint that cannot be scored does not keep the others from their reports: then the
+exit code is 5, unless a model fails the gate.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 from tyro.conf import arg
 
+from cnnlib.errors import ConfigError, InputError
 from cnnlib.evaluate_config import EvaluateConfig
 from cnnlib.log import log_event
 from cnnlib.reports.read import read_report
 from cnnlib.storage.uri import normalize_uri
 from cnnlib.views.terminal.tables import render_report
-from jobs.cli import Finished, exit_with, has_terminal, run_job, show
+from jobs.cli import EXIT_LEFT_OUT, Finished, exit_with, has_terminal, print_error, run_job, show
 from jobs.flags import parse_args
+
+if TYPE_CHECKING:
+    from cnnlib.evaluation.outcome import EvaluationOutcome, LeftOut
+    from cnnlib.evaluation.plan import EvaluationPlan
+    from cnnlib.evaluation.target import Target
+    from cnnlib.gates.apply import GateResult
+    from cnnlib.reports.read import Report
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,7 +51,12 @@ class Args:
     """Folder of all reports: a path or s3://bucket/prefix."""
     gate: str | None = None
     """Gate that every model must pass: a TOML file, or `recipe` for the gate of the model's recipe. None: no gate.
-    With --pending, the gate is evaluated for the new reports only."""
+    With --pending, the gate is evaluated for the last and the best checkpoint of each run, also if their report exists
+    but has no verdict of this gate."""
+    gate_every: bool = False
+    """With --pending, evaluate the gate for every checkpoint."""
+    retry: bool = False
+    """With --pending, also try the checkpoints again that an earlier evaluation could not score."""
     json: bool = False
     """Print the result as one JSON object on the last line of stdout."""
     config: Annotated[EvaluateConfig, arg(name="")] = field(default_factory=EvaluateConfig)
@@ -56,40 +70,124 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _evaluate(args: Args) -> Finished:
     from cnnlib.evaluation import run
+    from cnnlib.evaluation.outcome import LeftOut
     from cnnlib.evaluation.plan import plan_evaluation
     from cnnlib.gates import selection
     from cnnlib.gates.apply import apply_gates, exit_code
     from cnnlib.views.page.publish import publish_pages
     from cnnlib.views.terminal.gates import render_gates
 
-    pending = normalize_uri(args.pending) if args.pending else None
+    if (args.gate_every or args.retry) and args.pending is None:
+        raise ConfigError("--gate-every and --retry need --pending.")
+    pending_uri = normalize_uri(args.pending) if args.pending else None
     data, reports_uri = normalize_uri(args.data), normalize_uri(args.reports)
+    gate_text = f"{selection.describe_gate(args.gate)} {args.gate_every}" if args.gate else ""
     plan = plan_evaluation(
-        args.config, data, reports_uri, checkpoints=args.checkpoint, pending_runs_uri=pending
+        args.config,
+        data,
+        reports_uri,
+        checkpoints=args.checkpoint,
+        pending_runs_uri=pending_uri,
+        gate=gate_text,
+        retry=args.retry,
     )
-    gated = plan.missing if pending else plan.targets
     gates = (
         selection.select_gates(
             args.gate,
-            map(plan.subject, gated),
+            map(plan.subject, _gated_targets(plan, every=args.gate_every)),
             reports_uri,
             slice_by=args.config.slice_by,
             corruptions=args.config.corruptions,
+            skip_unknown=plan.pending is not None,
         )
         if args.gate
         else {}
     )
-    log_event("evaluate", checkpoints=len(plan.targets), to_score=len(plan.missing), data=plan.dataset_uri)
-    new = {report.report_id for report in run.evaluate(plan, live=has_terminal())}
-    reports = [read_report(reports_uri, plan.report_id(target)) for target in plan.targets]
-    show(*(render_report(report) for report in reports if pending is None or report.record.report_id in new))
-    results = [apply_gates(reports_uri, report_id, gate) for report_id, gate in gates.items()]
+    log_event("evaluate", **_count_targets(plan), data=plan.dataset_uri)
+    outcome = run.evaluate(plan, live=has_terminal())
+    new = {report.report_id for report in outcome.written}
+    reports: list[Report] = []
+    results: list[GateResult] = []
+    lost = {each.target.uri for each in outcome.left_out if each.target}
+    for target in plan.targets:
+        if target.uri in lost:
+            continue
+        report_id = plan.report_id(target)
+        try:
+            reports.append(read_report(reports_uri, report_id))
+            if report_id in gates:
+                results.append(apply_gates(reports_uri, report_id, gates[report_id]))
+        except InputError as err:  # a report of an earlier evaluation that is damaged
+            outcome.left_out.append(LeftOut(uri=target.uri, error=err, target=target))
+    if len(args.checkpoint) == 1 and outcome.left_out:
+        raise outcome.left_out[0].error
+    show(
+        *(
+            render_report(report)
+            for report in reports
+            if plan.pending is None or report.record.report_id in new
+        )
+    )
     show(*map(render_gates, results))
     # Pages come last: reports and verdicts are stored by now, so an error in a page cannot lose them.
-    publish_pages(reports_uri, [report.record.report_id for report in reports], changed=new | gates.keys())
+    if reports:
+        publish_pages(reports_uri, [each.record.report_id for each in reports], changed=new | gates.keys())
+    _write_marks(plan, outcome, reports)
+    for left_out in outcome.left_out:
+        print_error(_describe(left_out))
     rows = [{**report.record.to_row(), "new": report.record.report_id in new} for report in reports]
-    result = {"reports_uri": reports_uri, "reports": rows, "gates": [gate.to_row() for gate in results]}
-    return Finished(result=result, exit_code=exit_code(results))
+    result = {
+        "reports_uri": reports_uri,
+        "reports": rows,
+        "gates": [gate.to_row() for gate in results],
+        "left_out": [
+            {
+                "checkpoint": each.uri,
+                "error": type(each.error).__name__,
+                "reason": str(each.error),
+                "remembered": each.remembered,
+            }
+            for each in outcome.left_out
+        ],
+    }
+    failed = any(each.verdict == "fail" for each in results)
+    code = EXIT_LEFT_OUT if outcome.left_out and not failed else exit_code(results)
+    return Finished(result=result, exit_code=code)
+
+
+def _gated_targets(plan: EvaluationPlan, *, every: bool) -> list[Target]:
+    """Returns the targets that a gate is evaluated for."""
+    if plan.pending is None or every:
+        return list(plan.targets)
+    return [target for target in plan.targets if target.uri in plan.pending.last_and_best]
+
+
+def _count_targets(plan: EvaluationPlan) -> dict[str, int]:
+    counts = {"checkpoints": len(plan.targets), "to_score": len(plan.missing)}
+    if plan.pending is not None:
+        counts |= {"done": plan.pending.num_done, "of_other_data": plan.pending.num_other_data}
+    if plan.left_out:
+        counts["left_out"] = len(plan.left_out)
+    return counts
+
+
+def _write_marks(plan: EvaluationPlan, outcome: EvaluationOutcome, reports: Sequence[Report]) -> None:
+    """Notes what is done with pending checkpoints, after everything else: see `cnnlib.evaluation.pending`."""
+    from cnnlib.evaluation.pending import mark_done, mark_left_out
+
+    if plan.pending is None:
+        return
+    done = {report.record.report_id for report in reports}
+    for target in plan.pending.targets:
+        if (report_id := plan.report_id(target)) in done:
+            mark_done(plan.reports_uri, plan.pending.keys[target.uri], report_id)
+    for left_out in outcome.left_out:
+        mark_left_out(plan.reports_uri, plan.pending.keys[left_out.uri], left_out)
+
+
+def _describe(left_out: LeftOut) -> str:
+    reason = f"{left_out.uri} was left out: {left_out.error}"
+    return f"{reason} It was not tried again; --retry does." if left_out.remembered else reason
 
 
 if __name__ == "__main__":

@@ -53,18 +53,23 @@ class FashionMnist(_Output):
 
 @dataclass(frozen=True, kw_only=True)
 class Idx(_Output):
-    """Any IDX dataset: a folder with train- and t10k- files, gzipped or not."""
+    """Any IDX dataset: a folder with train and t10k (or test) files, gzipped or not; EMNIST too."""
 
     directory: Annotated[Positional[str], arg(metavar="DIR")]
     """Folder with the files: a path or s3://bucket/prefix."""
     class_names: tuple[str, ...] = ()
     """Names of the classes, in the order of the labels. Without names, the numbers of the labels are used."""
+    prefix: str | None = None
+    """What the files' names begin with, if DIR holds several datasets, such as emnist-letters. None: the only one."""
+    transpose: bool = False
+    """Swap the height and width of the images, which EMNIST stores transposed."""
 
     def load(self) -> Source:
         """Reads the four files."""
         from cnnlib.sources.idx import load_idx
 
-        return load_idx(normalize_uri(self.directory), self.class_names or None)
+        names = self.class_names or None
+        return load_idx(normalize_uri(self.directory), names, prefix=self.prefix, transpose=self.transpose)
 
 
 Args = Annotated[FashionMnist, subcommand("fashion-mnist")] | Annotated[Idx, subcommand("idx")]
@@ -82,11 +87,16 @@ def _prepare(args: FashionMnist | Idx) -> dict[str, Any]:
 
     output = normalize_uri(args.output)
     source = args.load()
+    created = False
     if not check_output(source, output):
-        write_dataset(source, output, args.shard_mib and args.shard_mib * 2**20)
+        created = write_dataset(source, output, args.shard_mib and args.shard_mib * 2**20).created
     manifest = load_manifest(output)
     splits = {name: split.rows for name, split in manifest.splits.items()}
-    log_event("dataset", uri=output, fingerprint=manifest.fingerprint[:16], **splits)
+    note = {} if created else {"note": "prepared already; nothing was written"}
+    log_event("dataset", **note, uri=output, fingerprint=manifest.fingerprint[:16], **splits)
+    for name in manifest.splits:
+        if absent := manifest.classes_without_rows(name):
+            log_event("labels", note=f"{name} has no rows of these classes: {', '.join(absent)}")
     return {
         "dataset": output,
         "fingerprint": manifest.fingerprint,

@@ -12,6 +12,7 @@ from typing import Annotated, Any
 from tyro.conf import Positional, arg
 
 from cnnlib.errors import ConfigError
+from cnnlib.storage.uri import normalize_uri
 from cnnlib.views.view import view_experiments, view_gauges, view_page, view_reports
 from jobs.cli import exit_with, run_job, show
 from jobs.flags import parse_args
@@ -42,6 +43,9 @@ class Args:
     """Print the result as one JSON object on the last line of stdout."""
 
     def __post_init__(self) -> None:
+        for uri in (self.reports, self.plot, self.prometheus, self.html):
+            if uri is not None and uri != "-":
+                normalize_uri(uri)  # a mistyped URI is an error before anything is read
         if self.limit < 1:
             raise ConfigError(f"limit must be at least 1. Received {self.limit}.")
         if sum((bool(self.ids), self.experiments, self.prometheus is not None)) > 1:

@@ -85,7 +85,8 @@ def _write_split(dataset_uri: str, source: Source, name: str, shard_rows: int) -
         rows = split.read(start, min(start + shard_rows, len(split)))
         data = encode_shard(rows)
         shard = Shard(
-            name=layout.shard_name(name, index),
+            # As earlier versions named them, without a digest: a reader believes the manifest.
+            name=f"{name}/part-{index:05d}.parquet",
             rows=len(rows),
             bytes=len(data),
             sha256=publish.sha256_hex(data),

@@ -11,6 +11,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from cnnlib.dataset.class_names import check_class_names
 from cnnlib.dataset.metadata import check_types
 from cnnlib.errors import DatasetError, NotFoundError, nearest
 from cnnlib.shapes import ImageShape
@@ -97,9 +98,20 @@ class Manifest:
 
     @property
     def fingerprint(self) -> str:
-        """Returns the dataset's identity, wherever it is stored: a sha256 (hex) over everything but `source`."""
+        """Returns the dataset's identity, wherever it is stored: a sha256 (hex) over everything but `source`.
+
+        The digest in a shard's name is left out, so that a dataset keeps the fingerprint it had before names had one.
+        """
         content = {key: value for key, value in self._content().items() if key != "source"}
+        for split in content["splits"].values():
+            for shard in split["shards"]:
+                shard["name"] = layout.strip_digest(shard["name"])
         return publish.sha256_hex(publish.canonical_json(content))
+
+    def classes_without_rows(self, split_name: str) -> list[str]:
+        """Returns the names of the classes of which a split has no row."""
+        counts = self.split(split_name).rows_per_class
+        return [name for name, rows in zip(self.class_names, counts, strict=True) if not rows]
 
     def split(self, name: str) -> Split:
         """Returns the split of that name.
@@ -132,7 +144,8 @@ def load_manifest(dataset_uri: str) -> Manifest:
     """Reads and checks a dataset's manifest.
 
     Raises:
-        DatasetError: there is no manifest, or it is damaged, changed, or of another format version.
+        DatasetError: there is no manifest, or it is damaged, changed, or of another format version, or two of its
+            classes have one name.
         AccessError: storage denies access.
     """
     try:
@@ -170,7 +183,7 @@ def _parse(document: Mapping[str, Any], dataset_uri: str) -> Manifest:
     try:
         height, width, channels = document["image_shape"]
         return Manifest(
-            class_names=tuple(document["class_names"]),
+            class_names=check_class_names(document["class_names"], layout.dataset_manifest(dataset_uri)),
             image_shape=(height, width, channels),
             splits={name: _parse_split(split) for name, split in document["splits"].items()},
             source=document["source"],

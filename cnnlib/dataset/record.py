@@ -27,6 +27,8 @@ from cnnlib.storage.parquet import parquet_bytes
 ID, IMAGE, LABEL = "id", "image", "label"
 SHARD_INDEX = "shard_index"
 """The column that an evaluation adds after reading: the index of a row's shard in its split."""
+SHARD_ERROR = "shard_error"
+"""The only column of a block in place of the rows of a shard that cannot be read: the pickled error."""
 _SHAPE_KEY = b"cnnlib.image_shape"
 
 

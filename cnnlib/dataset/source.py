@@ -15,6 +15,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
+from cnnlib.dataset.class_names import check_class_names
 from cnnlib.dataset.metadata import describe_columns
 from cnnlib.dataset.record import Rows
 from cnnlib.errors import DatasetError
@@ -53,6 +54,7 @@ class Source:
     """Describes a dataset before it is written as shards and a manifest.
 
     Attributes:
+        class_names: the name of class i at index i; a DatasetError if two are the same.
         description: where the rows came from, in words, for the manifest.
     """
 
@@ -60,6 +62,9 @@ class Source:
     image_shape: ImageShape
     splits: Mapping[str, SourceSplit]
     description: str
+
+    def __post_init__(self) -> None:
+        check_class_names(self.class_names, self.description)
 
     @cached_property
     def metadata(self) -> dict[str, str]:

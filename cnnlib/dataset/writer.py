@@ -1,4 +1,7 @@
-"""Writes a source as a dataset: shards, a preview and, last, the manifest.
+"""Writes a source as a dataset: shards, then the manifest, then a preview.
+
+A shard is named after its bytes and the manifest is put if absent, so of several jobs that write to one folder at the
+same time exactly one publishes its dataset, and none changes a shard that another one wrote.
 
 Threads write the shards in parallel. The rows of a source are in the memory of this process, and compression, hashing
 and uploads release the GIL. No Ray cluster is used, because it took 9 s to start for less than 1 s of work.
@@ -19,6 +22,7 @@ from cnnlib.dataset.record import encode_shard
 from cnnlib.dataset.source import Source, SourceSplit
 from cnnlib.errors import ConflictError, DatasetError
 from cnnlib.storage import files, layout, publish
+from cnnlib.storage.threads import map_threads
 from cnnlib.storage.uri import join_uri
 
 _MIN_SHARD_BYTES = 4 * 2**20
@@ -39,9 +43,11 @@ class PreparedDataset(NamedTuple):
 
 
 def write_dataset(source: Source, dataset_uri: str, shard_bytes: int | None = None) -> PreparedDataset:
-    """Writes a source as a dataset: shards, then the preview, then the manifest.
+    """Writes a source as a dataset: shards, then the manifest, then the preview.
 
-    A crash before the manifest leaves shards that no reader finds; the next call overwrites them.
+    A crash before the manifest leaves shards that no reader finds, and that the next call for the same source uses. A
+    crash after it leaves a dataset without a preview. If another call publishes a dataset meanwhile, this one deletes
+    its own shards, except those that are that dataset's, too.
 
     Args:
         shard_bytes: bytes of pixels in one shard; None: a sixteenth of the split, within 4..16 MiB.
@@ -67,12 +73,15 @@ def write_dataset(source: Source, dataset_uri: str, shard_bytes: int | None = No
             source_digest=digest.result(),
             metadata=metadata,
         )
+    try:
+        created = publish.write_manifest(layout.dataset_manifest(dataset_uri), manifest.to_json())
+    except ConflictError:
+        # Another job was faster. With the same source it may still have made other shards, such as larger ones.
+        _delete_own_shards(dataset_uri, manifest, kept=load_manifest(dataset_uri))
+        return PreparedDataset(_check_source(source, dataset_uri), created=False)
+    # Only now: the preview is of the dataset that was published.
     files.write_bytes(layout.dataset_preview(dataset_uri), preview)
-    if not publish.write_manifest(layout.dataset_manifest(dataset_uri), manifest.to_json()):
-        raise ConflictError(
-            f"Another job wrote a dataset to {dataset_uri} in the meantime. Its manifest was not changed."
-        )
-    return PreparedDataset(manifest, created=True)
+    return PreparedDataset(manifest, created)
 
 
 def check_output(source: Source, dataset_uri: str) -> bool:
@@ -92,6 +101,11 @@ def _find_existing(source: Source, dataset_uri: str) -> Manifest | None:
     if files.find_size(layout.dataset_manifest(dataset_uri)) is None:
         _check_no_other_files(source, dataset_uri)
         return None
+    return _check_source(source, dataset_uri)
+
+
+def _check_source(source: Source, dataset_uri: str) -> Manifest:
+    """Returns the manifest of the published dataset, after a check that it is the dataset of this source."""
     manifest = load_manifest(dataset_uri)
     if manifest.source_digest != source.digest:
         raise ConflictError(
@@ -102,18 +116,22 @@ def _find_existing(source: Source, dataset_uri: str) -> Manifest | None:
 
 
 def _check_no_other_files(source: Source, dataset_uri: str) -> None:
-    # Shards and a preview without a manifest are what an interrupted call leaves behind: they may be overwritten.
-    shard_prefixes = tuple(f"{join_uri(dataset_uri, split)}/part-" for split in source.splits)
     others = [
-        each.uri
-        for each in files.list_objects(dataset_uri)
-        if not each.uri.startswith(shard_prefixes) and each.uri != layout.dataset_preview(dataset_uri)
+        each.uri for each in files.list_objects(dataset_uri) if not _is_ours(source, dataset_uri, each.uri)
     ]
     if others:
         raise ConflictError(
             f"{dataset_uri} already holds something else: {others[0]}"
             f"{f' and {len(others) - 1} more' if others[1:] else ''}. Choose an empty --output."
         )
+
+
+def _is_ours(source: Source, dataset_uri: str, uri: str) -> bool:
+    """Returns whether an object may come from a call that was interrupted, or from one that runs at the same time."""
+    if uri in (layout.dataset_manifest(dataset_uri), layout.dataset_preview(dataset_uri)):
+        return True
+    name = uri.removeprefix(join_uri(dataset_uri, ""))
+    return layout.is_shard(name) and name.split("/")[0] in source.splits
 
 
 def _write_splits(
@@ -128,10 +146,17 @@ def _write_splits(
     return lambda: {name: [each.result() for each in shards] for name, shards in writing.items()}
 
 
-class _PlannedShard(NamedTuple):
-    """Holds a shard's name and the positions [start, stop) of its rows."""
+def _delete_own_shards(dataset_uri: str, own: Manifest, kept: Manifest) -> None:
+    names = {shard.name for split in own.splits.values() for shard in split.shards}
+    names -= {shard.name for split in kept.splits.values() for shard in split.shards}
+    map_threads(lambda name: files.delete(join_uri(dataset_uri, name)), sorted(names))
 
-    name: str
+
+class _PlannedShard(NamedTuple):
+    """Holds a shard's split and its number in it, and the positions [start, stop) of its rows."""
+
+    split: str
+    number: int
     start: int
     stop: int
 
@@ -142,7 +167,7 @@ def _plan_split(source: Source, name: str, shard_bytes: int | None) -> list[_Pla
         raise DatasetError(f"The split {name!r} of {source.description} has no rows.")
     shard_rows = _rows_per_shard(num_rows, math.prod(source.image_shape), shard_bytes)
     return [
-        _PlannedShard(layout.shard_name(name, index), start, min(start + shard_rows, num_rows))
+        _PlannedShard(name, index, start, min(start + shard_rows, num_rows))
         for index, start in enumerate(range(0, num_rows, shard_rows))
     ]
 
@@ -154,13 +179,10 @@ def _describe_split(source: Source, name: str, shards: list[Shard]) -> Split:
 
 def _write_shard(split: SourceSplit, dataset_uri: str, planned: _PlannedShard) -> Shard:
     data = encode_shard(split.read(planned.start, planned.stop))
-    files.write_bytes(join_uri(dataset_uri, planned.name), data)
-    return Shard(
-        name=planned.name,
-        rows=planned.stop - planned.start,
-        bytes=len(data),
-        sha256=publish.sha256_hex(data),
-    )
+    digest = publish.sha256_hex(data)
+    name = layout.shard_name(planned.split, planned.number, digest)
+    files.write_bytes(join_uri(dataset_uri, name), data)
+    return Shard(name=name, rows=planned.stop - planned.start, bytes=len(data), sha256=digest)
 
 
 def _rows_per_shard(num_rows: int, row_bytes: int, shard_bytes: int | None) -> int:

@@ -8,6 +8,7 @@ that asks first (https://github.com/ray-project/ray/issues/63285). Training read
 from __future__ import annotations
 
 import math
+import pickle
 from collections.abc import Callable, Iterable, Iterator
 
 import pyarrow as pa
@@ -17,7 +18,8 @@ from ray.data.block import BlockMetadata
 
 from cnnlib.dataset.manifest import Manifest, Shard
 from cnnlib.dataset.reader import read_shard
-from cnnlib.dataset.record import SHARD_INDEX, decode_shard
+from cnnlib.dataset.record import SHARD_ERROR, SHARD_INDEX, decode_shard
+from cnnlib.errors import CnnlibError
 from cnnlib.evaluation.ray_data import quiet_ray_data
 
 
@@ -60,7 +62,12 @@ def build_dataset(dataset_uri: str, manifest: Manifest, split: str) -> Dataset:
 
 def _reader(dataset_uri: str, shard: Shard, index: int) -> Callable[[], Iterable[pa.Table]]:
     def read() -> Iterator[pa.Table]:
-        table = decode_shard(read_shard(dataset_uri, shard), shard.name)
+        try:
+            table = decode_shard(read_shard(dataset_uri, shard), shard.name)
+        except CnnlibError as err:
+            # A value, because Ray Data loses the cause of an exception on the way to the driver.
+            yield pa.table({SHARD_ERROR: [pickle.dumps(err)]})
+            return
         yield table.append_column(SHARD_INDEX, pa.repeat(pa.scalar(index, pa.int32()), len(table)))
 
     return read

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from cnnlib.errors import CnnlibError
 from cnnlib.metrics.sums.metric_sums import MetricSums
 from cnnlib.metrics.sums.rows import ScoredRows
 from cnnlib.models.activations import LayerMaps
@@ -16,9 +17,13 @@ from cnnlib.reports.manifest import StoredTable
 
 # The columns of the block that a predictor returns: one row per target.
 TARGET_INDEX = "target_index"
-PARTIAL_SCORES = "partial_scores"  # as `PartialScores.encode` returns them
-STARTED_AT = "started_at"  # when the predictor began to score the block, in seconds since 1970
-ENDED_AT = "ended_at"  # when it had scored the block with all targets, likewise
+PARTIAL_SCORES = (
+    "partial_scores"  # as `encode_outcome` returns them: the partial scores, or why there are none
+)
+NUM_ROWS = "num_rows"  # the rows of the block, whether or not the target scored them
+SECONDS = "seconds"  # how long the predictor took to score the block with all targets
+
+NO_TARGET = -1  # the index in a block that holds one error, which concerns all targets
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -57,17 +62,21 @@ class PartialScores:
     slices: Mapping[str, MetricSums] = field(default_factory=dict)
     corrupted_s: float = 0.0
 
-    def encode(self) -> bytes:
-        """Returns the scores as bytes, which pass through Ray Data as one value."""
-        return pickle.dumps(self, pickle.HIGHEST_PROTOCOL)
 
-    @classmethod
-    def decode(cls, data: bytes) -> PartialScores:
-        """Returns the scores that `encode` turned into bytes. Only for bytes from a predictor of this job."""
-        scores = pickle.loads(data)
-        if not isinstance(scores, cls):
-            raise TypeError(f"Expected a {cls.__name__}. Received {type(scores).__name__}.")
-        return scores
+def encode_outcome(outcome: PartialScores | CnnlibError) -> bytes:
+    """Returns partial scores, or the error in their place, as bytes, which pass through Ray Data as one value.
+
+    Errors are values here, because Ray Data loses the cause of an exception on the way to the driver.
+    """
+    return pickle.dumps(outcome, pickle.HIGHEST_PROTOCOL)
+
+
+def decode_outcome(data: bytes) -> PartialScores | CnnlibError:
+    """Returns what `encode_outcome` turned into bytes. Only for bytes from a process of this job."""
+    outcome = pickle.loads(data)
+    if not isinstance(outcome, (PartialScores, CnnlibError)):
+        raise TypeError(f"Expected partial scores or an error. Received {type(outcome).__name__}.")
+    return outcome
 
 
 @dataclass(kw_only=True)
@@ -77,14 +86,16 @@ class CollectedScores:
     The size of the sums does not depend on the number of rows. Rows are kept only if the split has few.
 
     Attributes:
+        error: the first reason why rows could not be scored with this target; None if there was none.
         sums: the metric sums of all rows; None before the first partial scores.
-        started_at, ended_at: when scoring first began and last ended, in seconds since 1970; None before the first
-            partial scores.
+        started_at, ended_at: when scoring first began and last ended, by the clock of the driver, which alone
+            measures the time: the clocks of several machines differ; None before the first partial scores.
         busy_s: seconds that scoring this target's rows took, in all predictors together.
         corrupted_s: seconds that scoring the corrupted rows took, likewise.
         profile: the model's profile, with the split's first row as its example; None without a row.
     """
 
+    error: CnnlibError | None = None
     sums: MetricSums | None = None
     started_at: float | None = None
     ended_at: float | None = None
@@ -95,15 +106,23 @@ class CollectedScores:
     _predictions: list[StoredTable] = field(default_factory=list)
     _slices: dict[str, MetricSums] = field(default_factory=dict)
 
-    def add(self, row: Mapping[str, Any]) -> PartialScores:
-        """Merges one row of the block that `Predictor.__call__` returns, and returns its partial scores."""
-        scores = PartialScores.decode(row[PARTIAL_SCORES])
+    def add(self, row: Mapping[str, Any], now: float) -> None:
+        """Merges one row of the block that `Predictor.__call__` returns.
+
+        Args:
+            row: the row, column by column.
+            now: the time on the driver's clock, in seconds since some fixed moment.
+        """
+        scores = decode_outcome(row[PARTIAL_SCORES])
+        if isinstance(scores, CnnlibError):
+            self.error = self.error or scores
+            return
         self.sums = scores.sums if self.sums is None else self.sums.merge(scores.sums)
         self.busy_s += scores.busy_s
         self.corrupted_s += scores.corrupted_s
-        started_at, ended_at = float(row[STARTED_AT]), float(row[ENDED_AT])
+        started_at = now - float(row[SECONDS])
         self.started_at = started_at if self.started_at is None else min(self.started_at, started_at)
-        self.ended_at = ended_at if self.ended_at is None else max(self.ended_at, ended_at)
+        self.ended_at = now if self.ended_at is None else max(self.ended_at, now)
         if scores.rows is not None:
             self._rows.append(scores.rows)
         if scores.predictions is not None:
@@ -111,7 +130,6 @@ class CollectedScores:
         self._keep_first_profile(scores.profile)
         for name, sums in scores.slices.items():
             self._slices[name] = self._slices[name].merge(sums) if name in self._slices else sums
-        return scores
 
     @property
     def seconds(self) -> float:

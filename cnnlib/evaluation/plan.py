@@ -7,9 +7,11 @@ from dataclasses import dataclass
 
 from cnnlib.dataset.manifest import Manifest, load_manifest
 from cnnlib.dataset.reader import check_shards
-from cnnlib.errors import ConfigError
+from cnnlib.errors import ConfigError, InputError
 from cnnlib.evaluate_config import EvaluateConfig
-from cnnlib.evaluation.target import Target, find_all_targets, find_target
+from cnnlib.evaluation.outcome import LeftOut
+from cnnlib.evaluation.pending import PendingTargets, find_pending
+from cnnlib.evaluation.target import Target, find_target
 from cnnlib.reports.manifest import find_manifest
 from cnnlib.reports.subject import ReportSubject
 from cnnlib.slices.plan import check_slices
@@ -21,8 +23,10 @@ class EvaluationPlan:
     """An evaluation whose data, model files and storage have been checked.
 
     Attributes:
-        targets: all targets that were asked for.
+        targets: all targets that were asked for and can be scored; of pending checkpoints, those that are not done.
         missing: the targets without a report, which are to be scored.
+        left_out: what was asked for and cannot be scored, as far as that is known before a model is loaded.
+        pending: the pending checkpoints; None if checkpoints were named.
     """
 
     config: EvaluateConfig
@@ -31,6 +35,8 @@ class EvaluationPlan:
     reports_uri: str
     targets: tuple[Target, ...]
     missing: tuple[Target, ...]
+    left_out: tuple[LeftOut, ...] = ()
+    pending: PendingTargets | None = None
 
     def subject(self, target: Target) -> ReportSubject:
         """Returns what the report of a target is about."""
@@ -48,6 +54,8 @@ def plan_evaluation(
     *,
     checkpoints: Sequence[str] = (),
     pending_runs_uri: str | None = None,
+    gate: str = "",
+    retry: bool = False,
 ) -> EvaluationPlan:
     """Checks everything that can be checked without loading a model.
 
@@ -57,9 +65,11 @@ def plan_evaluation(
         reports_uri: the folder of all reports.
         checkpoints: RUNS/NAME[@epoch|@best|@last], checkpoint folders or model files.
         pending_runs_uri: a folder of runs, instead of `checkpoints`: all checkpoints of all its runs.
+        gate, retry: for pending checkpoints, see `find_pending`.
 
     Raises:
-        InputError: the data, the slices, a checkpoint or the storage cannot work.
+        InputError: the data, the slices or the storage cannot work, or the only checkpoint. Of several checkpoints,
+            those that cannot work are left out.
     """
     if bool(checkpoints) == bool(pending_runs_uri):
         raise ConfigError(
@@ -69,15 +79,25 @@ def plan_evaluation(
     check_shards(dataset_uri, manifest, config.split)
     check_slices(config.slice_by, manifest, config.split)
     if pending_runs_uri:
-        targets = find_all_targets(pending_runs_uri, config.pixel_range)
+        pending = find_pending(pending_runs_uri, reports_uri, config, manifest, gate=gate, retry=retry)
+        targets, left_out = list(pending.targets), list(pending.left_out)
     else:
-        targets = [find_target(name, config.pixel_range) for name in checkpoints]
-    files.check_writable(reports_uri)
+        pending = None
+        targets, left_out = _find_targets(checkpoints, config)
+    if targets:
+        files.check_writable(reports_uri)
     # Targets with the same report are one target, such as a checkpoint that is named twice.
     by_report = {target.report_id(config, dataset_uri, manifest): target for target in targets}
-    missing = [
-        target for report_id, target in by_report.items() if find_manifest(reports_uri, report_id) is None
-    ]
+    missing = []
+    for report_id, target in list(by_report.items()):
+        try:
+            if find_manifest(reports_uri, report_id) is None:
+                missing.append(target)
+        except InputError as err:  # an old report that is damaged
+            if len(checkpoints) == 1:
+                raise
+            left_out.append(LeftOut(uri=target.uri, error=err, target=target))
+            del by_report[report_id]
     return EvaluationPlan(
         config=config,
         dataset_uri=dataset_uri,
@@ -85,4 +105,19 @@ def plan_evaluation(
         reports_uri=reports_uri,
         targets=tuple(by_report.values()),
         missing=tuple(missing),
+        left_out=tuple(left_out),
+        pending=pending,
     )
+
+
+def _find_targets(checkpoints: Sequence[str], config: EvaluateConfig) -> tuple[list[Target], list[LeftOut]]:
+    """Finds the targets that a command line names, and those that cannot be found; raises if the only one cannot."""
+    targets, left_out = [], []
+    for name in checkpoints:
+        try:
+            targets.append(find_target(name, config.pixel_range))
+        except InputError as err:
+            if len(checkpoints) == 1:
+                raise
+            left_out.append(LeftOut(uri=name, error=err))
+    return targets, left_out

@@ -3,24 +3,27 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from functools import partial
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
 
-from cnnlib.dataset.record import SHARD_INDEX, Rows, table_to_rows
-from cnnlib.errors import InputError
+from cnnlib.dataset.record import SHARD_ERROR, SHARD_INDEX, Rows, table_to_rows
+from cnnlib.errors import CnnlibError, EvaluationError, ModelError
 from cnnlib.evaluate_config import EvaluateConfig
-from cnnlib.evaluation.loaded_model import LoadedModel, Probabilities, load_model
+from cnnlib.evaluation.loaded_model import Images, LoadedModel, Probabilities, load_model
 from cnnlib.evaluation.partial_scores import (
-    ENDED_AT,
+    NO_TARGET,
+    NUM_ROWS,
     PARTIAL_SCORES,
-    STARTED_AT,
+    SECONDS,
     TARGET_INDEX,
     ModelProfile,
     PartialScores,
+    encode_outcome,
 )
 from cnnlib.evaluation.target import Target
 from cnnlib.metrics.sums.metric_sums import MetricSums
@@ -34,6 +37,8 @@ from cnnlib.slices.slicer import Mask, Slicer
 
 if TYPE_CHECKING:
     import pyarrow as pa
+
+ResultT = TypeVar("ResultT")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,54 +70,72 @@ class PredictorTask:
 
 
 class Predictor:
-    """Scores every row with every target, in one pass over the data."""
+    """Scores every row with every target, in one pass over the data.
+
+    An error is a value in the block that a call returns: an exception would reach the driver without its cause, and
+    would end the scoring of the other targets.
+    """
 
     def __init__(self, task: PredictorTask) -> None:
         self._task = task
-        self._models: list[LoadedModel] = []
-        self._error: InputError | None = None
         load_tensorflow(task.cpus, task.chunks)
-        try:
-            self._models = [
-                load_model(
-                    target,
-                    task.config,
-                    image_shape=task.image_shape,
-                    num_classes=task.num_classes,
-                    chunks=task.chunks,
-                )
-                for target in task.targets
-            ]
-        except InputError as err:
-            # The first block raises it: an error of the constructor reaches the driver as a dead actor without a cause.
-            self._error = err
+        self._models = [self._load(target) for target in task.targets]
 
     def __call__(self, table: pa.Table) -> dict[str, npt.NDArray[Any]]:
         """Scores the rows of one shard, or of a part of it.
 
         Returns:
-            A block with one row per target; its columns are those of `cnnlib.evaluation.partial_scores`.
-
-        Raises:
-            InputError: a model could not be opened or does not fit the data, or the shard lacks a column.
+            A block with one row per target; its columns are those of `cnnlib.evaluation.partial_scores`. If the rows
+            themselves cannot be read, a block of one row for all targets.
         """
-        if self._error is not None:
-            raise self._error
-        rows = table_to_rows(table, self._task.image_shape)
+        if SHARD_ERROR in table.column_names:
+            return _block([NO_TARGET], [table.column(SHARD_ERROR)[0].as_py()])
+        try:
+            rows = table_to_rows(table, self._task.image_shape)
+            masks = {} if self._task.slicer is None else self._task.slicer.masks(rows)
+        except CnnlibError as err:
+            return _block([NO_TARGET], [encode_outcome(err)])
         shard_index = int(table.column(SHARD_INDEX)[0].as_py())
+        indexes = range(len(self._models))
         # Before the clock starts: profiles are made once, whatever the number of rows.
-        profiles = [model.profile(rows) if shard_index == 0 else None for model in self._models]
-        started_at = time.time()
-        masks = {} if self._task.slicer is None else self._task.slicer.masks(rows)
-        scores = [self._score(index, rows, shard_index, masks, each) for index, each in enumerate(profiles)]
+        profiles = [
+            self._attempt(index, lambda model: model.profile(rows)) if shard_index == 0 else None
+            for index in indexes
+        ]
+        started = time.perf_counter()
+        outcomes = [self._score(index, rows, shard_index, masks, profiles[index]) for index in indexes]
         if self._task.config.corruptions:
-            scores = self._add_corruptions(scores, rows)
-        return {
-            TARGET_INDEX: np.arange(len(scores)),
-            PARTIAL_SCORES: np.array([each.encode() for each in scores], dtype=object),
-            STARTED_AT: np.full(len(scores), started_at),
-            ENDED_AT: np.full(len(scores), time.time()),
-        }
+            outcomes = self._add_corruptions(outcomes, rows)
+        seconds = time.perf_counter() - started
+        return _block(indexes, map(encode_outcome, outcomes), num_rows=len(rows), seconds=seconds)
+
+    def _load(self, target: Target) -> LoadedModel | CnnlibError:
+        task = self._task
+        try:
+            return load_model(
+                target,
+                task.config,
+                image_shape=task.image_shape,
+                num_classes=task.num_classes,
+                chunks=task.chunks,
+            )
+        except Exception as err:
+            return _to_own_error(err, target)
+
+    def _attempt(self, index: int, work: Callable[[LoadedModel], ResultT]) -> ResultT | CnnlibError:
+        """Returns what the work with a target's model returns, or the first error of this target.
+
+        A target that has failed is left alone: it gets no report, so its other rows need no scoring.
+        """
+        model = self._models[index]
+        if isinstance(model, CnnlibError):
+            return model
+        try:
+            return work(model)
+        except Exception as err:  # from code of Keras, TensorFlow or the model's author
+            error = _to_own_error(err, self._task.targets[index])
+        self._models[index] = error
+        return error
 
     def _score(
         self,
@@ -120,24 +143,32 @@ class Predictor:
         rows: Rows,
         shard_index: int,
         masks: Mapping[str, Mask],
-        profile: ModelProfile | None,
-    ) -> PartialScores:
+        profile: ModelProfile | CnnlibError | None,
+    ) -> PartialScores | CnnlibError:
         """Scores the rows with one target, as a whole and by slice, and stores its predictions."""
-        started = time.perf_counter()
-        probabilities = self._models[target_index].predict(rows.images)
-        predictions = self._store_predictions(target_index, rows, shard_index, probabilities)
+        if isinstance(profile, CnnlibError):
+            return profile
         keep_rows = self._task.keep_rows
-        return PartialScores(
-            sums=self._sum_metrics(rows.labels, probabilities, histogram=not keep_rows),
-            rows=ScoredRows.from_probabilities(rows.ids, rows.labels, probabilities) if keep_rows else None,
-            predictions=predictions,
-            slices={
-                name: self._sum_metrics(rows.labels[mask], probabilities[mask])
-                for name, mask in masks.items()
-            },
-            busy_s=time.perf_counter() - started,
-            profile=profile,
-        )
+
+        def score(model: LoadedModel) -> PartialScores:
+            started = time.perf_counter()
+            probabilities = model.predict(rows.images)
+            predictions = self._store_predictions(target_index, rows, shard_index, probabilities)
+            return PartialScores(
+                sums=self._sum_metrics(rows.labels, probabilities, histogram=not keep_rows),
+                rows=ScoredRows.from_probabilities(rows.ids, rows.labels, probabilities)
+                if keep_rows
+                else None,
+                predictions=predictions,
+                slices={
+                    name: self._sum_metrics(rows.labels[mask], probabilities[mask])
+                    for name, mask in masks.items()
+                },
+                busy_s=time.perf_counter() - started,
+                profile=profile,
+            )
+
+        return self._attempt(target_index, score)
 
     def _store_predictions(
         self, target_index: int, rows: Rows, shard_index: int, probabilities: Probabilities
@@ -160,18 +191,56 @@ class Predictor:
         top_k = min(self._task.config.top_k, self._task.num_classes)
         return MetricSums.from_probabilities(labels, probabilities, top_k=top_k, histogram=histogram)
 
-    def _add_corruptions(self, scores: list[PartialScores], rows: Rows) -> list[PartialScores]:
+    def _add_corruptions(
+        self, outcomes: list[PartialScores | CnnlibError], rows: Rows
+    ) -> list[PartialScores | CnnlibError]:
         """Returns the scores with one more slice per corruption: all rows, corrupted and predicted again."""
         started = time.perf_counter()
-        slices: list[dict[str, MetricSums]] = [{} for _ in scores]
+        slices: list[dict[str, MetricSums]] = [{} for _ in outcomes]
         for kind in CORRUPTIONS:
             for strength in STRENGTHS:
                 images = corrupt(rows.images, rows.ids, kind, strength)
-                for model, of_model in zip(self._models, slices, strict=True):
-                    sums = self._sum_metrics(rows.labels, model.predict(images))
-                    of_model[slice_name(kind, strength)] = sums
-        seconds = (time.perf_counter() - started) / len(scores)
-        return [
-            replace(each, slices={**each.slices, **of_model}, corrupted_s=seconds)
-            for each, of_model in zip(scores, slices, strict=True)
-        ]
+                score = partial(self._score_images, images, rows.labels)
+                for index, of_model in enumerate(slices):
+                    sums = self._attempt(index, score)
+                    if not isinstance(sums, CnnlibError):
+                        of_model[slice_name(kind, strength)] = sums
+        seconds = (time.perf_counter() - started) / len(outcomes)
+        added: list[PartialScores | CnnlibError] = []
+        for model, outcome, of_model in zip(self._models, outcomes, slices, strict=True):
+            if isinstance(model, CnnlibError):
+                added.append(model)
+            elif isinstance(outcome, CnnlibError):
+                added.append(outcome)
+            else:
+                merged = {**outcome.slices, **of_model}
+                added.append(replace(outcome, slices=merged, corrupted_s=seconds))
+        return added
+
+    def _score_images(self, images: Images, labels: npt.NDArray[np.int32], model: LoadedModel) -> MetricSums:
+        return self._sum_metrics(labels, model.predict(images))
+
+
+def _block(
+    indexes: Iterable[int], outcomes: Iterable[bytes], *, num_rows: int = 0, seconds: float = 0.0
+) -> dict[str, npt.NDArray[Any]]:
+    """Returns the block of a call: the target indexes with their encoded outcomes."""
+    targets = np.array(list(indexes))
+    return {
+        TARGET_INDEX: targets,
+        PARTIAL_SCORES: np.array(list(outcomes), dtype=object),
+        NUM_ROWS: np.full(len(targets), num_rows),
+        SECONDS: np.full(len(targets), seconds),
+    }
+
+
+def _to_own_error(err: Exception, target: Target) -> CnnlibError:
+    """Returns an error of this project for any error that a target's model raises; its message has one line."""
+    if isinstance(err, CnnlibError):
+        return err
+    first_line = next(iter(str(err).splitlines()), "")
+    text = f"{target.uri} could not be scored: {type(err).__name__}: {first_line}"
+    # These may not happen again: on a GPU, ResourceExhaustedError is what an allocation raises.
+    if isinstance(err, (MemoryError, OSError)) or type(err).__name__ == "ResourceExhaustedError":
+        return EvaluationError(f"{text}. Try a smaller --batch-size, or a machine with more memory.")
+    return ModelError(f"{text}.")

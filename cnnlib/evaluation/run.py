@@ -12,10 +12,19 @@ from datetime import UTC, datetime
 from ray.data import ActorPoolStrategy
 
 from cnnlib.cluster import connect as cluster
-from cnnlib.errors import ConfigError, DatasetError, RowCountError
+from cnnlib.errors import CnnlibError, ConfigError, DatasetError, EvaluationError, RowCountError
 from cnnlib.evaluate_config import EvaluateConfig
 from cnnlib.evaluation.dataset import build_dataset
-from cnnlib.evaluation.partial_scores import ENDED_AT, STARTED_AT, TARGET_INDEX, CollectedScores
+from cnnlib.evaluation.outcome import EvaluationOutcome, LeftOut
+from cnnlib.evaluation.partial_scores import (
+    NO_TARGET,
+    NUM_ROWS,
+    PARTIAL_SCORES,
+    SECONDS,
+    TARGET_INDEX,
+    CollectedScores,
+    decode_outcome,
+)
 from cnnlib.evaluation.plan import EvaluationPlan
 from cnnlib.evaluation.predictor import Predictor, PredictorTask
 from cnnlib.evaluation.progress import Progress, build_progress
@@ -33,10 +42,11 @@ from cnnlib.slices.slicer import MAX_SLICES, Slicer
 _TARGETS_PER_PASS = 8  # a predictor holds at most this many models at a time
 
 
-def evaluate(plan: EvaluationPlan, *, live: bool) -> list[WrittenReport]:
+def evaluate(plan: EvaluationPlan, *, live: bool) -> EvaluationOutcome:
     """Scores the targets without a report, on the cluster at RAY_ADDRESS or on this machine, and writes their reports.
 
-    A crash leaves the reports written so far; the same call again continues with the others.
+    A target that cannot be scored is left out, and does not keep the others from their reports. A crash leaves the
+    reports written so far; the same call again continues with the others.
 
     Args:
         plan: what to evaluate.
@@ -44,12 +54,12 @@ def evaluate(plan: EvaluationPlan, *, live: bool) -> list[WrittenReport]:
 
     Raises:
         ResourceError: the cluster can never hold the predictors.
-        ModelError: Keras cannot open a model file, or the model does not fit the data.
-        RowCountError: the number of scored rows is not the manifest's. No report is written.
+        DatasetError: the rows cannot be read, or are not those that the manifest states.
         ConfigError: there are too many slices.
     """
+    outcome = EvaluationOutcome(left_out=list(plan.left_out))
     if not plan.missing:
-        return []
+        return outcome
     config = plan.config
     slicer = _plan_slicer(plan)
     cpus = cluster.divide_cores(config.actors, config.cpus_per_actor)
@@ -57,17 +67,16 @@ def evaluate(plan: EvaluationPlan, *, live: bool) -> list[WrittenReport]:
         what="predictors", count=config.actors, cpus=cpus, gpus=config.gpus_per_actor
     )
     num_rows = plan.manifest.split(config.split).rows * len(plan.missing)
-    written = []
     with (
         cluster.connect(request, config.wait_for_resources_s),
         closing(build_progress(num_rows, live=live)) as progress,
     ):
         for first in range(0, len(plan.missing), _TARGETS_PER_PASS):
             targets = plan.missing[first : first + _TARGETS_PER_PASS]
-            collected = _score_targets(plan, targets, slicer, cpus, progress)
+            collected = _score_or_separate(plan, targets, slicer, cpus, progress)
             progress.pause()
-            written += _write_reports(plan, targets, collected)
-    return written
+            _write_reports(plan, targets, collected, outcome)
+    return outcome
 
 
 def _plan_slicer(plan: EvaluationPlan) -> Slicer | None:
@@ -81,6 +90,43 @@ def _plan_slicer(plan: EvaluationPlan) -> Slicer | None:
     )
     log_event("slices", by=" ".join(config.slice_by), seconds=time.monotonic() - started)
     return slicer
+
+
+def _score_or_separate(
+    plan: EvaluationPlan,
+    targets: tuple[Target, ...],
+    slicer: Slicer | None,
+    cpus: int,
+    progress: Progress,
+) -> list[CollectedScores]:
+    """Scores some targets together or, if a predictor does not survive that, one by one.
+
+    A model may end the process that scores it, for example because it needs more memory than there is.
+    """
+    try:
+        return _score_targets(plan, targets, slicer, cpus, progress)
+    except CnnlibError:
+        raise
+    except Exception as err:  # Ray has many classes of errors, and derives classes from those of others
+        own = cluster.find_own_error(err)
+        if own is not None:
+            raise own from err
+        if len(targets) == 1:
+            return [CollectedScores(error=_explain_lost_predictor(err, targets[0]))]
+        progress.pause()
+        log_event("score", note="a predictor failed; scoring its models one by one", models=len(targets))
+    return [
+        scores for target in targets for scores in _score_or_separate(plan, (target,), slicer, cpus, progress)
+    ]
+
+
+def _explain_lost_predictor(err: Exception, target: Target) -> EvaluationError:
+    lines = [line.strip() for line in str(err).splitlines() if line.strip()]
+    return EvaluationError(
+        f"{target.uri} could not be scored: its predictor failed ({type(err).__name__}: "
+        f"{lines[0] if lines else 'no message'}). If memory ran out, try a smaller --batch-size, fewer --actors, or "
+        "machines with more memory."
+    )
 
 
 def _score_targets(
@@ -113,16 +159,20 @@ def _score_targets(
         num_gpus=config.gpus_per_actor,
     )
     collected = [CollectedScores() for _ in targets]
-    try:
-        for row in dataset.iter_rows():
-            of_target = collected[row[TARGET_INDEX]]
-            scores = of_target.add(row)
-            _check_num_slices(of_target, config)
-            # A block has one row per target: after its last row all targets have scored its images.
-            if row[TARGET_INDEX] == len(targets) - 1:
-                progress.update(scores.sums.rows * len(targets), row[ENDED_AT] - row[STARTED_AT])
-    except Exception as err:  # Ray wraps every error that an actor raises
-        raise cluster.find_own_error(err) or err from err
+    for row in dataset.iter_rows():
+        index = row[TARGET_INDEX]
+        if index == NO_TARGET:
+            error = decode_outcome(row[PARTIAL_SCORES])
+            raise (
+                error
+                if isinstance(error, CnnlibError)
+                else TypeError(f"Expected an error. Received {error}.")
+            )
+        collected[index].add(row, time.monotonic())
+        _check_num_slices(collected[index], config)
+        # A block has one row per target: after its last row all targets have scored its images.
+        if index == len(targets) - 1:
+            progress.update(row[NUM_ROWS] * len(targets), row[SECONDS])
     return collected
 
 
@@ -137,44 +187,57 @@ def _check_num_slices(collected: CollectedScores, config: EvaluateConfig) -> Non
 
 
 def _write_reports(
-    plan: EvaluationPlan, targets: tuple[Target, ...], collected: list[CollectedScores]
-) -> list[WrittenReport]:
-    """Writes the reports of one pass over the data."""
+    plan: EvaluationPlan,
+    targets: tuple[Target, ...],
+    collected: list[CollectedScores],
+    outcome: EvaluationOutcome,
+) -> None:
+    """Writes the reports of one pass over the data, and adds them and the targets without one to the outcome."""
     total_busy_s = sum(scores.busy_s + scores.corrupted_s for scores in collected)
-    versions = installed_versions()
-    written = []
     for target, scores in zip(targets, collected, strict=True):
-        sums = _checked_sums(scores, plan, target)
         # All targets share the pass over the data, so each gets a part of its time: the fraction that it took of the
         # scoring. The time of corrupted images counts for no target: --corruptions does not make a model slower.
         seconds = scores.seconds * scores.busy_s / total_busy_s if total_busy_s else 0.0
-        profile = scores.profile
-        report = write_report(
-            plan.reports_uri,
-            EvaluationResult(
-                subject=plan.subject(target),
-                sums=sums,
-                evaluated_at=datetime.now(UTC),
-                seconds=seconds,
-                versions=versions,
-                rows=scores.rows(),
-                slices=scores.slices(),
-                predictions=scores.predictions() if plan.config.predictions else None,
-                parameters=profile.cost.parameters if profile else None,
-                flops_per_image=profile.cost.flops_per_image if profile else None,
-                activations=build_activations(profile.example_id, profile.layers) if profile else None,
-            ),
-        )
-        log_event(
-            "report",
-            report_id=report.report_id,
-            checkpoint=target.uri,
-            rows=sums.rows,
-            correct=sums.confusion.correct,
+        try:
+            outcome.written.append(_write_report(plan, target, scores, seconds))
+        except DatasetError:
+            raise
+        except CnnlibError as err:
+            outcome.left_out.append(LeftOut(uri=target.uri, error=err, target=target))
+
+
+def _write_report(
+    plan: EvaluationPlan, target: Target, scores: CollectedScores, seconds: float
+) -> WrittenReport:
+    if scores.error is not None:
+        raise scores.error
+    sums = _checked_sums(scores, plan, target)
+    profile = scores.profile
+    report = write_report(
+        plan.reports_uri,
+        EvaluationResult(
+            subject=plan.subject(target),
+            sums=sums,
+            evaluated_at=datetime.now(UTC),
             seconds=seconds,
-        )
-        written.append(report)
-    return written
+            versions=installed_versions(),
+            rows=scores.rows(),
+            slices=scores.slices(),
+            predictions=scores.predictions() if plan.config.predictions else None,
+            parameters=profile.cost.parameters if profile else None,
+            flops_per_image=profile.cost.flops_per_image if profile else None,
+            activations=build_activations(profile.example_id, profile.layers) if profile else None,
+        ),
+    )
+    log_event(
+        "report",
+        report_id=report.report_id,
+        checkpoint=target.uri,
+        rows=sums.rows,
+        correct=sums.confusion.correct,
+        seconds=seconds,
+    )
+    return report
 
 
 def _checked_sums(collected: CollectedScores, plan: EvaluationPlan, target: Target) -> MetricSums:

@@ -5,12 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from cnnlib.dataset.manifest import Manifest
-from cnnlib.errors import InputError, ModelError, NotFoundError
+from cnnlib.errors import InputError, ModelError
 from cnnlib.evaluate_config import EvaluateConfig, PixelRange
 from cnnlib.evaluation.foreign_files import explain_foreign_file
 from cnnlib.models.source import ModelSource
 from cnnlib.reports.subject import ReportSubject, report_id
-from cnnlib.runs.checkpoints import Checkpoint, list_checkpoints, list_runs, resolve_checkpoint
+from cnnlib.runs.checkpoints import Checkpoint, resolve_checkpoint
 from cnnlib.storage import files, publish
 from cnnlib.storage.uri import normalize_uri, uri_name
 
@@ -93,20 +93,7 @@ def find_target(name: str, pixel_range: PixelRange | None) -> Target:
         if foreign is None:
             raise
         raise ModelError(foreign) from err
-    return _from_checkpoint(checkpoint, pixel_range)
-
-
-def find_all_targets(runs_uri: str, pixel_range: PixelRange | None) -> list[Target]:
-    """Finds all complete checkpoints of all runs below a folder, sorted by run and epoch.
-
-    Raises:
-        NotFoundError: there is no run below the folder. A scheduled job with a typo must not do nothing for ever.
-    """
-    runs = list_runs(runs_uri)
-    if not runs:
-        raise NotFoundError(f"{runs_uri} holds no run. Expected the --runs folder of jobs.train.")
-    checkpoints = [checkpoint for run in runs for checkpoint in list_checkpoints(run)]
-    return [_from_checkpoint(checkpoint, pixel_range) for checkpoint in checkpoints]
+    return target_of_checkpoint(checkpoint, pixel_range)
 
 
 def _added_rows(config: EvaluateConfig) -> dict[str, str | int | bool]:
@@ -121,7 +108,8 @@ def _added_rows(config: EvaluateConfig) -> dict[str, str | int | bool]:
     return added
 
 
-def _from_checkpoint(checkpoint: Checkpoint, pixel_range: PixelRange | None) -> Target:
+def target_of_checkpoint(checkpoint: Checkpoint, pixel_range: PixelRange | None) -> Target:
+    """Returns a checkpoint as a target; see `find_target` for the pixel range."""
     return Target(
         uri=checkpoint.uri,
         model_uri=checkpoint.model_uri,

@@ -9,11 +9,12 @@ from collections.abc import Iterable, Sequence
 
 from cnnlib.errors import ConfigError, nearest
 from cnnlib.gate_config import EARLIER, GateConfig, Limits, parse_gates
-from cnnlib.recipes import find_recipe
+from cnnlib.log import log_event
+from cnnlib.recipes import RECIPES, find_recipe
 from cnnlib.reports.read import resolve
 from cnnlib.reports.subject import ReportSubject, report_id
 from cnnlib.runs.record import find_run_record
-from cnnlib.storage import files, layout
+from cnnlib.storage import files, layout, publish
 from cnnlib.storage.uri import normalize_uri
 
 RECIPE = "recipe"
@@ -26,6 +27,7 @@ def select_gates(
     *,
     slice_by: Sequence[str] = (),
     corruptions: bool = False,
+    skip_unknown: bool = False,
 ) -> dict[str, GateConfig]:
     """Returns the gate of each report by report id, checked as far as that is possible before rows are scored.
 
@@ -35,6 +37,7 @@ def select_gates(
         reports_uri: the folder of all reports, where the baselines are.
         slice_by: the slices that the reports will have.
         corruptions: True if the reports will have slices of corrupted images.
+        skip_unknown: True: a run whose recipe is unknown or has no gate gets none, with a log line.
 
     Raises:
         NotFoundError: there is no such file.
@@ -45,10 +48,29 @@ def select_gates(
     file_gate = None if name == RECIPE else _read(name)
     selected = {}
     for subject in subjects:
-        gate = file_gate or _find_recipe_gate(subject)
+        try:
+            gate = file_gate or _find_recipe_gate(subject)
+        except ConfigError as err:
+            if not skip_unknown:
+                raise
+            log_event("gate", checkpoint=subject.checkpoint_uri, note=f"not applied: {err}")
+            continue
         check_gates(gate, reports_uri, subject.class_names, slice_by=slice_by, corruptions=corruptions)
         selected[report_id(subject)] = gate
     return selected
+
+
+def describe_gate(name: str) -> str:
+    """Returns a text that is the same for the same gate, and another one for every other gate.
+
+    Raises:
+        NotFoundError: there is no such file.
+        ConfigError: the file is wrong.
+    """
+    if name != RECIPE:
+        return publish.canonical_json(_read(name).to_dict()).decode()
+    gates = {recipe: each.gates.to_dict() for recipe, each in RECIPES.items() if each.gates is not None}
+    return publish.canonical_json({RECIPE: gates}).decode()
 
 
 def check_gates(

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from cnnlib.errors import ModelError
+from cnnlib.errors import InputError, ModelCodeError, ModelError
 from cnnlib.models.keras_errors import find_custom_object, short_reason
 from cnnlib.models.model_file import open_in_keras, rebuild_model, without_user_code
 from cnnlib.models.probe import SAME_MACHINE, Floats, find_difference, predict, probe_images
@@ -61,7 +61,7 @@ def check_round_trip(model: keras.Model, source: ModelSource) -> RoundTrip:
             return RoundTrip(opens_in_keras=True)
         try:
             rebuilt = rebuild_model(path, _SAVED, source)
-        except ModelError as err:
+        except (ModelError, ModelCodeError) as err:
             raise ModelError(
                 f"{source.function} builds a model whose file cannot be opened again: {_reason(err)} Expected the same "
                 "layers at every call."
@@ -93,7 +93,7 @@ def _open_and_compare(path: Path, images: Floats, expected: Floats | None) -> st
     )
 
 
-def _reason(err: ModelError) -> str:
+def _reason(err: InputError) -> str:
     """Returns what Keras said, without the advice for strangers' files."""
     cause = err.__cause__
     if cause is None:

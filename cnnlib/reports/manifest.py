@@ -82,6 +82,16 @@ class ReportRecord:
                 f"Report {manifest['report_id']} has version {manifest['report_version']}, "
                 f"this cnnlib reads up to {REPORT_VERSION}. Update cnnlib."
             )
+        try:
+            return cls._read(manifest)
+        except (KeyError, TypeError, ValueError, AttributeError) as err:
+            raise ReportError(
+                f"The manifest of report {manifest.get('report_id')} has a missing or invalid entry: "
+                f"{type(err).__name__}: {err}. Delete all objects of the report, then evaluate again."
+            ) from err
+
+    @classmethod
+    def _read(cls, manifest: Mapping[str, Any]) -> ReportRecord:
         predictions = manifest.get("predictions")  # version 1 did not list them
         return cls(
             report_id=manifest["report_id"],

@@ -1,6 +1,8 @@
 """The predictions of every row of a split: predictors write them in parts, readers get one table.
 
-A part is written before the report that it belongs to; the report's manifest lists the parts.
+A part is written before the report that it belongs to; the report's manifest lists the parts. A part is named after
+its rows and its bytes, so two attempts at a report do not mix their predictions, even if their numbers differ. Whoever
+finishes deletes the parts that the manifest does not list, because people read the folder without the manifest.
 """
 
 from __future__ import annotations
@@ -16,7 +18,7 @@ from cnnlib.reports.manifest import ReportRecord, StoredTable, read_record
 from cnnlib.reports.read import read_stored
 from cnnlib.reports.schema import table_schema
 from cnnlib.storage import files, layout, publish
-from cnnlib.storage.parquet import parquet_bytes, parquet_table
+from cnnlib.storage.parquet import parquet_bytes
 from cnnlib.storage.threads import map_threads
 from cnnlib.storage.uri import join_uri
 
@@ -33,10 +35,9 @@ def write_predictions(
     labels: ArrayLike,
     probabilities: ArrayLike,
 ) -> StoredTable:
-    """Stores the predictions of consecutive rows of one shard, unless an object of that name exists.
+    """Stores the predictions of consecutive rows of one shard.
 
-    The name follows from the rows, so a retried task finds its own object. An existing object is kept and described
-    as it is: if another evaluation wrote it, `read_predictions` raises.
+    The name follows from the rows and the bytes, so an object of that name holds the same predictions.
 
     Args:
         reports_uri: the folder of all reports.
@@ -47,18 +48,26 @@ def write_predictions(
         probabilities: float32 [rows, classes].
     """
     table = predictions_table(ids, labels, probabilities)
-    part = layout.predictions_part(shard_index, table["id"][0].as_py())
-    uri = join_uri(layout.report_predictions(reports_uri, report_id), part)
     data = parquet_bytes(table)
-    if not files.create_bytes(uri, data):
-        data = files.read_bytes(uri)
-        table = parquet_table(data)
+    digest = publish.sha256_hex(data)
+    part = layout.predictions_part(shard_index, table["id"][0].as_py(), digest)
+    files.write_bytes(join_uri(layout.report_predictions(reports_uri, report_id), part), data)
     return StoredTable(
         name=f"predictions/report_id={report_id}/{part}",
         num_bytes=len(data),
-        sha256=publish.sha256_hex(data),
+        sha256=digest,
         rows=table.num_rows,
     )
+
+
+def delete_other_predictions(reports_uri: str, record: ReportRecord) -> None:
+    """Deletes the predictions of other attempts at a report: the parts that its manifest does not list.
+
+    An attempt that is still running loses its parts, too. It finds the manifest, and takes the report as it is.
+    """
+    listed = {join_uri(reports_uri, part.name) for part in record.predictions or ()}
+    found = files.list_objects(layout.report_predictions(reports_uri, record.report_id))
+    map_threads(files.delete, [part.uri for part in found if part.uri not in listed])
 
 
 def predictions_table(ids: ArrayLike, labels: ArrayLike, probabilities: ArrayLike) -> pa.Table:

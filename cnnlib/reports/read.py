@@ -8,7 +8,8 @@ from typing import Any
 
 import pyarrow as pa
 
-from cnnlib.errors import DigestError, ReportError, nearest
+from cnnlib.errors import DigestError, InputError, ReportError, nearest
+from cnnlib.log import log_event
 from cnnlib.reports.manifest import ReportRecord, StoredTable, read_record
 from cnnlib.reports.schema import table_schema
 from cnnlib.storage import files, layout, publish
@@ -118,10 +119,10 @@ def read_stored(reports_uri: str, record: ReportRecord, stored: StoredTable) -> 
 
 
 def list_reports(reports_uri: str) -> list[ReportRecord]:
-    """Reads the records of all reports, newest first.
+    """Reads the records of all reports, newest first. One that cannot be read is left out, with a log line.
 
     Raises:
-        ReportError: there are none, or a newer version of this project wrote one.
+        ReportError: there is none that can be read.
     """
     uris = [layout.report_manifest(reports_uri, report_id) for report_id in _list_ids(reports_uri)]
     if not uris:
@@ -129,7 +130,13 @@ def list_reports(reports_uri: str) -> list[ReportRecord]:
             f"No reports in {reports_uri}. Check the path, or write one: python -m jobs.evaluate."
         )
     # The objects are named by hashes, so the newest is known only after reading all; each takes tens of ms in a bucket.
-    records = [ReportRecord.from_manifest(each) for each in map_threads(publish.read_manifest, uris)]
+    found = map_threads(_try_record, uris)
+    records = [each for each in found if isinstance(each, ReportRecord)]
+    for uri, each in zip(uris, found, strict=True):
+        if isinstance(each, InputError):
+            if not records:
+                raise each
+            log_event("report_left_out", manifest=uri, reason=str(each))
     return sorted(records, key=lambda record: record.age, reverse=True)
 
 
@@ -177,6 +184,13 @@ def _add_missing_columns(stored: pa.Table, schema: pa.Schema) -> pa.Table:
     return pa.table(
         columns, schema=pa.schema([field.with_nullable(True) for field in schema], schema.metadata)
     )
+
+
+def _try_record(manifest_uri: str) -> ReportRecord | InputError:
+    try:
+        return ReportRecord.from_manifest(publish.read_manifest(manifest_uri))
+    except InputError as err:
+        return err
 
 
 def _list_ids(reports_uri: str) -> list[str]:

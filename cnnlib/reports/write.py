@@ -10,9 +10,9 @@ A crash leaves
     the claim                             the next writer completes the report from it
     the claim, overall, confusion, …      the same
     the claim, …, per_class               the same; for readers of the folder per_class/ these rows are final
-    … and manifests/<report_id>.json      a report
+    … and manifests/<report_id>.json      a report; predictions of other attempts may lie beside its own
 
-and no object is ever overwritten.
+and no object is ever overwritten. Whoever finishes deletes the predictions that the manifest does not list.
 """
 
 from __future__ import annotations
@@ -26,9 +26,11 @@ from typing import Any
 
 import pyarrow as pa
 
+from cnnlib.errors import AccessError
 from cnnlib.log import log_event
 from cnnlib.reports.build import build_tables
-from cnnlib.reports.manifest import StoredTable, find_manifest
+from cnnlib.reports.manifest import StoredTable, find_manifest, read_record
+from cnnlib.reports.predictions import delete_other_predictions
 from cnnlib.reports.result import EvaluationResult
 from cnnlib.reports.schema import REPORT_VERSION
 from cnnlib.storage import files, layout, publish
@@ -70,6 +72,11 @@ def write_report(reports_uri: str, result: EvaluationResult) -> WrittenReport:
     """
     report_id = result.report_id
     created = find_manifest(reports_uri, report_id) is None and _publish(reports_uri, result)
+    try:
+        delete_other_predictions(reports_uri, read_record(reports_uri, report_id))
+    except AccessError as err:
+        # The report is complete, and its readers look at the manifest.
+        log_event("predictions_of_another_attempt_stay", report_id=report_id, reason=err)
     uris = {table: layout.report_table(reports_uri, table, report_id) for table in layout.REPORT_TABLES}
     uris[_MANIFEST] = layout.report_manifest(reports_uri, report_id)
     return WrittenReport(report_id=report_id, created=created, uris=uris)

@@ -6,7 +6,7 @@ is not a checkpoint. Training writes checkpoints (`training/state/checkpoint.py`
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -31,6 +31,7 @@ class Checkpoint:
             validation rows, else the accuracy on the epoch's training rows.
         scored_on: the name of that metric, `validation_accuracy` or `accuracy`.
         source: how to build a user's own model again; None for a model of this project.
+        class_names, image_shape: of the data that it was trained on; None if the manifest does not state them.
     """
 
     uri: str
@@ -43,6 +44,8 @@ class Checkpoint:
     score: float
     scored_on: str
     source: ModelSource | None = None
+    class_names: tuple[str, ...] | None = None
+    image_shape: tuple[int, ...] | None = None
 
     @property
     def model_uri(self) -> str:
@@ -55,11 +58,52 @@ class Checkpoint:
         return join_uri(self.uri, layout.CHECKPOINT_STATE)
 
 
-def list_runs(runs_uri: str) -> list[str]:
-    """Lists the URIs of the runs below a folder, sorted by name."""
-    names = files.list_folders(runs_uri)
-    runs = [layout.run_uri(runs_uri, name) for name in names]
-    return [run for run in runs if files.find_size(layout.run_record(run)) is not None]
+@dataclass(frozen=True, kw_only=True)
+class FoundCheckpoint:
+    """A checkpoint that a listing shows, before its manifest is read.
+
+    Attributes:
+        uri: its folder.
+        run: the URI of its run.
+        version: a text that changes when its manifest or its model file is replaced.
+        has_model: False if only the manifest is left of it.
+    """
+
+    uri: str
+    run: str
+    epoch: int
+    version: str
+    has_model: bool
+
+
+def scan_runs(runs_uri: str) -> list[FoundCheckpoint]:
+    """Finds all checkpoints with a manifest below a folder of runs, sorted by run and epoch, with a single listing.
+
+    Raises:
+        NotFoundError: there is no run below the folder. A scheduled job with a typo must not do nothing for ever.
+    """
+    root = normalize_uri(runs_uri)
+    listed = {stored.uri.removeprefix(root).lstrip("/"): stored for stored in files.list_objects(root)}
+    runs = [name.split("/")[0] for name in listed if name.count("/") == 1 and name.endswith("/run.json")]
+    if not runs:
+        raise NotFoundError(f"{runs_uri} holds no run. Expected the --runs folder of jobs.train.")
+    found = []
+    for name, stored in listed.items():
+        parts = name.split("/")
+        epoch = layout.find_epoch(parts[2]) if len(parts) == 4 and parts[3] == layout.MANIFEST else None
+        if epoch is None or parts[0] not in runs:
+            continue
+        model = listed.get("/".join([*parts[:3], layout.CHECKPOINT_MODEL]))
+        found.append(
+            FoundCheckpoint(
+                uri=stored.uri.removesuffix(f"/{layout.MANIFEST}"),
+                run=layout.run_uri(root, parts[0]),
+                epoch=epoch,
+                version=f"{stored[1:]} {model[1:] if model else ''}",
+                has_model=model is not None,
+            )
+        )
+    return sorted(found, key=lambda each: (each.run, each.epoch))
 
 
 def list_checkpoints(run: str) -> list[Checkpoint]:
@@ -99,6 +143,8 @@ def find_checkpoint(uri: str) -> Checkpoint | None:
             score=document["score"],
             scored_on=document["scored_on"],
             source=_find_source(document),
+            class_names=_find_tuple(document, "class_names"),
+            image_shape=_find_tuple(document, "image_shape"),
         )
     except (KeyError, TypeError) as err:
         raise CheckpointError(
@@ -126,10 +172,8 @@ def resolve_checkpoint(name: str) -> Checkpoint:
         raise CheckpointError(
             f"{uri} has no checkpoint. Expected a run (RUNS/NAME), a checkpoint's folder, or a .keras or .h5 file."
         )
-    if selector == "last":
-        return checkpoints[-1]
-    if selector == "best":
-        return max(checkpoints, key=lambda each: (each.score, -each.epoch))
+    if selector in SELECTORS:
+        return dict(zip(SELECTORS, last_and_best(checkpoints), strict=True))[selector]
     by_epoch = {str(each.epoch): each for each in checkpoints}
     if selector not in by_epoch:
         raise CheckpointError(
@@ -137,6 +181,17 @@ def resolve_checkpoint(name: str) -> Checkpoint:
             f"Expected {', '.join(SELECTORS)} or one of the epochs {', '.join(by_epoch)}."
         )
     return by_epoch[selector]
+
+
+def last_and_best(checkpoints: Sequence[Checkpoint]) -> tuple[Checkpoint, Checkpoint]:
+    """Returns the last and the best of a run's checkpoints: the highest `score`, among equals the earliest."""
+    last = max(checkpoints, key=lambda each: each.epoch)
+    return last, max(checkpoints, key=lambda each: (each.score, -each.epoch))
+
+
+def _find_tuple(document: dict[str, Any], name: str) -> tuple[Any, ...] | None:
+    values = document.get(name)
+    return None if values is None else tuple(values)
 
 
 def _find_source(document: Mapping[str, Any]) -> ModelSource | None:

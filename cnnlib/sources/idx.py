@@ -1,77 +1,92 @@
 """Reads the IDX format of MNIST and similar datasets: a folder of four files, gzipped or not, becomes a source.
 
-    train-images-idx3-ubyte[.gz]   train-labels-idx1-ubyte[.gz]
-    t10k-images-idx3-ubyte[.gz]    t10k-labels-idx1-ubyte[.gz]
-
-A file has two zero bytes, a type code, the number of dimensions, one big-endian uint32 per dimension, then the data,
-row-major (http://yann.lecun.com/exdb/mnist/, "The IDX file format").
+`cnnlib.sources.idx_names` finds the files. A file has two zero bytes, a type code, the number of dimensions, one
+big-endian uint32 per dimension, then the data, row-major (http://yann.lecun.com/exdb/mnist/, "The IDX file format").
 """
 
 from __future__ import annotations
 
-import functools
 import gzip
 import math
 import struct
 import zlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 
 import numpy as np
 import numpy.typing as npt
 
 from cnnlib.dataset.source import Source, SourceSplit
-from cnnlib.errors import DatasetError, NotFoundError
+from cnnlib.errors import DatasetError
+from cnnlib.log import log_event
+from cnnlib.sources.idx_names import SPLIT_PREFIXES, IdxFiles, find_files
 from cnnlib.storage import files
 from cnnlib.storage.threads import map_threads
 from cnnlib.storage.uri import join_uri
 
-SPLIT_PREFIXES = {"train": "train", "test": "t10k"}
-"""The prefixes of the names of a split's two files."""
 _UNSIGNED_BYTE = 0x08
 _GZIP_MAGIC = b"\x1f\x8b"
 
 
-def file_names() -> list[str]:
-    """Returns the names of the four files of an IDX dataset, without `.gz`."""
-    return [
-        f"{prefix}-{kind}"
-        for prefix in SPLIT_PREFIXES.values()
-        for kind in ("images-idx3-ubyte", "labels-idx1-ubyte")
-    ]
-
-
-def load_idx(directory_uri: str, class_names: Sequence[str] | None = None) -> Source:
+def load_idx(
+    directory_uri: str,
+    class_names: Sequence[str] | None = None,
+    *,
+    prefix: str | None = None,
+    transpose: bool = False,
+) -> Source:
     """Reads an IDX folder.
 
     Args:
         directory_uri: the folder that holds the four files.
         class_names: names of the classes by label; None: the labels themselves.
+        prefix: the dataset to take, where the folder holds several, such as `emnist-letters`.
+        transpose: swap the height and width of the images, which EMNIST stores that way.
 
     Raises:
         NotFoundError: a file is missing.
+        ConfigError: the folder holds several datasets and none was chosen.
         DatasetError: a file is not IDX, or images, labels and class names do not match.
     """
-    return parse_source(read_files(directory_uri).__getitem__, class_names, f"IDX files of {directory_uri}")
+    found = find_files(directory_uri, prefix)
+    if "emnist" in found.prefix and not transpose:
+        log_event("images", note="EMNIST stores its images transposed; --transpose turns them upright")
+    description = f"IDX files of {directory_uri}" + (f", {found.prefix}" if found.prefix else "")
+    contents = _read_all(directory_uri, found)
+    return parse_source(contents.__getitem__, class_names, description, transpose=transpose)
 
 
 def parse_source(
-    content: Callable[[str], bytes], class_names: Sequence[str] | None, description: str
+    content: Callable[[str], bytes],
+    class_names: Sequence[str] | None,
+    description: str,
+    *,
+    transpose: bool = False,
 ) -> Source:
     """Builds a source from the uncompressed contents of the four files.
 
+    Labels that count from 1 become classes that count from 0, and a log line says so.
+
     Args:
-        content: returns the content of a file by its name without `.gz`.
+        content: returns the content of a file by its name in MNIST, without `.gz`.
         class_names: names of the classes by label; None: the labels themselves.
+        transpose: swap the height and width of the images.
 
     Raises:
         DatasetError: a file is not IDX, or images, labels and class names do not match.
     """
-    splits = {split: _parse_split(content, prefix) for split, prefix in SPLIT_PREFIXES.items()}
-    num_classes = 1 + max(int(split.labels.max(initial=0)) for split in splits.values())
-    names = tuple(class_names or (str(index) for index in range(num_classes)))
-    if len(names) < num_classes:
+    splits = {split: _parse_split(content, prefix, transpose) for split, prefix in SPLIT_PREFIXES.items()}
+    names = tuple(class_names) if class_names else None
+    first, last = _label_range(splits)
+    if first == 1 and (names is None or len(names) == last):
+        log_event("labels", note=f"the labels count from 1 to {last}: class 0 is label 1")
+        splits = {name: replace(split, labels=split.labels - 1) for name, split in splits.items()}
+        names = names or tuple(str(label) for label in range(1, last + 1))
+        last -= 1
+    names = names or tuple(str(label) for label in range(last + 1))
+    if len(names) < last + 1:
         raise DatasetError(
-            f"The labels go up to {num_classes - 1}, but there are {len(names)} class names: {', '.join(names)}."
+            f"The labels go up to {last}, but there are {len(names)} class names: {', '.join(names)}."
         )
     shapes = {split.images.shape[1:] for split in splits.values()}
     if len(shapes) != 1:
@@ -83,27 +98,14 @@ def parse_source(
 
 
 def read_files(directory_uri: str) -> dict[str, bytes]:
-    """Reads the folder's four files, gzipped or not, and returns their uncompressed contents by name.
+    """Reads the folder's four files, gzipped or not, and returns their uncompressed contents by their names in MNIST.
 
     Raises:
-        NotFoundError: neither `NAME` nor `NAME.gz` is there.
+        NotFoundError: a file is missing.
+        ConfigError: the folder holds several datasets.
         DatasetError: a gzip stream is damaged.
     """
-    names = file_names()
-    contents = map_threads(functools.partial(read_file, directory_uri), names)
-    return dict(zip(names, contents, strict=True))
-
-
-def read_file(directory_uri: str, name: str) -> bytes:
-    """Reads one file, `NAME.gz` or else `NAME`, and returns its uncompressed content; raises as `read_files` does."""
-    for candidate in (f"{name}.gz", name):
-        try:
-            return decompress(files.read_bytes(join_uri(directory_uri, candidate)), candidate)
-        except NotFoundError:
-            continue
-    raise NotFoundError(
-        f"{directory_uri} has neither {name}.gz nor {name}. Expected the four files of an IDX dataset."
-    )
+    return _read_all(directory_uri, find_files(directory_uri))
 
 
 def decompress(data: bytes, name: str) -> bytes:
@@ -150,7 +152,14 @@ def parse_idx(data: bytes, name: str) -> npt.NDArray[np.uint8]:
     return np.frombuffer(data, np.uint8, offset=header_bytes).reshape(shape)
 
 
-def _parse_split(content: Callable[[str], bytes], prefix: str) -> SourceSplit:
+def _read_all(directory_uri: str, found: IdxFiles) -> dict[str, bytes]:
+    def read(path: str) -> bytes:
+        return decompress(files.read_bytes(join_uri(directory_uri, path)), path)
+
+    return dict(zip(found.paths, map_threads(read, found.paths.values()), strict=True))
+
+
+def _parse_split(content: Callable[[str], bytes], prefix: str, transpose: bool) -> SourceSplit:
     images_name, labels_name = f"{prefix}-images-idx3-ubyte", f"{prefix}-labels-idx1-ubyte"
     images = parse_idx(content(images_name), images_name)
     labels = parse_idx(content(labels_name), labels_name)
@@ -161,4 +170,12 @@ def _parse_split(content: Callable[[str], bytes], prefix: str) -> SourceSplit:
             f"{images_name} has the shape {images.shape}, {labels_name} {labels.shape}. "
             "Expected (n, height, width[, channels]) and (n,)."
         )
+    if transpose:
+        images = images.swapaxes(1, 2)
     return SourceSplit(images=images, labels=labels.astype(np.int32))
+
+
+def _label_range(splits: Mapping[str, SourceSplit]) -> tuple[int, int]:
+    """Returns the lowest and the highest label; (0, 0) without rows."""
+    labels = np.concatenate([split.labels for split in splits.values()])
+    return (int(labels.min()), int(labels.max())) if len(labels) else (0, 0)

@@ -4,7 +4,8 @@ Every function here keeps these promises:
 
 - An object appears whole or not at all, and is replaced whole or not at all.
 - A name that begins with a dot is an unfinished write or a probe: no listing shows it, nor what is below it.
-- Requests are repeated here and nowhere else; an error that leaves this module is final and one of `cnnlib.errors`.
+- Requests are repeated here and nowhere else, for up to CNNLIB_STORAGE_WAIT_S seconds (`cnnlib.storage.patience`); an
+  error that leaves this module is final and one of `cnnlib.errors`.
 - Endpoint, region and credentials come from the environment, and only boto3, behind this module, reads them.
 """
 
@@ -47,8 +48,7 @@ def create_bytes(uri: str, data: bytes) -> bool:
     """Writes an object unless it exists (put-if-absent); of several writers exactly one creates it.
 
     Returns:
-        True if this call created the object. False if it existed, or, rarely, if the answer to this call's own first
-        attempt was lost: a caller that needs to know compares the bytes.
+        True if this call created the object, also if the answer to its own first attempt was lost. False if it existed.
     """
     with _open_place(uri) as place:
         return place.create_bytes(data)
@@ -61,6 +61,12 @@ def list_objects(folder_uri: str) -> list[StoredObject]:
     """
     with _open_place(folder_uri) as place:
         return sorted(place.scan_objects())
+
+
+def list_files(folder_uri: str) -> list[str]:
+    """Lists the names of the objects directly in a folder, sorted; empty for a folder that does not exist."""
+    with _open_place(folder_uri) as place:
+        return sorted(place.scan_files())
 
 
 def list_folders(folder_uri: str) -> list[str]:

@@ -1,13 +1,14 @@
 """Names every object that this project reads or writes, in functions of a base URI.
 
-DATASET/manifest.json, preview.png, <split>/part-00000.parquet
+DATASET/manifest.json, preview.png, <split>/part-00000-<digest>.parquet
 RUNS/NAME/run.json, history.parquet, learning-curves.png
 RUNS/NAME/tensorboard/events.out.tfevents.epoch-0001, profile/plugins/profile/<time>/<host>.xplane.pb (on request)
 RUNS/NAME/checkpoints/epoch-0001/{model.keras, state.npz, manifest.json}
 REPORTS/claims/<report_id>.zip
 REPORTS/{overall, per_class, confusion, calibration, activations}/<report_id>.parquet
-REPORTS/predictions/report_id=<report_id>/part-00000-000000000000.parquet
+REPORTS/predictions/report_id=<report_id>/part-00000-000000000000-<digest>.parquet
 REPORTS/manifests/<report_id>.json
+REPORTS/manifests/checkpoints/<key>.<outcome>.mark
 REPORTS/gates/<report_id>-<digest>.parquet
 REPORTS/pages/<report_id>.html, index.html
 
@@ -25,7 +26,10 @@ CHECKPOINT_STATE = "state.npz"
 MANIFEST = "manifest.json"
 REPORT_TABLES = ("overall", "per_class", "confusion", "calibration", "activations")
 
+_MARK_SUFFIX = ".mark"
 _EPOCH = re.compile(r"^epoch-(\d{4,})$")
+_DIGEST_DIGITS = 16
+_SHARD = re.compile(rf"[^/]+/part-\d{{5,}}(-[0-9a-f]{{{_DIGEST_DIGITS}}})?\.parquet")
 
 
 def dataset_manifest(dataset_uri: str) -> str:
@@ -38,9 +42,31 @@ def dataset_preview(dataset_uri: str) -> str:
     return join_uri(dataset_uri, "preview.png")
 
 
-def shard_name(split: str, index: int) -> str:
-    """`<split>/part-00000.parquet`, relative to the dataset."""
-    return f"{split}/part-{index:05d}.parquet"
+def shard_name(split: str, index: int, sha256: str) -> str:
+    """`<split>/part-00000-0123456789abcdef.parquet`, relative to the dataset, with the start of the bytes' digest.
+
+    Shards of different bytes have different names, so of several attempts none overwrites a shard of another.
+    """
+    return f"{split}/part-{index:05d}-{sha256[:_DIGEST_DIGITS]}.parquet"
+
+
+def strip_digest(shard: str) -> str:
+    """Returns a shard's name without the digest: what the name tells besides the bytes.
+
+    >>> strip_digest("train/part-00000-0123456789abcdef.parquet")
+    'train/part-00000.parquet'
+    """
+    match = _SHARD.fullmatch(shard)
+    return shard.replace(match[1], "") if match and match[1] else shard
+
+
+def is_shard(name: str) -> bool:
+    """Returns whether a name relative to the dataset may be that of a shard; earlier versions left out the digest.
+
+    >>> is_shard("train/part-00000-0123456789abcdef.parquet"), is_shard("train/part-00000-c000.snappy.parquet")
+    (True, False)
+    """
+    return _SHARD.fullmatch(name) is not None
 
 
 def run_uri(runs_uri: str, name: str) -> str:
@@ -116,9 +142,12 @@ def report_predictions(reports_uri: str, report_id: str) -> str:
     return join_uri(reports_uri, "predictions", f"report_id={report_id}")
 
 
-def predictions_part(shard_index: int, first_id: int) -> str:
-    """`part-<shard>-<first row id>.parquet`: the name depends on the rows alone, so a retry writes the same object."""
-    return f"part-{shard_index:05d}-{first_id:012d}.parquet"
+def predictions_part(shard_index: int, first_id: int, sha256: str) -> str:
+    """`part-<shard>-<first row id>-<start of the digest>.parquet`.
+
+    Parts of different bytes have different names, so the predictions of two attempts never mix.
+    """
+    return f"part-{shard_index:05d}-{first_id:012d}-{sha256[:_DIGEST_DIGITS]}.parquet"
 
 
 def report_claim(reports_uri: str, report_id: str) -> str:
@@ -149,6 +178,26 @@ def history_page(reports_uri: str) -> str:
 def report_manifests(reports_uri: str) -> str:
     """`REPORTS/manifests`."""
     return join_uri(reports_uri, "manifests")
+
+
+def checkpoint_mark(reports_uri: str, key: str, outcome: str) -> str:
+    """`REPORTS/manifests/checkpoints/<key>.<outcome>.mark`: what `jobs.evaluate --pending` did with a checkpoint.
+
+    It lies below the manifests, so that one listing shows both.
+    """
+    return join_uri(report_manifests(reports_uri), "checkpoints", f"{key}.{outcome}{_MARK_SUFFIX}")
+
+
+def find_mark(name: str) -> tuple[str, str] | None:
+    """Returns the key and the outcome in the name of a mark; None for any other name.
+
+    >>> find_mark("0a1b.other-data.mark")
+    ('0a1b', 'other-data')
+    """
+    if not name.endswith(_MARK_SUFFIX):
+        return None
+    key, _, outcome = name.removesuffix(_MARK_SUFFIX).partition(".")
+    return key, outcome
 
 
 def report_manifest(reports_uri: str, report_id: str) -> str:

@@ -13,7 +13,23 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from cnnlib.errors import AccessError, CnnlibError, InputError, NotFoundError, StorageError
+from cnnlib.storage.no_links import rename_if_absent
 from cnnlib.storage.place import StoredObject
+
+_MAX_ATTEMPTS = 5
+# What file systems without hard links answer: FUSE, SMB, exFAT, folders shared with a virtual machine.
+_NO_HARD_LINKS = frozenset(
+    {
+        errno.EPERM,
+        errno.ENOTSUP,
+        errno.EOPNOTSUPP,
+        errno.ENOSYS,
+        errno.EXDEV,
+        errno.EMLINK,
+        errno.EINVAL,
+        errno.EIO,
+    }
+)
 
 
 @dataclass(frozen=True)
@@ -44,7 +60,14 @@ class LocalPlace:
                 # A link, because unlike a rename it fails if the name is taken.
                 self.path.hardlink_to(temporary)
             except FileExistsError:
+                # On NFS, the answer to a link may be lost, and the kernel then asks for it a second time.
+                with suppress(FileNotFoundError):
+                    return self.path.samefile(temporary)
                 return False
+            except OSError as err:
+                if err.errno not in _NO_HARD_LINKS:
+                    raise
+                return rename_if_absent(temporary, self.path)
             return True
 
     def scan_objects(self) -> Iterator[StoredObject]:
@@ -52,7 +75,11 @@ class LocalPlace:
             if entry.is_dir():
                 yield from LocalPlace(Path(entry.path)).scan_objects()
             else:
-                yield StoredObject(entry.path, entry.stat().st_size)
+                status = entry.stat()
+                yield StoredObject(entry.path, status.st_size, str(status.st_mtime_ns))
+
+    def scan_files(self) -> Iterator[str]:
+        return (entry.name for entry in _scan(self.path) if not entry.is_dir())
 
     def scan_folders(self) -> Iterator[str]:
         return (entry.name for entry in _scan(self.path) if entry.is_dir())
@@ -85,12 +112,24 @@ class LocalPlace:
     @contextmanager
     def _temporary_file(self) -> Iterator[Path]:
         """Yields a hidden path in the same folder, and deletes what is left under it."""
-        self.path.parent.mkdir(parents=True, exist_ok=True)
         temporary = self.path.with_name(f".{secrets.token_hex(8)}.tmp")
         try:
+            self._create_with_folders(temporary)
             yield temporary
         finally:
             temporary.unlink(missing_ok=True)
+
+    def _create_with_folders(self, temporary: Path) -> None:
+        # Between the two calls, the writable check of another job may remove the folder as empty.
+        for attempt in range(_MAX_ATTEMPTS):
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            try:
+                temporary.touch(exist_ok=False)
+            except FileNotFoundError:
+                if attempt == _MAX_ATTEMPTS - 1:
+                    raise
+            else:
+                return
 
 
 @contextmanager

@@ -9,10 +9,11 @@ from typing import NamedTuple, Protocol
 
 
 class StoredObject(NamedTuple):
-    """An object that exists, and its size."""
+    """An object that exists, its size, and a text that changes when its bytes are replaced (ETag or time of change)."""
 
     uri: str
     num_bytes: int
+    version: str = ""
 
 
 class Place(Protocol):
@@ -35,6 +36,9 @@ class Place(Protocol):
 
     def scan_objects(self) -> Iterator[StoredObject]:
         """Yields the visible objects below this place, at any depth, in any order."""
+
+    def scan_files(self) -> Iterator[str]:
+        """Yields the names of the visible objects directly in this place, in any order."""
 
     def scan_folders(self) -> Iterator[str]:
         """Yields the names of the visible folders directly below this place, in any order."""

@@ -1,4 +1,4 @@
-"""Implements `Place` for S3: requests, their retries, and clear errors.
+"""Implements `Place` for S3: requests, which are repeated while an outage lasts, with credentials as they are now.
 
 Importing this module loads boto3, so `files` imports it with the first `s3://` URI and not before: a job on local
 paths does not pay for it. Endpoint, region and credentials come from the environment, which boto3 reads.
@@ -9,29 +9,62 @@ from __future__ import annotations
 import functools
 import mimetypes
 import os
-from collections.abc import Iterator
+import secrets
+import threading
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Concatenate, ParamSpec, TypeVar
 
 import boto3
-import botocore.exceptions as boto
 from boto3.exceptions import Boto3Error
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
 
-from cnnlib.errors import AccessError, CnnlibError, InputError, NotFoundError, StorageError
+from cnnlib.errors import InputError, StorageError
+from cnnlib.storage.patience import keep_trying
 from cnnlib.storage.place import StoredObject
-from cnnlib.storage.uri import join_uri, split_s3
+from cnnlib.storage.s3_answers import explain, find_outage, http_status, is_rejected
+from cnnlib.storage.uri import join_uri
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
+    from mypy_boto3_s3.type_defs import HeadObjectOutputTypeDef
 
-_MAX_ATTEMPTS = 5
+# Of boto3, within one attempt of ours. Few, so that a server that takes requests and never answers is noticed.
+_MAX_ATTEMPTS = 3
 _CONNECT_TIMEOUT_S = 5
-_READ_TIMEOUT_S = 60
+_READ_TIMEOUT_S = 30
+_CREATE_ATTEMPTS = 5
 _DEFAULT_REGION = "us-east-1"
+# User metadata of an object that was put if absent: which call of `create_bytes` created it.
+_CREATOR = "cnnlib-creator"
+
+ArgumentsT = ParamSpec("ArgumentsT")
+ResultT = TypeVar("ResultT")
+
+
+def _patient(
+    method: Callable[Concatenate[S3Place, ArgumentsT], ResultT],
+) -> Callable[Concatenate[S3Place, ArgumentsT], ResultT]:
+    """Repeats a method of a place while an outage lasts, and once if the credentials may have been renewed."""
+
+    @functools.wraps(method)
+    def repeat(place: S3Place, /, *args: ArgumentsT.args, **kwargs: ArgumentsT.kwargs) -> ResultT:
+        def attempt() -> ResultT:
+            client = _client()
+            try:
+                return method(place, *args, **kwargs)
+            except ClientError as err:
+                if not is_rejected(err):
+                    raise
+            _renew(client)
+            return method(place, *args, **kwargs)
+
+        return keep_trying(attempt, find_outage)
+
+    return repeat
 
 
 @dataclass(frozen=True)
@@ -41,31 +74,26 @@ class S3Place:
     bucket: str
     key: str
 
+    @_patient
     def read_bytes(self) -> bytes:
-        attempt = 1
-        while True:
-            body = _client().get_object(Bucket=self.bucket, Key=self.key)["Body"]
-            try:
-                return body.read()
-            except (boto.IncompleteReadError, boto.ReadTimeoutError, boto.ResponseStreamingError):
-                # boto3 repeats requests, but not an answer whose body breaks off.
-                if attempt == _MAX_ATTEMPTS:
-                    raise
-            attempt += 1
+        return _client().get_object(Bucket=self.bucket, Key=self.key)["Body"].read()
 
+    @_patient
     def find_size(self) -> int | None:
-        try:
-            return _client().head_object(Bucket=self.bucket, Key=self.key)["ContentLength"]
-        except ClientError as err:
-            if _http_status(err) == 404:
-                return None
-            raise
+        head = self._find_head()
+        return None if head is None else head["ContentLength"]
 
+    @_patient
     def write_bytes(self, data: bytes) -> None:
         _client().put_object(Bucket=self.bucket, Key=self.key, Body=data, ContentType=_content_type(self.key))
 
     def create_bytes(self, data: bytes) -> bool:
-        for _ in range(_MAX_ATTEMPTS):
+        # One name for all attempts: if the answer to the first is lost, the second finds the object that it created.
+        return self._create_bytes(data, creator=secrets.token_hex(8))
+
+    @_patient
+    def _create_bytes(self, data: bytes, *, creator: str) -> bool:
+        for _ in range(_CREATE_ATTEMPTS):
             try:
                 _client().put_object(
                     Bucket=self.bucket,
@@ -73,41 +101,69 @@ class S3Place:
                     Body=data,
                     ContentType=_content_type(self.key),
                     IfNoneMatch="*",
+                    Metadata={_CREATOR: creator},
                 )
                 return True
             except ClientError as err:
-                if _http_status(err) not in (409, 412):
+                # 412: the object exists, which some stores say with 304. 409: another request for this key came
+                # between, maybe a delete.
+                if http_status(err) not in (304, 409, 412):
                     raise
-                # 412: the object exists. 409: another request for this key came between, maybe a delete.
-                if _http_status(err) == 412 or self.find_size() is not None:
-                    return False
+                answer = err
+            head = self._find_head()
+            if head is not None:
+                return head["Metadata"].get(_CREATOR) == creator
         raise StorageError(
-            f"s3://{self.bucket}/{self.key} appeared and disappeared during {_MAX_ATTEMPTS} attempts to create it. "
-            "Expected no other process to delete it meanwhile. Check what else writes below this prefix."
+            f"s3://{self.bucket}/{self.key} cannot be created if absent: {_CREATE_ATTEMPTS} attempts were answered "
+            f"with {http_status(answer)}, as if it existed, and each time there was no such object. Expected a store "
+            "with put-if-absent, and no other process that deletes the object meanwhile. Check what else writes below "
+            "this prefix, and update the store."
         )
 
     def scan_objects(self) -> Iterator[StoredObject]:
+        return iter(self._list_objects())
+
+    @_patient
+    def _list_objects(self) -> list[StoredObject]:
+        found = []
         paginator = _client().get_paginator("list_objects_v2")
         for page in paginator.paginate(Bucket=self.bucket, Prefix=self._prefix):
             for item in page.get("Contents", ()):
                 name = item["Key"].removeprefix(self._prefix)
                 if not name.endswith("/") and not any(part.startswith(".") for part in name.split("/")):
-                    yield StoredObject(join_uri(f"s3://{self.bucket}", item["Key"]), item["Size"])
+                    found.append(
+                        StoredObject(
+                            join_uri(f"s3://{self.bucket}", item["Key"]), item["Size"], item.get("ETag", "")
+                        )
+                    )
+        return found
+
+    def scan_files(self) -> Iterator[str]:
+        return iter(self._list_level()[0])
 
     def scan_folders(self) -> Iterator[str]:
+        return iter(self._list_level()[1])
+
+    @_patient
+    def _list_level(self) -> tuple[list[str], list[str]]:
+        """Returns the names of the visible objects and folders directly below this place."""
+        keys, prefixes = [], []
         paginator = _client().get_paginator("list_objects_v2")
         for page in paginator.paginate(Bucket=self.bucket, Prefix=self._prefix, Delimiter="/"):
-            for item in page.get("CommonPrefixes", ()):
-                name = item["Prefix"].removeprefix(self._prefix).removesuffix("/")
-                if not name.startswith("."):
-                    yield name
+            keys += [item["Key"] for item in page.get("Contents", ())]
+            prefixes += [item["Prefix"].removesuffix("/") for item in page.get("CommonPrefixes", ())]
+        names, folders = ([each.removeprefix(self._prefix) for each in found] for found in (keys, prefixes))
+        return _visible(names), _visible(folders)
 
+    @_patient
     def delete(self) -> None:
         _client().delete_object(Bucket=self.bucket, Key=self.key)
 
+    @_patient
     def download(self, path: Path) -> None:
         _client().download_file(self.bucket, self.key, str(path))
 
+    @_patient
     def upload(self, path: Path) -> None:
         # Not upload_file: it hides the server's answer in the text of an exception of its own.
         with path.open("rb") as file:
@@ -119,6 +175,14 @@ class S3Place:
     def restore_folders(self) -> AbstractContextManager[None]:
         return nullcontext()  # S3 has no folders to remove.
 
+    def _find_head(self) -> HeadObjectOutputTypeDef | None:
+        try:
+            return _client().head_object(Bucket=self.bucket, Key=self.key)
+        except ClientError as err:
+            if http_status(err) == 404:
+                return None
+            raise
+
     @property
     def _prefix(self) -> str:
         return f"{self.key}/" if self.key else ""
@@ -129,10 +193,8 @@ def s3_errors(uri: str) -> Iterator[None]:
     """Translates boto3's exceptions into `cnnlib.errors` that name the URI."""
     try:
         yield
-    except ClientError as err:
-        raise _explain_answer(uri, err) from err
-    except (BotoCoreError, Boto3Error) as err:
-        raise _explain_no_answer(uri, err) from err
+    except (ClientError, BotoCoreError, Boto3Error) as err:
+        raise explain(uri, _endpoint(), err) from err
 
 
 @functools.cache
@@ -157,6 +219,23 @@ def _client() -> S3Client:
         ) from err
 
 
+def _endpoint() -> str:
+    try:
+        return _client().meta.endpoint_url
+    except BotoCoreError:  # such as an unknown profile
+        return "S3"
+
+
+_renewal = threading.Lock()
+
+
+def _renew(outdated: S3Client) -> None:
+    """Makes the next request build a client, which reads the credentials again, unless another thread did so."""
+    with _renewal:
+        if _client() is outdated:
+            _client.cache_clear()
+
+
 # Sockets do not survive a fork: parent and child would read each other's answers.
 os.register_at_fork(after_in_child=_client.cache_clear)
 
@@ -166,66 +245,5 @@ def _content_type(key: str) -> str:
     return mimetypes.guess_type(key)[0] or "application/octet-stream"
 
 
-# Credentials and regions that AWS rejects with status 400. A HEAD has no body that gives the reason, only "400".
-_REJECTED_WITH_400 = frozenset(
-    {"400", "AuthorizationHeaderMalformed", "ExpiredToken", "InvalidToken", "TokenRefreshRequired"}
-)
-
-
-def _explain_answer(uri: str, err: ClientError) -> CnnlibError:
-    """Explains an error that the server answered with."""
-    endpoint = _client().meta.endpoint_url
-    code = err.response["Error"]["Code"]
-    answer = f"{code} {err.response['Error'].get('Message', '')}".strip()
-    if code == "NoSuchBucket":
-        return AccessError(
-            f"There is no bucket {split_s3(uri).bucket!r} at {endpoint}, needed for {uri}. "
-            "Check the bucket's name and AWS_ENDPOINT_URL, or create the bucket."
-        )
-    if _http_status(err) == 404:
-        return NotFoundError(f"There is no object {uri} at {endpoint}. Check the bucket and the key.")
-    if _http_status(err) in (401, 403) or code in _REJECTED_WITH_400:
-        return AccessError(
-            f"{endpoint} refuses {err.operation_name} on {uri}: {answer}. Expected credentials that permit it. "
-            "Check AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY or AWS_PROFILE, AWS_DEFAULT_REGION, and the bucket's "
-            "policy (without the permission to list, an object that does not exist gives 403 too)."
-        )
-    return StorageError(
-        f"{endpoint} failed at {err.operation_name} on {uri} after up to {_MAX_ATTEMPTS} attempts: {answer}. "
-        "Check the storage server's health and its log."
-    )
-
-
-_CREDENTIALS_ERRORS = (
-    boto.NoCredentialsError,
-    boto.PartialCredentialsError,
-    boto.CredentialRetrievalError,
-    boto.ProfileNotFound,
-    boto.ConfigParseError,
-    boto.InvalidConfigError,
-    boto.TokenRetrievalError,
-    boto.SSOError,
-    boto.LoginError,
-)
-
-
-def _explain_no_answer(uri: str, err: Exception) -> CnnlibError:
-    """Explains why a request was not sent, or was not answered."""
-    if isinstance(err, (boto.HTTPClientError, boto.ConnectionError)):
-        return StorageError(
-            f"No answer from {_client().meta.endpoint_url} about {uri}: {err}. Tried {_MAX_ATTEMPTS} "
-            f"times, waiting up to {_CONNECT_TIMEOUT_S} s to connect and {_READ_TIMEOUT_S} s for data. "
-            "Expected a server that answers. Check AWS_ENDPOINT_URL, and that this machine can reach it."
-        )
-    if isinstance(err, boto.ParamValidationError):
-        return InputError(f"{uri} is not a possible name: {err}. Expected s3://bucket/key.")
-    if isinstance(err, _CREDENTIALS_ERRORS):
-        return AccessError(
-            f"No usable credentials for {uri}: {err}. Expected AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, "
-            "or AWS_PROFILE, or a machine with a role. Set them where this runs; on a cluster, on every node."
-        )
-    return StorageError(f"S3 failed at {uri}: {err}. Check the endpoint, the network and the server's log.")
-
-
-def _http_status(err: ClientError) -> int:
-    return err.response["ResponseMetadata"]["HTTPStatusCode"]
+def _visible(names: list[str]) -> list[str]:
+    return [name for name in names if name and not name.startswith(".")]

@@ -34,7 +34,7 @@ engine that reads a folder of Parquet files reads all reports as one table.
 
 ```
 REPORTS/overall/ID.parquet          per_class/, confusion/, calibration/, activations/ likewise
-REPORTS/predictions/report_id=ID/part-SHARD-ROW.parquet
+REPORTS/predictions/report_id=ID/part-SHARD-ROW-DIGEST.parquet
 REPORTS/gates/ID-DIGEST.parquet
 REPORTS/manifests/ID.json           not a table: the report's index, with the sha256 of its files
 REPORTS/claims/ID.zip               not a table: all files of a report in one object, so that a crash leaves all or none
@@ -43,7 +43,7 @@ REPORTS/pages/ID.html, index.html   not a table: the reports as pages
 
 Point an engine at the folder of one table, never at `REPORTS`. An evaluation writes the manifest last: a report without
 one is being written, or its evaluation was stopped. Its rows in the tables are final, but `predictions` may be
-incomplete. Select from `predictions` only ids that are in `overall`.
+incomplete, or hold those of several attempts. Select from `predictions` only ids that have a manifest.
 
 ## Rules for every table
 

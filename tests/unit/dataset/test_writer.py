@@ -50,7 +50,7 @@ def test_planned_shards_cover_every_row_once_in_order(num_rows: int, shard_bytes
     plan = _plan_split(source, "train", shard_bytes)
     rows = [row for item in plan for row in range(item.start, item.stop)]
     assert rows == list(range(num_rows))
-    assert [item.name for item in plan] == [f"train/part-{index:05d}.parquet" for index in range(len(plan))]
+    assert [(item.split, item.number) for item in plan] == [("train", index) for index in range(len(plan))]
 
 
 def test_split_without_rows_is_refused() -> None:
@@ -94,6 +94,7 @@ def test_shards_and_preview_of_an_interrupted_attempt_are_no_conflict(tmp_path: 
         (["notes.txt"], r"already holds something else: .*/notes\.txt\. Choose an empty --output"),
         (["train/cat.jpg"], r"something else: .*/train/cat\.jpg\."),
         (["validation/part-00000.parquet"], r"something else: .*/validation/part-00000\.parquet"),
+        (["train/part-00000-tid-5-c000.parquet"], r"something else: .*/train/part-00000-tid-5-c000\.parquet"),
         (["a", "b", "c"], r"something else: .*/a and 2 more\."),
     ],
 )

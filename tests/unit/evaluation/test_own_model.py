@@ -13,7 +13,7 @@ import pytest
 
 from cnnlib.config import OptimizerConfig, TrainConfig
 from cnnlib.dataset.manifest import Manifest, Split
-from cnnlib.errors import ModelError
+from cnnlib.errors import ModelCodeError
 from cnnlib.evaluate_config import EvaluateConfig
 from cnnlib.evaluation.loaded_model import load_model
 from cnnlib.evaluation.target import find_target
@@ -103,6 +103,6 @@ def test_code_that_changed_after_the_training_is_refused(
     checkpoint, _ = write_checkpoint(tmp_path, "build_own_relu", opens_in_keras=False)
     monkeypatch.setattr("tests.own_models.relu", lambda x: 10 * x + 10)
     with pytest.raises(
-        ModelError, match=r"give another model than was trained: its outputs for noise differ by"
+        ModelCodeError, match=r"give another model than was trained: its outputs for noise differ by"
     ):
         predict(checkpoint)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -15,17 +15,19 @@ import pyarrow as pa
 import pytest
 from keras import layers
 
-from cnnlib.dataset.record import SHARD_INDEX, Rows, rows_to_table
-from cnnlib.errors import CheckpointError, ModelError
+from cnnlib.dataset.record import SHARD_ERROR, SHARD_INDEX, Rows, rows_to_table
+from cnnlib.errors import CheckpointError, CnnlibError, DatasetError, ModelError
 from cnnlib.evaluate_config import EvaluateConfig, PixelRange
 from cnnlib.evaluation.loaded_model import compile_predict
 from cnnlib.evaluation.partial_scores import (
-    ENDED_AT,
+    NO_TARGET,
     PARTIAL_SCORES,
-    STARTED_AT,
+    SECONDS,
     TARGET_INDEX,
     CollectedScores,
     PartialScores,
+    decode_outcome,
+    encode_outcome,
 )
 from cnnlib.evaluation.predictor import Predictor, PredictorTask
 from cnnlib.evaluation.target import Target, find_target
@@ -92,8 +94,14 @@ def build_task(
 
 
 def decode(columns: dict[str, Any]) -> list[PartialScores]:
-    """Returns the partial scores of every target."""
-    return [PartialScores.decode(data) for data in columns[PARTIAL_SCORES]]
+    """Returns the partial scores of every target; raises the first error among them."""
+    scores = []
+    for data in columns[PARTIAL_SCORES]:
+        outcome = decode_outcome(data)
+        if isinstance(outcome, CnnlibError):
+            raise outcome
+        scores.append(outcome)
+    return scores
 
 
 def score(path: Path, pixel_range: PixelRange | None = None, rows: Rows = ROWS, **config: Any) -> MetricSums:
@@ -232,7 +240,7 @@ def test_one_pass_scores_every_model_under_its_own_index(tmp_path: Path) -> None
     targets = [find_target(str(path), None) for path in (good, bad, flat)]
     columns = Predictor(build_task(*targets))(as_table())
     assert columns[TARGET_INDEX].tolist() == [0, 1, 2]
-    assert (columns[STARTED_AT] <= columns[ENDED_AT]).all()
+    assert (columns[SECONDS] > 0).all()
     by_target = [part.sums for part in decode(columns)]
     assert [sums.rows for sums in by_target] == [230] * 3
     assert by_target[0].confusion == by_target[2].confusion
@@ -260,7 +268,7 @@ def test_predictions_are_stored_row_by_row_and_only_when_asked_for(tmp_path: Pat
     assert (np.stack(stored["top_classes"])[:, 0] == stored["prediction"]).all()
     assert stored["probability"].between(1 / CLASSES, 1).all()
     assert [path.name for path in (reports / "predictions" / "report_id=abc").iterdir()] == [
-        f"part-{SHARD:05d}-000000000000.parquet"
+        f"part-{SHARD:05d}-000000000000-{part.predictions.sha256[:16]}.parquet"
     ]
 
 
@@ -308,7 +316,7 @@ def test_every_model_says_how_long_it_took_itself(tmp_path: Path) -> None:
     columns = predictor(as_table())
     light, heavy = (part.busy_s for part in decode(columns))
     assert 0 < light < heavy  # some 18 million multiplications a row against 192
-    assert light + heavy <= float(columns[ENDED_AT][0] - columns[STARTED_AT][0]) + 0.01
+    assert light + heavy <= float(columns[SECONDS][0]) + 0.01
 
 
 def test_other_shards_bring_no_profile(tmp_path: Path) -> None:
@@ -322,19 +330,19 @@ def test_first_row_is_the_example_however_its_shard_was_cut(tmp_path: Path) -> N
     table, collected = as_table(shard=0), CollectedScores()
     for first in (200, 0, 100):
         columns = predictor(table.slice(first, 100))
-        collected.add({name: values[0] for name, values in columns.items()})
+        collected.add({name: values[0] for name, values in columns.items()}, now=9.0)
     assert collected.profile is not None
     assert collected.profile.example_id == ROWS.ids[0]
 
 
-# Models that are refused. The constructor does not raise, because the driver would see a dead actor without a cause.
+# Models that are refused. Neither the constructor nor a call raises: the driver would see an error without its cause.
 
 
 def assert_refused(path: Path, error: type[Exception], message: str) -> None:
     predictor = Predictor(build_task(find_target(str(path), None)))
     for _ in range(2):
         with pytest.raises(error, match=message):
-            predictor(as_table())
+            decode(predictor(as_table()))
 
 
 def _unbuilt() -> keras.Model:
@@ -386,7 +394,59 @@ def test_file_that_changed_since_it_was_found_is_refused(tmp_path: Path) -> None
     with pytest.raises(
         CheckpointError, match=r"does not match its manifest\. Received .* Its bytes have changed"
     ):
-        Predictor(build_task(target))(as_table())
+        decode(Predictor(build_task(target))(as_table()))
+
+
+def test_one_bad_model_of_a_pass_keeps_no_other_from_its_scores(tmp_path: Path) -> None:
+    good, classes = save(nearest_pattern(), tmp_path), save(_dense(classes=2), tmp_path, "classes.keras")
+    diverged = nearest_pattern()
+    diverged.layers[-1].set_weights([np.full((64, CLASSES), np.nan), np.zeros(CLASSES)])
+    paths = (classes, good, save(diverged, tmp_path, "diverged.keras"))
+    predictor = Predictor(build_task(*(find_target(str(path), None) for path in paths), corruptions=True))
+    for shard in (0, 1):
+        columns = predictor(as_table(shard=shard))
+        assert columns[TARGET_INDEX].tolist() == [0, 1, 2]
+        first, second, third = (decode_outcome(data) for data in columns[PARTIAL_SCORES])
+        assert isinstance(first, ModelError)
+        assert "classes.keras does not fit the number of classes" in str(first)
+        assert isinstance(second, PartialScores)
+        assert (second.sums.confusion.correct, len(second.slices)) == (plain_keras(good)[1], 30)
+        assert isinstance(third, ModelError)
+        assert "diverged.keras are not numbers: 192 of 192 values of" in str(third)
+
+
+def test_an_error_of_the_models_own_code_is_one_line_that_names_the_model(tmp_path: Path) -> None:
+    target = find_target(str(save(nearest_pattern(), tmp_path)), None)
+    predictor = Predictor(build_task(target))
+
+    class Failing:
+        def predict(self, images: Any) -> Any:
+            raise ValueError(f"{len(images)} images\nare not mine")
+
+    predictor._models = [Failing()]  # type: ignore[list-item]
+    with pytest.raises(ModelError, match=r"mine\.keras could not be scored: ValueError: 230 images\.$"):
+        decode(predictor(as_table()))
+
+
+def test_a_shard_that_cannot_be_read_is_an_error_for_all_targets(tmp_path: Path) -> None:
+    target = find_target(str(save(nearest_pattern(), tmp_path)), None)
+    error = DatasetError("the shard is damaged")
+    columns = Predictor(build_task(target, target))(pa.table({SHARD_ERROR: [encode_outcome(error)]}))
+    assert columns[TARGET_INDEX].tolist() == [NO_TARGET]
+    with pytest.raises(DatasetError, match="the shard is damaged"):
+        decode(columns)
+
+
+@pytest.mark.parametrize("order", [(0, 1), (1, 0)])
+def test_the_time_of_scoring_is_by_one_clock_and_never_negative(tmp_path: Path, order: Sequence[int]) -> None:
+    collected = CollectedScores()
+    sums = MetricSums.zero(CLASSES, top_k=2)
+    row = encode_outcome(PartialScores(sums=sums, rows=None, predictions=None, busy_s=0.0))
+    arrivals = [(7.0, 4.0), (9.0, 3.0)]  # scored from 3 to 7, and from 6 to 9
+    for index in order:
+        now, seconds = arrivals[index]
+        collected.add({PARTIAL_SCORES: row, SECONDS: seconds}, now)
+    assert collected.seconds == pytest.approx(6.0)
 
 
 @pytest.mark.parametrize(

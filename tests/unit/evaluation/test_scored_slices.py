@@ -11,11 +11,11 @@ import pytest
 from cnnlib.dataset.record import Rows
 from cnnlib.errors import DatasetError
 from cnnlib.evaluation.partial_scores import (
-    ENDED_AT,
     PARTIAL_SCORES,
-    STARTED_AT,
+    SECONDS,
     CollectedScores,
     PartialScores,
+    encode_outcome,
 )
 from cnnlib.evaluation.predictor import Predictor
 from cnnlib.evaluation.target import find_target
@@ -110,7 +110,7 @@ def test_a_shard_without_the_column_is_refused(tmp_path: Path) -> None:
     task = dataclasses.replace(build_task(find_target(str(path), None)), slicer=SLICER)
     plain = Rows(ids=ROWS.ids, images=ROWS.images, labels=ROWS.labels)
     with pytest.raises(DatasetError, match="lacks the column 'source'"):
-        Predictor(task)(as_table(plain))
+        decode(Predictor(task)(as_table(plain)))
 
 
 def test_slices_of_shards_merge_by_name_and_come_in_the_order_of_their_numbers() -> None:
@@ -122,7 +122,7 @@ def test_slices_of_shards_merge_by_name_and_come_in_the_order_of_their_numbers()
     collected = CollectedScores()
     for slices in ({"size=q10": first, "size=q2": first}, {"size=q2": second, "age=-3": second}):
         part = PartialScores(sums=first, rows=None, predictions=None, busy_s=0.1, slices=slices)
-        collected.add({PARTIAL_SCORES: part.encode(), STARTED_AT: 0.0, ENDED_AT: 1.0})
+        collected.add({PARTIAL_SCORES: encode_outcome(part), SECONDS: 1.0}, now=5.0)
     assert collected.num_slices == 3
     assert list(collected.slices()) == ["age=-3", "size=q2", "size=q10"]
     assert collected.slices()["size=q2"].confusion == both.confusion
@@ -132,7 +132,7 @@ def test_slices_of_shards_merge_by_name_and_come_in_the_order_of_their_numbers()
 def test_the_time_that_corrupted_images_take_is_counted_apart(parts: list[PartialScores]) -> None:
     collected = CollectedScores()
     for part in parts:
-        collected.add({PARTIAL_SCORES: part.encode(), STARTED_AT: 0.0, ENDED_AT: 1.0})
+        collected.add({PARTIAL_SCORES: encode_outcome(part), SECONDS: 1.0}, now=5.0)
     # 30 predictions take longer than one on every machine; how much longer depends on the machine.
     assert collected.corrupted_s > collected.busy_s > 0
     assert collected.corrupted_s == pytest.approx(sum(part.corrupted_s for part in parts))

@@ -11,7 +11,7 @@ import pytest
 from cnnlib.dataset.manifest import Manifest
 from cnnlib.errors import CheckpointError, NotFoundError
 from cnnlib.evaluate_config import EvaluateConfig
-from cnnlib.evaluation.target import Target, find_all_targets, find_target
+from cnnlib.evaluation.target import Target, find_target
 from cnnlib.runs.record import write_run_record
 from tests.checkpoints import write_checkpoint_without_model
 from tests.datasets import make_source, write_dataset_without_ray
@@ -61,7 +61,6 @@ def test_pixel_range_that_was_asked_for_wins(run: str, tmp_path: Path) -> None:
     (tmp_path / "mine.keras").write_bytes(b"")
     assert find_target(str(tmp_path / "mine.keras"), "0-255").pixel_range == "0-255"
     assert find_target(run, "0-1").pixel_range == "0-1"
-    assert {target.pixel_range for target in find_all_targets(str(Path(run).parent), "0-1")} == {"0-1"}
 
 
 def test_what_is_not_there_is_refused(tmp_path: Path) -> None:
@@ -69,21 +68,6 @@ def test_what_is_not_there_is_refused(tmp_path: Path) -> None:
         find_target(str(tmp_path / "mine.h5"), None)
     with pytest.raises(CheckpointError, match="has no checkpoint"):
         find_target(str(tmp_path / "runs" / "nothing"), None)
-
-
-def test_all_whole_checkpoints_of_all_runs_are_found_in_order(run: str) -> None:
-    runs = Path(run).parent
-    other = str(runs / "dnn")
-    write_run_record(other, {"config": {}})
-    write_checkpoint_without_model(other, 1)
-    half = Path(other, "checkpoints", "epoch-0002")
-    half.mkdir()
-    (half / "model.keras").write_bytes(b"half")
-    write_checkpoint_without_model(str(runs / "no-record"), 1)
-    found = [(target.run, target.epoch) for target in find_all_targets(str(runs), None)]
-    assert found == [("dnn", 1), ("seed", 1), ("seed", 2)]
-    with pytest.raises(NotFoundError, match="nowhere holds no run"):
-        find_all_targets(str(runs / "nowhere"), None)
 
 
 def test_report_is_named_by_what_changes_its_numbers(run: str, manifest: Manifest, tmp_path: Path) -> None:

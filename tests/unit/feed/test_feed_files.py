@@ -12,7 +12,6 @@ from cnnlib.errors import DatasetError
 from cnnlib.feed.feed import Feed, FeedTask
 from cnnlib.feed.memory import MemoryFeed
 from cnnlib.feed.stream import StreamFeed
-from cnnlib.storage import layout
 from tests.datasets import make_source, write_dataset_without_ray
 
 kinds = pytest.mark.parametrize("kind", [MemoryFeed, StreamFeed])
@@ -34,7 +33,7 @@ def test_rows_of_real_shards_arrive_as_they_were_written(kind: type[Feed], tmp_p
 @kinds
 def test_a_shard_that_changed_is_refused(kind: type[Feed], tmp_path: Path) -> None:
     write_dataset_without_ray(str(tmp_path), make_source(train_rows=50), shard_rows=7)
-    shard = tmp_path / layout.shard_name("train", 3)
+    shard = tmp_path / "train" / "part-00003.parquet"
     shard.write_bytes(shard.read_bytes()[:-1] + b"x")
     with pytest.raises(DatasetError, match="does not match its manifest"):
         list(_build(kind, tmp_path).epoch(1, 5, 5))

@@ -14,8 +14,8 @@ import pytest
 
 from cnnlib.cluster import connect as cluster
 from cnnlib.config import TrainConfig
-from cnnlib.sources.idx import file_names
-from jobs import evaluate, prepare, train
+from cnnlib.sources.idx_names import file_names
+from jobs import bench, evaluate, prepare, report, train
 from tests.checkpoints import write_checkpoint_without_model, write_run_record
 from tests.datasets import make_source, write_dataset_without_ray
 from tests.fashion import encode_idx
@@ -210,6 +210,7 @@ PREPARE_CASES = [
     ("idx few --output new", "Expected (n, height, width[, channels]) and (n,)."),
     ("idx torn --output new", "train-images-idx3-ubyte.gz is a damaged gzip file"),
     ("idx idx --output new --class-names Coat Bag", "The labels go up to 4, but there are 2 class names: Coat, Bag."),
+    ("idx idx --output new --class-names a b c b e", "one name. Received 'b' for class 1 and 'b' for class 3."),
     ("idx idx --output full", "{world}/full already holds something else: {world}/full/notes.txt. Choose an empty"),
     ("idx idx --output data", "{world}/data already holds another dataset (made up for a test)."),
     ("idx idx --output file", "A file and a folder are mixed up at {world}/file"),
@@ -237,6 +238,39 @@ def test_bad_input_is_one_line_and_nothing_is_written(
     assert err.startswith("error: ")
     assert err.count("\n") == 1
     assert message.format(world=world) in err
+    assert contents(world) == before
+
+
+@pytest.mark.parametrize(
+    ("job", "command"),
+    [
+        (train, f"{TRAIN} --data URI"),
+        (train, f"{TRAIN} --runs URI"),
+        (evaluate, f"{EVALUATE} --checkpoint URI"),
+        (evaluate, f"{EVALUATE} --checkpoint URI@best"),
+        (evaluate, f"{EVALUATE} --checkpoint URI.keras"),
+        (evaluate, f"{EVALUATE} --pending URI"),
+        (evaluate, f"{GATED} URI"),
+        (evaluate, "--checkpoint mine.keras --data URI"),
+        (evaluate, "--checkpoint mine.keras --data data --reports URI"),
+        (prepare, "idx idx --output URI"),
+        (prepare, "idx URI --output new"),
+        (prepare, "fashion-mnist --output new --source URI"),
+        (report, "URI"),
+        (report, "reports --experiments --plot URI"),
+        (report, "reports --prometheus URI"),
+        (report, "reports --html URI"),
+        (bench, "step --output URI"),
+    ],
+    ids=lambda value: value if isinstance(value, str) else value.__name__,
+)
+def test_mistyped_uri_of_any_flag_makes_no_folder_and_names_what_was_meant(
+    world: Path, capsys: pytest.CaptureFixture[str], job: ModuleType, command: str
+) -> None:
+    before = contents(world)
+    code, out, err = run(job, command.replace("URI", "s3:/bucket/x"), capsys)
+    assert (code, out, err.count("\n")) == (2, "", 1)
+    assert "Did you mean s3://bucket/x" in err
     assert contents(world) == before
 
 

@@ -107,11 +107,44 @@ def test_file_may_name_other_exit_codes(write_report: Any, run: Run, tmp_path: P
     assert run(*checkpoint(2), "--gate", "gates.toml")[0] == 42
 
 
-def test_pending_evaluates_the_gate_only_for_what_it_scores(write_report: Any, run: Run) -> None:
+def test_a_report_without_a_verdict_of_this_gate_is_pending(write_report: Any, run: Run) -> None:
+    """As after a crash between report and verdict, or with a gate that is new."""
+    ids = [write_report(epoch, wrong) for epoch, wrong in ((1, 1), (2, 18), (3, 18))]
+    code, result, _ = run("--pending", "runs", "--gate", "gates.toml")
+    # Of checkpoints with equal scores the first is the best; the second is neither best nor last.
+    assert [each["report_id"] for each in result["gates"]] == [ids[0], ids[2]]
+    assert (code, len(result["reports"])) == (0, 3)
+    code, result, _ = run("--pending", "runs", "--gate", "gates.toml")
+    assert (code, result["gates"], result["reports"]) == (0, [], [])
+
+
+def test_every_checkpoint_is_judged_if_asked_for(write_report: Any, run: Run) -> None:
     for epoch, wrong in ((1, 1), (2, 18), (3, 18)):
         write_report(epoch, wrong)
-    code, result, _ = run("--pending", "runs", "--gate", "gates.toml")
-    assert (code, result["gates"], len(result["reports"])) == (0, [], 3)
+    assert run("--pending", "runs", "--gate", "gates.toml")[0] == 0
+    code, result, _ = run("--pending", "runs", "--gate", "gates.toml", "--gate-every")
+    assert (code, [each["verdict"] for each in result["gates"]]) == (3, ["pass", "fail", "pass"])
+
+
+def test_flags_for_pending_are_refused_without_it(write_report: Any, run: Run) -> None:
+    write_report(1, 1)
+    code, _, stderr = run(*checkpoint(1), "--gate-every")
+    assert (code, stderr.strip()) == (2, "error: --gate-every and --retry need --pending.")
+
+
+def test_a_damaged_report_keeps_no_other_from_its_verdict(
+    write_report: Any, run: Run, tmp_path: Path
+) -> None:
+    damaged, good = write_report(1, 1), write_report(3, 1)
+    (tmp_path / "reports" / "manifests" / f"{damaged}.json").write_text("{ no JSON")
+    code, result, stderr = run(*checkpoint(1, 3), "--gate", "gates.toml")
+    assert code == 5
+    assert [each["report_id"] for each in result["gates"]] == [good]
+    [left_out] = result["left_out"]
+    assert left_out["checkpoint"].endswith("runs/seed/checkpoints/epoch-0001")
+    assert "epoch-0001 was left out: " in stderr
+    assert "is not JSON" in stderr
+    assert run(*checkpoint(1))[0] == 2
 
 
 def test_gates_of_the_recipe_are_those_of_the_run(write_report: Any, run: Run, tmp_path: Path) -> None:

@@ -4,8 +4,13 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
+import pytest
+
 from cnnlib.dataset.manifest import load_manifest
-from tests.fashion import TEST_ROWS, write_tiny_idx
+from cnnlib.sources.idx_names import file_names
+from jobs import prepare
+from tests.fashion import TEST_ROWS, encode_idx, write_tiny_idx
 from tests.processes import run_job_and_list_imports
 
 
@@ -15,3 +20,22 @@ def test_preparing_loads_nothing_that_takes_longer_than_the_work(tmp_path: Path)
     ran = run_job_and_list_imports("prepare", "idx", source, "--output", output, of=heavy)
     assert (ran.returncode, ran.stderr.splitlines()[-1]) == (0, "set()"), ran.stderr
     assert load_manifest(output).splits["test"].rows == TEST_ROWS
+
+
+def test_classes_without_rows_are_named_and_the_second_time_nothing_is_written(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name, labels in zip(file_names()[1::2], ([0, 3, 3, 1], [3, 0, 5, 1]), strict=True):
+        images = np.zeros((4, 8, 8), np.uint8)
+        (tmp_path / name).write_bytes(encode_idx(np.array(labels, np.uint8)))
+        (tmp_path / name.replace("labels-idx1", "images-idx3")).write_bytes(encode_idx(images))
+    command = ["idx", str(tmp_path), "--output", str(tmp_path / "out")]
+    assert prepare.main(command) == 0
+    log = capsys.readouterr().err
+    assert 'labels note="train has no rows of these classes: 2, 4, 5"\n' in log
+    assert 'labels note="test has no rows of these classes: 2, 4"\n' in log
+    assert "prepared already" not in log
+    before = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*")}
+    assert prepare.main(command) == 0
+    assert 'dataset note="prepared already; nothing was written"' in capsys.readouterr().err
+    assert {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*")} == before

@@ -16,7 +16,7 @@ JOBS = Path(__file__).parents[3] / "jobs"
 PREPARE_FLAGS = ["--output", "--shard-mib", "--json"]
 FLAGS = {
     "prepare fashion-mnist": [*PREPARE_FLAGS, "--source"],
-    "prepare idx": [*PREPARE_FLAGS, "--class-names"],
+    "prepare idx": [*PREPARE_FLAGS, "--class-names", "--prefix", "--transpose"],
     "train seed": [
         "--data",
         "--runs",
@@ -66,6 +66,8 @@ FLAGS = {
         "--data",
         "--reports",
         "--gate",
+        "--gate-every",
+        "--retry",
         "--json",
         "--split",
         "--pixel-range",
@@ -173,6 +175,7 @@ def test_exit_codes_are_those_that_were_promised() -> None:
         "EXIT_BAD_INPUT": 2,
         "EXIT_GATE_FAILED": 3,
         "EXIT_GATE_INCONCLUSIVE": 4,
+        "EXIT_LEFT_OUT": 5,
         "EXIT_INTERRUPTED": 130,
     }
     for code in codes.values():
@@ -181,10 +184,11 @@ def test_exit_codes_are_those_that_were_promised() -> None:
 
 def test_objects_have_the_names_that_were_promised() -> None:
     run, checkpoint = layout.run_uri("s3://b/runs", "seed"), layout.checkpoint_uri("s3://b/runs/seed", 7)
+    digest = "0123456789abcdef" * 4
     names = [
         layout.dataset_manifest("/data"),
         layout.dataset_preview("/data"),
-        f"/data/{layout.shard_name('train', 3)}",
+        f"/data/{layout.shard_name('train', 3, digest)}",
         run,
         layout.run_record(run),
         layout.run_history(run),
@@ -205,12 +209,12 @@ def test_objects_have_the_names_that_were_promised() -> None:
         layout.history_page("/reports"),
         layout.report_manifests("/reports"),
         layout.report_manifest("/reports", "0a1b"),
-        f"{layout.report_predictions('/reports', '0a1b')}/{layout.predictions_part(3, 12)}",
+        f"{layout.report_predictions('/reports', '0a1b')}/{layout.predictions_part(3, 12, digest)}",
     ]
     assert names == [
         "/data/manifest.json",
         "/data/preview.png",
-        "/data/train/part-00003.parquet",
+        "/data/train/part-00003-0123456789abcdef.parquet",
         "s3://b/runs/seed",
         "s3://b/runs/seed/run.json",
         "s3://b/runs/seed/history.parquet",
@@ -234,5 +238,5 @@ def test_objects_have_the_names_that_were_promised() -> None:
         "/reports/pages/index.html",
         "/reports/manifests",
         "/reports/manifests/0a1b.json",
-        "/reports/predictions/report_id=0a1b/part-00003-000000000012.parquet",
+        "/reports/predictions/report_id=0a1b/part-00003-000000000012-0123456789abcdef.parquet",
     ]

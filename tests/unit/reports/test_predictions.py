@@ -13,9 +13,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as npst
 
-from cnnlib.errors import ReportError
+from cnnlib.errors import AccessError, ReportError
 from cnnlib.reports.predictions import predictions_table, read_predictions, write_predictions
 from cnnlib.reports.schema import table_schema
+from cnnlib.storage import files
+from cnnlib.storage.publish import sha256_hex
 from tests.scores import make_rows
 
 COUNTS = [[8, 1, 2], [1, 9, 0], [0, 0, 0]]
@@ -48,7 +50,8 @@ def publish(tmp_path: Path, make_result: Any, write: Any) -> Callable[..., str]:
 def test_a_part_is_named_after_its_first_row_and_has_the_promised_columns(tmp_path: Path) -> None:
     columns: dict[str, Any] = {"labels": [1, 0], "probabilities": [[0.25, 0.5, 0.25], [0.125, 0.25, 0.625]]}
     part = write_predictions(str(tmp_path), "abc", shard_index=1, ids=[500, 501], **columns)
-    assert (part.name, part.rows) == ("predictions/report_id=abc/part-00001-000000000500.parquet", 2)
+    name = f"predictions/report_id=abc/part-00001-000000000500-{part.sha256[:16]}.parquet"
+    assert (part.name, part.rows) == (name, 2)
     stored = pq.read_table(tmp_path / part.name)
     assert stored.schema.equals(table_schema("predictions"))
     assert stored.to_pylist() == [
@@ -71,16 +74,70 @@ def test_a_part_is_named_after_its_first_row_and_has_the_promised_columns(tmp_pa
     ]
 
 
-def test_a_part_that_exists_is_kept(tmp_path: Path) -> None:
-    first = write_predictions(
-        str(tmp_path), "abc", shard_index=0, ids=[0], labels=[0], probabilities=[[1, 0]]
+def test_a_part_of_other_numbers_does_not_touch_one_that_exists(tmp_path: Path) -> None:
+    columns: dict[str, Any] = {"shard_index": 0, "ids": [0], "labels": [0]}
+    first, again, other = (
+        write_predictions(str(tmp_path), "abc", **columns, probabilities=[row])
+        for row in ([1, 0], [1, 0], [0, 1])
     )
-    stored = (tmp_path / first.name).read_bytes()
-    again = write_predictions(
-        str(tmp_path), "abc", shard_index=0, ids=[0], labels=[0], probabilities=[[0, 1]]
+    assert first == again != other
+    for part, prediction in ((first, 0), (other, 1)):
+        assert part.sha256 == sha256_hex((tmp_path / part.name).read_bytes())
+        assert pq.read_table(tmp_path / part.name)["prediction"].to_pylist() == [prediction]
+
+
+SECOND = [[9, 0, 2], [1, 9, 0], [0, 0, 0]]  # of the same rows, one more is right
+
+
+@pytest.mark.parametrize("publishes_first", [0, 1])
+def test_predictions_of_two_attempts_never_mix(
+    tmp_path: Path, make_result: Any, write: Any, publishes_first: int
+) -> None:
+    attempts = []
+    for counts in (COUNTS, SECOND):  # both have stored all predictions before either publishes
+        rows = make_rows(counts)
+        columns = {"ids": rows.ids, "labels": rows.labels, "probabilities": rows.probabilities}
+        part = write_predictions(str(tmp_path), make_result().report_id, shard_index=0, **columns)
+        attempts.append(make_result(counts=counts, predictions=(part,)))
+    winner = attempts.pop(publishes_first)
+    assert write(winner).created
+    assert not write(attempts[0]).created
+    table = read_predictions(str(tmp_path), winner.report_id)
+    right = sum(row["label"] == row["prediction"] for row in table.to_pylist())
+    assert right == winner.sums.confusion.correct == (17, 18)[publishes_first]
+    # A reader of the folder, who does not know the manifest, finds the same rows.
+    assert pq.read_table(tmp_path / "predictions")["id"].to_pylist() == table["id"].to_pylist()
+
+
+def test_late_attempt_at_a_report_that_exists_leaves_no_predictions(
+    tmp_path: Path, make_result: Any, write: Any, publish: Callable[..., str]
+) -> None:
+    report_id = publish()
+    before = sorted(path for path in tmp_path.rglob("*") if path.is_file())
+    late = write_predictions(
+        str(tmp_path), report_id, shard_index=0, ids=[0], labels=[0], probabilities=[[0, 1]]
     )
-    assert again == first
-    assert (tmp_path / first.name).read_bytes() == stored
+    assert not write(make_result(predictions=(late,))).created
+    assert sorted(path for path in tmp_path.rglob("*") if path.is_file()) == before
+
+
+def test_folder_in_which_nothing_may_be_deleted_keeps_its_report(
+    tmp_path: Path,
+    make_result: Any,
+    write: Any,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    def refuse(uri: str) -> None:
+        raise AccessError(f"Not permitted at {uri}.")
+
+    result = make_result()
+    write_predictions(
+        str(tmp_path), result.report_id, shard_index=0, ids=[0], labels=[0], probabilities=[[0, 1]]
+    )
+    monkeypatch.setattr(files, "delete", refuse)
+    assert write(result).created
+    assert "predictions_of_another_attempt_stay" in capsys.readouterr().err
 
 
 @given(npst.arrays(np.float32, st.tuples(st.integers(1, 6), st.integers(1, 15)), elements=eighths))

@@ -12,7 +12,6 @@ from cnnlib.runs import checkpoints as runs
 from cnnlib.runs.checkpoints import (
     find_checkpoint,
     list_checkpoints,
-    list_runs,
     resolve_checkpoint,
 )
 from cnnlib.runs.record import find_run_record, write_run_record
@@ -26,15 +25,6 @@ def run(tmp_path: Path) -> str:
     for epoch, score in ((1, 0.8), (2, 0.9), (3, 0.9)):
         write_checkpoint_without_model(uri, epoch, score)
     return uri
-
-
-def test_runs_are_the_folders_with_a_record_by_name(tmp_path: Path) -> None:
-    for name in ("b", "a"):
-        write_run_record(str(tmp_path / name), {"config": {}})
-    (tmp_path / "no-run").mkdir()
-    (tmp_path / "file").write_text("")
-    assert list_runs(str(tmp_path)) == [str(tmp_path / "a"), str(tmp_path / "b")]
-    assert list_runs(str(tmp_path / "missing")) == []
 
 
 def test_record_is_written_once_and_kept(tmp_path: Path) -> None:

@@ -13,8 +13,9 @@ import numpy as np
 import pytest
 
 from cnnlib.errors import DatasetError, NotFoundError
-from cnnlib.sources import fashion_mnist, idx
+from cnnlib.sources import fashion_mnist
 from cnnlib.sources.fashion_mnist import load_fashion_mnist
+from cnnlib.sources.idx_names import file_names
 from cnnlib.storage.publish import sha256_hex
 from tests.fashion import encode_idx
 
@@ -24,7 +25,7 @@ def files(monkeypatch: pytest.MonkeyPatch) -> dict[str, bytes]:
     """Four small IDX files whose digests stand in for the real ones."""
     rng = np.random.default_rng(0)
     contents = {}
-    for name in idx.file_names():
+    for name in file_names():
         rows = 6 if name.startswith("train") else 3
         shape = (rows, 28, 28) if "images" in name else (rows,)
         contents[name] = encode_idx(rng.integers(0, 10, shape, np.uint8))
@@ -54,7 +55,7 @@ def put(directory: Path, files: dict[str, bytes], *, zipped: bool = True) -> Pat
 
 
 def test_every_file_of_the_data_set_has_a_digest() -> None:
-    assert list(fashion_mnist.SHA256) == idx.file_names()
+    assert list(fashion_mnist.SHA256) == file_names()
     assert {len(digest) for digest in fashion_mnist.SHA256.values()} == {64}
     assert len(set(fashion_mnist.SHA256.values())) == 4
 
@@ -148,7 +149,7 @@ def test_download_is_checked_and_kept_where_keras_keeps_it(
     requested = _serve(monkeypatch, {f"{name}.gz": gzip.compress(data) for name, data in files.items()})
     assert len(load_fashion_mnist().splits["test"]) == 3
     assert requested == [
-        f"https://storage.googleapis.com/tensorflow/tf-keras-datasets/{name}.gz" for name in idx.file_names()
+        f"https://storage.googleapis.com/tensorflow/tf-keras-datasets/{name}.gz" for name in file_names()
     ]
     cache = tmp_path / "keras" / "datasets" / "fashion-mnist"
     assert sorted(path.name for path in cache.iterdir()) == sorted(f"{name}.gz" for name in files)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import struct
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -11,8 +12,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cnnlib.errors import DatasetError, NotFoundError
-from cnnlib.sources.idx import decompress, file_names, load_idx, parse_idx, parse_source, read_file
+from cnnlib.errors import ConfigError, DatasetError, NotFoundError
+from cnnlib.sources.idx import decompress, load_idx, parse_idx, parse_source
+from cnnlib.sources.idx_names import file_names, find_files
 from tests.fashion import encode_idx
 
 TRAIN_IMAGES, TRAIN_LABELS, _, TEST_LABELS = file_names()
@@ -158,8 +160,8 @@ def test_missing_file_is_named(tmp_path: Path, name: str) -> None:
 
 
 def test_gzipped_file_is_read_before_a_plain_one(tmp_path: Path) -> None:
-    folder = write(tmp_path, {"some": b"plain", "some.gz": gzip.compress(b"from gzip")})
-    assert read_file(folder, "some") == b"from gzip"
+    folder = write(tmp_path, {f"{name}{end}": b"" for name in file_names() for end in ("", ".gz")})
+    assert find_files(folder).paths == {name: f"{name}.gz" for name in file_names()}
 
 
 @pytest.mark.parametrize(
@@ -196,3 +198,99 @@ def test_too_few_class_names_are_refused(tmp_path: Path) -> None:
 def test_number_of_classes_includes_the_labels_of_the_test_split() -> None:
     files = contents(test_labels=np.array([9, 0], np.uint8))
     assert len(parse_source(files.__getitem__, None, "here").class_names) == 10
+
+
+# --- names that the files have in public ---
+
+
+@pytest.mark.parametrize(
+    "rename",
+    [
+        lambda name: name.replace("-idx", ".idx"),
+        lambda name: name.replace("-idx", ".idx") + ".gz",
+        lambda name: name.replace("-ubyte", ".ubyte").upper(),
+        lambda name: f"{name}/{name}",
+        lambda name: f"emnist-letters-{name.replace('t10k', 'test')}.gz",
+    ],
+    ids=["dot", "dot gz", "upper case", "folder", "EMNIST"],
+)
+def test_files_are_found_under_the_names_of_unpackers_and_of_emnist(
+    tmp_path: Path, rename: Callable[[str], str]
+) -> None:
+    for name, data in contents().items():
+        path = tmp_path / "renamed" / rename(name)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(gzip.compress(data) if path.suffix == ".gz" else data)
+    renamed = load_idx(str(tmp_path / "renamed"))
+    assert renamed.digest == load_idx(write(tmp_path / "plain", contents())).digest
+
+
+def write_two_datasets(folder: Path) -> str:
+    letters = contents(test_labels=np.array([1, 0], np.uint8))
+    for prefix, own in (("emnist-digits", contents()), ("emnist-letters", letters)):
+        write(folder, {f"{prefix}-{name}": data for name, data in own.items()})
+    return str(folder)
+
+
+def test_folder_of_several_datasets_asks_for_one(tmp_path: Path) -> None:
+    folder = write_two_datasets(tmp_path)
+    with pytest.raises(ConfigError) as raised:
+        load_idx(folder)
+    assert "holds 2 IDX datasets: emnist-digits, emnist-letters. Choose one" in str(raised.value)
+    assert str(raised.value).endswith("--prefix emnist-digits")
+    assert load_idx(folder, prefix="emnist-letters").splits["test"].labels.tolist() == [1, 0]
+    assert load_idx(folder, prefix="EMNIST-digits-").splits["test"].labels.tolist() == [2, 0]
+    with pytest.raises(ConfigError, match="Did you mean 'emnist-letters'"):
+        load_idx(folder, prefix="emnist-leters")
+
+
+def test_missing_file_of_emnist_is_named_with_its_prefix(tmp_path: Path) -> None:
+    folder = write_two_datasets(tmp_path)
+    (tmp_path / f"emnist-letters-{TEST_LABELS}").unlink()
+    with pytest.raises(NotFoundError, match=f"has neither emnist-letters-{TEST_LABELS}.gz nor"):
+        load_idx(folder, prefix="emnist-letters")
+
+
+def test_other_files_of_the_folder_are_not_looked_at(tmp_path: Path) -> None:
+    folder = write(tmp_path, contents() | {"notes.txt": b"", "my-train-images.png": b"", "train-images": b""})
+    assert load_idx(folder).digest == load_idx(write(tmp_path / "plain", contents())).digest
+
+
+def test_transposed_images_are_turned(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    folder = write(tmp_path, {f"emnist-mnist-{name}": data for name, data in contents().items()})
+    assert load_idx(folder).image_shape == (4, 3, 1)
+    assert "EMNIST stores its images transposed; --transpose turns them upright" in capsys.readouterr().err
+    source = load_idx(folder, transpose=True)
+    assert source.image_shape == (3, 4, 1)
+    np.testing.assert_array_equal(source.splits["train"].images[..., 0], images(5).transpose(0, 2, 1))
+    assert capsys.readouterr().err == ""
+
+
+# --- labels ---
+
+
+def from_one() -> dict[str, bytes]:
+    return contents(train_labels=np.array([1, 2, 3, 2, 1], np.uint8), test_labels=np.array([3, 1], np.uint8))
+
+
+@pytest.mark.parametrize(("names", "expected"), [(None, ("1", "2", "3")), (["a", "b", "c"], ("a", "b", "c"))])
+def test_labels_that_count_from_one_make_no_empty_class(
+    names: list[str] | None, expected: tuple[str, ...], capsys: pytest.CaptureFixture[str]
+) -> None:
+    source = parse_source(from_one().__getitem__, names, "here")
+    assert source.class_names == expected
+    assert source.splits["train"].labels.tolist() == [0, 1, 2, 1, 0]
+    assert source.splits["test"].labels.tolist() == [2, 0]
+    assert capsys.readouterr().err == 'labels note="the labels count from 1 to 3: class 0 is label 1"\n'
+
+
+def test_name_for_class_0_keeps_the_labels_as_they_are(capsys: pytest.CaptureFixture[str]) -> None:
+    source = parse_source(from_one().__getitem__, ["N/A", "a", "b", "c"], "here")
+    assert source.splits["train"].labels.tolist() == [1, 2, 3, 2, 1]
+    assert capsys.readouterr().err == ""
+
+
+def test_label_0_of_the_test_split_alone_keeps_the_labels_as_they_are() -> None:
+    source = parse_source((from_one() | {TEST_LABELS: contents()[TEST_LABELS]}).__getitem__, None, "here")
+    assert source.class_names == ("0", "1", "2", "3")
+    assert source.splits["train"].labels.tolist() == [1, 2, 3, 2, 1]

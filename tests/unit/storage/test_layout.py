@@ -9,11 +9,22 @@ from hypothesis import strategies as st
 from cnnlib.storage import layout
 from cnnlib.storage.uri import uri_name
 
+DIGEST = "0123456789abcdef" * 4
+
 
 def test_dataset_names_are_as_promised() -> None:
     assert layout.dataset_manifest("s3://b/fashion") == "s3://b/fashion/manifest.json"
     assert layout.dataset_preview("s3://b/fashion") == "s3://b/fashion/preview.png"
-    assert layout.shard_name("train", 7) == "train/part-00007.parquet"
+    assert layout.shard_name("train", 7, DIGEST) == "train/part-00007-0123456789abcdef.parquet"
+
+
+def test_shards_of_this_and_earlier_versions_are_told_from_other_files() -> None:
+    for name in ("train/part-00007.parquet", layout.shard_name("train", 7, DIGEST)):
+        assert layout.is_shard(name)
+        assert layout.strip_digest(name) == "train/part-00007.parquet"
+    for name in ("part-00007.parquet", "a/train/part-00007.parquet", "train/part-00007-tid-1-c000.parquet"):
+        assert not layout.is_shard(name)
+        assert layout.strip_digest(name) == name
 
 
 def test_run_names_are_as_promised() -> None:
@@ -35,7 +46,7 @@ def test_report_names_are_as_promised() -> None:
     assert layout.REPORT_TABLES == ("overall", "per_class", "confusion", "calibration", "activations")
     assert layout.report_table("/r", "overall", "ab12") == "/r/overall/ab12.parquet"
     assert layout.report_predictions("/r", "ab12") == "/r/predictions/report_id=ab12"
-    assert layout.predictions_part(3, 40_000) == "part-00003-000000040000.parquet"
+    assert layout.predictions_part(3, 40_000, DIGEST) == "part-00003-000000040000-0123456789abcdef.parquet"
     assert layout.report_claim("/r", "ab12") == "/r/claims/ab12.zip"
     assert layout.report_manifests("/r") == "/r/manifests"
     assert layout.report_manifest("/r", "ab12") == "/r/manifests/ab12.json"
@@ -53,4 +64,4 @@ def test_name_that_no_checkpoint_has_holds_no_epoch(name: str) -> None:
 
 @given(index=st.integers(0, 99_998))
 def test_shard_names_sort_in_the_order_of_their_index(index: int) -> None:
-    assert layout.shard_name("train", index) < layout.shard_name("train", index + 1)
+    assert layout.shard_name("train", index, "f" * 64) < layout.shard_name("train", index + 1, "0" * 64)

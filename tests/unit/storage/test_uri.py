@@ -44,17 +44,71 @@ def test_tilde_becomes_the_home_folder(monkeypatch: pytest.MonkeyPatch) -> None:
     [
         ("", "is empty"),
         ("  ", "is empty"),
-        ("gs://bucket/runs", "Unknown scheme"),
-        ("S3://bucket/runs", "Unknown scheme"),
-        ("file://host/runs", "names a host"),
         ("s3://", "has no bucket"),
-        ("s3:///runs", "has no bucket"),
+        ("s3://///", "has no bucket"),
+        ("s3:", "has no bucket"),
+        ("S3://", "has no bucket"),
+        ("gs:/", "Unknown scheme"),
+        ("http://host:8333/bucket", r"is a web address.*AWS_ENDPOINT_URL"),
+        ("HTTPS://bucket.s3.amazonaws.com/x", "is a web address"),
+        ("~nobody-of-that-name/runs", "a user whom this machine does not know"),
     ],
 )
 def test_uri_that_cannot_work_is_refused_with_the_expected_form(uri: str, complaint: str) -> None:
     with pytest.raises(ConfigError, match=complaint) as raised:
         normalize_uri(uri)
     assert "Expected" in str(raised.value)
+
+
+@pytest.mark.parametrize(
+    ("typed", "meant"),
+    [
+        ("s3:/bucket/x", "s3://bucket/x"),
+        ("s3:bucket", "s3://bucket"),
+        ("s3:///bucket/x", "s3://bucket/x"),
+        ("s3//bucket/x", "s3://bucket/x"),
+        ("s3;//bucket/x", "s3://bucket/x"),
+        ("s3.//bucket/x", "s3://bucket/x"),
+        (r"s3:\\bucket", "s3://bucket"),
+        ("S3://bucket/x/", "s3://bucket/x"),
+        ("S3:bucket", "s3://bucket"),
+        ("s3a://bucket/x", "s3://bucket/x"),
+        (" s3://bucket/x", "s3://bucket/x"),
+        ("gs://bucket/x", "s3://bucket/x"),
+        ("GS:/bucket/x", "s3://bucket/x"),
+        ("gs:bucket/x", "s3://bucket/x"),
+        ("s4://bucket/x", "s3://bucket/x"),
+        ("ss3:/bucket", "s3://bucket"),
+        ("file:/data/x", "file:///data/x"),
+        ("file:data", "file:///data"),
+        ("file://data/x", "file:///data/x"),
+        ("FILE:///data/x", "file:///data/x"),
+    ],
+)
+def test_mistyped_uri_is_no_folder_and_the_error_names_what_was_meant(typed: str, meant: str) -> None:
+    with pytest.raises(ConfigError) as raised:
+        normalize_uri(typed)
+    assert f"Did you mean {meant}?" in str(raised.value)
+    assert "Expected a path, file:///path or s3://bucket/prefix." in str(raised.value)
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "./s3:bucket",
+        "./s3:/bucket",
+        "./gs://x",
+        "run:1",
+        "runs/s3:x",
+        "s3",
+        "s3/x",
+        "s3data",
+        "12:30",
+        "./~a",
+    ],
+)
+def test_folder_with_a_colon_or_a_name_like_a_scheme_is_a_path(path: str) -> None:
+    assert normalize_uri(path) == str(Path(path).absolute())
 
 
 @given(names=st.lists(_NAMES, min_size=1, max_size=4), slashes=st.integers(1, 3))

@@ -125,7 +125,9 @@ def folder(tmp_path: Path) -> Path:
                 "top_probabilities": [0.75],
             },
         ]
-        part = f"{layout.report_predictions(str(tmp_path), report_id)}/{layout.predictions_part(0, 0)}"
+        part = (
+            f"{layout.report_predictions(str(tmp_path), report_id)}/{layout.predictions_part(0, 0, '0' * 64)}"
+        )
         store(pa.Table.from_pylist(predictions, schema=table_schema("predictions")), part)
     return tmp_path
 

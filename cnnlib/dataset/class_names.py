@@ -1,0 +1,37 @@
+"""Checks the names of classes: reports, gates and gauges find a class by its name."""
+
+from __future__ import annotations
+
+import unicodedata
+from collections.abc import Sequence
+
+from cnnlib.errors import DatasetError
+
+
+def check_class_names(names: Sequence[str], origin: str) -> tuple[str, ...]:
+    """Checks that every class has a name of its own, and returns the names.
+
+    Names that look the same are the same: spaces around a name, and how Unicode composes its letters, do not count.
+
+    Args:
+        names: the name of class i at index i.
+        origin: what gave the names, for the error message.
+
+    Raises:
+        DatasetError: a name is empty, or two classes have one name.
+    """
+    labels: dict[str, int] = {}
+    for label, name in enumerate(names):
+        shown = unicodedata.normalize("NFC", name).strip()
+        if not shown:
+            raise DatasetError(
+                f"{origin}: class {label} has an empty name. Received {name!r}. Expected a name for every class."
+            )
+        if shown in labels:
+            first = labels[shown]
+            raise DatasetError(
+                f"{origin}: two classes have one name. Received {names[first]!r} for class {first} and {name!r} for "
+                f"class {label}. Expected a different name for every class. Prepare the dataset with other class names."
+            )
+        labels[shown] = label
+    return tuple(names)

@@ -1,0 +1,106 @@
+"""Repeats an operation on storage while an outage lasts, for a stated time.
+
+boto3 repeats a request within about a second. A server that is being restarted, a network that is down, or credentials
+that are about to be renewed need longer: `CNNLIB_STORAGE_WAIT_S` seconds per operation, 120 unless it is set.
+"""
+
+from __future__ import annotations
+
+import os
+import random
+import threading
+import time
+from collections.abc import Callable
+from typing import TypeVar
+
+from cnnlib.errors import ConfigError
+from cnnlib.log import log_event
+
+WAIT_VARIABLE = "CNNLIB_STORAGE_WAIT_S"
+_DEFAULT_WAIT_S = 120.0
+_FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.5, 10.0
+
+ResultT = TypeVar("ResultT")
+
+
+def storage_wait_s() -> float:
+    """Returns for how many seconds an operation is repeated during an outage; 0: not at all.
+
+    Raises:
+        ConfigError: the environment variable is not a number of seconds.
+    """
+    text = os.environ.get(WAIT_VARIABLE, "")
+    if not text:
+        return _DEFAULT_WAIT_S
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = -1.0
+    if not 0 <= seconds < float("inf"):
+        raise ConfigError(f"{WAIT_VARIABLE} must be a number of seconds, at least 0. Received {text!r}.")
+    return seconds
+
+
+def keep_trying(operation: Callable[[], ResultT], find_outage: Callable[[Exception], str | None]) -> ResultT:
+    """Returns what an operation returns, after as many attempts as an outage makes necessary.
+
+    The pauses between attempts grow from half a second to ten, and are random, so that many workers do not come back
+    at the same moment. No attempt begins after the time is over, but the last one may end later.
+
+    Args:
+        operation: may run several times.
+        find_outage: says in a few words why an error is an outage; None for an error that another attempt cannot help.
+
+    Raises:
+        Exception: the error of the last attempt.
+    """
+    deadline = time.monotonic() + storage_wait_s()
+    pause_s = _FIRST_PAUSE_S
+    while True:
+        try:
+            result = operation()
+        except Exception as err:
+            outage, left_s = find_outage(err), deadline - time.monotonic()
+            if outage is None:
+                _outage.end()  # it did answer, if only to refuse
+                raise
+            if left_s <= 0:
+                _outage.forget()
+                raise
+            _outage.begin(outage, left_s)
+            time.sleep(min(left_s, pause_s * random.uniform(0.5, 1)))
+            pause_s = min(2 * pause_s, _LONGEST_PAUSE_S)
+        else:
+            _outage.end()
+            return result
+
+
+class _Outage:
+    """Logs one line when the first operation of this process begins to wait, and one when storage answers again."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._since: float | None = None
+
+    def begin(self, reason: str, left_s: float) -> None:
+        with self._lock:
+            if self._since is None:
+                self._since = time.monotonic()
+                log_event(
+                    "storage", note=f"storage does not answer ({reason}); trying for another {left_s:.0f} s"
+                )
+
+    def end(self) -> None:
+        if self._since is None:  # nearly always, and without the lock
+            return
+        with self._lock:
+            if self._since is not None:
+                waited_s, self._since = time.monotonic() - self._since, None
+                log_event("storage", note=f"storage answers again after {waited_s:.0f} s")
+
+    def forget(self) -> None:
+        with self._lock:
+            self._since = None
+
+
+_outage = _Outage()
