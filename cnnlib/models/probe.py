@@ -45,9 +45,8 @@ def find_difference(outputs: npt.ArrayLike, expected: npt.ArrayLike, tolerance: 
     ours, theirs = np.asarray(outputs, np.float64), np.asarray(expected, np.float64)
     if ours.shape != theirs.shape:
         return math.inf
-    same = (ours == theirs) | (
-        np.isnan(ours) & np.isnan(theirs)
-    )  # a model may give infinity for a black image
+    # A model may give infinity, or the difference of two, for a black image.
+    same = (ours == theirs) | (np.isnan(ours) & np.isnan(theirs))
     with np.errstate(invalid="ignore"):
         differences = np.nan_to_num(np.abs(ours - theirs), nan=math.inf, posinf=math.inf)
     difference = float(np.max(differences, where=~same, initial=0.0))

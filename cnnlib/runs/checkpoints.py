@@ -30,8 +30,8 @@ class Checkpoint:
         score: the metric by which the best checkpoint is selected, 0..1: the validation accuracy if the run has
             validation rows, else the accuracy on the epoch's training rows.
         scored_on: the name of that metric, `validation_accuracy` or `accuracy`.
-        source: how to build a user's own model again; None for a model of this project.
         class_names, image_shape: of the data that it was trained on; None if the manifest does not state them.
+        source: how to build a user's own model again; None for a model of this project.
     """
 
     uri: str
@@ -43,9 +43,9 @@ class Checkpoint:
     state_digest: str
     score: float
     scored_on: str
-    source: ModelSource | None = None
     class_names: tuple[str, ...] | None = None
     image_shape: tuple[int, ...] | None = None
+    source: ModelSource | None = None
 
     @property
     def model_uri(self) -> str:
@@ -142,9 +142,9 @@ def find_checkpoint(uri: str) -> Checkpoint | None:
             state_digest=document["files"][layout.CHECKPOINT_STATE]["sha256"],
             score=document["score"],
             scored_on=document["scored_on"],
-            source=_find_source(document),
             class_names=_find_tuple(document, "class_names"),
             image_shape=_find_tuple(document, "image_shape"),
+            source=_find_source(document),
         )
     except (KeyError, TypeError) as err:
         raise CheckpointError(

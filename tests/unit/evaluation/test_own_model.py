@@ -15,6 +15,7 @@ from cnnlib.config import OptimizerConfig, TrainConfig
 from cnnlib.dataset.manifest import Manifest, Split
 from cnnlib.errors import ModelCodeError
 from cnnlib.evaluate_config import EvaluateConfig
+from cnnlib.evaluation import pending
 from cnnlib.evaluation.loaded_model import load_model
 from cnnlib.evaluation.target import find_target
 from cnnlib.models.registry import build_model
@@ -106,3 +107,7 @@ def test_code_that_changed_after_the_training_is_refused(
         ModelCodeError, match=r"give another model than was trained: its outputs for noise differ by"
     ):
         predict(checkpoint)
+
+
+def test_missing_code_is_no_property_of_the_checkpoint_that_is_remembered() -> None:
+    assert not issubclass(ModelCodeError, pending._DECIDED_BY_BYTES)
