@@ -9,6 +9,7 @@
     │   ├── DigestError       bytes that differ from those their manifest states
     │   ├── DatasetError      a manifest or shard that breaks the dataset contract
     │   ├── ModelError        a model that cannot be built or loaded, or does not fit the data
+    │   ├── ModelCodeError    a user's own model whose code is missing here, or has changed
     │   ├── CheckpointError   a checkpoint that is missing or incomplete
     │   ├── ReportError       a report that is missing or ambiguous
     │   └── ResourceError     more resources than the cluster can ever have
@@ -61,6 +62,10 @@ class DatasetError(InputError):
 
 class ModelError(InputError):
     """A model cannot be built or loaded, or does not fit the data."""
+
+
+class ModelCodeError(InputError):
+    """The code of a user's own model is missing where it is needed, or builds another model than was trained."""
 
 
 class CheckpointError(InputError):

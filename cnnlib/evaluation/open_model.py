@@ -39,6 +39,7 @@ def open_model(target: Target, *, num_classes: int, outputs: Outputs) -> OpenedM
     Raises:
         CheckpointError: the file's bytes are not those of its digest.
         ModelError: the file cannot be opened, or the model does not have one output of one value per class.
+        ModelCodeError: the code of a user's own model is missing or has changed.
     """
     with tempfile.TemporaryDirectory() as directory:
         path = Path(directory, "model")

@@ -15,9 +15,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from cnnlib.errors import ModelError
+from cnnlib.errors import ModelCodeError, ModelError
 from cnnlib.models.keras_errors import find_custom_object, short_reason
-from cnnlib.models.probe import find_difference, probe_outputs
+from cnnlib.models.probe import OTHER_MACHINE, find_difference, probe_outputs
 from cnnlib.models.registry import build_model
 from cnnlib.models.source import ModelSource
 
@@ -40,7 +40,8 @@ def open_model_file(path: Path, name: str, source: ModelSource | None = None) ->
         source: how to build the model where plain Keras cannot open the file; None: that is an error.
 
     Raises:
-        ModelError: the file is no model, cannot be opened, or holds NaN; or the source builds another model now.
+        ModelError: the file is no model, cannot be opened, or holds NaN.
+        ModelCodeError: the source cannot build the model here, or builds another one.
     """
     path = _with_suffix(path, name)
     if source is not None and not source.opens_in_keras:
@@ -81,23 +82,29 @@ def rebuild_model(path: Path, name: str, source: ModelSource) -> keras.Model:
     """Builds the model of a file by the function that built it for the training, and takes the weights from the file.
 
     Raises:
-        ModelError: the function cannot be imported or fails, or it builds another model than the file's.
+        ModelError: the file is damaged.
+        ModelCodeError: the function cannot be imported or fails, or it builds another model than the file's.
     """
-    with _dtype_policy(source.dtype_policy):
-        model = build_model(source.function, source.image_shape, source.num_classes)
+    try:
+        with _dtype_policy(source.dtype_policy):
+            model = build_model(source.function, source.image_shape, source.num_classes)
+    except ModelError as err:
+        raise ModelCodeError(f"{name} needs the code of its model. {err}") from err
     advice = f"Has the code of {source.function} changed since the training?"
     try:
         model.load_weights(path)
     except Exception as err:  # as above
         if _is_damaged(err):
             raise _explain(err, path, name) from err
-        raise ModelError(
+        raise ModelCodeError(
             f"{name} does not fit the model that {source.function} builds: {short_reason(err)} {advice}"
         ) from err
     if source.probe_outputs is not None:
-        difference = find_difference(probe_outputs(model, source.image_shape) or (), source.probe_outputs)
+        difference = find_difference(
+            probe_outputs(model, source.image_shape) or (), source.probe_outputs, OTHER_MACHINE
+        )
         if difference is not None:
-            raise ModelError(
+            raise ModelCodeError(
                 f"{name} and {source.function} give another model than was trained: its outputs for noise differ by "
                 f"up to {difference:.3g}. {advice}"
             )

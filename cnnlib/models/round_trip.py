@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from cnnlib.errors import ModelError
+from cnnlib.errors import InputError, ModelCodeError, ModelError
 from cnnlib.models.keras_errors import find_custom_object, short_reason
 from cnnlib.models.model_file import open_in_keras, rebuild_model, without_user_code
-from cnnlib.models.probe import Floats, find_difference, predict, probe_images
+from cnnlib.models.probe import SAME_MACHINE, Floats, find_difference, predict, probe_images
 from cnnlib.models.source import ModelSource
 
 if TYPE_CHECKING:
@@ -47,7 +47,7 @@ def check_round_trip(model: keras.Model, source: ModelSource) -> RoundTrip:
     images = probe_images(source.image_shape)
     _move_weights(model)
     expected = predict(model, images)
-    random = find_difference(predict(model, images), expected) is not None
+    random = find_difference(predict(model, images), expected, SAME_MACHINE) is not None
     with tempfile.TemporaryDirectory() as directory:
         path = Path(directory, "model.keras")
         try:
@@ -61,12 +61,12 @@ def check_round_trip(model: keras.Model, source: ModelSource) -> RoundTrip:
             return RoundTrip(opens_in_keras=True)
         try:
             rebuilt = rebuild_model(path, _SAVED, source)
-        except ModelError as err:
+        except (ModelError, ModelCodeError) as err:
             raise ModelError(
                 f"{source.function} builds a model whose file cannot be opened again: {_reason(err)} Expected the same "
                 "layers at every call."
             ) from err
-        difference = None if random else find_difference(predict(rebuilt, images), expected)
+        difference = None if random else find_difference(predict(rebuilt, images), expected, SAME_MACHINE)
     if difference is not None:
         raise ModelError(
             f"{source.function} builds a model that cannot be saved and opened again: its outputs then differ by up to "
@@ -85,7 +85,7 @@ def _open_and_compare(path: Path, images: Floats, expected: Floats | None) -> st
         return _reason(err)
     except Exception as err:  # a layer that Keras took for another may fail when it is called
         return f"{type(err).__name__}: {short_reason(err)}"
-    difference = None if expected is None else find_difference(outputs, expected)
+    difference = None if expected is None else find_difference(outputs, expected, SAME_MACHINE)
     return (
         ""
         if difference is None
@@ -93,7 +93,7 @@ def _open_and_compare(path: Path, images: Floats, expected: Floats | None) -> st
     )
 
 
-def _reason(err: ModelError) -> str:
+def _reason(err: InputError) -> str:
     """Returns what Keras said, without the advice for strangers' files."""
     cause = err.__cause__
     if cause is None:

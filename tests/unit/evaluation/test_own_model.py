@@ -13,8 +13,9 @@ import pytest
 
 from cnnlib.config import OptimizerConfig, TrainConfig
 from cnnlib.dataset.manifest import Manifest, Split
-from cnnlib.errors import ModelError
+from cnnlib.errors import ModelCodeError
 from cnnlib.evaluate_config import EvaluateConfig
+from cnnlib.evaluation import pending
 from cnnlib.evaluation.loaded_model import load_model
 from cnnlib.evaluation.target import find_target
 from cnnlib.models.registry import build_model
@@ -101,8 +102,12 @@ def test_code_that_changed_after_the_training_is_refused(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     checkpoint, _ = write_checkpoint(tmp_path, "build_own_relu", opens_in_keras=False)
-    monkeypatch.setattr("tests.own_models.relu", keras.activations.relu)
+    monkeypatch.setattr("tests.own_models.relu", lambda x: 10 * x + 10)
     with pytest.raises(
-        ModelError, match=r"give another model than was trained: its outputs for noise differ by"
+        ModelCodeError, match=r"give another model than was trained: its outputs for noise differ by"
     ):
         predict(checkpoint)
+
+
+def test_missing_code_is_no_property_of_the_checkpoint_that_is_remembered() -> None:
+    assert not issubclass(ModelCodeError, pending._DECIDED_BY_BYTES)

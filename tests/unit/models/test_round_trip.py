@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from pathlib import Path
 
 import keras
 import numpy as np
 import pytest
 
-from cnnlib.errors import ModelError
+from cnnlib.errors import ModelCodeError, ModelError
 from cnnlib.models.model_file import open_model_file
-from cnnlib.models.probe import predict, probe_images, probe_outputs
+from cnnlib.models.probe import SAME_MACHINE, find_difference, predict, probe_images, probe_outputs
 from cnnlib.models.registry import build_model
 from cnnlib.models.round_trip import check_round_trip
 from cnnlib.models.source import ModelSource
@@ -119,12 +120,12 @@ def test_code_that_changed_since_the_training_is_noticed(tmp_path: Path) -> None
     open_model_file(path, "mine", trained)
     now = dataclasses.replace(trained, function="tests.own_models:build_tf_relu")
     with pytest.raises(
-        ModelError, match=r"^mine and tests\.own_models:build_tf_relu give another model than was trained"
+        ModelCodeError, match=r"^mine and tests\.own_models:build_tf_relu give another model than was trained"
     ):
         open_model_file(path, "mine", now)
     other_layers = dataclasses.replace(trained, function="tests.own_models:build_gain")
     with pytest.raises(
-        ModelError, match=r"^mine does not fit the model that tests\.own_models:build_gain builds: "
+        ModelCodeError, match=r"^mine does not fit the model that tests\.own_models:build_gain builds: "
     ):
         open_model_file(path, "mine", other_layers)
 
@@ -132,5 +133,26 @@ def test_code_that_changed_since_the_training_is_noticed(tmp_path: Path) -> None
 def test_module_that_is_missing_at_the_evaluation_is_named_with_what_to_do(tmp_path: Path) -> None:
     source = source_of("build_gain", opens_in_keras=False)
     _, path = saved(source, tmp_path)
-    with pytest.raises(ModelError, match=r"Cannot import 'no_such_module'.*PYTHONPATH"):
+    with pytest.raises(
+        ModelCodeError,
+        match=r"^mine needs the code of its model\. Cannot import 'no_such_module'.*PYTHONPATH",
+    ):
         open_model_file(path, "mine", dataclasses.replace(source, function="no_such_module:build"))
+
+
+@pytest.mark.parametrize(
+    ("outputs", "expected", "difference"),
+    [
+        ([[1.0, 2.0]], [[1.0, 2.0]], None),
+        ([[1.0, 2.0]], [[1.0, 2.0001]], None),
+        ([[1.0, 2.0]], [[1.0, 2.5]], 0.5),
+        ([[math.nan, math.inf]], [[math.nan, math.inf]], None),
+        ([[math.nan, 2.0]], [[1.0, 2.0]], math.inf),
+        ([[math.inf, 2.0]], [[-math.inf, 2.0]], math.inf),
+        ([[1.0]], [[1.0, 2.0]], math.inf),
+    ],
+)
+def test_outputs_differ_by_more_than_rounding(
+    outputs: list[list[float]], expected: list[list[float]], difference: float | None
+) -> None:
+    assert find_difference(outputs, expected, SAME_MACHINE) == difference
