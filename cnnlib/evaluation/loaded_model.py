@@ -11,9 +11,10 @@ import numpy.typing as npt
 
 from cnnlib.dataset.record import Rows
 from cnnlib.errors import ModelError
-from cnnlib.evaluate_config import EvaluateConfig
+from cnnlib.evaluate_config import EvaluateConfig, PixelRange
 from cnnlib.evaluation.open_model import find_input_shape, open_model
 from cnnlib.evaluation.partial_scores import ModelProfile
+from cnnlib.evaluation.pixel_range import Sample, find_pixel_range
 from cnnlib.evaluation.target import Target
 from cnnlib.metrics.sums.arrays import LARGEST_PROBABILITY
 from cnnlib.models.activations import record_activations
@@ -34,14 +35,14 @@ class LoadedModel:
 
     Attributes:
         input_shape: the shape in which the model takes one image.
-        pixel_divisor: 255 for a model that takes pixels of 0..1, else 1.
+        pixel_range: the range of the pixels that the model takes.
         outputs_of: the compiled prediction, whose outputs are not yet checked.
     """
 
     target: Target
     model: keras.Model
     input_shape: tuple[int, ...]
-    pixel_divisor: float
+    pixel_range: PixelRange
     outputs_of: Predict
 
     def predict(self, images: Images) -> Probabilities:
@@ -65,13 +66,13 @@ class LoadedModel:
                 f"{self.target.uri} gives no probabilities: its outputs lie in {low:.3g}..{high:.3g}. "
                 "Try --outputs logits, or auto."
             )
-        return probabilities
+        return probabilities if self.target.columns is None else _select(probabilities, self.target.columns)
 
     def profile(self, rows: Rows) -> ModelProfile:
         """Counts the model's cost and records its activations for the first row."""
         from cnnlib.models.pixels import pixels_to_inputs
 
-        inputs = pixels_to_inputs(rows.images[:1], self.pixel_divisor).numpy().reshape(1, *self.input_shape)
+        inputs = pixels_to_inputs(rows.images[:1], self.pixel_range).numpy().reshape(1, *self.input_shape)
         return ModelProfile(
             cost=model_cost(self.model, self.input_shape),
             example_id=int(rows.ids[0]),
@@ -80,7 +81,13 @@ class LoadedModel:
 
 
 def load_model(
-    target: Target, config: EvaluateConfig, *, image_shape: ImageShape, num_classes: int, chunks: int
+    target: Target,
+    config: EvaluateConfig,
+    *,
+    image_shape: ImageShape,
+    num_classes: int,
+    chunks: int,
+    sample: Sample | None = None,
 ) -> LoadedModel:
     """Opens a target's model, checks that it fits the data, and compiles it.
 
@@ -90,31 +97,33 @@ def load_model(
         image_shape: height, width, channels of the dataset's images.
         num_classes: number of classes of the dataset.
         chunks: see `compile_predict`.
+        sample: rows on which the range of the pixels is checked, if the target does not state it.
 
     Raises:
         CheckpointError: the file's bytes are not those of its digest.
         ModelError: the file cannot be opened, or the model does not fit the data.
     """
-    from cnnlib.models.registry import gives_probabilities
+    from cnnlib.models.outputs import find_output_kind
 
-    model, outputs = open_model(target, num_classes=num_classes, outputs=config.outputs)
+    model, outputs = open_model(target, num_classes=target.num_outputs(num_classes), outputs=config.outputs)
     input_shape = find_input_shape(model, target, image_shape)
-    pixel_divisor = 255.0 if target.pixel_range == "0-1" else 1.0
-    logits = not gives_probabilities(model) if outputs == "auto" else outputs == "logits"
+    if outputs == "auto":
+        outputs = target.outputs or find_output_kind(model, input_shape, target.uri)
+    pixel_range = target.pixel_range or find_pixel_range(model, input_shape, target.uri, sample)
     outputs_of = compile_predict(
         model,
         input_shape=input_shape,
         image_shape=image_shape,
         batch_size=config.batch_size,
-        pixel_divisor=pixel_divisor,
-        logits=logits,
+        pixel_range=pixel_range,
+        logits=outputs == "logits",
         chunks=chunks,
     )
     return LoadedModel(
         target=target,
         model=model,
         input_shape=input_shape,
-        pixel_divisor=pixel_divisor,
+        pixel_range=pixel_range,
         outputs_of=outputs_of,
     )
 
@@ -125,7 +134,7 @@ def compile_predict(
     input_shape: tuple[int, ...],
     image_shape: ImageShape,
     batch_size: int,
-    pixel_divisor: float,
+    pixel_range: PixelRange,
     logits: bool,
     chunks: int,
 ) -> Predict:
@@ -136,7 +145,7 @@ def compile_predict(
         input_shape: the shape in which the model takes one image.
         image_shape: height, width, channels.
         batch_size: rows that are computed at a time.
-        pixel_divisor: see `pixels_to_inputs`.
+        pixel_range: see `pixels_to_inputs`.
         logits: True if the model outputs logits, which are then turned into probabilities.
         chunks: equal parts of a batch that are computed in parallel.
     """
@@ -148,7 +157,7 @@ def compile_predict(
 
     @tf.function(input_signature=[spec], autograph=False)  # type: ignore[untyped-decorator]
     def predict_batch(images: tf.Tensor) -> tf.Tensor:
-        inputs = tf.reshape(pixels_to_inputs(images, pixel_divisor), [batch_size, *input_shape])
+        inputs = tf.reshape(pixels_to_inputs(images, pixel_range), [batch_size, *input_shape])
         # TensorFlow computes the chunks in parallel: nothing in the graph makes one wait for another.
         outputs = [tf.cast(model(chunk, training=False), tf.float32) for chunk in tf.split(inputs, chunks)]
         joined = tf.concat(outputs, axis=0)
@@ -166,3 +175,15 @@ def compile_predict(
         return np.concatenate(outputs)
 
     return predict
+
+
+def _select(probabilities: Probabilities, columns: tuple[int, ...]) -> Probabilities:
+    """Returns the probabilities of the data's classes; of some classes of the model, given that it is one of these."""
+    selected = probabilities[:, columns]
+    if len(columns) == probabilities.shape[1]:
+        return selected
+    sums = selected.sum(axis=1, keepdims=True)
+    # Where the model rules out all of these classes, it does not tell them apart.
+    return np.where(sums > 0, selected / np.maximum(sums, 1e-30), np.float32(1 / len(columns))).astype(
+        np.float32
+    )

@@ -5,13 +5,17 @@ Loads no TensorFlow; the predictors do.
 
 from __future__ import annotations
 
+import math
 import time
 from contextlib import closing
 from datetime import UTC, datetime
 
+import numpy as np
 from ray.data import ActorPoolStrategy
 
 from cnnlib.cluster import connect as cluster
+from cnnlib.dataset.manifest import ShardRange
+from cnnlib.dataset.reader import read_range
 from cnnlib.errors import CnnlibError, ConfigError, DatasetError, EvaluationError, RowCountError
 from cnnlib.evaluate_config import EvaluateConfig
 from cnnlib.evaluation.dataset import build_dataset
@@ -25,6 +29,7 @@ from cnnlib.evaluation.partial_scores import (
     CollectedScores,
     decode_outcome,
 )
+from cnnlib.evaluation.pixel_range import Sample
 from cnnlib.evaluation.plan import EvaluationPlan
 from cnnlib.evaluation.predictor import Predictor, PredictorTask
 from cnnlib.evaluation.progress import Progress, build_progress
@@ -39,6 +44,7 @@ from cnnlib.slices.corruptions import CORRUPTIONS, STRENGTHS
 from cnnlib.slices.plan import plan_slicer
 from cnnlib.slices.slicer import MAX_SLICES, Slicer
 
+_SAMPLE_ROWS, _SAMPLE_BYTES = 600, 16 * 2**20
 _TARGETS_PER_PASS = 8  # a predictor holds at most this many models at a time
 
 
@@ -148,6 +154,7 @@ def _score_targets(
         report_ids=tuple(map(plan.report_id, targets)) if config.predictions else None,
         keep_rows=keeps_rows(plan.manifest.split(config.split).rows, plan.manifest.num_classes),
         slicer=slicer,
+        sample=_read_sample(plan, targets),
     )
     dataset = build_dataset(plan.dataset_uri, plan.manifest, config.split).map_batches(
         Predictor,
@@ -174,6 +181,27 @@ def _score_targets(
         if index == len(targets) - 1:
             progress.update(row[NUM_ROWS] * len(targets), row[SECONDS])
     return collected
+
+
+def _read_sample(plan: EvaluationPlan, targets: tuple[Target, ...]) -> Sample | None:
+    """Reads a few rows of the first, the middle and the last shard; None if every target states its pixel range."""
+    shards = plan.manifest.split(plan.config.split).shards
+    if not shards or all(target.pixel_range is not None for target in targets):
+        return None
+    chosen = sorted({0, len(shards) // 2, len(shards) - 1})
+    most = max(1, min(_SAMPLE_ROWS, _SAMPLE_BYTES // math.prod(plan.manifest.image_shape)) // len(chosen))
+    images, labels = [], []
+    for index in chosen:
+        shard = shards[index]
+        rows = read_range(
+            plan.dataset_uri,
+            plan.manifest,
+            ShardRange(shard_index=index, shard=shard, start=0, stop=shard.rows),
+        )
+        positions = np.unique(np.linspace(0, len(rows) - 1, most, dtype=int))
+        images.append(rows.images[positions])
+        labels.append(rows.labels[positions])
+    return Sample(np.concatenate(images), np.concatenate(labels))
 
 
 def _check_num_slices(collected: CollectedScores, config: EvaluateConfig) -> None:

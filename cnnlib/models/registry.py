@@ -122,7 +122,10 @@ def check_fits(model: Any, name: str, image_shape: ImageShape, num_classes: int)
 
 
 def gives_probabilities(model: keras.Model) -> bool:
-    """Returns whether the model's last layer is a softmax; if not, its outputs are taken as logits."""
+    """Returns whether the last layer of a model of this project is a softmax; else its outputs are logits.
+
+    For any other model, `cnnlib.models.outputs` decides by what comes out.
+    """
     import keras
 
     last = model.layers[-1]

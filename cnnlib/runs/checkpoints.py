@@ -31,6 +31,8 @@ class Checkpoint:
             validation rows, else the accuracy on the epoch's training rows.
         scored_on: the name of that metric, `validation_accuracy` or `accuracy`.
         class_names, image_shape: of the data that it was trained on; None if the manifest does not state them.
+        pixel_range: the range of the pixels that the model takes, as `--pixel-range` spells it.
+        outputs: probabilities or logits; None if the manifest does not state it.
         source: how to build a user's own model again; None for a model of this project.
     """
 
@@ -45,6 +47,8 @@ class Checkpoint:
     scored_on: str
     class_names: tuple[str, ...] | None = None
     image_shape: tuple[int, ...] | None = None
+    pixel_range: str = "0-255"
+    outputs: str | None = None
     source: ModelSource | None = None
 
     @property
@@ -144,6 +148,8 @@ def find_checkpoint(uri: str) -> Checkpoint | None:
             scored_on=document["scored_on"],
             class_names=_find_tuple(document, "class_names"),
             image_shape=_find_tuple(document, "image_shape"),
+            pixel_range=document.get("pixel_range", Checkpoint.pixel_range),
+            outputs=document.get("outputs"),
             source=_find_source(document),
         )
     except (KeyError, TypeError) as err:

@@ -83,6 +83,7 @@ class Chief:
             "class_names": list(task.manifest.class_names),
             "image_shape": list(task.manifest.image_shape),
             "pixel_range": "0-255",
+            "outputs": state.outputs,
             "dtype_policy": keras.config.dtype_policy().name,
             "opens_in_keras": task.opens_in_keras,
         }

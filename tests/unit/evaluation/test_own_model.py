@@ -38,6 +38,7 @@ class TrainedState:
 
     def __init__(self, model: keras.Model) -> None:
         self.model = model
+        self.outputs = "logits"
         self.optimizer = build_optimizer(OptimizerConfig(), 0.1, epochs=1, steps_per_epoch=1)
         self.optimizer.build(model.trainable_variables)
 

@@ -182,6 +182,26 @@ def test_outputs_are_taken_as_they_were_declared(tmp_path: Path) -> None:
     assert twice.loss_sum > once.loss_sum
 
 
+def test_probabilities_behind_a_cast_are_not_taken_for_logits(tmp_path: Path) -> None:
+    inner = nearest_pattern()
+    outer = keras.Sequential([keras.Input(SHAPE), inner, layers.Activation("linear", dtype="float32")])
+    assert_same(score(save(outer, tmp_path)), plain_keras(save(inner, tmp_path, "inner.keras")))
+
+
+def test_a_model_that_scales_the_pixels_itself_gets_them_unscaled(tmp_path: Path) -> None:
+    inner = nearest_pattern()
+    outer = keras.Sequential([keras.Input(SHAPE), layers.Rescaling(1 / 255), inner])
+    assert_same(score(save(outer, tmp_path)), plain_keras(save(inner, tmp_path, "inner.keras")))
+
+
+def test_outputs_are_those_of_the_classes_of_the_data(tmp_path: Path) -> None:
+    path = save(nearest_pattern(), tmp_path)
+    target = replace(find_target(str(path), None), class_names=("a", "b", "c"), columns=(1, 0, 2))
+    swapped = Rows(ids=ROWS.ids, images=ROWS.images, labels=np.array([1, 0, 2], np.int32)[ROWS.labels])
+    [part] = decode(Predictor(build_task(target))(as_table(swapped)))
+    assert_same(part.sums, plain_keras(path))
+
+
 def test_logits_declared_to_be_probabilities_are_refused(tmp_path: Path) -> None:
     path = save(nearest_pattern(activation=None), tmp_path)
     with pytest.raises(ModelError, match=r"mine\.keras gives no probabilities.*--outputs logits"):
@@ -488,7 +508,7 @@ def test_training_and_evaluation_give_a_model_the_same_pixels(strategy: Any, tmp
     score_call = build_score_call(model=model, strategy=strategy, rows=2, image_shape=SHAPE, from_logits=True)
     trained_on = score_call(GOLDEN, np.ones(2, np.int32), np.ones(2, np.float32)).numpy()[0]
     predict = compile_predict(
-        model, input_shape=SHAPE, image_shape=SHAPE, batch_size=2, pixel_divisor=1.0, logits=True, chunks=1
+        model, input_shape=SHAPE, image_shape=SHAPE, batch_size=2, pixel_range="0-255", logits=True, chunks=1
     )
     evaluated = -np.log(predict(GOLDEN)[:, 1]).sum()
     train_call = build_train_call(

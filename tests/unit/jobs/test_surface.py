@@ -72,6 +72,7 @@ FLAGS = {
         "--split",
         "--pixel-range",
         "--outputs",
+        "--class-map",
         "--top-k",
         "--batch-size",
         "--actors",
@@ -101,7 +102,7 @@ CHOICES = {
         "--loop.precision": "auto,float32,mixed_bfloat16",
         "--loop.jit-compile": "None,True,False",
     },
-    "evaluate": {"--pixel-range": "None,0-255,0-1", "--outputs": "auto,probabilities,logits"},
+    "evaluate": {"--pixel-range": "None,0-255,0-1,-1..1", "--outputs": "auto,probabilities,logits"},
 }
 
 
