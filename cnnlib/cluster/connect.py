@@ -15,6 +15,7 @@ from dataclasses import dataclass
 import ray
 from ray.autoscaler.sdk import request_resources
 
+from cnnlib.cluster.cores import num_cores
 from cnnlib.cluster.local import ADDRESS_VARIABLE, in_local_mode
 from cnnlib.errors import CnnlibError, ResourceError
 from cnnlib.log import log_event
@@ -54,11 +55,6 @@ def divide_cores(count: int, cpus: int | None) -> int:
     if cpus is not None:
         return cpus
     return max(1, num_cores() // count) if in_local_mode() else 1
-
-
-def num_cores() -> int:
-    """Returns the number of cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else (os.cpu_count() or 1)
 
 
 @contextlib.contextmanager
