@@ -14,9 +14,11 @@ from dataclasses import dataclass
 
 import ray
 from ray.autoscaler.sdk import request_resources
+from ray.util.placement_group import PlacementGroup
 
 from cnnlib.cluster.cores import num_cores
 from cnnlib.cluster.local import ADDRESS_VARIABLE, in_local_mode
+from cnnlib.cluster.reserve import hold
 from cnnlib.errors import CnnlibError, ResourceError
 from cnnlib.log import log_event
 
@@ -40,6 +42,12 @@ class ResourceRequest:
     count: int
     cpus: int
     gpus: int
+
+    @property
+    def bundles(self) -> list[dict[str, float]]:
+        """The resources of each process, and of the tasks that read: one CPU for them all."""
+        process: dict[str, float] = {"CPU": self.cpus} | ({"GPU": self.gpus} if self.gpus else {})
+        return [*[process] * self.count, {"CPU": _READER_CPUS}]
 
     def __str__(self) -> str:
         gpus = f" and {self.gpus} GPU" if self.gpus else ""
@@ -72,6 +80,20 @@ def connect(request: ResourceRequest, wait_s: float = 0.0) -> Iterator[None]:
         _check_request(request, wait_s)
         yield
         time.sleep(_LAST_LINES_S)
+
+
+@contextlib.contextmanager
+def reserve(request: ResourceRequest, wait_s: float) -> Iterator[PlacementGroup]:
+    """Holds the resources of a request as a whole, once no other job uses them. Requires a connection.
+
+    Args:
+        wait_s: the most seconds to wait for them.
+
+    Raises:
+        ClusterError: they did not become free in time.
+    """
+    with hold(request.bundles, f"{request} and one CPU to read the data", wait_s) as group:
+        yield group
 
 
 def memory_per_worker(request: ResourceRequest) -> int:
@@ -156,9 +178,8 @@ def _check_request(request: ResourceRequest, wait_s: float) -> None:
 
 def _grows_to(request: ResourceRequest, wait_s: float) -> bool:
     """Asks the cluster's autoscaler, if there is one, for the resources and waits; returns whether they came."""
-    bundle = {"CPU": request.cpus} | ({"GPU": request.gpus} if request.gpus else {})
     log_event("cluster", note=f"waiting for {request}", has=_describe_nodes(), at_most_s=wait_s)
-    request_resources(bundles=[*[bundle] * request.count, {"CPU": _READER_CPUS}])
+    request_resources(bundles=request.bundles)
     deadline = time.monotonic() + wait_s
     try:
         while time.monotonic() < deadline:

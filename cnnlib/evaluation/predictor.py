@@ -71,7 +71,7 @@ class Predictor:
         self._task = task
         self._models: list[LoadedModel] = []
         self._error: InputError | None = None
-        load_tensorflow(task.cpus, task.chunks)
+        load_tensorflow(task.cpus, task.chunks, gpus=task.config.gpus_per_actor > 0)
         try:
             self._models = [
                 load_model(

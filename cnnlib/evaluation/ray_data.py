@@ -9,9 +9,15 @@ Arguments that are passed by value cause no such line.
 from __future__ import annotations
 
 import logging
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 from ray.data import DataContext
 from ray.data._internal.execution.operators.actor_pool_map_operator import ActorPoolMapOperator
+from ray.util.annotations import RayDeprecationWarning
+from ray.util.placement_group import PlacementGroup
+from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
 
 
 def quiet_ray_data() -> None:
@@ -21,3 +27,25 @@ def quiet_ray_data() -> None:
     logging.getLogger("ray.data._internal.progress").setLevel(logging.ERROR)
     # The evaluation has a progress bar of its own: see progress.py.
     DataContext.get_current().enable_progress_bars = False
+
+
+@contextmanager
+def inside(group: PlacementGroup) -> Iterator[None]:
+    """Lets all tasks and actors of the Ray Datasets that are built and run in this block use the group's resources.
+
+    Otherwise they ask for resources one after the other: two evaluations on a small cluster would each hold a
+    predictor, and wait for a CPU to read.
+    """
+    context = DataContext.get_current()
+    strategy = PlacementGroupSchedulingStrategy(group)
+    names = ("scheduling_strategy", "scheduling_strategy_large_args")
+    before = {name: getattr(context, name) for name in names}
+    with warnings.catch_warnings():  # deprecated in Ray 2.60, which has no other way for the tasks that read
+        warnings.simplefilter("ignore", RayDeprecationWarning)
+        try:
+            for name in names:
+                setattr(context, name, strategy)
+            yield
+        finally:
+            for name, value in before.items():
+                setattr(context, name, value)

@@ -19,6 +19,7 @@ from cnnlib.evaluation.partial_scores import ENDED_AT, STARTED_AT, TARGET_INDEX,
 from cnnlib.evaluation.plan import EvaluationPlan
 from cnnlib.evaluation.predictor import Predictor, PredictorTask
 from cnnlib.evaluation.progress import Progress, build_progress
+from cnnlib.evaluation.ray_data import inside
 from cnnlib.evaluation.target import Target
 from cnnlib.log import log_event
 from cnnlib.metrics.sums.metric_sums import MetricSums
@@ -44,6 +45,7 @@ def evaluate(plan: EvaluationPlan, *, live: bool) -> list[WrittenReport]:
 
     Raises:
         ResourceError: the cluster can never hold the predictors.
+        ClusterError: other jobs used the cluster for too long, or predictors were killed again and again.
         ModelError: Keras cannot open a model file, or the model does not fit the data.
         RowCountError: the number of scored rows is not the manifest's. No report is written.
         ConfigError: there are too many slices.
@@ -60,6 +62,8 @@ def evaluate(plan: EvaluationPlan, *, live: bool) -> list[WrittenReport]:
     written = []
     with (
         cluster.connect(request, config.wait_for_resources_s),
+        cluster.reserve(request, config.wait_when_busy_s) as reserved,
+        inside(reserved),
         closing(build_progress(num_rows, live=live)) as progress,
     ):
         for first in range(0, len(plan.missing), _TARGETS_PER_PASS):

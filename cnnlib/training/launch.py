@@ -16,7 +16,7 @@ from cnnlib.errors import TrainingError
 from cnnlib.feed.feed import Cache, choose_cache, worker_bytes
 from cnnlib.log import log_event
 from cnnlib.models.registry import build_model, is_registered
-from cnnlib.models.runtime import hide_gpus, load_tensorflow
+from cnnlib.models.runtime import load_tensorflow
 from cnnlib.runs.checkpoints import list_checkpoints
 from cnnlib.runs.history import load_history
 from cnnlib.runs.record import RunRecord, build_run_record, write_run_record
@@ -51,7 +51,6 @@ def check_model(plan: RunPlan) -> int:
     Raises:
         ModelError: it cannot be built or does not fit the data.
     """
-    hide_gpus()
     load_tensorflow(num_threads=1)
     model = build_model(plan.config.model, plan.manifest.image_shape, plan.manifest.num_classes)
     return int(model.count_params())
@@ -155,7 +154,8 @@ def _build_record(plan: RunPlan, cache: Cache) -> RunRecord:
 
 def _check_model_on_cluster(plan: RunPlan) -> None:
     """Builds a user's model once on the cluster, as the workers will, before the workers start."""
-    task = ray.remote(num_cpus=1, num_gpus=0, max_retries=0)(check_model)
+    # max_calls: the process ends, because a worker with a GPU that took it over would find the GPU hidden.
+    task = ray.remote(num_cpus=1, num_gpus=0, max_retries=0, max_calls=1)(check_model)
     try:
         ray.get(task.remote(plan))
     except ray.exceptions.RayError as err:
