@@ -19,6 +19,7 @@ _EVERYWHERE = {
     "RAY_COLOR_PREFIX": "0",  # logs are for files, too: no terminal colours around "(worker pid=...)"
     "RAY_DATA_DISABLE_PROGRESS_BARS": "1",
     "RAY_DATA_LOG_LEVEL": "WARNING",
+    "RAY_task_oom_retries": "2",  # of a task that was killed because memory ran out; Ray's own number is infinite
     "RAY_TRAIN_ENABLE_PRINT_PATCH": "0",  # every line of a worker would be printed twice
     "RAY_TRAIN_METRICS_ENABLED": "0",
     "RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S": "300",  # Ray's 60 s are too short where workers share cores

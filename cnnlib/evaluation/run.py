@@ -19,7 +19,7 @@ from cnnlib.evaluation.partial_scores import ENDED_AT, STARTED_AT, TARGET_INDEX,
 from cnnlib.evaluation.plan import EvaluationPlan
 from cnnlib.evaluation.predictor import Predictor, PredictorTask
 from cnnlib.evaluation.progress import Progress, build_progress
-from cnnlib.evaluation.ray_data import inside
+from cnnlib.evaluation.ray_data import RESTARTS, inside
 from cnnlib.evaluation.target import Target
 from cnnlib.log import log_event
 from cnnlib.metrics.sums.metric_sums import MetricSums
@@ -32,6 +32,11 @@ from cnnlib.slices.plan import plan_slicer
 from cnnlib.slices.slicer import MAX_SLICES, Slicer
 
 _TARGETS_PER_PASS = 8  # a predictor holds at most this many models at a time
+
+_IF_KILLED = (
+    "Try a smaller --batch-size, fewer predictors (--actors), or machines with more memory. Reports that were written "
+    "are kept: the same command continues."
+)
 
 
 def evaluate(plan: EvaluationPlan, *, live: bool) -> list[WrittenReport]:
@@ -115,6 +120,7 @@ def _score_targets(
         compute=ActorPoolStrategy(size=config.actors),
         num_cpus=cpus,
         num_gpus=config.gpus_per_actor,
+        **RESTARTS,
     )
     collected = [CollectedScores() for _ in targets]
     try:
@@ -126,7 +132,7 @@ def _score_targets(
             if row[TARGET_INDEX] == len(targets) - 1:
                 progress.update(scores.sums.rows * len(targets), row[ENDED_AT] - row[STARTED_AT])
     except Exception as err:  # Ray wraps every error that an actor raises
-        raise cluster.find_own_error(err) or err from err
+        raise cluster.explain_death(err, "A predictor", _IF_KILLED) from err
     return collected
 
 

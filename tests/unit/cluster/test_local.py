@@ -106,6 +106,7 @@ def test_everything_set_is_a_string_and_nothing_else_is_touched() -> None:
         "RAY_TRAIN_METRICS_ENABLED",
         "RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S",
         "RAY_USAGE_STATS_ENABLED",
+        "RAY_task_oom_retries",
     }
 
 
