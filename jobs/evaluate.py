@@ -19,7 +19,6 @@ from typing import Annotated
 from tyro.conf import arg
 
 from cnnlib.evaluate_config import EvaluateConfig
-from cnnlib.log import log_event
 from cnnlib.reports.read import read_report
 from cnnlib.storage.uri import normalize_uri
 from cnnlib.views.terminal.tables import render_report
@@ -79,7 +78,6 @@ def _evaluate(args: Args) -> Finished:
         if args.gate
         else {}
     )
-    log_event("evaluate", checkpoints=len(plan.targets), to_score=len(plan.missing), data=plan.dataset_uri)
     new = {report.report_id for report in run.evaluate(plan, live=has_terminal())}
     reports = [read_report(reports_uri, plan.report_id(target)) for target in plan.targets]
     show(*(render_report(report) for report in reports if pending is None or report.record.report_id in new))

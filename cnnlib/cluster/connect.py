@@ -21,6 +21,7 @@ from ray.util.placement_group import PlacementGroup
 from cnnlib.cluster.cores import num_cores
 from cnnlib.cluster.local import ADDRESS_VARIABLE, in_local_mode
 from cnnlib.cluster.reserve import hold
+from cnnlib.cluster.start import start_ray
 from cnnlib.errors import ClusterError, CnnlibError, ResourceError
 from cnnlib.log import log_event
 
@@ -78,6 +79,7 @@ def connect(request: ResourceRequest, wait_s: float = 0.0) -> Iterator[None]:
 
     Raises:
         ResourceError: the cluster cannot provide the resources, or there is no cluster at the address.
+        ClusterError: a cluster on this machine did not start.
     """
     _drop_colours()
     with _local_cluster(request) if in_local_mode() else _given_cluster():
@@ -175,12 +177,14 @@ def _local_cluster(request: ResourceRequest) -> Iterator[None]:
     cores, requested = num_cores(), request.count * request.cpus
     if requested > cores:
         log_event("cluster", note=f"{request} on {cores} cores: the {request.what} share the cores")
-    ray.init(
-        address="local",
-        num_cpus=max(cores, requested + _READER_CPUS),
-        include_dashboard=False,
-        logging_level=logging.WARNING,
-        log_to_driver=True,
+    start_ray(
+        lambda: ray.init(
+            address="local",
+            num_cpus=max(cores, requested + _READER_CPUS),
+            include_dashboard=False,
+            logging_level=logging.WARNING,
+            log_to_driver=True,
+        )
     )
     try:
         yield

@@ -56,6 +56,7 @@ def evaluate(plan: EvaluationPlan, *, live: bool) -> list[WrittenReport]:
         ConfigError: there are too many slices.
     """
     if not plan.missing:
+        _announce(plan)
         return []
     config = plan.config
     slicer = _plan_slicer(plan)
@@ -71,12 +72,17 @@ def evaluate(plan: EvaluationPlan, *, live: bool) -> list[WrittenReport]:
         inside(reserved),
         closing(build_progress(num_rows, live=live)) as progress,
     ):
+        _announce(plan)
         for first in range(0, len(plan.missing), _TARGETS_PER_PASS):
             targets = plan.missing[first : first + _TARGETS_PER_PASS]
             collected = _score_targets(plan, targets, slicer, cpus, progress)
             progress.pause()
             written += _write_reports(plan, targets, collected)
     return written
+
+
+def _announce(plan: EvaluationPlan) -> None:
+    log_event("evaluate", checkpoints=len(plan.targets), to_score=len(plan.missing), data=plan.dataset_uri)
 
 
 def _plan_slicer(plan: EvaluationPlan) -> Slicer | None:

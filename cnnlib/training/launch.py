@@ -64,6 +64,7 @@ def train(plan: RunPlan, *, live: bool) -> None:
 
     Raises:
         ResourceError: the cluster can never hold the workers.
+        ClusterError: other jobs used the cluster, or a lost machine was missing, for too long.
         InputError: a worker found the model or the data unusable.
         TrainingError: the workers failed more often than `cluster.max_failures`.
     """
@@ -73,6 +74,8 @@ def train(plan: RunPlan, *, live: bool) -> None:
         what="workers", count=config.workers, cpus=cpus, gpus=config.gpus_per_worker
     )
     with cluster.connect(request, config.cluster.wait_for_resources_s):
+        with cluster.reserve(request, config.cluster.wait_when_busy_s):
+            pass  # from here on there was room: what follows need not be said to wait
         if not is_registered(config.model):
             _check_model_on_cluster(plan)
         cache = plan.cache or _choose_cache(plan, request)
@@ -103,6 +106,7 @@ def train(plan: RunPlan, *, live: bool) -> None:
             cpus_per_worker=cpus,
             gpus_per_worker=config.gpus_per_worker,
             max_failures=config.cluster.max_failures,
+            wait_when_busy_s=config.cluster.wait_when_busy_s,
         )
 
 
