@@ -21,6 +21,7 @@ from cnnlib.evaluation.predictor import Predictor, PredictorTask
 from cnnlib.evaluation.progress import Progress, build_progress
 from cnnlib.evaluation.ray_data import RESTARTS, inside
 from cnnlib.evaluation.target import Target
+from cnnlib.feed.shared import check_shared_folders
 from cnnlib.log import log_event
 from cnnlib.metrics.sums.metric_sums import MetricSums
 from cnnlib.metrics.sums.rows import keeps_rows
@@ -30,6 +31,7 @@ from cnnlib.reports.write import WrittenReport, write_report
 from cnnlib.slices.corruptions import CORRUPTIONS, STRENGTHS
 from cnnlib.slices.plan import plan_slicer
 from cnnlib.slices.slicer import MAX_SLICES, Slicer
+from cnnlib.storage import layout
 
 _TARGETS_PER_PASS = 8  # a predictor holds at most this many models at a time
 
@@ -72,6 +74,13 @@ def evaluate(plan: EvaluationPlan, *, live: bool) -> list[WrittenReport]:
         inside(reserved),
         closing(build_progress(num_rows, live=live)) as progress,
     ):
+        check_shared_folders(
+            read={
+                "--data": layout.dataset_manifest(plan.dataset_uri),
+                **{f"--checkpoint {target.uri}": target.model_uri for target in plan.missing},
+            },
+            written={"--reports": plan.reports_uri},
+        )
         _announce(plan)
         for first in range(0, len(plan.missing), _TARGETS_PER_PASS):
             targets = plan.missing[first : first + _TARGETS_PER_PASS]

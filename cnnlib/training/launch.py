@@ -14,6 +14,7 @@ import ray
 from cnnlib.cluster import connect as cluster
 from cnnlib.errors import TrainingError
 from cnnlib.feed.feed import Cache, choose_cache, worker_bytes
+from cnnlib.feed.shared import check_shared_folders
 from cnnlib.log import log_event
 from cnnlib.models.registry import build_model, is_registered
 from cnnlib.models.runtime import load_tensorflow
@@ -76,6 +77,9 @@ def train(plan: RunPlan, *, live: bool) -> None:
     with cluster.connect(request, config.cluster.wait_for_resources_s):
         with cluster.reserve(request, config.cluster.wait_when_busy_s):
             pass  # from here on there was room: what follows need not be said to wait
+        check_shared_folders(
+            read={"--data": layout.dataset_manifest(plan.dataset_uri)}, written={"--runs": plan.run}
+        )
         if not is_registered(config.model):
             _check_model_on_cluster(plan)
         cache = plan.cache or _choose_cache(plan, request)
@@ -108,6 +112,7 @@ def train(plan: RunPlan, *, live: bool) -> None:
             max_failures=config.cluster.max_failures,
             wait_when_busy_s=config.cluster.wait_when_busy_s,
         )
+    _check_last_checkpoint(plan)
 
 
 def build_result(plan: RunPlan) -> RunResult:
@@ -129,6 +134,17 @@ def build_result(plan: RunPlan) -> RunResult:
             key: value.isoformat() if isinstance(value, datetime) else value for key, value in last.items()
         },
     }
+
+
+def _check_last_checkpoint(plan: RunPlan) -> None:
+    """Checks that the workers left what they were started for: on a disk that is not shared it may be elsewhere."""
+    checkpoints = list_checkpoints(plan.run)
+    done_epochs = checkpoints[-1].epoch if checkpoints else 0
+    if done_epochs < plan.config.epochs and not has_stopped_early(plan.config, plan.run, done_epochs):
+        raise TrainingError(
+            f"{plan.run}: the workers ended, but the last checkpoint here is of epoch {done_epochs}, not of epoch "
+            f"{plan.config.epochs}. If --runs is a local path, every machine of the cluster must mount it."
+        )
 
 
 def _choose_cache(plan: RunPlan, request: cluster.ResourceRequest) -> Cache:
