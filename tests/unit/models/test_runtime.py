@@ -8,6 +8,7 @@ import pytest
 
 from cnnlib.models import runtime
 from cnnlib.models.runtime import count_chunks
+from tests.unit.conftest import THREADS
 
 
 @pytest.mark.parametrize(
@@ -60,3 +61,13 @@ def test_lines_are_kept_where_the_import_fails(capfd: pytest.CaptureFixture[str]
 )
 def test_errors_of_tensorflow_are_shown_where_there_is_a_gpu(visible_gpus: str | None, level: str) -> None:
     assert runtime._log_level(visible_gpus) == level
+
+
+@pytest.mark.parametrize(("asked", "visible"), [(False, "-1"), (True, "3")])
+def test_process_that_asked_for_no_gpu_sees_none(
+    strategy: object, monkeypatch: pytest.MonkeyPatch, asked: bool, visible: str
+) -> None:
+    # As on a cluster that others started, whose Ray leaves all GPUs visible.
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "3")
+    runtime.load_tensorflow(THREADS, gpus=asked)
+    assert os.environ["CUDA_VISIBLE_DEVICES"] == visible
