@@ -13,6 +13,7 @@
     │   ├── CheckpointError   a checkpoint that is missing or incomplete
     │   ├── ReportError       a report that is missing or ambiguous
     │   └── ResourceError     more resources than the cluster can ever have
+    ├── ClusterError          Ray did not start, or the cluster stayed full       exit code 1
     ├── StorageError          storage failed, after its retries                   exit code 1
     ├── RowCountError         an evaluation scored too few or too many rows       exit code 1
     ├── EvaluationError       predictors failed, after Ray's restarts             exit code 1
@@ -78,6 +79,10 @@ class ReportError(InputError):
 
 class ResourceError(InputError):
     """A job requests more resources than the cluster can ever have."""
+
+
+class ClusterError(CnnlibError):
+    """Ray did not start, a cluster had no free resources for too long, or it killed a process too often."""
 
 
 class StorageError(CnnlibError):

@@ -44,6 +44,8 @@ class EvaluateConfig:
     None: the cores of this machine divided by the number of predictors; 1 on a cluster."""
     wait_for_resources_s: float = 0.0
     """Seconds to wait for a cluster with an autoscaler to grow. 0: a cluster that is too small is an error at once."""
+    wait_when_busy_s: float = 1800.0
+    """Seconds to wait for resources that other jobs use. The job then fails."""
     predictions: bool = True
     """Whether the label, the prediction and the most probable classes of every row are stored. This flag turns it off.
     A comparison of models row by row needs them."""
@@ -68,5 +70,6 @@ class EvaluateConfig:
             if "=" not in entry.strip("="):
                 raise ConfigError(f"class_map takes THEIRS=OURS, two names of a class. Received {entry!r}.")
         check_range("wait_for_resources_s", self.wait_for_resources_s, 0.0, math.inf)
+        check_range("wait_when_busy_s", self.wait_when_busy_s, 0.0, math.inf)
         if self.gpus_per_actor not in (0, 1):
             raise ConfigError(f"gpus_per_actor must be 0 or 1. Received {self.gpus_per_actor}.")

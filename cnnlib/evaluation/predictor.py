@@ -81,7 +81,7 @@ class Predictor:
 
     def __init__(self, task: PredictorTask) -> None:
         self._task = task
-        load_tensorflow(task.cpus, task.chunks)
+        load_tensorflow(task.cpus, task.chunks, gpus=task.config.gpus_per_actor > 0)
         self._models = [self._load(target) for target in task.targets]
 
     def __call__(self, table: pa.Table) -> dict[str, npt.NDArray[Any]]:

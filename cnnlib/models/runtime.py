@@ -43,20 +43,26 @@ def count_chunks(num_threads: int, rows: int) -> int:
     return next(chunks for chunks in range(most, 0, -1) if rows % chunks == 0)
 
 
-def load_tensorflow(num_threads: int, chunks: int = 1) -> None:
+def load_tensorflow(num_threads: int, chunks: int = 1, *, gpus: bool = False) -> None:
     """Loads TensorFlow and Keras, and limits TensorFlow to `num_threads` threads. Must run before anything uses either.
 
     What the user set for Keras elsewhere does not count: backend TensorFlow, float32 and channels_last, whatever
     KERAS_BACKEND, TF_USE_LEGACY_KERAS and ~/.keras/keras.json say. The numbers are then the same everywhere.
 
+    A process that did not ask for GPUs sees none, also where Ray was started by others and leaves them visible: two
+    workers that train on CPUs would otherwise both take the GPU of their machine.
+
     Args:
         num_threads: the most kernels that run at a time, and the most threads of all kernels together.
         chunks: chunks of a batch that are computed in parallel and share the threads.
+        gpus: whether the process may use the visible GPUs.
 
     Raises:
         ConfigError: keras.json is invalid, or Keras was loaded before with another backend.
     """
     os.environ |= _KERAS_ENVIRONMENT
+    if not gpus:
+        hide_gpus()
     # oneDNN is off by default on CPUs without AVX512. On AVX2, too, it makes the convolutions of the seed model 20 % to
     # 50 % faster.
     os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
@@ -77,9 +83,12 @@ def load_tensorflow(num_threads: int, chunks: int = 1) -> None:
     tf.get_logger().setLevel("ERROR")
     tf.config.threading.set_intra_op_parallelism_threads(max(1, num_threads // chunks))
     tf.config.threading.set_inter_op_parallelism_threads(num_threads)
-    for gpu in tf.config.list_physical_devices("GPU"):
-        # Otherwise the first process on a GPU takes all of its memory.
-        tf.config.experimental.set_memory_growth(gpu, True)
+    if gpus:
+        for gpu in tf.config.list_physical_devices("GPU"):
+            # Otherwise the first process on a GPU takes all of its memory.
+            tf.config.experimental.set_memory_growth(gpu, True)
+    else:
+        tf.config.set_visible_devices([], "GPU")  # if another library loaded TensorFlow before the line above
     _set_up_keras()
 
 

@@ -14,9 +14,10 @@ import ray
 from cnnlib.cluster import connect as cluster
 from cnnlib.errors import TrainingError
 from cnnlib.feed.feed import Cache, choose_cache, worker_bytes
+from cnnlib.feed.shared import check_shared_folders
 from cnnlib.log import log_event
 from cnnlib.models.registry import build_model, is_registered
-from cnnlib.models.runtime import hide_gpus, load_tensorflow
+from cnnlib.models.runtime import load_tensorflow
 from cnnlib.models.source import ModelSource
 from cnnlib.runs.checkpoints import list_checkpoints
 from cnnlib.runs.history import load_history
@@ -64,7 +65,6 @@ def check_model(plan: RunPlan) -> CheckedModel:
     Raises:
         ModelError: it cannot be built or does not fit the data, cannot be saved, or is another model when it is opened.
     """
-    hide_gpus()
     load_tensorflow(num_threads=1)
     import keras
 
@@ -91,6 +91,7 @@ def train(plan: RunPlan, *, live: bool) -> None:
 
     Raises:
         ResourceError: the cluster can never hold the workers.
+        ClusterError: other jobs used the cluster, or a lost machine was missing, for too long.
         InputError: a worker found the model or the data unusable.
         TrainingError: the workers failed more often than `cluster.max_failures`.
     """
@@ -100,6 +101,11 @@ def train(plan: RunPlan, *, live: bool) -> None:
         what="workers", count=config.workers, cpus=cpus, gpus=config.gpus_per_worker
     )
     with cluster.connect(request, config.cluster.wait_for_resources_s):
+        with cluster.reserve(request, config.cluster.wait_when_busy_s):
+            pass  # from here on there was room: what follows need not be said to wait
+        check_shared_folders(
+            read={"--data": layout.dataset_manifest(plan.dataset_uri)}, written={"--runs": plan.run}
+        )
         opens_in_keras = is_registered(config.model) or _check_model_on_cluster(plan).opens_in_keras
         cache = plan.cache or _choose_cache(plan, request)
         write_run_record(plan.run, _build_record(plan, cache))
@@ -130,7 +136,9 @@ def train(plan: RunPlan, *, live: bool) -> None:
             cpus_per_worker=cpus,
             gpus_per_worker=config.gpus_per_worker,
             max_failures=config.cluster.max_failures,
+            wait_when_busy_s=config.cluster.wait_when_busy_s,
         )
+    _check_last_checkpoint(plan)
 
 
 def build_result(plan: RunPlan) -> RunResult:
@@ -152,6 +160,17 @@ def build_result(plan: RunPlan) -> RunResult:
             key: value.isoformat() if isinstance(value, datetime) else value for key, value in last.items()
         },
     }
+
+
+def _check_last_checkpoint(plan: RunPlan) -> None:
+    """Checks that the workers left what they were started for: on a disk that is not shared it may be elsewhere."""
+    checkpoints = list_checkpoints(plan.run)
+    done_epochs = checkpoints[-1].epoch if checkpoints else 0
+    if done_epochs < plan.config.epochs and not has_stopped_early(plan.config, plan.run, done_epochs):
+        raise TrainingError(
+            f"{plan.run}: the workers ended, but the last checkpoint here is of epoch {done_epochs}, not of epoch "
+            f"{plan.config.epochs}. If --runs is a local path, every machine of the cluster must mount it."
+        )
 
 
 def _choose_cache(plan: RunPlan, request: cluster.ResourceRequest) -> Cache:
@@ -181,7 +200,8 @@ def _build_record(plan: RunPlan, cache: Cache) -> RunRecord:
 
 def _check_model_on_cluster(plan: RunPlan) -> CheckedModel:
     """Checks a user's model once on the cluster, where the workers will build it, before the workers start."""
-    task = ray.remote(num_cpus=1, num_gpus=0, max_retries=0)(check_model)
+    # max_calls: the process ends, because a worker with a GPU that took it over would find the GPU hidden.
+    task = ray.remote(num_cpus=1, num_gpus=0, max_retries=0, max_calls=1)(check_model)
     try:
         checked: CheckedModel = ray.get(task.remote(plan))
         return checked

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -525,3 +526,12 @@ def _frozen(model: keras.Model, strategy: Any) -> keras.optimizers.Optimizer:
         optimizer = keras.optimizers.SGD(0.0)
         optimizer.build(model.trainable_variables)
     return optimizer
+
+
+@pytest.mark.parametrize(("gpus_per_actor", "visible"), [(0, "-1"), (1, "3")])
+def test_predictor_sees_a_gpu_only_if_it_asked_for_one(
+    strategy: object, monkeypatch: pytest.MonkeyPatch, gpus_per_actor: int, visible: str
+) -> None:
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "3")
+    Predictor(build_task(gpus_per_actor=gpus_per_actor, batch_size=1))
+    assert os.environ["CUDA_VISIBLE_DEVICES"] == visible

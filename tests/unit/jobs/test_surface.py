@@ -59,6 +59,7 @@ FLAGS = {
         "--cluster.cpus-per-worker",
         "--cluster.max-failures",
         "--cluster.wait-for-resources-s",
+        "--cluster.wait-when-busy-s",
     ],
     "evaluate": [
         "--checkpoint",
@@ -79,6 +80,7 @@ FLAGS = {
         "--gpus-per-actor",
         "--cpus-per-actor",
         "--wait-for-resources-s",
+        "--wait-when-busy-s",
         "--no-predictions",
         "--slice-by",
         "--slice-quantiles",

@@ -78,3 +78,13 @@ def test_keras_computes_in_float32_and_channels_last_whatever_was_set(
     found = keras.config.floatx(), keras.config.epsilon(), keras.config.image_data_format()
     assert found == ("float32", 1e-7, "channels_last")
     assert (os.environ["KERAS_BACKEND"], os.environ["TF_USE_LEGACY_KERAS"]) == ("tensorflow", "0")
+
+
+@pytest.mark.parametrize(("asked", "visible"), [(False, "-1"), (True, "3")])
+def test_process_that_asked_for_no_gpu_sees_none(
+    strategy: object, monkeypatch: pytest.MonkeyPatch, asked: bool, visible: str
+) -> None:
+    # As on a cluster that others started, whose Ray leaves all GPUs visible.
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "3")
+    runtime.load_tensorflow(THREADS, gpus=asked)
+    assert os.environ["CUDA_VISIBLE_DEVICES"] == visible

@@ -18,7 +18,15 @@ from cnnlib.config import (
     TrainConfig,
     to_dict,
 )
-from cnnlib.errors import CheckpointError, CnnlibError, ConfigError, ConflictError, DatasetError, ModelError
+from cnnlib.errors import (
+    CheckpointError,
+    CnnlibError,
+    ConfigError,
+    ConflictError,
+    DatasetError,
+    ModelError,
+    TrainingError,
+)
 from cnnlib.runs import checkpoints as runs
 from cnnlib.runs.history import encode_history
 from cnnlib.storage import files, layout
@@ -360,3 +368,14 @@ def test_model_that_cannot_be_saved_is_refused(data: str) -> None:
     planned = plan(data, dataclasses.replace(CONFIG, model="tests.own_models:build_not_saved"))
     with pytest.raises(ModelError, match="builds a model that cannot be saved"):
         check_model(planned)
+
+
+def test_run_without_the_checkpoint_that_it_was_to_leave_is_an_error(data: str) -> None:
+    planned = plan(data)
+    with pytest.raises(TrainingError, match=r"the last checkpoint here is of epoch 0, not of epoch 2\."):
+        launch._check_last_checkpoint(planned)
+    write_checkpoint_without_model(planned.run, 1)
+    with pytest.raises(TrainingError, match=r"the last checkpoint here is of epoch 1, not of epoch 2\."):
+        launch._check_last_checkpoint(planned)
+    write_checkpoint_without_model(planned.run, 2)
+    launch._check_last_checkpoint(planned)
