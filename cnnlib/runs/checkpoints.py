@@ -12,6 +12,7 @@ from typing import Any
 
 from cnnlib.errors import CheckpointError, NotFoundError
 from cnnlib.models.source import ModelSource
+from cnnlib.runs.history import EpochRecord
 from cnnlib.storage import files, layout, publish
 from cnnlib.storage.uri import join_uri, normalize_uri, uri_name
 
@@ -33,6 +34,7 @@ class Checkpoint:
         class_names, image_shape: of the data that it was trained on; None if the manifest does not state them.
         pixel_range: the range of the pixels that the model takes, as `--pixel-range` spells it.
         outputs: probabilities or logits; None if the manifest does not state it.
+        record: the record of its epoch; None if the manifest does not state it.
         source: how to build a user's own model again; None for a model of this project.
     """
 
@@ -49,6 +51,7 @@ class Checkpoint:
     image_shape: tuple[int, ...] | None = None
     pixel_range: str = "0-255"
     outputs: str | None = None
+    record: EpochRecord | None = None
     source: ModelSource | None = None
 
     @property
@@ -150,9 +153,10 @@ def find_checkpoint(uri: str) -> Checkpoint | None:
             image_shape=_find_tuple(document, "image_shape"),
             pixel_range=document.get("pixel_range", Checkpoint.pixel_range),
             outputs=document.get("outputs"),
+            record=EpochRecord.from_document(document["record"]) if document.get("record") else None,
             source=_find_source(document),
         )
-    except (KeyError, TypeError) as err:
+    except (KeyError, TypeError, ValueError, AttributeError) as err:
         raise CheckpointError(
             f"The manifest of {uri} has a missing or invalid entry: {type(err).__name__}: {err}."
         ) from err

@@ -1,7 +1,7 @@
 """Names every object that this project reads or writes, in functions of a base URI.
 
 DATASET/manifest.json, preview.png, <split>/part-00000-<digest>.parquet
-RUNS/NAME/run.json, history.parquet, learning-curves.png
+RUNS/NAME/run.json, history.parquet, learning-curves.png, lease.json (while it is trained)
 RUNS/NAME/tensorboard/events.out.tfevents.epoch-0001, profile/plugins/profile/<time>/<host>.xplane.pb (on request)
 RUNS/NAME/checkpoints/epoch-0001/{model.keras, state.npz, manifest.json}
 REPORTS/claims/<report_id>.zip
@@ -77,6 +77,11 @@ def run_uri(runs_uri: str, name: str) -> str:
 def run_record(run: str) -> str:
     """`RUNS/NAME/run.json`: the recipe, config and dataset of the run."""
     return join_uri(run, "run.json")
+
+
+def run_lease(run: str) -> str:
+    """`RUNS/NAME/lease.json`: which job trains the run now; deleted at its end."""
+    return join_uri(run, "lease.json")
 
 
 def run_history(run: str) -> str:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 
 import keras
 
@@ -48,29 +49,34 @@ class Chief:
         return self._observers.watch(train_call, (self._task.config.epochs - done_epochs) * calls_per_epoch)
 
     def end_epoch(self, state: TrainState, history: Sequence[EpochRecord]) -> None:
-        """Writes the history, informs the observers and saves a checkpoint, after the last epoch of `history`."""
+        """Saves a checkpoint, writes the history and informs the observers, after the last epoch of `history`.
+
+        The checkpoint comes first: what fails after it loses no training. A crash in between leaves a history that is
+        too short, which the resumed run mends from the manifests of the checkpoints.
+        """
         record = history[-1]
-        # History before checkpoint: a crash between them leaves a record in the history that the resumed run drops.
-        self._write_history(history)
-        self._observers.end_epoch(record)
         self._save(state, record)
+        files.write_bytes(layout.run_history(self._task.run), encode_history(history))
+        with failure_is_logged("learning-curves"):
+            self._draw(history)
+        with failure_is_logged("observers"):
+            self._observers.end_epoch(record)
         log_event("epoch", **report_values(record))
 
     def close(self, done_epochs: int) -> None:
         """Closes the progress display and the observers, after the last epoch."""
         self.progress.close()
-        self._observers.close()
+        with failure_is_logged("observers"):
+            self._observers.close()
         config = self._task.config
         if done_epochs < config.epochs:
             log_event("early-stopping", epochs=done_epochs, patience=config.early_stopping.patience)
 
-    def _write_history(self, history: Sequence[EpochRecord]) -> None:
+    def _draw(self, history: Sequence[EpochRecord]) -> None:
         # Imported here, after the first epoch, because matplotlib takes 0.8 s, which would delay the start of the run.
         from cnnlib.runs.learning_curves import learning_curves_png
 
-        run = self._task.run
-        files.write_bytes(layout.run_history(run), encode_history(history))
-        files.write_bytes(layout.run_learning_curves(run), learning_curves_png(history))
+        files.write_bytes(layout.run_learning_curves(self._task.run), learning_curves_png(history))
 
     def _save(self, state: TrainState, record: EpochRecord) -> None:
         task = self._task
@@ -89,6 +95,15 @@ class Chief:
         }
         probe_shape = None if task.opens_in_keras else task.manifest.image_shape
         save_checkpoint(task.run, state.model, state.optimizer, record, metadata, probe_shape=probe_shape)
+
+
+@contextmanager
+def failure_is_logged(what: str) -> Iterator[None]:
+    """Logs an error instead of raising it: no plot and no metrics server may end a training."""
+    try:
+        yield
+    except Exception as err:
+        log_event(what, note=f"failed, and the training goes on: {type(err).__name__}: {err}")
 
 
 def build_observers(config: TrainConfig, run: str) -> Observer:

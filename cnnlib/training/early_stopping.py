@@ -19,7 +19,9 @@ def is_stopped(history: Sequence[EpochRecord], config: EarlyStoppingConfig) -> b
     best, waited = -1.0, 0
     for record in history:
         accuracy = record.validation_accuracy
-        if accuracy is not None and accuracy > best + config.min_delta:
+        if accuracy is None:  # not known: the history was mended
+            continue
+        if accuracy > best + config.min_delta:
             best, waited = accuracy, 0
         else:
             waited += 1

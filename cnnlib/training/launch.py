@@ -6,7 +6,6 @@ Only `check_model` loads TensorFlow in the driver; otherwise the workers load it
 from __future__ import annotations
 
 import dataclasses
-from datetime import datetime
 from typing import TypedDict
 
 import ray
@@ -20,10 +19,11 @@ from cnnlib.models.registry import build_model, is_registered
 from cnnlib.models.runtime import load_tensorflow
 from cnnlib.models.source import ModelSource
 from cnnlib.runs.checkpoints import list_checkpoints
-from cnnlib.runs.history import load_history
-from cnnlib.runs.record import RunRecord, build_run_record, write_run_record
+from cnnlib.runs.lease import hold_lease
+from cnnlib.runs.mending import find_history, match_history
+from cnnlib.runs.record import RunRecord, build_run_record, find_run_record, write_run_record
 from cnnlib.storage import layout
-from cnnlib.training.plan import RunPlan, WorkerTask, has_stopped_early
+from cnnlib.training.plan import RunPlan, WorkerTask, check_continues, has_stopped_early
 from cnnlib.training.ray.trainer import run_workers
 from cnnlib.training.worker import train_worker
 
@@ -91,6 +91,7 @@ def train(plan: RunPlan, *, live: bool) -> None:
 
     Raises:
         ResourceError: the cluster can never hold the workers.
+        ConflictError: another job trains this run.
         ClusterError: other jobs used the cluster, or a lost machine was missing, for too long.
         InputError: a worker found the model or the data unusable.
         TrainingError: the workers failed more often than `cluster.max_failures`.
@@ -100,15 +101,14 @@ def train(plan: RunPlan, *, live: bool) -> None:
     request = cluster.ResourceRequest(
         what="workers", count=config.workers, cpus=cpus, gpus=config.gpus_per_worker
     )
-    with cluster.connect(request, config.cluster.wait_for_resources_s):
+    with hold_lease(plan.run), cluster.connect(request, config.cluster.wait_for_resources_s):
         with cluster.reserve(request, config.cluster.wait_when_busy_s):
             pass  # from here on there was room: what follows need not be said to wait
         check_shared_folders(
             read={"--data": layout.dataset_manifest(plan.dataset_uri)}, written={"--runs": plan.run}
         )
         opens_in_keras = is_registered(config.model) or _check_model_on_cluster(plan).opens_in_keras
-        cache = plan.cache or _choose_cache(plan, request)
-        write_run_record(plan.run, _build_record(plan, cache))
+        cache = _record_run(plan, plan.cache or _choose_cache(plan, request))
         log_event(
             "run",
             run=plan.run,
@@ -143,10 +143,10 @@ def train(plan: RunPlan, *, live: bool) -> None:
 
 def build_result(plan: RunPlan) -> RunResult:
     """Reads what a run has left so far: URIs, and the metrics of its last epoch."""
-    history = load_history(plan.run)
     checkpoints = list_checkpoints(plan.run)
+    history = match_history(find_history(plan.run), checkpoints)
     done_epochs = checkpoints[-1].epoch if checkpoints else 0
-    last = dataclasses.asdict(history[-1]) if history else {}
+    last = history[-1].to_document() if history else {}
     return {
         "run": plan.run,
         "model": plan.config.model,
@@ -156,9 +156,7 @@ def build_result(plan: RunPlan) -> RunResult:
         "checkpoint_digest": checkpoints[-1].digest if checkpoints else None,
         "history": layout.run_history(plan.run),
         "learning_curves": layout.run_learning_curves(plan.run),
-        "metrics": {
-            key: value.isoformat() if isinstance(value, datetime) else value for key, value in last.items()
-        },
+        "metrics": last,
     }
 
 
@@ -186,6 +184,21 @@ def _choose_cache(plan: RunPlan, request: cluster.ResourceRequest) -> Cache:
         memory_mib_per_worker=memory / 2**20,
     )
     return cache
+
+
+def _record_run(plan: RunPlan, cache: Cache) -> Cache:
+    """Writes the run's record and returns the cache that it states; of several writers, the first one decides.
+
+    Raises:
+        ConflictError: since the plan was made, another training has started a run of this name with another config.
+    """
+    if write_run_record(plan.run, _build_record(plan, cache)):
+        return cache
+    record = find_run_record(plan.run)
+    if record is None:  # deleted since
+        return cache
+    check_continues(record, plan.config, plan.manifest, plan.run)
+    return record["cache"]
 
 
 def _build_record(plan: RunPlan, cache: Cache) -> RunRecord:

@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from cnnlib.config import TrainConfig, to_dict
 from cnnlib.dataset.manifest import Manifest, load_manifest
@@ -18,7 +20,7 @@ from cnnlib.feed.feed import Cache
 from cnnlib.feed.order import ValidationSplit, steps_per_epoch
 from cnnlib.models.registry import check_model_name
 from cnnlib.runs.checkpoints import list_checkpoints
-from cnnlib.runs.history import load_history
+from cnnlib.runs.mending import find_history, match_history
 from cnnlib.runs.record import RunRecord, find_run_record
 from cnnlib.storage import files, layout
 from cnnlib.training.class_weights import class_weights
@@ -26,8 +28,12 @@ from cnnlib.training.early_stopping import is_stopped
 from cnnlib.training.observe.mlflow import check_installed
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
-# What may change when a run continues: how far it trains, and how its steps run. The rest decides what it computes.
-_MAY_CHANGE = {"epochs", "early_stopping", "workers", "gpus_per_worker", "cluster", "loop"}
+# What may change when a run continues: how far it trains, on what, and what is shown. The rest decides the result.
+_MAY_CHANGE = {"epochs", "early_stopping", "workers", "gpus_per_worker", "cluster"} | {
+    f"loop.{name}"
+    for name in ("steps_per_call", "log_every_steps", "profile_steps", "tensorboard", "mlflow_uri")
+}
+_UNKNOWN = object()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -108,7 +114,7 @@ def plan_run(
     run = layout.run_uri(runs_uri, name)
     record = find_run_record(run)
     if record is not None:
-        _check_continues(record, config, manifest, run)
+        check_continues(record, config, manifest, run)
     checkpoints = list_checkpoints(run)
     done_epochs = checkpoints[-1].epoch if checkpoints else 0
     check_shards(dataset_uri, manifest, config.split)
@@ -131,7 +137,7 @@ def has_stopped_early(config: TrainConfig, run: str, done_epochs: int) -> bool:
     """Returns True if early stopping, as the config has it, ends a run after its first `done_epochs` epochs."""
     if not config.early_stopping.patience or not 0 < done_epochs < config.epochs:
         return False
-    done = [record for record in load_history(run) if record.epoch <= done_epochs]
+    done = match_history(find_history(run), list_checkpoints(run))[:done_epochs]
     return is_stopped(done, config.early_stopping)
 
 
@@ -156,15 +162,18 @@ def _count_steps(config: TrainConfig, train_rows: int) -> int:
     return config.steps_per_epoch
 
 
-def _check_continues(record: RunRecord, config: TrainConfig, manifest: Manifest, run: str) -> None:
+def check_continues(record: RunRecord, config: TrainConfig, manifest: Manifest, run: str) -> None:
     """Checks that a run which exists may continue with this config on this dataset."""
-    then, now = record["config"], json.loads(json.dumps(to_dict(config)))
+    then, now = _flatten(record["config"]), _flatten(json.loads(json.dumps(to_dict(config))))
+    # A field that a later version added: the run was trained as its default says.
+    defaults = _flatten(json.loads(json.dumps(to_dict(TrainConfig()))))
     # A cosine schedule falls over the whole run, so a longer run has a different schedule.
     may_change = _MAY_CHANGE - ({"epochs"} if config.optimizer.schedule == "cosine" else set())
     changed = [
-        f"{key}: {then.get(key)} then, {now[key]} now"
-        for key in now
-        if key not in may_change and then.get(key) != now[key]
+        f"{key}: {then.get(key, defaults.get(key))} then, {now.get(key, 'unknown to this version')} now"
+        for key in sorted(now.keys() | then.keys())
+        if not {key, key.partition(".")[0]} & may_change
+        and then.get(key, defaults.get(key)) != now.get(key, _UNKNOWN)
     ]
     if record["dataset_fingerprint"] != manifest.fingerprint:
         changed.append("the dataset differs")
@@ -173,3 +182,11 @@ def _check_continues(record: RunRecord, config: TrainConfig, manifest: Manifest,
             f"The run {run} exists with another config ({'; '.join(changed)}). "
             "Choose another --name, or give the same flags to continue it."
         )
+
+
+def _flatten(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Returns a config with one entry per field, named as its flag is: `optimizer.name`."""
+    flat: dict[str, Any] = {}
+    for key, value in config.items():
+        flat |= _flatten(value, f"{prefix}{key}.") if isinstance(value, dict) else {f"{prefix}{key}": value}
+    return flat

@@ -16,17 +16,20 @@ import threading
 from concurrent.futures import Future
 from datetime import UTC, datetime
 
+from cnnlib.errors import CheckpointError
 from cnnlib.feed.feed import Feed, FeedTask
 from cnnlib.feed.memory import MemoryFeed
 from cnnlib.feed.stream import StreamFeed
 from cnnlib.log import log_event
 from cnnlib.models.registry import is_row_by_row
 from cnnlib.models.runtime import count_chunks, load_tensorflow
-from cnnlib.runs.checkpoints import Checkpoint, list_checkpoints
+from cnnlib.runs.checkpoints import Checkpoint, find_checkpoint, list_checkpoints
 from cnnlib.runs.history import EpochRecord, load_history
+from cnnlib.runs.mending import mend_history
+from cnnlib.storage import layout
 from cnnlib.training.early_stopping import is_stopped
 from cnnlib.training.plan import WorkerTask
-from cnnlib.training.ray.session import Rank, join_session, report_epoch
+from cnnlib.training.ray.session import Rank, agree, join_session, report_epoch
 
 
 def train_worker(task: WorkerTask) -> None:
@@ -51,11 +54,10 @@ def train_worker(task: WorkerTask) -> None:
     state = build_train_state(task, strategy, chunks)
     if is_chief:
         log_model(config.model, state.model)
-    checkpoint = _find_last_checkpoint(task.run)
+    checkpoint, history = _find_start(task.run, is_chief)
     if checkpoint is not None:
         restore_checkpoint(checkpoint, state.model, state.optimizer)
         log_event("resume", checkpoint=checkpoint.uri, epoch=checkpoint.epoch, step=checkpoint.step)
-    history = _load_history_until(checkpoint, task.run)
 
     # 2. The rows, and on the chief the progress display and the observers.
     feed = feed_future.result()
@@ -138,13 +140,22 @@ def _count_chunks(task: WorkerTask) -> int:
     return count_chunks(task.cpus, config.batch_size // config.workers // config.loop.micro_batches)
 
 
-def _find_last_checkpoint(run: str) -> Checkpoint | None:
-    checkpoints = list_checkpoints(run)
-    return checkpoints[-1] if checkpoints else None
+def _find_start(run: str, is_chief: bool) -> tuple[Checkpoint | None, list[EpochRecord]]:
+    """Returns the checkpoint from which all workers continue, and the history up to it; None and [] for a new run.
 
-
-def _load_history_until(checkpoint: Checkpoint | None, run: str) -> list[EpochRecord]:
-    """Loads the history up to the epoch of a checkpoint; empty without one."""
+    The chief decides: a listing may show the newest checkpoint to one worker and not yet to another. It mends the
+    history before it tells the others, so they read the same one.
+    """
+    checkpoints = list_checkpoints(run) if is_chief else []
+    history = mend_history(run, checkpoints) if is_chief else []
+    epoch = agree(checkpoints[-1].epoch if checkpoints else 0)
+    if not epoch:
+        return None, []
+    if is_chief:
+        return checkpoints[-1], history
+    checkpoint = find_checkpoint(layout.checkpoint_uri(run, epoch))
     if checkpoint is None:
-        return []
-    return [record for record in load_history(run) if record.epoch <= checkpoint.epoch]
+        raise CheckpointError(
+            f"{run} has no checkpoint of epoch {epoch} here, from which its first worker continues."
+        )
+    return checkpoint, [record for record in load_history(run) if record.epoch <= epoch]

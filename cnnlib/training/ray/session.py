@@ -8,6 +8,7 @@ from typing import NamedTuple, Protocol
 
 import ray.train
 from ray.experimental import tqdm_ray
+from ray.train.collective import broadcast_from_rank_zero
 
 # This logger is in a private module of Ray; there is no public name for it.
 from ray.train.v2._internal.execution.context import logger as _report_logger
@@ -38,6 +39,12 @@ def join_session() -> Rank:
     _report_logger.setLevel(logging.WARNING)
     context = ray.train.get_context()
     return Rank(rank=context.get_world_rank(), workers=context.get_world_size())
+
+
+def agree(value: int) -> int:
+    """Returns the value of the worker of rank 0 in every worker, once all of them have called it."""
+    agreed: int = broadcast_from_rank_zero(value)
+    return agreed
 
 
 def report_epoch(metrics: Mapping[str, float]) -> None:

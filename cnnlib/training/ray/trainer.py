@@ -3,8 +3,8 @@
 Ray has no public switch for what is replaced, so this file uses internals of the Ray version that pyproject.toml pins.
 tests/unit/training/ray/test_trainer.py fails when one of them moves. The differences:
 
-- An error of this project (bad data, a model that does not fit) ends the run at once. Ray would restart the workers
-  `max_failures` times, and hit the same error each time.
+- Bad input (data, a model that does not fit) ends the run at once. Ray would restart the workers `max_failures` times,
+  and hit the same error each time.
 - On a cluster that others use, or that has lost a machine, the workers wait for room as a whole, say what for, and give
   up after a stated time. Ray would wait for ever, and log a traceback every five minutes.
 - No actor distributes Ray Datasets to the workers, because workers read their own rows.
@@ -25,6 +25,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 import ray
 from ray.actor import ActorHandle
+from ray.exceptions import RayActorError
 from ray.train import ControllerError, FailureConfig, Result, RunConfig, ScalingConfig, TrainingFailedError
 from ray.train.v2._internal.callbacks import DatasetsCallback
 from ray.train.v2._internal.callbacks.placement_group_callback import PlacementGroupCleanerCallback
@@ -39,7 +40,8 @@ from ray.train.v2.api.data_parallel_trainer import DataParallelTrainer
 from cnnlib.cluster.connect import find_own_error
 from cnnlib.cluster.local import in_local_mode
 from cnnlib.cluster.reserve import hold
-from cnnlib.errors import ClusterError, TrainingError
+from cnnlib.errors import AccessError, ClusterError, CnnlibError, InputError, TrainingError
+from cnnlib.log import log_event
 from cnnlib.training.ray.backend import MultiWorkerConfig
 
 
@@ -82,10 +84,11 @@ def run_workers(
             trainer.fit()
         except TrainingFailedError as err:
             own = find_own_error(err)
-            if own is not None:
+            if own is not None and (happens_again(own) or not isinstance(own, InputError)):
                 raise own from err
+            reason = str(own) if own is not None else describe_failure(err)
             raise TrainingError(
-                f"Training failed: {err}. Finished epochs are kept: the same command continues the run."
+                f"Training failed: {reason}. Finished epochs are kept: the same command continues the run."
             ) from err
 
 
@@ -118,7 +121,7 @@ class Trainer(DataParallelTrainer):  # type: ignore[misc]
         return callbacks if in_local_mode() else [*callbacks, WaitForRoom(self._wait_when_busy_s)]
 
     def _initialize_and_run_controller(self, **parts: object) -> Result:
-        parts["failure_policy"] = _OwnErrorsEndTheRun(self.run_config.failure_config)
+        parts["failure_policy"] = RestartPolicy(self.run_config.failure_config)
         if not in_local_mode():
             return super()._initialize_and_run_controller(**parts)
         parts["scaling_policy"] = _NothingToScale(self.scaling_config)
@@ -179,11 +182,48 @@ class _ControllerInDriver(TrainController):  # type: ignore[misc]
     worker_group_cls = _LocalWorkerGroup
 
 
-class _OwnErrorsEndTheRun(DefaultFailurePolicy):  # type: ignore[misc]
+class RestartPolicy(DefaultFailurePolicy):  # type: ignore[misc]
+    """Ends the run for what would happen again, restarts the workers for everything else, and says so in one line."""
+
     def make_decision(self, training_failed_error: TrainingFailedError) -> FailureDecision:
-        if find_own_error(training_failed_error) is not None:
+        own = find_own_error(training_failed_error)
+        if own is not None and happens_again(own):
             return FailureDecision.RAISE
-        return super().make_decision(training_failed_error)
+        decision = super().make_decision(training_failed_error)
+        restarts = decision == FailureDecision.RETRY
+        next_step = "all workers start again from the last checkpoint" if restarts else "no restart is left"
+        log_event("workers", note=f"{describe_failure(training_failed_error)}; {next_step}")
+        return decision
+
+
+def happens_again(err: CnnlibError) -> bool:
+    """Returns whether an error of a worker would be the same after a restart.
+
+    Bad input stays bad, and who has waited for room in vain has waited long enough. Storage may answer again, and
+    credentials may be renewed.
+    """
+    return isinstance(err, InputError | ClusterError) and not isinstance(err, AccessError)
+
+
+def describe_failure(err: TrainingFailedError) -> str:
+    """Returns in one line which worker failed, and why.
+
+    When a worker dies, the others lose their connections to it. So the worker whose process ended is the one to name.
+    """
+    failures = dict(getattr(err, "worker_failures", {}))
+    died = [rank for rank, failure in failures.items() if isinstance(failure, RayActorError)]
+    own = [rank for rank, failure in failures.items() if find_own_error(failure) is not None]
+    for rank in (*own, *died, *sorted(failures)):
+        failure = failures[rank]
+        lines = _lines(find_own_error(failure) or failure)
+        # A traceback ends with its cause; the text about a process that ended begins with it.
+        reason = f"its process ended: {lines[0]}" if rank in died else lines[-1]
+        return f"worker {rank} failed: {reason}"
+    return f"the workers failed: {_lines(err)[0]}"
+
+
+def _lines(err: BaseException) -> list[str]:
+    return [line.strip() for line in str(err).splitlines() if line.strip()] or [type(err).__name__]
 
 
 class _NothingToScale(FixedScalingPolicy):  # type: ignore[misc]

@@ -70,6 +70,7 @@ def save_checkpoint(
             "step": record.step,
             "scored_on": scored_on,
             "score": getattr(record, scored_on),
+            "record": record.to_document(),
             "files": {path.name: _describe(path) for path in (model_path, state_path)},
         }
         publish.publish_files(uri, {path.name: path for path in (model_path, state_path)}, manifest)

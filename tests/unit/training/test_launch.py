@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import os
 from pathlib import Path
 from typing import Any
@@ -28,7 +29,7 @@ from cnnlib.errors import (
     TrainingError,
 )
 from cnnlib.runs import checkpoints as runs
-from cnnlib.runs.history import encode_history
+from cnnlib.runs.history import EpochRecord, encode_history
 from cnnlib.storage import files, layout
 from cnnlib.training import launch
 from cnnlib.training import plan as plans
@@ -243,7 +244,12 @@ def test_how_far_and_how_fast_may_change(data: str, changes: dict[str, Any]) -> 
         ({"steps_per_epoch": 3}, "steps_per_epoch: None then, 3 now"),
         ({"validation_fraction": 0.1}, "validation_fraction: 0.0 then, 0.1 now"),
         ({"split": "test"}, "split: train then, test now"),
-        ({"optimizer": OptimizerConfig(name="sgd")}, "'name': 'sgd'"),
+        (
+            {"loop": LoopConfig(precision="mixed_bfloat16")},
+            "loop.precision: float32 then, mixed_bfloat16 now",
+        ),
+        ({"loop": LoopConfig(jit_compile=True)}, "loop.jit_compile: None then, True now"),
+        ({"optimizer": OptimizerConfig(name="sgd")}, "(optimizer.name: adam then, sgd now)"),
         ({"seed": 1, "model": "dnn"}, "model: seed-cnn then, dnn now; seed: 0 then, 1 now"),
     ],
     ids=str,
@@ -274,18 +280,39 @@ def test_run_with_class_weights_continues_with_the_same(data: str) -> None:
     weighted = dataclasses.replace(CONFIG, loss=LossConfig(class_weights=(1.0, 2.0, 0.5)))
     start_run(data, weighted)
     assert plan(data, weighted).done_epochs == 1
-    with pytest.raises(ConflictError, match="loss: "):
+    with pytest.raises(ConflictError, match=r"loss\.class_weights: \[1\.0, 2\.0, 0\.5\] then, none now"):
         plan(data, CONFIG)
 
 
 def test_every_setting_is_known_to_change_the_result_or_not_to() -> None:
-    free = {"epochs", "early_stopping", "workers", "gpus_per_worker", "cluster", "loop"}
+    free = {"epochs", "early_stopping", "workers", "gpus_per_worker", "cluster"}
+    shown = {"steps_per_call", "log_every_steps", "profile_steps", "tensorboard", "mlflow_uri"}
     bound = {
         "model", "batch_size", "learning_rate", "scale_learning_rate_from", "seed", "steps_per_epoch",
         "validation_fraction", "split", "optimizer", "loss", "cache",
     }  # fmt: skip
-    assert free == plans._MAY_CHANGE
-    assert set(to_dict(CONFIG)) == free | bound
+    assert free | {f"loop.{name}" for name in shown} == plans._MAY_CHANGE
+    assert set(to_dict(CONFIG)) == free | bound | {"loop"}
+    assert set(to_dict(CONFIG)["loop"]) == shown | {"precision", "jit_compile", "micro_batches"}
+
+
+def test_a_field_that_a_later_version_added_does_not_refuse_an_old_run(data: str) -> None:
+    run = start_run(data)
+    record = json.loads(files.read_bytes(layout.run_record(run)))
+    del record["config"]["loss"]["label_smoothing"], record["config"]["loop"]["micro_batches"]
+    files.write_bytes(layout.run_record(run), json.dumps(record).encode())
+    assert plan(data).done_epochs == 1
+    with pytest.raises(ConflictError, match=r"\(loop\.micro_batches: 1 then, 2 now\)"):
+        plan(data, dataclasses.replace(CONFIG, loop=LoopConfig(micro_batches=2)))
+
+
+def test_a_field_that_this_version_does_not_know_is_named(data: str) -> None:
+    run = start_run(data)
+    record = json.loads(files.read_bytes(layout.run_record(run)))
+    record["config"]["optimizer"]["lookahead"] = 5
+    files.write_bytes(layout.run_record(run), json.dumps(record).encode())
+    with pytest.raises(ConflictError, match=r"optimizer\.lookahead: 5 then, unknown to this version now"):
+        plan(data)
 
 
 def test_another_data_set_may_not_continue_a_run(data: str, tmp_path: Path) -> None:
@@ -316,7 +343,7 @@ def test_result_of_a_run_names_what_it_left(data: str) -> None:
         "checkpoint_digest": last.digest,
         "history": f"{run}/history.parquet",
         "learning_curves": f"{run}/learning-curves.png",
-        "metrics": {},
+        "metrics": EpochRecord.unknown(2, 200).to_document(),
     }
 
 

@@ -9,7 +9,7 @@ from types import SimpleNamespace
 from typing import Any, ClassVar
 
 import pytest
-from ray.exceptions import RayTaskError
+from ray.exceptions import RayActorError, RayTaskError
 from ray.train import ControllerError, FailureConfig, RunConfig, ScalingConfig, WorkerGroupError
 from ray.train.backend import Backend
 from ray.train.v2._internal.callbacks import DatasetsCallback
@@ -24,16 +24,17 @@ from ray.train.v2.api import data_parallel_trainer
 from ray.train.v2.api.data_parallel_trainer import DataParallelTrainer
 
 from cnnlib.cluster.connect import find_own_error
-from cnnlib.errors import ClusterError, DatasetError
+from cnnlib.errors import AccessError, ClusterError, DatasetError, StorageError
 from cnnlib.training.ray import trainer
 from cnnlib.training.ray.backend import MultiWorkerConfig
 from cnnlib.training.ray.trainer import (
+    RestartPolicy,
     Trainer,
     WaitForRoom,
     _ControllerInDriver,
     _LocalWorkerGroup,
     _NothingToScale,
-    _OwnErrorsEndTheRun,
+    describe_failure,
     raise_plain_errors,
 )
 
@@ -107,7 +108,7 @@ def test_method_that_is_replaced_has_the_name_and_parameters_it_had(
 
 
 def test_replacements_replace_methods_that_exist() -> None:
-    for ours in (Trainer, _OwnErrorsEndTheRun, _NothingToScale, _LocalWorkerGroup, _ControllerInDriver):
+    for ours in (Trainer, RestartPolicy, _NothingToScale, _LocalWorkerGroup, _ControllerInDriver):
         (base,) = ours.__bases__
         own = {name for name in vars(ours) if not name.startswith("__")} - {"_abc_impl"}
         assert own
@@ -146,7 +147,7 @@ def test_fit_hands_both_policies_to_the_controller(monkeypatch: pytest.MonkeyPat
     monkeypatch.setattr(FakeController, "handed", handed)
     monkeypatch.setattr(data_parallel_trainer, "ObjectRefWrapper", lambda function: function)
     build_trainer().fit()
-    assert type(handed["failure_policy"]) is _OwnErrorsEndTheRun
+    assert type(handed["failure_policy"]) is RestartPolicy
     assert type(handed["scaling_policy"]) is (_NothingToScale if local else FixedScalingPolicy)
 
 
@@ -175,16 +176,33 @@ def test_workers_that_find_no_room_in_time_end_the_run_at_once(monkeypatch: pyte
     with pytest.raises(ControllerError) as raised:
         WaitForRoom(60.0).before_worker_group_start(context)
     assert asked == [([{"CPU": 3, "GPU": 1}] * 2, "2 workers of 3 CPU and 1 GPU each", 60.0)]
-    policy = _OwnErrorsEndTheRun(FailureConfig(max_failures=5))
+    policy = RestartPolicy(FailureConfig(max_failures=5))
     assert policy.make_decision(raised.value) is FailureDecision.RAISE
     assert type(find_own_error(raised.value)) is ClusterError
 
 
 def test_error_of_ours_ends_the_run_at_once() -> None:
-    policy = _OwnErrorsEndTheRun(FailureConfig(max_failures=5))
+    policy = RestartPolicy(FailureConfig(max_failures=5))
     own = RayTaskError("read", "trace", DatasetError("bad shard"), proctitle="p", pid=1, ip="127.0.0.1")
     assert policy.make_decision(WorkerGroupError("failed", {0: own})) is FailureDecision.RAISE
     assert policy.make_decision(WorkerGroupError("failed", {1: DatasetError("bad")})) is FailureDecision.RAISE
+
+
+@pytest.mark.parametrize("error", [StorageError("S3 is away"), AccessError("the token has expired")])
+def test_storage_that_fails_restarts_the_workers(error: Exception, capfd: pytest.CaptureFixture[str]) -> None:
+    policy = RestartPolicy(FailureConfig(max_failures=1))
+    failed = WorkerGroupError("failed", {1: error, 0: RuntimeError("a peer is gone")})
+    assert policy.make_decision(failed) is FailureDecision.RETRY
+    assert policy.make_decision(failed) is FailureDecision.RAISE
+    first, second = capfd.readouterr().err.splitlines()[-2:]
+    assert f"worker 1 failed: {error}; all workers start again from the last checkpoint" in first
+    assert f"worker 1 failed: {error}; no restart is left" in second
+
+
+def test_a_worker_that_died_is_named_in_one_sentence() -> None:
+    died = RayActorError(error_msg="The worker was killed.\nIts memory ran out.")
+    failed = WorkerGroupError("failed", {0: RuntimeError("a peer is gone"), 1: died})
+    assert describe_failure(failed) == "worker 1 failed: its process ended: The worker was killed."
 
 
 def test_error_of_tensorflow_reaches_the_driver_as_one_it_can_read_without_tensorflow() -> None:
@@ -213,7 +231,7 @@ def test_every_other_error_leaves_a_worker_as_it_is() -> None:
 
 
 def test_any_other_error_restarts_the_workers_as_often_as_was_asked_for() -> None:
-    policy = _OwnErrorsEndTheRun(FailureConfig(max_failures=2))
+    policy = RestartPolicy(FailureConfig(max_failures=2))
     decisions = [policy.make_decision(WorkerGroupError("died", {0: OSError("gone")})) for _ in range(3)]
     assert decisions == [FailureDecision.RETRY, FailureDecision.RETRY, FailureDecision.RAISE]
 
