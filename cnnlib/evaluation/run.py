@@ -5,6 +5,7 @@ Loads no TensorFlow; the predictors do.
 
 from __future__ import annotations
 
+import math
 import time
 from contextlib import closing
 from datetime import UTC, datetime
@@ -35,6 +36,7 @@ from cnnlib.storage import layout
 
 _TARGETS_PER_PASS = 8  # a predictor holds at most this many models at a time
 
+_PREDICTORS_PER_READER = 4
 _IF_KILLED = (
     "Try a smaller --batch-size, fewer predictors (--actors), or machines with more memory. Reports that were written "
     "are kept: the same command continues."
@@ -70,7 +72,7 @@ def evaluate(plan: EvaluationPlan, *, live: bool) -> list[WrittenReport]:
     written = []
     with (
         cluster.connect(request, config.wait_for_resources_s),
-        cluster.reserve(request, config.wait_when_busy_s) as reserved,
+        cluster.reserve(request, config.wait_when_busy_s, _count_readers(config)) as reserved,
         inside(reserved),
         closing(build_progress(num_rows, live=live)) as progress,
     ):
@@ -88,6 +90,11 @@ def evaluate(plan: EvaluationPlan, *, live: bool) -> list[WrittenReport]:
             progress.pause()
             written += _write_reports(plan, targets, collected)
     return written
+
+
+def _count_readers(config: EvaluateConfig) -> int:
+    """Returns how many tasks read at the same time: a CPU reads and checks rows faster than several predict them."""
+    return math.ceil(config.actors / _PREDICTORS_PER_READER)
 
 
 def _announce(plan: EvaluationPlan) -> None:

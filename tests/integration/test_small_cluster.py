@@ -55,7 +55,7 @@ def test_two_evaluations_and_a_training_at_once_take_turns_on_two_cpus(
         )
     assert [each.code for each in done] == [0, 0, 0], "".join(each.stderr[-3000:] for each in done)
     said = (
-        "waiting for 1 predictors of 1 CPU each and one CPU to read the data (",
+        "waiting for 1 predictors of 1 CPU each and 1 CPU to read the data (",
         "waiting for 1 workers of 1 CPU each",
     )
     assert any(each.stderr.count(line) for each in done for line in said), (
