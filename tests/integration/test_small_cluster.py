@@ -82,7 +82,8 @@ def test_killed_predictor_is_survived_once_and_explained_at_last_and_no_gpu_is_s
     found = json.loads(done.stdout.splitlines()[-1])
     assert (found["gpus_of_none"], found["gpus_of_one"]) == ("", "0")
     assert found["killed_once"] == 8
-    assert found["killed_always"].startswith(
-        "ClusterError: A predictor was killed again and again, most often because"
-    )
-    assert "Try a smaller --batch-size, fewer predictors (--actors)" in found["killed_always"]
+    for case in ("killed_always", "killed_at_start"):
+        assert found[case].startswith(
+            "ClusterError: A predictor was killed again and again, most often because"
+        )
+        assert "Try a smaller --batch-size, fewer predictors (--actors)" in found[case]
