@@ -47,11 +47,10 @@ class ResourceRequest:
     cpus: int
     gpus: int
 
-    @property
-    def bundles(self) -> list[dict[str, float]]:
-        """The resources of each process, and of the tasks that read: one CPU for them all."""
+    def bundles(self, readers: int = _READER_CPUS) -> list[dict[str, float]]:
+        """Returns the resources of each process, and one CPU for each of the tasks that read at the same time."""
         process: dict[str, float] = {"CPU": self.cpus, **({"GPU": self.gpus} if self.gpus else {})}
-        return [*[process] * self.count, {"CPU": _READER_CPUS}]
+        return [process] * self.count + [{"CPU": 1}] * readers
 
     def __str__(self) -> str:
         gpus = f" and {self.gpus} GPU" if self.gpus else ""
@@ -89,16 +88,21 @@ def connect(request: ResourceRequest, wait_s: float = 0.0) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def reserve(request: ResourceRequest, wait_s: float) -> Iterator[PlacementGroup]:
+def reserve(
+    request: ResourceRequest, wait_s: float, max_readers: int = _READER_CPUS
+) -> Iterator[PlacementGroup]:
     """Holds the resources of a request as a whole, once no other job uses them. Requires a connection.
 
     Args:
         wait_s: the most seconds to wait for them.
+        max_readers: the most tasks that read at the same time, of one CPU each; fewer on a small cluster.
 
     Raises:
         ClusterError: they did not become free in time.
     """
-    with hold(request.bundles, f"{request} and one CPU to read the data", wait_s) as group:
+    left = sum(int(node.get("CPU", 0)) for node in _live_nodes()) - request.count * request.cpus
+    readers = max(_READER_CPUS, min(max_readers, left))
+    with hold(request.bundles(readers), f"{request} and {readers} CPU to read the data", wait_s) as group:
         yield group
 
 
@@ -225,7 +229,7 @@ def _check_request(request: ResourceRequest, wait_s: float) -> None:
 def _grows_to(request: ResourceRequest, wait_s: float) -> bool:
     """Asks the cluster's autoscaler, if there is one, for the resources and waits; returns whether they came."""
     log_event("cluster", note=f"waiting for {request}", has=_describe_nodes(), at_most_s=wait_s)
-    request_resources(bundles=request.bundles)
+    request_resources(bundles=request.bundles())
     deadline = time.monotonic() + wait_s
     try:
         while time.monotonic() < deadline:

@@ -35,7 +35,7 @@ _THIS_MACHINE = ("localhost", "127.0.0.1", "::1")
 _TEMP_VARIABLES = ("RAY_TMPDIR", "TMPDIR")  # in the order in which Ray asks for them
 _MAX_SOCKET_BYTES = 107  # of the path of a UNIX socket on Linux, sun_path in unix(7)
 # What Ray adds to its temporary folder: the longest name of a session and of a socket in it.
-_SOCKET = "ray/session_2026-01-01_00-00-00_000000_4194304/sockets/plasma_store.10"
+_SOCKET = "ray/session_2026-01-01_00-00-00_000000_4194304/sockets/plasma_store"
 _SHORT_TEMP = "/tmp"
 
 

@@ -51,6 +51,7 @@ from cnnlib.storage import layout
 _SAMPLE_ROWS, _SAMPLE_BYTES = 600, 16 * 2**20
 _TARGETS_PER_PASS = 8  # a predictor holds at most this many models at a time
 
+_PREDICTORS_PER_READER = 4
 _IF_KILLED = (
     "Try a smaller --batch-size, fewer predictors (--actors), or machines with more memory. Reports that were written "
     "are kept: the same command continues."
@@ -86,7 +87,7 @@ def evaluate(plan: EvaluationPlan, *, live: bool) -> EvaluationOutcome:
     num_rows = plan.manifest.split(config.split).rows * len(plan.missing)
     with (
         cluster.connect(request, config.wait_for_resources_s),
-        cluster.reserve(request, config.wait_when_busy_s) as reserved,
+        cluster.reserve(request, config.wait_when_busy_s, _count_readers(config)) as reserved,
         inside(reserved),
         closing(build_progress(num_rows, live=live)) as progress,
     ):
@@ -104,6 +105,11 @@ def evaluate(plan: EvaluationPlan, *, live: bool) -> EvaluationOutcome:
             progress.pause()
             _write_reports(plan, targets, collected, outcome)
     return outcome
+
+
+def _count_readers(config: EvaluateConfig) -> int:
+    """Returns how many tasks read at the same time: a CPU reads and checks rows faster than several predict them."""
+    return math.ceil(config.actors / _PREDICTORS_PER_READER)
 
 
 def _announce(plan: EvaluationPlan) -> None:

@@ -30,12 +30,13 @@ def main(signal_file: Path) -> dict[str, Any]:
         "gpus_of_one": ray.get(visible.options(num_gpus=1).remote()),
         "killed_once": _score(signal_file, forever=False),
         "killed_always": _score(signal_file, forever=True),
+        "killed_at_start": _score(signal_file, forever=True, at_start=True),
     }
     ray.shutdown()
     return found
 
 
-def _score(signal_file: Path, *, forever: bool) -> int | str:
+def _score(signal_file: Path, *, forever: bool, at_start: bool = False) -> int | str:
     """Returns the number of rows that were scored, or the error."""
     import ray
     from ray.data import ActorPoolStrategy
@@ -45,11 +46,18 @@ def _score(signal_file: Path, *, forever: bool) -> int | str:
     from cnnlib.evaluation.run import _IF_KILLED
 
     class Mortal:
+        def __init__(self) -> None:
+            if at_start:
+                self._die()
+
         def __call__(self, batch: Any) -> Any:
+            self._die()
+            return batch
+
+        def _die(self) -> None:
             if forever or not signal_file.exists():
                 signal_file.touch()
                 os.kill(os.getpid(), signal.SIGKILL)
-            return batch
 
     dataset = ray.data.range(8, override_num_blocks=4).map_batches(
         Mortal, batch_size=None, compute=ActorPoolStrategy(size=1), num_cpus=1, **RESTARTS

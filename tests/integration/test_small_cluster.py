@@ -55,7 +55,7 @@ def test_two_evaluations_and_a_training_at_once_take_turns_on_two_cpus(
         )
     assert [each.code for each in done] == [0, 0, 0], "".join(each.stderr[-3000:] for each in done)
     said = (
-        "waiting for 1 predictors of 1 CPU each and one CPU to read the data (",
+        "waiting for 1 predictors of 1 CPU each and 1 CPU to read the data (",
         "waiting for 1 workers of 1 CPU each",
     )
     assert any(each.stderr.count(line) for each in done for line in said), (
@@ -82,7 +82,8 @@ def test_killed_predictor_is_survived_once_and_explained_at_last_and_no_gpu_is_s
     found = json.loads(done.stdout.splitlines()[-1])
     assert (found["gpus_of_none"], found["gpus_of_one"]) == ("", "0")
     assert found["killed_once"] == 8
-    assert found["killed_always"].startswith(
-        "ClusterError: A predictor was killed again and again, most often because"
-    )
-    assert "Try a smaller --batch-size, fewer predictors (--actors)" in found["killed_always"]
+    for case in ("killed_always", "killed_at_start"):
+        assert found[case].startswith(
+            "ClusterError: A predictor was killed again and again, most often because"
+        )
+        assert "Try a smaller --batch-size, fewer predictors (--actors)" in found[case]

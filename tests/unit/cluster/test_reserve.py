@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import itertools
+from contextlib import nullcontext
 
 import pytest
 
+from cnnlib.cluster import connect
 from cnnlib.cluster.connect import ResourceRequest
 from cnnlib.cluster.reserve import wait_until
 from cnnlib.errors import ClusterError
@@ -45,6 +47,24 @@ def test_who_waits_gives_up_after_the_stated_time() -> None:
     )
 
 
-def test_room_is_asked_for_the_processes_and_their_readers_together() -> None:
+@pytest.mark.parametrize(
+    ("cpus", "max_readers", "readers"), [([8], 1, 1), ([7], 4, 1), ([4, 5], 4, 3), ([64], 4, 4)], ids=str
+)
+def test_room_is_asked_for_the_processes_and_their_readers_together(
+    monkeypatch: pytest.MonkeyPatch, cpus: list[int], max_readers: int, readers: int
+) -> None:
+    held: list[tuple[object, ...]] = []
+    monkeypatch.setattr(connect, "hold", lambda *arguments: nullcontext(held.append(arguments)))
+    monkeypatch.setattr(
+        connect.ray, "nodes", lambda: [{"Alive": True, "Resources": {"CPU": each, "GPU": 2}} for each in cpus]
+    )
     request = ResourceRequest(what="predictors", count=2, cpus=3, gpus=1)
-    assert request.bundles == [{"CPU": 3, "GPU": 1}, {"CPU": 3, "GPU": 1}, {"CPU": 1}]
+    with connect.reserve(request, 60.0, max_readers):
+        pass
+    assert held == [
+        (
+            [{"CPU": 3, "GPU": 1}] * 2 + [{"CPU": 1}] * readers,
+            f"2 predictors of 3 CPU and 1 GPU each and {readers} CPU to read the data",
+            60.0,
+        )
+    ]
