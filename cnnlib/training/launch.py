@@ -14,6 +14,7 @@ import ray
 from cnnlib.cluster import connect as cluster
 from cnnlib.errors import TrainingError
 from cnnlib.feed.feed import Cache, choose_cache, worker_bytes
+from cnnlib.feed.index import RowIndex, index_rows
 from cnnlib.log import log_event
 from cnnlib.models.registry import build_model, is_registered
 from cnnlib.models.runtime import hide_gpus, load_tensorflow
@@ -96,6 +97,7 @@ def train(plan: RunPlan, *, live: bool) -> None:
             cpus=cpus,
             steps_per_epoch=plan.steps_per_epoch,
             cache=cache,
+            index=_index_rows(plan, cache),
             live=live,
         )
         run_workers(
@@ -141,6 +143,23 @@ def _choose_cache(plan: RunPlan, request: cluster.ResourceRequest) -> Cache:
         memory_mib_per_worker=memory / 2**20,
     )
     return cache
+
+
+def _index_rows(plan: RunPlan, cache: Cache) -> RowIndex:
+    config = plan.config
+    index = index_rows(
+        plan.dataset_uri,
+        plan.manifest,
+        config.split,
+        fraction=config.validation_fraction,
+        seed=config.seed,
+        cache=cache,
+    )
+    if index.validation_split.count:
+        log_event(
+            "validation", rows=index.validation_split.count, train_rows=index.validation_split.train_rows
+        )
+    return index
 
 
 def _build_record(plan: RunPlan, cache: Cache) -> RunRecord:
