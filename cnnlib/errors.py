@@ -15,6 +15,7 @@
     ├── StorageError          storage failed, after its retries                   exit code 1
     ├── RowCountError         an evaluation scored too few or too many rows       exit code 1
     ├── EvaluationError       predictors failed, after Ray's restarts             exit code 1
+    ├── DivergedError         a training whose loss or weights are not finite     exit code 1
     └── TrainingError         workers failed, after Ray's restarts                exit code 1
 
 Every error takes one message, so that it survives pickling between Ray processes. A message says what is
@@ -85,6 +86,10 @@ class RowCountError(CnnlibError):
 
 class EvaluationError(CnnlibError):
     """Predictors failed, also after Ray restarted them."""
+
+
+class DivergedError(CnnlibError):
+    """The loss or the weights of a training are not finite; a restart would end in the same way."""
 
 
 class TrainingError(CnnlibError):

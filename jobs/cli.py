@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import json as json_text
 import logging
+import math
 import os
 import sys
 from collections.abc import Callable, Mapping, Sequence
@@ -59,7 +60,7 @@ def run_job(main: Callable[[], Result | Finished], *, json: bool) -> int:
     Args:
         main: does the job and returns its result: an object or a list of objects of JSON values and times; None for an
             empty object. A `Finished` also sets the exit code.
-        json: print the result as JSON on one line, and nothing else, to stdout. What `show`, a library or a worker
+        json: print the result as JSON on one line, and nothing else, to stdout. NaN and infinity become null. What `show`, a library or a worker
             prints to stdout meanwhile goes to stderr.
     """
     local_ray.set_environment()
@@ -79,7 +80,7 @@ def run_job(main: Callable[[], Result | Finished], *, json: bool) -> int:
     finished = returned if isinstance(returned, Finished) else Finished(result=returned, exit_code=EXIT_DONE)
     if json:
         result = {} if finished.result is None else finished.result
-        print(json_text.dumps(result, default=_encode, allow_nan=False), file=stdout, flush=True)
+        print(json_text.dumps(_to_json(result), default=_encode, allow_nan=False), file=stdout, flush=True)
     return finished.exit_code
 
 
@@ -111,6 +112,17 @@ def has_terminal() -> bool:
 def print_error(problem: Exception | str) -> None:
     """Prints `error: …` to stderr, on one line even if the message has several."""
     print("error:", " ".join(str(problem).split()), file=sys.stderr, flush=True)
+
+
+def _to_json(value: Any) -> Any:
+    """Returns a result in which every number that JSON does not have (NaN, infinity) is None."""
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    if isinstance(value, Mapping):
+        return {key: _to_json(each) for key, each in value.items()}
+    if isinstance(value, Sequence) and not isinstance(value, str):
+        return [_to_json(each) for each in value]
+    return value
 
 
 def _encode(value: object) -> str:

@@ -124,10 +124,20 @@ def test_without_json_the_result_is_not_printed(capsys: pytest.CaptureFixture[st
     assert capsys.readouterr().out == ""
 
 
-@pytest.mark.parametrize("value", [float("nan"), object()])
-def test_result_that_is_not_json_is_a_fault(value: object) -> None:
-    with pytest.raises((ValueError, TypeError)):
-        run_job(lambda: {"value": value}, json=True)
+def test_numbers_that_json_does_not_have_are_null(capsys: pytest.CaptureFixture[str]) -> None:
+    values = [float("nan"), float("inf"), -float("inf"), np.float64("nan"), 0.5, 3, True, None, "NaN"]
+    result = {"metrics": {"loss": float("nan")}, "values": values, "pair": (float("nan"), 1)}
+    assert run_job(lambda: result, json=True) == 0
+    assert json.loads(capsys.readouterr().out, parse_constant=pytest.fail) == {
+        "metrics": {"loss": None},
+        "values": [None, None, None, None, 0.5, 3, True, None, "NaN"],
+        "pair": [None, 1],
+    }
+
+
+def test_result_that_is_not_json_is_a_fault() -> None:
+    with pytest.raises(TypeError):
+        run_job(lambda: {"value": object()}, json=True)
 
 
 def test_tables_are_plain_where_stdout_is_no_terminal(capsys: pytest.CaptureFixture[str]) -> None:
