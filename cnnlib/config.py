@@ -42,7 +42,7 @@ class OptimizerConfig:
     """Momentum, 0..1, of sgd and rmsprop. 0: none."""
     weight_decay: float = 0.0
     """Decoupled weight decay: each step subtracts learning rate x decay x weight from every weight.
-    Source: Loshchilov and Hutter 2019. 0: Keras's default, which is 0.004 for adamw and none for the others."""
+    Source: Loshchilov and Hutter 2019. 0: no decay, with adamw too, for which Keras's own default is 0.004."""
     clip_norm: float | None = None
     """Largest norm of the gradient of the whole batch, over all workers: a longer gradient is scaled down to it.
     None: gradients are not clipped."""
@@ -146,11 +146,16 @@ class ClusterConfig:
     wait_for_resources_s: float = 0.0
     """Seconds to wait for a cluster with an autoscaler to grow. 0: a cluster that is too small is an error at once."""
 
+    wait_when_busy_s: float = 1800.0
+    """Seconds to wait for resources that other jobs use or that a lost machine had, at the start and before a restart.
+    The job then fails."""
+
     def __post_init__(self) -> None:
         if self.cpus_per_worker is not None:
             check_at_least("cluster.cpus_per_worker", self.cpus_per_worker, 1)
         check_at_least("cluster.max_failures", self.max_failures, 0)
         check_range("cluster.wait_for_resources_s", self.wait_for_resources_s, 0.0, math.inf)
+        check_range("cluster.wait_when_busy_s", self.wait_when_busy_s, 0.0, math.inf)
 
 
 @dataclass(frozen=True, kw_only=True)

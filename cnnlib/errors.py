@@ -9,9 +9,11 @@
     │   ├── DigestError       bytes that differ from those their manifest states
     │   ├── DatasetError      a manifest or shard that breaks the dataset contract
     │   ├── ModelError        a model that cannot be built or loaded, or does not fit the data
+    │   ├── ModelCodeError    a user's own model whose code is missing here, or has changed
     │   ├── CheckpointError   a checkpoint that is missing or incomplete
     │   ├── ReportError       a report that is missing or ambiguous
     │   └── ResourceError     more resources than the cluster can ever have
+    ├── ClusterError          Ray did not start, or the cluster stayed full       exit code 1
     ├── StorageError          storage failed, after its retries                   exit code 1
     ├── RowCountError         an evaluation scored too few or too many rows       exit code 1
     ├── EvaluationError       predictors failed, after Ray's restarts             exit code 1
@@ -64,6 +66,10 @@ class ModelError(InputError):
     """A model cannot be built or loaded, or does not fit the data."""
 
 
+class ModelCodeError(InputError):
+    """The code of a user's own model is missing where it is needed, or builds another model than was trained."""
+
+
 class CheckpointError(InputError):
     """A checkpoint is missing or incomplete."""
 
@@ -74,6 +80,10 @@ class ReportError(InputError):
 
 class ResourceError(InputError):
     """A job requests more resources than the cluster can ever have."""
+
+
+class ClusterError(CnnlibError):
+    """Ray did not start, a cluster had no free resources for too long, or it killed a process too often."""
 
 
 class StorageError(CnnlibError):

@@ -12,7 +12,7 @@ from typing import Literal
 from cnnlib.config_checks import check_at_least, check_range
 from cnnlib.errors import ConfigError
 
-PixelRange = Literal["0-255", "0-1"]
+PixelRange = Literal["0-255", "0-1", "-1..1"]
 Outputs = Literal["auto", "probabilities", "logits"]
 
 
@@ -23,10 +23,14 @@ class EvaluateConfig:
     split: str = "test"
     """The split of the dataset to score."""
     pixel_range: PixelRange | None = None
-    """Range of the pixels that the model takes: raw (0-255) or scaled (0-1).
-    None: 0-255 for a checkpoint of this project, 0-1 for a model file."""
+    """Range of the pixels that the model takes: raw (0-255), or scaled (0-1 or -1..1).
+    None: for a checkpoint of this project, what its manifest states. For a model file, 0-255 if the model scales the
+    pixels itself, else 0-1, after a check on a few hundred rows that no other range gives better predictions."""
     outputs: Outputs = "auto"
-    """Outputs of the model. auto: probabilities if its last layer is a softmax, else logits."""
+    """Outputs of the model. auto: probabilities if they lie within 0..1 and add up to 1, else logits."""
+    class_map: tuple[str, ...] = ()
+    """For a checkpoint of other classes: THEIRS=OURS for every class whose name differs between checkpoint and data.
+    Classes of the checkpoint that the data do not have are then ignored."""
     top_k: int = 3
     """The k of the top-k accuracy."""
     batch_size: int = 500
@@ -40,6 +44,8 @@ class EvaluateConfig:
     None: the cores of this machine divided by the number of predictors; 1 on a cluster."""
     wait_for_resources_s: float = 0.0
     """Seconds to wait for a cluster with an autoscaler to grow. 0: a cluster that is too small is an error at once."""
+    wait_when_busy_s: float = 1800.0
+    """Seconds to wait for resources that other jobs use. The job then fails."""
     predictions: bool = True
     """Whether the label, the prediction and the most probable classes of every row are stored. This flag turns it off.
     A comparison of models row by row needs them."""
@@ -60,6 +66,10 @@ class EvaluateConfig:
         check_at_least("slice_quantiles", self.slice_quantiles, 2)
         if self.cpus_per_actor is not None:
             check_at_least("cpus_per_actor", self.cpus_per_actor, 1)
+        for entry in self.class_map:
+            if "=" not in entry.strip("="):
+                raise ConfigError(f"class_map takes THEIRS=OURS, two names of a class. Received {entry!r}.")
         check_range("wait_for_resources_s", self.wait_for_resources_s, 0.0, math.inf)
+        check_range("wait_when_busy_s", self.wait_when_busy_s, 0.0, math.inf)
         if self.gpus_per_actor not in (0, 1):
             raise ConfigError(f"gpus_per_actor must be 0 or 1. Received {self.gpus_per_actor}.")

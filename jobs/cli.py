@@ -60,8 +60,8 @@ def run_job(main: Callable[[], Result | Finished], *, json: bool) -> int:
     Args:
         main: does the job and returns its result: an object or a list of objects of JSON values and times; None for an
             empty object. A `Finished` also sets the exit code.
-        json: print the result as JSON on one line, and nothing else, to stdout. NaN and infinity become null. What `show`, a library or a worker
-            prints to stdout meanwhile goes to stderr.
+        json: print the result as JSON on one line, and nothing else, to stdout. NaN and infinity become null. What
+            `show`, a library or a worker prints to stdout meanwhile goes to stderr.
     """
     local_ray.set_environment()
     stdout = sys.stdout

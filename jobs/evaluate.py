@@ -21,7 +21,6 @@ from tyro.conf import arg
 
 from cnnlib.errors import ConfigError, InputError
 from cnnlib.evaluate_config import EvaluateConfig
-from cnnlib.log import log_event
 from cnnlib.reports.read import read_report
 from cnnlib.storage.uri import normalize_uri
 from cnnlib.views.terminal.tables import render_report
@@ -103,7 +102,6 @@ def _evaluate(args: Args) -> Finished:
         if args.gate
         else {}
     )
-    log_event("evaluate", **_count_targets(plan), data=plan.dataset_uri)
     outcome = run.evaluate(plan, live=has_terminal())
     new = {report.report_id for report in outcome.written}
     reports: list[Report] = []
@@ -160,15 +158,6 @@ def _gated_targets(plan: EvaluationPlan, *, every: bool) -> list[Target]:
     if plan.pending is None or every:
         return list(plan.targets)
     return [target for target in plan.targets if target.uri in plan.pending.last_and_best]
-
-
-def _count_targets(plan: EvaluationPlan) -> dict[str, int]:
-    counts = {"checkpoints": len(plan.targets), "to_score": len(plan.missing)}
-    if plan.pending is not None:
-        counts |= {"done": plan.pending.num_done, "of_other_data": plan.pending.num_other_data}
-    if plan.left_out:
-        counts["left_out"] = len(plan.left_out)
-    return counts
 
 
 def _write_marks(plan: EvaluationPlan, outcome: EvaluationOutcome, reports: Sequence[Report]) -> None:

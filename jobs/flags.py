@@ -40,7 +40,7 @@ def parse_args(
         return tyro.cli(
             # tyro accepts unions too, but its types do not.
             cast("type[ArgsT]", cls),
-            args=argv,
+            args=_join_range(sys.argv[1:] if argv is None else argv),
             prog=prog,
             description=description,
             default=tyro.MISSING_NONPROP if default is None else default,
@@ -50,6 +50,17 @@ def parse_args(
     except InputError as err:
         print_error(err)
         raise SystemExit(EXIT_BAD_INPUT) from err
+
+
+def _join_range(argv: Sequence[str]) -> list[str]:
+    """Joins `--pixel-range -1..1` into one word: argparse takes a word that begins with a minus for a flag."""
+    words: list[str] = []
+    for word in argv:
+        if words and words[-1] == "--pixel-range" and word.startswith("-1"):
+            words[-1] = f"--pixel-range={word}"
+        else:
+            words.append(word)
+    return words
 
 
 def pick_recipe(

@@ -30,7 +30,8 @@ class Args:
     name: str
     """Name of the run."""
     dry_run: bool = False
-    """Check config, data, model and storage, but train nothing."""
+    """Check config, data, model and storage, but train nothing.
+    The model is built, saved and opened again, and must give the same outputs."""
     json: bool = False
     """Print the result as one JSON object on the last line of stdout."""
     config: Annotated[TrainConfig, arg(name="")]
@@ -52,10 +53,15 @@ def _train(args: Args, recipe: str) -> dict[str, Any]:
     data, runs_uri = normalize_uri(args.data), normalize_uri(args.runs)
     plan = plan_run(args.config, data, runs_uri, args.name, recipe)
     if args.dry_run:
-        parameters = launch.check_model(plan)
-        log_event("dry-run", result="all checks passed", run=plan.run, parameters=parameters)
-        steps = plan.steps_per_epoch
-        return {"status": "checked", "run": plan.run, "parameters": parameters, "steps_per_epoch": steps}
+        model = launch.check_model(plan)
+        log_event("dry-run", result="all checks passed", run=plan.run, parameters=model.parameters)
+        return {
+            "status": "checked",
+            "run": plan.run,
+            "parameters": model.parameters,
+            "opens_in_keras": model.opens_in_keras,
+            "steps_per_epoch": plan.steps_per_epoch,
+        }
     if plan.finished:
         how = "stopped early" if plan.stopped_early else "finished"
         log_event("run", note=f"{how} already; nothing to train", run=plan.run, epochs=plan.done_epochs)

@@ -13,13 +13,20 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 import ray
+from ray._private import ray_logging
 from ray.autoscaler.sdk import request_resources
+from ray.exceptions import NodeDiedError, OutOfMemoryError, RayActorError, WorkerCrashedError
+from ray.util.placement_group import PlacementGroup
 
+from cnnlib.cluster.cores import num_cores
 from cnnlib.cluster.local import ADDRESS_VARIABLE, in_local_mode
-from cnnlib.errors import CnnlibError, ResourceError
+from cnnlib.cluster.reserve import hold
+from cnnlib.cluster.start import start_ray
+from cnnlib.errors import ClusterError, CnnlibError, ResourceError
 from cnnlib.log import log_event
 
 _READER_CPUS = 1  # for Ray Data's tasks, which would otherwise wait for the workers' CPUs forever
+_DEATHS = (RayActorError, WorkerCrashedError, OutOfMemoryError, NodeDiedError)
 _POLL_S = 2.0
 _LAST_LINES_S = 0.5  # the time to wait for the last output of the workers, as Ray's own shutdown at exit does
 
@@ -40,6 +47,12 @@ class ResourceRequest:
     cpus: int
     gpus: int
 
+    @property
+    def bundles(self) -> list[dict[str, float]]:
+        """The resources of each process, and of the tasks that read: one CPU for them all."""
+        process: dict[str, float] = {"CPU": self.cpus, **({"GPU": self.gpus} if self.gpus else {})}
+        return [*[process] * self.count, {"CPU": _READER_CPUS}]
+
     def __str__(self) -> str:
         gpus = f" and {self.gpus} GPU" if self.gpus else ""
         return f"{self.count} {self.what} of {self.cpus} CPU{gpus} each"
@@ -56,11 +69,6 @@ def divide_cores(count: int, cpus: int | None) -> int:
     return max(1, num_cores() // count) if in_local_mode() else 1
 
 
-def num_cores() -> int:
-    """Returns the number of cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else (os.cpu_count() or 1)
-
-
 @contextlib.contextmanager
 def connect(request: ResourceRequest, wait_s: float = 0.0) -> Iterator[None]:
     """Connects to the cluster at RAY_ADDRESS, or starts one here, and disconnects or stops it at the end.
@@ -71,11 +79,27 @@ def connect(request: ResourceRequest, wait_s: float = 0.0) -> Iterator[None]:
 
     Raises:
         ResourceError: the cluster cannot provide the resources, or there is no cluster at the address.
+        ClusterError: a cluster on this machine did not start.
     """
+    _drop_colours()
     with _local_cluster(request) if in_local_mode() else _given_cluster():
         _check_request(request, wait_s)
         yield
         time.sleep(_LAST_LINES_S)
+
+
+@contextlib.contextmanager
+def reserve(request: ResourceRequest, wait_s: float) -> Iterator[PlacementGroup]:
+    """Holds the resources of a request as a whole, once no other job uses them. Requires a connection.
+
+    Args:
+        wait_s: the most seconds to wait for them.
+
+    Raises:
+        ClusterError: they did not become free in time.
+    """
+    with hold(request.bundles, f"{request} and one CPU to read the data", wait_s) as group:
+        yield group
 
 
 def memory_per_worker(request: ResourceRequest) -> int:
@@ -93,6 +117,15 @@ def memory_per_worker(request: ResourceRequest) -> int:
 
 def find_own_error(err: BaseException) -> CnnlibError | None:
     """Returns the CnnlibError inside an error that Ray wrapped on its way from a worker; None if there is none."""
+    for current in _causes(err):
+        # Ray raises an error of a class that it derives from the cause's, in another module: that is not the cause.
+        if isinstance(current, CnnlibError) and type(current).__module__ == CnnlibError.__module__:
+            return current
+    return None
+
+
+def _causes(err: BaseException) -> Iterator[BaseException]:
+    """Yields an error and all errors inside it, each once."""
     seen: set[int] = set()
     pending: list[BaseException] = [err]
     while pending:
@@ -100,14 +133,43 @@ def find_own_error(err: BaseException) -> CnnlibError | None:
         if id(current) in seen:
             continue
         seen.add(id(current))
-        # Ray raises an error of a class that it derives from the cause's, in another module: that is not the cause.
-        if isinstance(current, CnnlibError) and type(current).__module__ == CnnlibError.__module__:
-            return current
+        yield current
         inner = [current.__cause__, current.__context__]
         inner += [getattr(current, name, None) for name in ("cause", "controller_failure")]
         inner += list(getattr(current, "worker_failures", {}).values())
         pending += [error for error in inner if isinstance(error, BaseException)]
-    return None
+
+
+def explain_death(err: BaseException, what: str, advice: str) -> BaseException:
+    """Returns what to raise for an error of Ray's: our own error inside it, or one that says that a process was killed.
+
+    Args:
+        what: names the process.
+        advice: what to do if its machine ran out of memory.
+    """
+    own = find_own_error(err)
+    if own is not None:
+        return own
+    death = next((each for each in _causes(err) if isinstance(each, _DEATHS)), None)
+    if death is None:
+        return err
+    memory = isinstance(death, OutOfMemoryError)
+    why = (
+        "its machine ran out of memory"
+        if memory
+        else f"most often because memory ran out ({_first_line(death)})"
+    )
+    return ClusterError(f"{what} was killed again and again, {why}. {advice}")
+
+
+def _first_line(err: BaseException) -> str:
+    lines = [line.strip() for line in str(err).splitlines() if line.strip()]
+    return lines[0].rstrip(".:") if lines else type(err).__name__
+
+
+def _drop_colours() -> None:
+    """Lets Ray write "[repeated 3x across cluster]" without colours; RAY_COLOR_PREFIX does the rest."""
+    ray_logging._color = str
 
 
 @contextlib.contextmanager
@@ -115,12 +177,14 @@ def _local_cluster(request: ResourceRequest) -> Iterator[None]:
     cores, requested = num_cores(), request.count * request.cpus
     if requested > cores:
         log_event("cluster", note=f"{request} on {cores} cores: the {request.what} share the cores")
-    ray.init(
-        address="local",
-        num_cpus=max(cores, requested + _READER_CPUS),
-        include_dashboard=False,
-        logging_level=logging.WARNING,
-        log_to_driver=True,
+    start_ray(
+        lambda: ray.init(
+            address="local",
+            num_cpus=max(cores, requested + _READER_CPUS),
+            include_dashboard=False,
+            logging_level=logging.WARNING,
+            log_to_driver=True,
+        )
     )
     try:
         yield
@@ -160,9 +224,8 @@ def _check_request(request: ResourceRequest, wait_s: float) -> None:
 
 def _grows_to(request: ResourceRequest, wait_s: float) -> bool:
     """Asks the cluster's autoscaler, if there is one, for the resources and waits; returns whether they came."""
-    bundle = {"CPU": request.cpus} | ({"GPU": request.gpus} if request.gpus else {})
     log_event("cluster", note=f"waiting for {request}", has=_describe_nodes(), at_most_s=wait_s)
-    request_resources(bundles=[*[bundle] * request.count, {"CPU": _READER_CPUS}])
+    request_resources(bundles=request.bundles)
     deadline = time.monotonic() + wait_s
     try:
         while time.monotonic() < deadline:

@@ -2,27 +2,24 @@
 
 from __future__ import annotations
 
-import math
-import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
 
 from cnnlib.dataset.record import Rows
-from cnnlib.errors import CheckpointError, DigestError, ModelError
-from cnnlib.evaluate_config import EvaluateConfig
+from cnnlib.errors import ModelError
+from cnnlib.evaluate_config import EvaluateConfig, PixelRange
+from cnnlib.evaluation.open_model import find_input_shape, open_model
 from cnnlib.evaluation.partial_scores import ModelProfile
+from cnnlib.evaluation.pixel_range import Sample, find_pixel_range
 from cnnlib.evaluation.target import Target
 from cnnlib.metrics.sums.arrays import LARGEST_PROBABILITY
 from cnnlib.models.activations import record_activations
 from cnnlib.models.cost import model_cost
 from cnnlib.shapes import ImageShape
-from cnnlib.storage import publish
-from cnnlib.storage.uri import uri_name
 
 if TYPE_CHECKING:
     import keras
@@ -38,14 +35,14 @@ class LoadedModel:
 
     Attributes:
         input_shape: the shape in which the model takes one image.
-        pixel_divisor: 255 for a model that takes pixels of 0..1, else 1.
+        pixel_range: the range of the pixels that the model takes.
         outputs_of: the compiled prediction, whose outputs are not yet checked.
     """
 
     target: Target
     model: keras.Model
     input_shape: tuple[int, ...]
-    pixel_divisor: float
+    pixel_range: PixelRange
     outputs_of: Predict
 
     def predict(self, images: Images) -> Probabilities:
@@ -69,13 +66,13 @@ class LoadedModel:
                 f"{self.target.uri} gives no probabilities: its outputs lie in {low:.3g}..{high:.3g}. "
                 "Try --outputs logits, or auto."
             )
-        return probabilities
+        return probabilities if self.target.columns is None else _select(probabilities, self.target.columns)
 
     def profile(self, rows: Rows) -> ModelProfile:
         """Counts the model's cost and records its activations for the first row."""
         from cnnlib.models.pixels import pixels_to_inputs
 
-        inputs = pixels_to_inputs(rows.images[:1], self.pixel_divisor).numpy().reshape(1, *self.input_shape)
+        inputs = pixels_to_inputs(rows.images[:1], self.pixel_range).numpy().reshape(1, *self.input_shape)
         return ModelProfile(
             cost=model_cost(self.model, self.input_shape),
             example_id=int(rows.ids[0]),
@@ -84,7 +81,13 @@ class LoadedModel:
 
 
 def load_model(
-    target: Target, config: EvaluateConfig, *, image_shape: ImageShape, num_classes: int, chunks: int
+    target: Target,
+    config: EvaluateConfig,
+    *,
+    image_shape: ImageShape,
+    num_classes: int,
+    chunks: int,
+    sample: Sample | None = None,
 ) -> LoadedModel:
     """Opens a target's model, checks that it fits the data, and compiles it.
 
@@ -94,32 +97,33 @@ def load_model(
         image_shape: height, width, channels of the dataset's images.
         num_classes: number of classes of the dataset.
         chunks: see `compile_predict`.
+        sample: rows on which the range of the pixels is checked, if the target does not state it.
 
     Raises:
         CheckpointError: the file's bytes are not those of its digest.
-        ModelError: Keras cannot open the file, or the model does not fit the data.
+        ModelError: the file cannot be opened, or the model does not fit the data.
     """
-    from cnnlib.models.registry import gives_probabilities
+    from cnnlib.models.outputs import find_output_kind
 
-    model = _open_model(target)
-    input_shape = _find_input_shape(model, target, image_shape)
-    _check_output(model, target, num_classes)
-    pixel_divisor = 255.0 if target.pixel_range == "0-1" else 1.0
-    logits = not gives_probabilities(model) if config.outputs == "auto" else config.outputs == "logits"
+    model, outputs = open_model(target, num_classes=target.num_outputs(num_classes), outputs=config.outputs)
+    input_shape = find_input_shape(model, target, image_shape)
+    if outputs == "auto":
+        outputs = target.outputs or find_output_kind(model, input_shape, target.uri)
+    pixel_range = target.pixel_range or find_pixel_range(model, input_shape, target.uri, sample)
     outputs_of = compile_predict(
         model,
         input_shape=input_shape,
         image_shape=image_shape,
         batch_size=config.batch_size,
-        pixel_divisor=pixel_divisor,
-        logits=logits,
+        pixel_range=pixel_range,
+        logits=outputs == "logits",
         chunks=chunks,
     )
     return LoadedModel(
         target=target,
         model=model,
         input_shape=input_shape,
-        pixel_divisor=pixel_divisor,
+        pixel_range=pixel_range,
         outputs_of=outputs_of,
     )
 
@@ -130,7 +134,7 @@ def compile_predict(
     input_shape: tuple[int, ...],
     image_shape: ImageShape,
     batch_size: int,
-    pixel_divisor: float,
+    pixel_range: PixelRange,
     logits: bool,
     chunks: int,
 ) -> Predict:
@@ -141,7 +145,7 @@ def compile_predict(
         input_shape: the shape in which the model takes one image.
         image_shape: height, width, channels.
         batch_size: rows that are computed at a time.
-        pixel_divisor: see `pixels_to_inputs`.
+        pixel_range: see `pixels_to_inputs`.
         logits: True if the model outputs logits, which are then turned into probabilities.
         chunks: equal parts of a batch that are computed in parallel.
     """
@@ -153,7 +157,7 @@ def compile_predict(
 
     @tf.function(input_signature=[spec], autograph=False)  # type: ignore[untyped-decorator]
     def predict_batch(images: tf.Tensor) -> tf.Tensor:
-        inputs = tf.reshape(pixels_to_inputs(images, pixel_divisor), [batch_size, *input_shape])
+        inputs = tf.reshape(pixels_to_inputs(images, pixel_range), [batch_size, *input_shape])
         # TensorFlow computes the chunks in parallel: nothing in the graph makes one wait for another.
         outputs = [tf.cast(model(chunk, training=False), tf.float32) for chunk in tf.split(inputs, chunks)]
         joined = tf.concat(outputs, axis=0)
@@ -173,44 +177,13 @@ def compile_predict(
     return predict
 
 
-def _open_model(target: Target) -> keras.Model:
-    import keras
-
-    with tempfile.TemporaryDirectory() as directory:
-        path = Path(directory, uri_name(target.model_uri))
-        try:
-            publish.download_checked(target.model_uri, path, target.digest)
-        except DigestError as err:
-            raise CheckpointError(f"{err} Its bytes have changed since it was saved or found.") from err
-        try:
-            return keras.models.load_model(path, compile=False)
-        except Exception as err:  # Keras raises many kinds of errors, depending on what the file holds
-            reason = (str(err).splitlines() or [""])[0]
-            raise ModelError(f"Keras cannot open {target.model_uri}: {type(err).__name__}: {reason}") from err
-
-
-def _find_input_shape(model: keras.Model, target: Target, image_shape: ImageShape) -> tuple[int, ...]:
-    """Returns the shape in which the model takes one image: unchanged, without its single channel, or flat."""
-    expected = getattr(model, "input_shape", None)  # an unbuilt Sequential has none
-    if isinstance(expected, tuple):
-        height, width, channels = image_shape
-        without_channel = [(height, width)] if channels == 1 else []
-        for shape in (image_shape, *without_channel, (math.prod(image_shape),)):
-            fits = len(expected) == len(shape) + 1 and all(
-                want in (None, have) for want, have in zip(expected[1:], shape, strict=True)
-            )
-            if fits:
-                return shape
-    raise ModelError(
-        f"{target.uri} does not take this dataset's images. Received a model with input {expected}, "
-        f"expected (None, {', '.join(map(str, image_shape))})."
+def _select(probabilities: Probabilities, columns: tuple[int, ...]) -> Probabilities:
+    """Returns the probabilities of the data's classes; of some classes of the model, given that it is one of these."""
+    selected = probabilities[:, columns]
+    if len(columns) == probabilities.shape[1]:
+        return selected
+    sums = selected.sum(axis=1, keepdims=True)
+    # Where the model rules out all of these classes, it does not tell them apart.
+    return np.where(sums > 0, selected / np.maximum(sums, 1e-30), np.float32(1 / len(columns))).astype(
+        np.float32
     )
-
-
-def _check_output(model: keras.Model, target: Target, num_classes: int) -> None:
-    output = getattr(model, "output_shape", None)
-    if not isinstance(output, tuple) or tuple(output[1:]) != (num_classes,):
-        raise ModelError(
-            f"{target.uri} does not fit the number of classes. Received a model with output {output}, "
-            f"expected (None, {num_classes}): one value per class."
-        )

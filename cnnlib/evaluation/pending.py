@@ -107,7 +107,7 @@ def find_pending(
     for each, result in zip(unknown, map_threads(_try_read, unknown), strict=True):
         if isinstance(result, CnnlibError):
             left_out.append(LeftOut(uri=each.uri, error=result))
-        elif result is not None and not _is_of_data(result, manifest):
+        elif result is not None and not _is_of_data(result, manifest, config.class_map):
             strangers.append(keys[each.uri])
         elif result is not None:
             targets.append(target_of_checkpoint(result, config.pixel_range))
@@ -175,6 +175,7 @@ def _build_key(checkpoint: FoundCheckpoint, config: EvaluateConfig, manifest: Ma
             config.split,
             config.pixel_range,
             config.outputs,
+            list(config.class_map),
             config.top_k,
             list(config.slice_by),
             config.slice_quantiles,
@@ -208,9 +209,10 @@ def _try_read(found: FoundCheckpoint) -> Checkpoint | CnnlibError | None:
         return err
 
 
-def _is_of_data(checkpoint: Checkpoint, manifest: Manifest) -> bool:
+def _is_of_data(checkpoint: Checkpoint, manifest: Manifest, class_map: Sequence[str]) -> bool:
     """Returns whether a checkpoint was trained on the classes, in any order, and the image shape of a data set."""
     names, shape = checkpoint.class_names, checkpoint.image_shape
-    return (names is None or set(names) == set(manifest.class_names)) and (
+    ours = set(manifest.class_names)
+    return (names is None or bool(class_map) or set(names) == ours) and (
         shape is None or shape == tuple(manifest.image_shape)
     )

@@ -7,11 +7,12 @@ from dataclasses import dataclass
 
 from cnnlib.dataset.manifest import Manifest, load_manifest
 from cnnlib.dataset.reader import check_shards
-from cnnlib.errors import ConfigError, InputError
+from cnnlib.errors import ConfigError, InputError, ModelError
 from cnnlib.evaluate_config import EvaluateConfig
 from cnnlib.evaluation.outcome import LeftOut
 from cnnlib.evaluation.pending import PendingTargets, find_pending
-from cnnlib.evaluation.target import Target, find_target
+from cnnlib.evaluation.target import Target, find_target, fit_classes
+from cnnlib.log import log_event
 from cnnlib.reports.manifest import find_manifest
 from cnnlib.reports.subject import ReportSubject
 from cnnlib.slices.plan import check_slices
@@ -80,10 +81,20 @@ def plan_evaluation(
     check_slices(config.slice_by, manifest, config.split)
     if pending_runs_uri:
         pending = find_pending(pending_runs_uri, reports_uri, config, manifest, gate=gate, retry=retry)
-        targets, left_out = list(pending.targets), list(pending.left_out)
+        targets, left_out = [], list(pending.left_out)
+        for target in pending.targets:
+            try:
+                targets.append(fit_classes(target, config, manifest))
+            except ModelError as err:
+                left_out.append(LeftOut(uri=target.uri, error=err, target=target))
     else:
         pending = None
-        targets, left_out = _find_targets(checkpoints, config)
+        targets, left_out = _find_targets(checkpoints, config, manifest)
+    for target in targets:
+        if target.columns is not None:
+            log_event(
+                "classes", checkpoint=target.uri, note="outputs are mapped to the data's classes by name"
+            )
     if targets:
         files.check_writable(reports_uri)
     # Targets with the same report are one target, such as a checkpoint that is named twice.
@@ -110,12 +121,14 @@ def plan_evaluation(
     )
 
 
-def _find_targets(checkpoints: Sequence[str], config: EvaluateConfig) -> tuple[list[Target], list[LeftOut]]:
+def _find_targets(
+    checkpoints: Sequence[str], config: EvaluateConfig, manifest: Manifest
+) -> tuple[list[Target], list[LeftOut]]:
     """Finds the targets that a command line names, and those that cannot be found; raises if the only one cannot."""
     targets, left_out = [], []
     for name in checkpoints:
         try:
-            targets.append(find_target(name, config.pixel_range))
+            targets.append(fit_classes(find_target(name, config.pixel_range), config, manifest))
         except InputError as err:
             if len(checkpoints) == 1:
                 raise

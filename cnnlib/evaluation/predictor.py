@@ -25,6 +25,7 @@ from cnnlib.evaluation.partial_scores import (
     PartialScores,
     encode_outcome,
 )
+from cnnlib.evaluation.pixel_range import Sample
 from cnnlib.evaluation.target import Target
 from cnnlib.metrics.sums.metric_sums import MetricSums
 from cnnlib.metrics.sums.rows import ScoredRows
@@ -51,6 +52,7 @@ class PredictorTask:
         report_ids: of each target, the report under which its predictions are stored; None: they are not stored.
         keep_rows: True: the driver gets the rows with all their probabilities; False: a histogram of them.
         slicer: cuts the rows into slices; None: there are no slices.
+        sample: rows on which the range of the pixels of a model file is checked; None: no target needs it.
     """
 
     targets: tuple[Target, ...]
@@ -62,6 +64,7 @@ class PredictorTask:
     report_ids: tuple[str, ...] | None
     keep_rows: bool
     slicer: Slicer | None = None
+    sample: Sample | None = None
 
     @property
     def chunks(self) -> int:
@@ -78,7 +81,7 @@ class Predictor:
 
     def __init__(self, task: PredictorTask) -> None:
         self._task = task
-        load_tensorflow(task.cpus, task.chunks)
+        load_tensorflow(task.cpus, task.chunks, gpus=task.config.gpus_per_actor > 0)
         self._models = [self._load(target) for target in task.targets]
 
     def __call__(self, table: pa.Table) -> dict[str, npt.NDArray[Any]]:
@@ -118,6 +121,7 @@ class Predictor:
                 image_shape=task.image_shape,
                 num_classes=task.num_classes,
                 chunks=task.chunks,
+                sample=task.sample,
             )
         except Exception as err:
             return _to_own_error(err, target)

@@ -9,15 +9,53 @@ Arguments that are passed by value cause no such line.
 from __future__ import annotations
 
 import logging
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 from ray.data import DataContext
 from ray.data._internal.execution.operators.actor_pool_map_operator import ActorPoolMapOperator
+from ray.util.annotations import RayDeprecationWarning
+from ray.util.placement_group import PlacementGroup
+from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
+
+RESTARTS = {"max_restarts": 2, "max_task_retries": 2}
+"""How often a predictor that was killed starts again, and how often it may be killed while it scores one shard.
+Ray Data's own numbers are infinite: a predictor that is too large for its machine would be killed for ever."""
+_STARTS = 2  # that may fail in a row, because the process was killed
 
 
 def quiet_ray_data() -> None:
-    """Stops Ray Data, in this process, from logging that false error and a note that its progress bars are disabled."""
+    """Stops Ray Data, in this process, from logging that false error and a note that its progress bars are disabled.
+
+    Also survives a predictor that is killed while it starts, up to twice in a row.
+    """
     ActorPoolMapOperator._data_context_ref = property(lambda operator: operator.data_context)
     ActorPoolMapOperator._map_transformer_ref = property(lambda operator: operator._map_transformer)
     logging.getLogger("ray.data._internal.progress").setLevel(logging.ERROR)
     # The evaluation has a progress bar of its own: see progress.py.
-    DataContext.get_current().enable_progress_bars = False
+    context = DataContext.get_current()
+    context.enable_progress_bars = False
+    context.max_consecutive_actor_init_deaths = _STARTS
+
+
+@contextmanager
+def inside(group: PlacementGroup) -> Iterator[None]:
+    """Lets all tasks and actors of the Ray Datasets that are built and run in this block use the group's resources.
+
+    Otherwise they ask for resources one after the other: two evaluations on a small cluster would each hold a
+    predictor, and wait for a CPU to read.
+    """
+    context = DataContext.get_current()
+    strategy = PlacementGroupSchedulingStrategy(group)
+    names = ("scheduling_strategy", "scheduling_strategy_large_args")
+    before = {name: getattr(context, name) for name in names}
+    with warnings.catch_warnings():  # deprecated in Ray 2.60, which has no other way for the tasks that read
+        warnings.simplefilter("ignore", RayDeprecationWarning)
+        try:
+            for name in names:
+                setattr(context, name, strategy)
+            yield
+        finally:
+            for name, value in before.items():
+                setattr(context, name, value)

@@ -5,14 +5,19 @@ Loads no TensorFlow; the predictors do.
 
 from __future__ import annotations
 
+import math
 import time
+import traceback
 from contextlib import closing
 from datetime import UTC, datetime
 
+import numpy as np
 from ray.data import ActorPoolStrategy
 
 from cnnlib.cluster import connect as cluster
-from cnnlib.errors import CnnlibError, ConfigError, DatasetError, EvaluationError, RowCountError
+from cnnlib.dataset.manifest import ShardRange
+from cnnlib.dataset.reader import read_range
+from cnnlib.errors import ClusterError, CnnlibError, ConfigError, DatasetError, EvaluationError, RowCountError
 from cnnlib.evaluate_config import EvaluateConfig
 from cnnlib.evaluation.dataset import build_dataset
 from cnnlib.evaluation.outcome import EvaluationOutcome, LeftOut
@@ -25,11 +30,14 @@ from cnnlib.evaluation.partial_scores import (
     CollectedScores,
     decode_outcome,
 )
+from cnnlib.evaluation.pixel_range import Sample
 from cnnlib.evaluation.plan import EvaluationPlan
 from cnnlib.evaluation.predictor import Predictor, PredictorTask
 from cnnlib.evaluation.progress import Progress, build_progress
+from cnnlib.evaluation.ray_data import RESTARTS, inside
 from cnnlib.evaluation.target import Target
-from cnnlib.log import log_event
+from cnnlib.feed.shared import check_shared_folders
+from cnnlib.log import log_event, log_text
 from cnnlib.metrics.sums.metric_sums import MetricSums
 from cnnlib.metrics.sums.rows import keeps_rows
 from cnnlib.reports.build import build_activations
@@ -38,8 +46,15 @@ from cnnlib.reports.write import WrittenReport, write_report
 from cnnlib.slices.corruptions import CORRUPTIONS, STRENGTHS
 from cnnlib.slices.plan import plan_slicer
 from cnnlib.slices.slicer import MAX_SLICES, Slicer
+from cnnlib.storage import layout
 
+_SAMPLE_ROWS, _SAMPLE_BYTES = 600, 16 * 2**20
 _TARGETS_PER_PASS = 8  # a predictor holds at most this many models at a time
+
+_IF_KILLED = (
+    "Try a smaller --batch-size, fewer predictors (--actors), or machines with more memory. Reports that were written "
+    "are kept: the same command continues."
+)
 
 
 def evaluate(plan: EvaluationPlan, *, live: bool) -> EvaluationOutcome:
@@ -55,10 +70,12 @@ def evaluate(plan: EvaluationPlan, *, live: bool) -> EvaluationOutcome:
     Raises:
         ResourceError: the cluster can never hold the predictors.
         DatasetError: the rows cannot be read, or are not those that the manifest states.
+        ClusterError: other jobs used the cluster for too long.
         ConfigError: there are too many slices.
     """
     outcome = EvaluationOutcome(left_out=list(plan.left_out))
     if not plan.missing:
+        _announce(plan)
         return outcome
     config = plan.config
     slicer = _plan_slicer(plan)
@@ -69,14 +86,33 @@ def evaluate(plan: EvaluationPlan, *, live: bool) -> EvaluationOutcome:
     num_rows = plan.manifest.split(config.split).rows * len(plan.missing)
     with (
         cluster.connect(request, config.wait_for_resources_s),
+        cluster.reserve(request, config.wait_when_busy_s) as reserved,
+        inside(reserved),
         closing(build_progress(num_rows, live=live)) as progress,
     ):
+        check_shared_folders(
+            read={
+                "--data": layout.dataset_manifest(plan.dataset_uri),
+                **{f"--checkpoint {target.uri}": target.model_uri for target in plan.missing},
+            },
+            written={"--reports": plan.reports_uri},
+        )
+        _announce(plan)
         for first in range(0, len(plan.missing), _TARGETS_PER_PASS):
             targets = plan.missing[first : first + _TARGETS_PER_PASS]
             collected = _score_or_separate(plan, targets, slicer, cpus, progress)
             progress.pause()
             _write_reports(plan, targets, collected, outcome)
     return outcome
+
+
+def _announce(plan: EvaluationPlan) -> None:
+    counts = {"checkpoints": len(plan.targets), "to_score": len(plan.missing)}
+    if plan.pending is not None:
+        counts |= {"done": plan.pending.num_done, "of_other_data": plan.pending.num_other_data}
+    if plan.left_out:
+        counts["left_out"] = len(plan.left_out)
+    log_event("evaluate", **counts, data=plan.dataset_uri)
 
 
 def _plan_slicer(plan: EvaluationPlan) -> Slicer | None:
@@ -108,11 +144,11 @@ def _score_or_separate(
     except CnnlibError:
         raise
     except Exception as err:  # Ray has many classes of errors, and derives classes from those of others
-        own = cluster.find_own_error(err)
-        if own is not None:
-            raise own from err
+        explained = cluster.explain_death(err, "A predictor", _IF_KILLED)
+        if isinstance(explained, CnnlibError) and not isinstance(explained, ClusterError):
+            raise explained from err
         if len(targets) == 1:
-            return [CollectedScores(error=_explain_lost_predictor(err, targets[0]))]
+            return [CollectedScores(error=_explain_lost_predictor(explained, targets[0]))]
         progress.pause()
         log_event("score", note="a predictor failed; scoring its models one by one", models=len(targets))
     return [
@@ -120,13 +156,11 @@ def _score_or_separate(
     ]
 
 
-def _explain_lost_predictor(err: Exception, target: Target) -> EvaluationError:
-    lines = [line.strip() for line in str(err).splitlines() if line.strip()]
-    return EvaluationError(
-        f"{target.uri} could not be scored: its predictor failed ({type(err).__name__}: "
-        f"{lines[0] if lines else 'no message'}). If memory ran out, try a smaller --batch-size, fewer --actors, or "
-        "machines with more memory."
-    )
+def _explain_lost_predictor(err: BaseException, target: Target) -> EvaluationError:
+    if isinstance(err, ClusterError):
+        return EvaluationError(f"{target.uri} could not be scored: {err}")
+    log_text("".join(traceback.format_exception(err)))  # nobody expected it, so every line may help
+    return EvaluationError(f"{target.uri} could not be scored: its predictor raised {type(err).__name__}.")
 
 
 def _score_targets(
@@ -148,6 +182,7 @@ def _score_targets(
         report_ids=tuple(map(plan.report_id, targets)) if config.predictions else None,
         keep_rows=keeps_rows(plan.manifest.split(config.split).rows, plan.manifest.num_classes),
         slicer=slicer,
+        sample=_read_sample(plan, targets),
     )
     dataset = build_dataset(plan.dataset_uri, plan.manifest, config.split).map_batches(
         Predictor,
@@ -157,6 +192,7 @@ def _score_targets(
         compute=ActorPoolStrategy(size=config.actors),
         num_cpus=cpus,
         num_gpus=config.gpus_per_actor,
+        **RESTARTS,
     )
     collected = [CollectedScores() for _ in targets]
     for row in dataset.iter_rows():
@@ -174,6 +210,27 @@ def _score_targets(
         if index == len(targets) - 1:
             progress.update(row[NUM_ROWS] * len(targets), row[SECONDS])
     return collected
+
+
+def _read_sample(plan: EvaluationPlan, targets: tuple[Target, ...]) -> Sample | None:
+    """Reads a few rows of the first, the middle and the last shard; None if every target states its pixel range."""
+    shards = plan.manifest.split(plan.config.split).shards
+    if not shards or all(target.pixel_range is not None for target in targets):
+        return None
+    chosen = sorted({0, len(shards) // 2, len(shards) - 1})
+    most = max(1, min(_SAMPLE_ROWS, _SAMPLE_BYTES // math.prod(plan.manifest.image_shape)) // len(chosen))
+    images, labels = [], []
+    for index in chosen:
+        shard = shards[index]
+        rows = read_range(
+            plan.dataset_uri,
+            plan.manifest,
+            ShardRange(shard_index=index, shard=shard, start=0, stop=shard.rows),
+        )
+        positions = np.unique(np.linspace(0, len(rows) - 1, most, dtype=int))
+        images.append(rows.images[positions])
+        labels.append(rows.labels[positions])
+    return Sample(np.concatenate(images), np.concatenate(labels))
 
 
 def _check_num_slices(collected: CollectedScores, config: EvaluateConfig) -> None:

@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Any, Literal, get_args
 
 from cnnlib.dataset.manifest import Manifest
+from cnnlib.errors import CheckpointError, ConfigError, InputError, ModelError
 from cnnlib.evaluate_config import EvaluateConfig, PixelRange
+from cnnlib.evaluation.class_map import map_classes
+from cnnlib.evaluation.foreign_files import explain_foreign_file
+from cnnlib.models.source import ModelSource
 from cnnlib.reports.subject import ReportSubject, report_id
-from cnnlib.runs.checkpoints import Checkpoint, resolve_checkpoint
-from cnnlib.storage import files, publish
+from cnnlib.runs.checkpoints import Checkpoint, find_checkpoint, resolve_checkpoint
+from cnnlib.storage import files, layout, publish
 from cnnlib.storage.uri import normalize_uri, uri_name
 
+OutputKind = Literal["probabilities", "logits"]
 MODEL_SUFFIXES = (".keras", ".h5", ".hdf5")
 
 
@@ -22,19 +28,31 @@ class Target:
         uri: the checkpoint's folder, or the model file.
         model_uri: the model file.
         digest: sha256 (hex) of the model file.
-        pixel_range: the range of the pixels that the model takes.
+        pixel_range: the range of the pixels that the model takes; None: the predictor finds it out.
         model: the model's name; the file's name if it is no checkpoint of this project.
         run, step, epoch: where the checkpoint comes from; None for a model file.
+        source: how to build a user's own model of a checkpoint again; None for every other model.
+        outputs: probabilities or logits, as the checkpoint's manifest states it; None: the predictor finds it out.
+        class_names: the classes that the checkpoint was trained on; None for a model file.
+        columns: the model's output for every class of the data; None: in the same order.
     """
 
     uri: str
     model_uri: str
     digest: str
-    pixel_range: PixelRange
+    pixel_range: PixelRange | None
     model: str
     run: str | None = None
     step: int | None = None
     epoch: int | None = None
+    source: ModelSource | None = None
+    outputs: OutputKind | None = None
+    class_names: tuple[str, ...] | None = None
+    columns: tuple[int, ...] | None = None
+
+    def num_outputs(self, num_classes: int) -> int:
+        """Returns the number of outputs that the model must have for data of so many classes."""
+        return num_classes if self.columns is None or self.class_names is None else len(self.class_names)
 
     def subject(self, config: EvaluateConfig, dataset_uri: str, manifest: Manifest) -> ReportSubject:
         """Returns what a report of this target on this data is about; the report's id follows from it."""
@@ -43,9 +61,10 @@ class Target:
             dataset_fingerprint=manifest.fingerprint,
             split=config.split,
             evaluation={
-                "pixel_range": self.pixel_range,
+                "pixel_range": self.pixel_range or "auto",
                 "outputs": config.outputs,
                 "top_k": min(config.top_k, manifest.num_classes),
+                **({} if self.columns is None else {"class_map": ",".join(map(str, self.columns))}),
                 **_added_rows(config),
             },
             class_names=manifest.class_names,
@@ -67,20 +86,59 @@ def find_target(name: str, pixel_range: PixelRange | None) -> Target:
 
     Args:
         name: what the command line names.
-        pixel_range: the range of the pixels that the model takes; None: 0-255 for a checkpoint of this project, 0-1 for
-            a model file, as in most tutorials.
+        pixel_range: the range of the pixels that the model takes; None: what the checkpoint's manifest states, or, for
+            a model file, what the predictor finds out.
 
     Raises:
         CheckpointError: there is no such checkpoint.
         NotFoundError: there is no such file.
+        ModelError: it is a file of another kind.
     """
-    if name.endswith(MODEL_SUFFIXES):
+    if name.lower().endswith(MODEL_SUFFIXES):
         uri = normalize_uri(name)
+        own = _find_checkpoint_of(uri)
+        if own is not None:
+            return target_of_checkpoint(own, pixel_range)
         digest = publish.sha256_hex(files.read_bytes(uri))
-        return Target(
-            uri=uri, model_uri=uri, digest=digest, pixel_range=pixel_range or "0-1", model=uri_name(uri)
-        )
-    return target_of_checkpoint(resolve_checkpoint(name), pixel_range)
+        return Target(uri=uri, model_uri=uri, digest=digest, pixel_range=pixel_range, model=uri_name(uri))
+    try:
+        checkpoint = resolve_checkpoint(name)
+    except InputError as err:
+        foreign = explain_foreign_file(normalize_uri(name))
+        if foreign is None:
+            raise
+        raise ModelError(foreign) from err
+    return target_of_checkpoint(checkpoint, pixel_range)
+
+
+def fit_classes(target: Target, config: EvaluateConfig, manifest: Manifest) -> Target:
+    """Returns a target whose outputs are mapped to the classes of the data.
+
+    Raises:
+        ModelError: the checkpoint was trained on other classes.
+        ConfigError: the class map names a class that does not exist, or the classes of a model file are not known.
+    """
+    if target.class_names is None:
+        if config.class_map:
+            raise ConfigError(
+                f"class_map needs a checkpoint, whose manifest names its classes. Received {target.uri}."
+            )
+        return target
+    columns = map_classes(target.class_names, manifest.class_names, config.class_map, target.uri)
+    return target if columns is None else replace(target, columns=columns)
+
+
+def _find_checkpoint_of(model_uri: str) -> Checkpoint | None:
+    """Returns the checkpoint whose model file this is; None for a file of another origin."""
+    folder, _, name = model_uri.rpartition("/")
+    if name != layout.CHECKPOINT_MODEL:
+        return None
+    try:
+        return find_checkpoint(folder)
+    except InputError:
+        if layout.find_epoch(uri_name(folder)) is not None:
+            raise
+        return None  # a manifest of something else lies beside it
 
 
 def _added_rows(config: EvaluateConfig) -> dict[str, str | int | bool]:
@@ -101,9 +159,21 @@ def target_of_checkpoint(checkpoint: Checkpoint, pixel_range: PixelRange | None)
         uri=checkpoint.uri,
         model_uri=checkpoint.model_uri,
         digest=checkpoint.digest,
-        pixel_range=pixel_range or "0-255",
+        pixel_range=pixel_range or _checked(checkpoint, "pixel_range", get_args(PixelRange)),
         model=checkpoint.model,
         run=checkpoint.run,
         step=checkpoint.step,
         epoch=checkpoint.epoch,
+        source=checkpoint.source,
+        outputs=None if checkpoint.outputs is None else _checked(checkpoint, "outputs", get_args(OutputKind)),
+        class_names=checkpoint.class_names,
     )
+
+
+def _checked(checkpoint: Checkpoint, entry: str, known: tuple[str, ...]) -> Any:
+    value = getattr(checkpoint, entry)
+    if value not in known:
+        raise CheckpointError(
+            f"The manifest of {checkpoint.uri} has {entry} {value!r}. Expected {' or '.join(known)}."
+        )
+    return value

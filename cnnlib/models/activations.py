@@ -15,6 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from cnnlib.log import log_event
+from cnnlib.models.keras_errors import short_text
 
 if TYPE_CHECKING:
     import keras
@@ -71,7 +72,7 @@ def record_activations(
         layers = list(_find_layers(model))
         return [picture, *_first_kernels(layers), *_layer_outputs(model, layers, inputs)]
     except Exception as err:  # a layer may be the user's own, and raise anything
-        log_event("no_activations", model=model.name, reason=f"{type(err).__name__}: {err}")
+        log_event("no_activations", model=model.name, reason=short_text(err))
         return [picture]
 
 

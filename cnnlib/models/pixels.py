@@ -4,12 +4,18 @@ from __future__ import annotations
 
 import tensorflow as tf
 
+from cnnlib.evaluate_config import PixelRange
 
-def pixels_to_inputs(images: tf.Tensor, divisor: float = 1.0) -> tf.Tensor:
+
+def pixels_to_inputs(images: tf.Tensor, pixel_range: PixelRange = "0-255") -> tf.Tensor:
     """Converts uint8 pixels to float32 of the same shape.
 
     Args:
-        divisor: 1 for a model that takes raw pixels, as all models of this project do; 255 for one that takes 0..1.
+        pixel_range: what the model takes: raw pixels, as all models of this project do, or scaled to 0..1 or -1..1.
     """
     inputs = tf.cast(images, tf.float32)
-    return inputs if divisor == 1 else inputs / divisor
+    if pixel_range == "0-1":
+        return inputs / 255.0
+    if pixel_range == "-1..1":
+        return inputs / 127.5 - 1.0
+    return inputs

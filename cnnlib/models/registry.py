@@ -13,6 +13,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from cnnlib.errors import CnnlibError, ModelError, nearest
+from cnnlib.models.keras_errors import short_text
 from cnnlib.shapes import ImageShape
 
 if TYPE_CHECKING:
@@ -86,7 +87,7 @@ def build_model(name: str, image_shape: ImageShape, num_classes: int) -> keras.M
         raise
     except Exception as err:  # the user's function can raise anything
         raise ModelError(
-            f"{name} failed for image_shape={image_shape}, num_classes={num_classes}: {type(err).__name__}: {err}"
+            f"{name} failed for image_shape={image_shape}, num_classes={num_classes}: {short_text(err)}"
         ) from err
     check_fits(model, name, image_shape, num_classes)
     return model
@@ -121,7 +122,10 @@ def check_fits(model: Any, name: str, image_shape: ImageShape, num_classes: int)
 
 
 def gives_probabilities(model: keras.Model) -> bool:
-    """Returns whether the model's last layer is a softmax; if not, its outputs are taken as logits."""
+    """Returns whether the last layer of a model of this project is a softmax; else its outputs are logits.
+
+    For any other model, `cnnlib.models.outputs` decides by what comes out.
+    """
     import keras
 
     last = model.layers[-1]
@@ -138,8 +142,9 @@ def _import_builder(path: str) -> ModelBuilder:
         module = importlib.import_module(module_name)
     except Exception as err:  # the user's module can raise anything
         raise ModelError(
-            f"Cannot import {module_name!r} for the model {path!r}: {type(err).__name__}: {err}. "
-            "It must be importable where the job starts and on every worker (--working-dir, or installed)."
+            f"Cannot import {module_name!r} for the model {path!r}: {short_text(err)}. "
+            "It must be importable where the job starts and on every worker: start the job in the folder that holds "
+            "it, add that folder to PYTHONPATH, or submit it with --working-dir."
         ) from err
     builder = getattr(module, function_name, None)
     if not callable(builder):
@@ -155,5 +160,12 @@ def _import_builder(path: str) -> ModelBuilder:
 def _one_shape(model: keras.Model, name: str, side: str) -> tuple[int | None, ...]:
     shape = getattr(model, f"{side}_shape", None)
     if not isinstance(shape, tuple) or not all(size is None or isinstance(size, int) for size in shape):
-        raise ModelError(f"{name} must have exactly one {side} tensor of known rank. Received {shape}.")
+        advice = (
+            " Return keras.Model(inputs, net(inputs)) with inputs = keras.Input(image_shape)."
+            if shape is None
+            else ""
+        )
+        raise ModelError(
+            f"{name} must have exactly one {side} tensor of known rank. Received {shape}.{advice}"
+        )
     return shape

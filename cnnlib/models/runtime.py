@@ -1,4 +1,4 @@
-"""Loads and configures TensorFlow in a process, and detects what its CPU or GPU can compute."""
+"""Loads and configures TensorFlow and Keras in a process, and detects what its CPU or GPU can compute."""
 
 from __future__ import annotations
 
@@ -11,6 +11,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from cnnlib.errors import ConfigError
+
+# Every other choice would compute something else, or nothing: this project is built on TensorFlow and Keras 3. Keras
+# reads its backend here before it reads ~/.keras/keras.json.
+_KERAS_ENVIRONMENT = {"KERAS_BACKEND": "tensorflow", "TF_USE_LEGACY_KERAS": "0"}
 _BFLOAT16_CPU_FLAGS = {"avx512_bf16", "amx_bf16"}
 _BFLOAT16_COMPUTE_CAPABILITY = (8, 0)  # NVIDIA Ampere
 # "I0000 …" is a line of the level INFO.
@@ -38,28 +43,53 @@ def count_chunks(num_threads: int, rows: int) -> int:
     return next(chunks for chunks in range(most, 0, -1) if rows % chunks == 0)
 
 
-def load_tensorflow(num_threads: int, chunks: int = 1) -> None:
-    """Loads TensorFlow and limits it to `num_threads` threads. Must run before anything else uses TensorFlow.
+def load_tensorflow(num_threads: int, chunks: int = 1, *, gpus: bool = False) -> None:
+    """Loads TensorFlow and Keras, and limits TensorFlow to `num_threads` threads. Must run before anything uses either.
+
+    What the user set for Keras elsewhere does not count: backend TensorFlow, float32 and channels_last, whatever
+    KERAS_BACKEND, TF_USE_LEGACY_KERAS and ~/.keras/keras.json say. The numbers are then the same everywhere.
+
+    A process that did not ask for GPUs sees none, also where Ray was started by others and leaves them visible: two
+    workers that train on CPUs would otherwise both take the GPU of their machine.
 
     Args:
         num_threads: the most kernels that run at a time, and the most threads of all kernels together.
         chunks: chunks of a batch that are computed in parallel and share the threads.
+        gpus: whether the process may use the visible GPUs.
+
+    Raises:
+        ConfigError: keras.json is invalid, or Keras was loaded before with another backend.
     """
+    os.environ |= _KERAS_ENVIRONMENT
+    if not gpus:
+        hide_gpus()
     # oneDNN is off by default on CPUs without AVX512. On AVX2, too, it makes the convolutions of the seed model 20 % to
     # 50 % faster.
     os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", _log_level(os.environ.get("CUDA_VISIBLE_DEVICES")))
     # Keras imports matplotlib, which logs in a new HOME that it builds its list of fonts.
     logging.getLogger("matplotlib.font_manager").setLevel(logging.ERROR)
-    with _without_banners():
-        import tensorflow as tf
-
+    try:
+        with _without_banners():
+            import tensorflow as tf
+    except (
+        AssertionError,
+        ValueError,
+    ) as err:  # so it refuses the values of a keras.json; it reads that file as well
+        raise ConfigError(
+            f"TensorFlow cannot be imported ({type(err).__name__}). If there is a file keras.json in ~/.keras "
+            "or KERAS_HOME, correct or delete it."
+        ) from err
     tf.get_logger().setLevel("ERROR")
     tf.config.threading.set_intra_op_parallelism_threads(max(1, num_threads // chunks))
     tf.config.threading.set_inter_op_parallelism_threads(num_threads)
-    for gpu in tf.config.list_physical_devices("GPU"):
-        # Otherwise the first process on a GPU takes all of its memory.
-        tf.config.experimental.set_memory_growth(gpu, True)
+    if gpus:
+        for gpu in tf.config.list_physical_devices("GPU"):
+            # Otherwise the first process on a GPU takes all of its memory.
+            tf.config.experimental.set_memory_growth(gpu, True)
+    else:
+        tf.config.set_visible_devices([], "GPU")  # if another library loaded TensorFlow before the line above
+    _set_up_keras()
 
 
 def computes_bfloat16() -> bool:
@@ -91,6 +121,19 @@ def cpu_flags() -> set[str]:
         r"^(?:flags|Features)\s*:\s*(.+)$", path.read_text() if path.exists() else "", re.MULTILINE
     )
     return set(flags.group(1).split()) if flags else set()
+
+
+def _set_up_keras() -> None:
+    import keras
+
+    if keras.config.backend() != "tensorflow":
+        raise ConfigError(
+            f"Keras was loaded with the backend {keras.config.backend()!r}, expected 'tensorflow'. "
+            "Import nothing of Keras before this project, or unset KERAS_BACKEND."
+        )
+    keras.config.set_floatx("float32")
+    keras.config.set_epsilon(1e-7)
+    keras.config.set_image_data_format("channels_last")
 
 
 def _log_level(visible_gpus: str | None) -> str:

@@ -94,5 +94,7 @@ def report_id(subject: ReportSubject) -> str:
         "split": subject.split,
         "evaluation": dict(subject.evaluation),
         "report_version": REPORT_VERSION,
+        # A file of unknown origin may have the bytes of a checkpoint. Its report is not the report of the run.
+        **({} if subject.run is not None else {"origin": "file"}),
     }
     return publish.sha256_hex(publish.canonical_json(identity))[:_ID_DIGITS]

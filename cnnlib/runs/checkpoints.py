@@ -6,11 +6,12 @@ is not a checkpoint. Training writes checkpoints (`training/state/checkpoint.py`
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from cnnlib.errors import CheckpointError, NotFoundError
+from cnnlib.models.source import ModelSource
 from cnnlib.storage import files, layout, publish
 from cnnlib.storage.uri import join_uri, normalize_uri, uri_name
 
@@ -30,6 +31,9 @@ class Checkpoint:
             validation rows, else the accuracy on the epoch's training rows.
         scored_on: the name of that metric, `validation_accuracy` or `accuracy`.
         class_names, image_shape: of the data that it was trained on; None if the manifest does not state them.
+        pixel_range: the range of the pixels that the model takes, as `--pixel-range` spells it.
+        outputs: probabilities or logits; None if the manifest does not state it.
+        source: how to build a user's own model again; None for a model of this project.
     """
 
     uri: str
@@ -43,6 +47,9 @@ class Checkpoint:
     scored_on: str
     class_names: tuple[str, ...] | None = None
     image_shape: tuple[int, ...] | None = None
+    pixel_range: str = "0-255"
+    outputs: str | None = None
+    source: ModelSource | None = None
 
     @property
     def model_uri(self) -> str:
@@ -141,6 +148,9 @@ def find_checkpoint(uri: str) -> Checkpoint | None:
             scored_on=document["scored_on"],
             class_names=_find_tuple(document, "class_names"),
             image_shape=_find_tuple(document, "image_shape"),
+            pixel_range=document.get("pixel_range", Checkpoint.pixel_range),
+            outputs=document.get("outputs"),
+            source=_find_source(document),
         )
     except (KeyError, TypeError) as err:
         raise CheckpointError(
@@ -188,6 +198,21 @@ def last_and_best(checkpoints: Sequence[Checkpoint]) -> tuple[Checkpoint, Checkp
 def _find_tuple(document: dict[str, Any], name: str) -> tuple[Any, ...] | None:
     values = document.get(name)
     return None if values is None else tuple(values)
+
+
+def _find_source(document: Mapping[str, Any]) -> ModelSource | None:
+    """Returns how a user's own model was built. Manifests of earlier versions lack what has a default here."""
+    if ":" not in document["model"] or not {"image_shape", "class_names"} <= document.keys():
+        return None
+    outputs = document.get("probe_outputs")
+    return ModelSource(
+        function=document["model"],
+        image_shape=tuple(document["image_shape"]),
+        num_classes=len(document["class_names"]),
+        dtype_policy=document.get("dtype_policy", ModelSource.dtype_policy),
+        opens_in_keras=document.get("opens_in_keras", ModelSource.opens_in_keras),
+        probe_outputs=None if outputs is None else tuple(map(tuple, outputs)),
+    )
 
 
 def _require_complete(uri: str) -> Checkpoint:

@@ -19,7 +19,7 @@ from pathlib import Path
 from cnnlib.errors import StorageError
 from cnnlib.storage.local import LocalPlace, local_errors
 from cnnlib.storage.place import Place, StoredObject
-from cnnlib.storage.uri import is_s3, normalize_uri, split_s3
+from cnnlib.storage.uri import is_s3, join_uri, normalize_uri, split_s3
 
 
 def read_bytes(uri: str) -> bytes:
@@ -119,6 +119,19 @@ def check_writable(folder_uri: str) -> None:
             f"The storage behind {folder_uri} ignores put-if-absent (If-None-Match: *): it would overwrite "
             "results. Expected a server that honours it, as AWS S3 and SeaweedFS do. Update or replace it."
         )
+
+
+@contextmanager
+def hold_probe(folder_uri: str) -> Iterator[str]:
+    """Creates a probe below a folder, yields its URI and deletes it; leaves nothing behind, as `check_writable`."""
+    name = f".probe-{secrets.token_hex(8)}"
+    with _open_place(folder_uri) as folder, folder.restore_folders():
+        probe = folder.child(name)
+        probe.create_bytes(b"probe")
+        try:
+            yield join_uri(folder_uri, name)
+        finally:
+            probe.delete()
 
 
 @contextmanager

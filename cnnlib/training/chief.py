@@ -83,8 +83,12 @@ class Chief:
             "class_names": list(task.manifest.class_names),
             "image_shape": list(task.manifest.image_shape),
             "pixel_range": "0-255",
+            "outputs": state.outputs,
+            "dtype_policy": keras.config.dtype_policy().name,
+            "opens_in_keras": task.opens_in_keras,
         }
-        save_checkpoint(task.run, state.model, state.optimizer, record, metadata)
+        probe_shape = None if task.opens_in_keras else task.manifest.image_shape
+        save_checkpoint(task.run, state.model, state.optimizer, record, metadata, probe_shape=probe_shape)
 
 
 def build_observers(config: TrainConfig, run: str) -> Observer:

@@ -15,9 +15,11 @@ from cnnlib.cluster import connect as cluster
 from cnnlib.errors import TrainingError
 from cnnlib.feed.feed import Cache, choose_cache, worker_bytes
 from cnnlib.feed.index import RowIndex, index_rows
+from cnnlib.feed.shared import check_shared_folders
 from cnnlib.log import log_event
 from cnnlib.models.registry import build_model, is_registered
-from cnnlib.models.runtime import hide_gpus, load_tensorflow
+from cnnlib.models.runtime import load_tensorflow
+from cnnlib.models.source import ModelSource
 from cnnlib.runs.checkpoints import list_checkpoints
 from cnnlib.runs.history import load_history
 from cnnlib.runs.record import RunRecord, build_run_record, write_run_record
@@ -46,16 +48,40 @@ class RunResult(TypedDict):
     metrics: dict[str, str | int | float | None]
 
 
-def check_model(plan: RunPlan) -> int:
-    """Builds the model in this process, without a GPU, and returns its number of parameters.
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class CheckedModel:
+    """A model that was built, saved and opened again before a training.
+
+    Attributes:
+        opens_in_keras: False if only this project opens its files, with the function that built it.
+    """
+
+    parameters: int
+    opens_in_keras: bool
+
+
+def check_model(plan: RunPlan) -> CheckedModel:
+    """Builds the model in this process, without a GPU, saves it and opens it again as the evaluation will.
 
     Raises:
-        ModelError: it cannot be built or does not fit the data.
+        ModelError: it cannot be built or does not fit the data, cannot be saved, or is another model when it is opened.
     """
-    hide_gpus()
     load_tensorflow(num_threads=1)
-    model = build_model(plan.config.model, plan.manifest.image_shape, plan.manifest.num_classes)
-    return int(model.count_params())
+    import keras
+
+    from cnnlib.models.round_trip import check_round_trip
+
+    config, manifest = plan.config, plan.manifest
+    keras.utils.set_random_seed(config.seed)
+    model = build_model(config.model, manifest.image_shape, manifest.num_classes)
+    source = ModelSource(
+        function=config.model, image_shape=manifest.image_shape, num_classes=manifest.num_classes
+    )
+    parameters = int(model.count_params())
+    checked = check_round_trip(model, source)
+    if not checked.opens_in_keras:
+        log_event("model-file", model=config.model, opens_in_keras=False, reason=checked.reason)
+    return CheckedModel(parameters=parameters, opens_in_keras=checked.opens_in_keras)
 
 
 def train(plan: RunPlan, *, live: bool) -> None:
@@ -66,6 +92,7 @@ def train(plan: RunPlan, *, live: bool) -> None:
 
     Raises:
         ResourceError: the cluster can never hold the workers.
+        ClusterError: other jobs used the cluster, or a lost machine was missing, for too long.
         InputError: a worker found the model or the data unusable.
         TrainingError: the workers failed more often than `cluster.max_failures`.
     """
@@ -75,8 +102,12 @@ def train(plan: RunPlan, *, live: bool) -> None:
         what="workers", count=config.workers, cpus=cpus, gpus=config.gpus_per_worker
     )
     with cluster.connect(request, config.cluster.wait_for_resources_s):
-        if not is_registered(config.model):
-            _check_model_on_cluster(plan)
+        with cluster.reserve(request, config.cluster.wait_when_busy_s):
+            pass  # from here on there was room: what follows need not be said to wait
+        check_shared_folders(
+            read={"--data": layout.dataset_manifest(plan.dataset_uri)}, written={"--runs": plan.run}
+        )
+        opens_in_keras = is_registered(config.model) or _check_model_on_cluster(plan).opens_in_keras
         cache = plan.cache or _choose_cache(plan, request)
         write_run_record(plan.run, _build_record(plan, cache))
         log_event(
@@ -99,6 +130,7 @@ def train(plan: RunPlan, *, live: bool) -> None:
             cache=cache,
             index=_index_rows(plan, cache),
             live=live,
+            opens_in_keras=opens_in_keras,
         )
         run_workers(
             lambda: train_worker(task),
@@ -106,7 +138,9 @@ def train(plan: RunPlan, *, live: bool) -> None:
             cpus_per_worker=cpus,
             gpus_per_worker=config.gpus_per_worker,
             max_failures=config.cluster.max_failures,
+            wait_when_busy_s=config.cluster.wait_when_busy_s,
         )
+    _check_last_checkpoint(plan)
 
 
 def build_result(plan: RunPlan) -> RunResult:
@@ -128,6 +162,17 @@ def build_result(plan: RunPlan) -> RunResult:
             key: value.isoformat() if isinstance(value, datetime) else value for key, value in last.items()
         },
     }
+
+
+def _check_last_checkpoint(plan: RunPlan) -> None:
+    """Checks that the workers left what they were started for: on a disk that is not shared it may be elsewhere."""
+    checkpoints = list_checkpoints(plan.run)
+    done_epochs = checkpoints[-1].epoch if checkpoints else 0
+    if done_epochs < plan.config.epochs and not has_stopped_early(plan.config, plan.run, done_epochs):
+        raise TrainingError(
+            f"{plan.run}: the workers ended, but the last checkpoint here is of epoch {done_epochs}, not of epoch "
+            f"{plan.config.epochs}. If --runs is a local path, every machine of the cluster must mount it."
+        )
 
 
 def _choose_cache(plan: RunPlan, request: cluster.ResourceRequest) -> Cache:
@@ -172,11 +217,13 @@ def _build_record(plan: RunPlan, cache: Cache) -> RunRecord:
     )
 
 
-def _check_model_on_cluster(plan: RunPlan) -> None:
-    """Builds a user's model once on the cluster, as the workers will, before the workers start."""
-    task = ray.remote(num_cpus=1, num_gpus=0, max_retries=0)(check_model)
+def _check_model_on_cluster(plan: RunPlan) -> CheckedModel:
+    """Checks a user's model once on the cluster, where the workers will build it, before the workers start."""
+    # max_calls: the process ends, because a worker with a GPU that took it over would find the GPU hidden.
+    task = ray.remote(num_cpus=1, num_gpus=0, max_retries=0, max_calls=1)(check_model)
     try:
-        ray.get(task.remote(plan))
+        checked: CheckedModel = ray.get(task.remote(plan))
+        return checked
     except ray.exceptions.RayError as err:
         raise cluster.find_own_error(err) or TrainingError(
             f"The model could not be built on the cluster: {err}"

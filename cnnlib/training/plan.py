@@ -72,6 +72,7 @@ class WorkerTask:
         cache: where rows are kept, the same for every worker, and the same as before if the run continues.
         index: what all workers must agree on about the rows.
         live: True if a person watches at a terminal.
+        opens_in_keras: False if plain Keras does not open the model's files; the checkpoints then say so.
     """
 
     config: TrainConfig
@@ -83,6 +84,7 @@ class WorkerTask:
     cache: Cache
     index: RowIndex
     live: bool
+    opens_in_keras: bool = True
 
 
 def plan_run(

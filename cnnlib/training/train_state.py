@@ -8,7 +8,9 @@ import keras
 import tensorflow as tf
 
 from cnnlib.errors import ModelError
+from cnnlib.models.outputs import OutputKind, find_output_kind
 from cnnlib.models.registry import build_model, gives_probabilities
+from cnnlib.shapes import ImageShape
 from cnnlib.training.class_weights import class_weights
 from cnnlib.training.plan import WorkerTask
 from cnnlib.training.precision import choose_precision
@@ -28,6 +30,7 @@ class TrainState:
         train_call: see `build_train_call`.
         score_call: see `build_score_call`; it takes SCORED_ROWS rows.
         sum_call: see `build_sum_call`; it takes float64 [3].
+        outputs: whether the model gives probabilities or logits.
     """
 
     model: keras.Model
@@ -35,6 +38,7 @@ class TrainState:
     train_call: TrainCall
     score_call: ScoreCall
     sum_call: SumCall
+    outputs: OutputKind
 
     @property
     def learning_rate(self) -> float:
@@ -65,7 +69,8 @@ def build_train_state(task: WorkerTask, strategy: tf.distribute.Strategy, chunks
             steps_per_epoch=task.steps_per_epoch,
         )
         optimizer.build(model.trainable_variables)
-    from_logits = not gives_probabilities(model)
+    outputs = _find_output_kind(model, config.model, shape)
+    from_logits = outputs == "logits"
     # The checkpoint's model file then opens compiled in plain Keras. This project does not use the compiled model.
     model.compile(
         optimizer=build_plain_optimizer(config.optimizer, config.scaled_learning_rate),
@@ -101,4 +106,12 @@ def build_train_state(task: WorkerTask, strategy: tf.distribute.Strategy, chunks
         train_call=train_call,
         score_call=score_call,
         sum_call=build_sum_call(strategy, size=3),
+        outputs=outputs,
     )
+
+
+def _find_output_kind(model: keras.Model, name: str, image_shape: ImageShape) -> OutputKind:
+    """Decides what the outputs of a model are; for a model of this project its last layer tells, which is quicker."""
+    if ":" in name:
+        return find_output_kind(model, image_shape, name)
+    return "probabilities" if gives_probabilities(model) else "logits"

@@ -35,7 +35,7 @@ def train_worker(task: WorkerTask) -> None:
     rank = join_session()
     feed_future = _start_feed(task, rank)  # its thread reads rows while TensorFlow is imported
     chunks = _count_chunks(task)
-    load_tensorflow(task.cpus, chunks)
+    load_tensorflow(task.cpus, chunks, gpus=config.gpus_per_worker > 0)
     # Imported here, because the driver imports this file and must stay free of TensorFlow.
     from cnnlib.feed.device import iter_macro_batches
     from cnnlib.training.chief import Chief, log_model, report_values

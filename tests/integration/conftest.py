@@ -13,7 +13,7 @@ import sys
 import termios
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -60,6 +60,18 @@ def cluster(tmp_path_factory: pytest.TempPathFactory, s3_server: LocalS3Server) 
         client = {name: own[name] for name in ("RAY_AUTH_MODE", "RAY_AUTH_TOKEN", "HOME")}
         address, dashboard_url = f"127.0.0.1:{gcs_port}", f"http://127.0.0.1:{dashboard_port}"
         yield Cluster(address=address, dashboard_url=dashboard_url, environment=client)
+    finally:
+        _stop_head(process)
+
+
+@contextmanager
+def run_small_head(home: Path, cpus: int) -> Iterator[dict[str, str]]:
+    """Runs another real head with this number of CPUs; yields the environment of its clients."""
+    client = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(32), "HOME": str(home)}
+    own = {**client, "RAY_USAGE_STATS_ENABLED": "0", "PYTHONPATH": os.getcwd()}
+    process, gcs_port, _ = _start_head(home / "head.log", {**_without_aws(), **own}, cpus)
+    try:
+        yield {**client, "RAY_ADDRESS": f"127.0.0.1:{gcs_port}"}
     finally:
         _stop_head(process)
 
@@ -151,7 +163,9 @@ def _without_aws() -> dict[str, str]:
     return kept | {"AWS_EC2_METADATA_DISABLED": "true"}
 
 
-def _start_head(log: Path, environment: dict[str, str]) -> tuple[subprocess.Popen[bytes], int, int]:
+def _start_head(
+    log: Path, environment: dict[str, str], cpus: int = _CPUS
+) -> tuple[subprocess.Popen[bytes], int, int]:
     """Starts a head; returns its process, the port of its GCS and the port of its dashboard."""
     for _ in range(_START_ATTEMPTS):
         gcs_port, dashboard_port, agent_port = _free_port(), _free_port(), _free_port()
@@ -161,7 +175,7 @@ def _start_head(log: Path, environment: dict[str, str]) -> tuple[subprocess.Pope
             # The agent takes submitted jobs. Another Ray on this machine may have its usual port.
             "dashboard-agent-listen-port": agent_port,
         }
-        flags = ["--head", "--block", "--disable-usage-stats", f"--num-cpus={_CPUS}"]
+        flags = ["--head", "--block", "--disable-usage-stats", f"--num-cpus={cpus}"]
         flags += ["--node-ip-address=127.0.0.1", "--dashboard-host=127.0.0.1"]
         flags += [f"--{name}={port}" for name, port in ports.items()]
         with log.open("wb") as output:

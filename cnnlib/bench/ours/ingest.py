@@ -18,7 +18,7 @@ _STEPS_PER_CALL = 25
 
 def main(dataset_uri: str, batch_size: int, threads: int) -> float:
     """Returns the images per second of the second epoch, which is streamed from the shards like the first."""
-    load_tensorflow(threads)
+    load_tensorflow(threads, gpus=True)
     from cnnlib.feed.device import iter_macro_batches
 
     manifest = load_manifest(dataset_uri)

@@ -30,7 +30,7 @@ def main(batch_size: int, steps: int, threads: int, precision: str) -> dict[str,
     )
     on_gpu = bool(os.environ.get("CUDA_VISIBLE_DEVICES"))
     chunks = 1 if on_gpu else count_chunks(threads, batch_size)
-    load_tensorflow(threads, chunks)
+    load_tensorflow(threads, chunks, gpus=on_gpu)
     import keras
 
     from cnnlib.feed.device import iter_macro_batches

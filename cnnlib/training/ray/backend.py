@@ -12,6 +12,8 @@ from typing import Protocol
 import ray
 from ray.train.backend import Backend, BackendConfig
 
+from cnnlib.cluster.local import bypass_proxy
+
 
 @dataclass
 class MultiWorkerConfig(BackendConfig):  # type: ignore[misc]
@@ -28,7 +30,11 @@ class MultiWorkerConfig(BackendConfig):  # type: ignore[misc]
 
 
 def set_tf_config(addresses: Sequence[str], rank: int) -> None:
-    """Sets TF_CONFIG in this process: the addresses (host:port) of all workers by rank, and this worker's rank."""
+    """Sets TF_CONFIG in this process: the addresses (host:port) of all workers by rank, and this worker's rank.
+
+    Connections to the workers go past a proxy.
+    """
+    bypass_proxy(address.rpartition(":")[0].strip("[]") for address in addresses)
     task = {"type": "worker", "index": rank}
     os.environ["TF_CONFIG"] = json.dumps({"cluster": {"worker": list(addresses)}, "task": task})
 

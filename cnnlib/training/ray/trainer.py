@@ -5,6 +5,8 @@ tests/unit/training/ray/test_trainer.py fails when one of them moves. The differ
 
 - An error of this project (bad data, a model that does not fit) ends the run at once. Ray would restart the workers
   `max_failures` times, and hit the same error each time.
+- On a cluster that others use, or that has lost a machine, the workers wait for room as a whole, say what for, and give
+  up after a stated time. Ray would wait for ever, and log a traceback every five minutes.
 - No actor distributes Ray Datasets to the workers, because workers read their own rows.
 - On a cluster that this job started on this machine:
   - No request goes to an autoscaler, because there is none. A request would time out after 5 to 10 s.
@@ -23,32 +25,42 @@ from collections.abc import Callable, Mapping, Sequence
 
 import ray
 from ray.actor import ActorHandle
-from ray.train import FailureConfig, Result, RunConfig, ScalingConfig, TrainingFailedError
+from ray.train import ControllerError, FailureConfig, Result, RunConfig, ScalingConfig, TrainingFailedError
 from ray.train.v2._internal.callbacks import DatasetsCallback
 from ray.train.v2._internal.callbacks.placement_group_callback import PlacementGroupCleanerCallback
+from ray.train.v2._internal.execution.callback import WorkerGroupCallback
 from ray.train.v2._internal.execution.controller import TrainController
 from ray.train.v2._internal.execution.failure_handling.default import DefaultFailurePolicy
 from ray.train.v2._internal.execution.failure_handling.failure_policy import FailureDecision
 from ray.train.v2._internal.execution.scaling_policy import FixedScalingPolicy
-from ray.train.v2._internal.execution.worker_group import Worker, WorkerGroup
+from ray.train.v2._internal.execution.worker_group import Worker, WorkerGroup, WorkerGroupContext
 from ray.train.v2.api.data_parallel_trainer import DataParallelTrainer
 
 from cnnlib.cluster.connect import find_own_error
 from cnnlib.cluster.local import in_local_mode
-from cnnlib.errors import TrainingError
+from cnnlib.cluster.reserve import hold
+from cnnlib.errors import ClusterError, TrainingError
 from cnnlib.training.ray.backend import MultiWorkerConfig
 
 
 def run_workers(
-    work: Callable[[], None], *, workers: int, cpus_per_worker: int, gpus_per_worker: int, max_failures: int
+    work: Callable[[], None],
+    *,
+    workers: int,
+    cpus_per_worker: int,
+    gpus_per_worker: int,
+    max_failures: int,
+    wait_when_busy_s: float,
 ) -> None:
     """Runs `work` in every worker, under one TF_CONFIG, until all of them return.
 
     Args:
         work: the function of one worker. It finds its rank with `session.join_session`.
         max_failures: how often Ray restarts all workers after one fails.
+        wait_when_busy_s: the most seconds that the workers wait for room before each start.
 
     Raises:
+        ClusterError: there was no room for them in time.
         InputError: the error of this project that a worker raised.
         TrainingError: the workers failed more often than `max_failures`.
     """
@@ -56,6 +68,7 @@ def run_workers(
     # Ray writes its own state into its storage path; this project's checkpoints and history do not go there.
     with tempfile.TemporaryDirectory() as scratch:
         trainer = Trainer(
+            wait_when_busy_s,
             lambda: raise_plain_errors(work),
             backend_config=MultiWorkerConfig(),
             scaling_config=ScalingConfig(
@@ -93,11 +106,16 @@ def raise_plain_errors(work: Callable[[], None]) -> None:
 class Trainer(DataParallelTrainer):  # type: ignore[misc]
     """`DataParallelTrainer` with the differences that this file's docstring lists."""
 
+    def __init__(self, wait_when_busy_s: float, *args: object, **parts: object) -> None:
+        super().__init__(*args, **parts)
+        self._wait_when_busy_s = wait_when_busy_s
+
     def _create_default_callbacks(self) -> list[object]:
         unneeded: tuple[type, ...] = (DatasetsCallback,)
         if in_local_mode():
             unneeded += (PlacementGroupCleanerCallback,)
-        return [each for each in super()._create_default_callbacks() if not isinstance(each, unneeded)]
+        callbacks = [each for each in super()._create_default_callbacks() if not isinstance(each, unneeded)]
+        return callbacks if in_local_mode() else [*callbacks, WaitForRoom(self._wait_when_busy_s)]
 
     def _initialize_and_run_controller(self, **parts: object) -> Result:
         parts["failure_policy"] = _OwnErrorsEndTheRun(self.run_config.failure_config)
@@ -107,6 +125,23 @@ class Trainer(DataParallelTrainer):  # type: ignore[misc]
         controller = _ControllerInDriver(**parts)
         asyncio.run(controller.run())
         return controller.get_result()
+
+
+class WaitForRoom(WorkerGroupCallback):  # type: ignore[misc]
+    """Waits, before the workers start or restart, until the cluster has room for all of them."""
+
+    def __init__(self, wait_s: float) -> None:
+        self._wait_s = wait_s
+
+    def before_worker_group_start(self, worker_group_context: WorkerGroupContext) -> None:
+        """Returns once there is room: the workers take it at once."""
+        bundles = [worker_group_context.resources_per_worker] * worker_group_context.num_workers
+        each = " and ".join(f"{amount:g} {name}" for name, amount in bundles[0].items())
+        try:
+            with hold(bundles, f"{len(bundles)} workers of {each} each", self._wait_s):
+                pass
+        except ClusterError as err:
+            raise ControllerError(err) from err  # of any other error, Ray logs a traceback
 
 
 class _LocalWorkerGroup(WorkerGroup):  # type: ignore[misc]

@@ -1,9 +1,9 @@
-"""Saves and restores checkpoints: the model as plain Keras opens it, and what else the next epoch needs.
+"""Saves and restores checkpoints: the model as Keras saves it, and what else the next epoch needs.
 
-`model.keras` holds the model compiled with its loss and accuracy, ready for `evaluate` in plain Keras. If the run keeps
-an average of the weights, the file holds the averages. `state.npz` holds the variables of the optimizer, the seeds of
-random layers, and the raw weights if the model file holds averages. A run that resumes from both continues as if it
-had not stopped.
+`model.keras` holds the model compiled with its loss and accuracy, ready for `evaluate` in plain Keras; unless the
+manifest says `opens_in_keras: false`, see `cnnlib.models.round_trip`. If the run keeps an average of the weights, the
+file holds the averages. `state.npz` holds the variables of the optimizer, the seeds of random layers, and the raw
+weights if the model file holds averages. A run that resumes from both continues as if it had not stopped.
 """
 
 from __future__ import annotations
@@ -17,8 +17,11 @@ import numpy as np
 import numpy.typing as npt
 
 from cnnlib.errors import CheckpointError, DigestError
+from cnnlib.models.keras_errors import short_reason
+from cnnlib.models.probe import probe_outputs
 from cnnlib.runs.checkpoints import CHECKPOINT_VERSION, Checkpoint
 from cnnlib.runs.history import EpochRecord
+from cnnlib.shapes import ImageShape
 from cnnlib.storage import layout, publish
 from cnnlib.storage.uri import uri_name
 from cnnlib.training.state.ema import averaged_weights
@@ -33,6 +36,8 @@ def save_checkpoint(
     optimizer: keras.optimizers.Optimizer,
     record: EpochRecord,
     metadata: Mapping[str, object],
+    *,
+    probe_shape: ImageShape | None = None,
 ) -> str:
     """Writes the checkpoint of one epoch and returns its URI. Only the chief calls it.
 
@@ -42,6 +47,8 @@ def save_checkpoint(
     Args:
         record: the result of the epoch.
         metadata: further entries of the manifest: model name, config, dataset.
+        probe_shape: shape of images; the manifest then records the outputs of the model for some, by which the
+            evaluation checks a model that it has to build again. None: it records none.
     """
     uri = layout.checkpoint_uri(run, record.epoch)
     with tempfile.TemporaryDirectory() as directory:
@@ -52,9 +59,11 @@ def save_checkpoint(
         np.savez(state_path, allow_pickle=False, **_state(model, optimizer))
         with averaged_weights(model, optimizer):
             model.save(model_path)
+            probed = {"probe_outputs": probe_outputs(model, probe_shape)} if probe_shape else {}
         scored_on = "accuracy" if record.validation_accuracy is None else "validation_accuracy"
         manifest = {
             **metadata,
+            **probed,
             "checkpoint_version": CHECKPOINT_VERSION,
             "run": uri_name(run),
             "epoch": record.epoch,
@@ -90,7 +99,7 @@ def restore_checkpoint(
         try:
             model.load_weights(model_path)
         except ValueError as err:
-            raise CheckpointError(f"{checkpoint.uri} belongs to another model: {err}") from err
+            raise CheckpointError(f"{checkpoint.uri} belongs to another model: {short_reason(err)}") from err
         with np.load(state_path) as state:
             for group, variables in _groups(model, optimizer).items():
                 _assign(group, variables, state, checkpoint)

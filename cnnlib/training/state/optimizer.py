@@ -84,7 +84,8 @@ def _build(
     config: OptimizerConfig, rate: float | Schedule, ema_momentum: float | None = None
 ) -> keras.optimizers.Optimizer:
     options: dict[str, float | bool] = {}
-    if config.weight_decay:
+    # A decay of 0 is given to AdamW, which would otherwise decay by 0.004; the others then skip the computation.
+    if config.weight_decay or config.name == "adamw":
         options["weight_decay"] = config.weight_decay
     if ema_momentum is not None:
         options |= {"use_ema": True, "ema_momentum": ema_momentum}

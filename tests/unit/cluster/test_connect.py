@@ -9,12 +9,13 @@ from typing import Any
 
 import pytest
 import ray
-from ray.exceptions import RayTaskError
+from ray._private import ray_logging
+from ray.exceptions import ActorDiedError, OutOfMemoryError, RayTaskError
 from ray.train import ControllerError, WorkerGroupError
 
 from cnnlib.cluster import connect as cluster
 from cnnlib.cluster.connect import ResourceRequest, find_own_error
-from cnnlib.errors import CnnlibError, DatasetError, ModelError, ResourceError
+from cnnlib.errors import ClusterError, CnnlibError, DatasetError, ModelError, ResourceError
 
 
 def request(count: int, cpus: int = 1, gpus: int = 0) -> ResourceRequest:
@@ -100,6 +101,26 @@ def test_class_that_ray_derived_from_ours_is_not_taken_for_ours() -> None:
         pass
 
     assert find_own_error(DerivedError("made elsewhere")) is None
+
+
+# What is said of a process that was killed.
+
+
+def test_process_that_was_killed_is_told_from_a_bug() -> None:
+    def explain(err: BaseException) -> BaseException:
+        return cluster.explain_death(err, "A predictor", "Try less.")
+
+    own, bug = ModelError("does not fit"), ValueError("theirs")
+    assert explain(as_task_error(own)) is own
+    assert explain(bug) is bug
+    died = explain(as_task_error(ActorDiedError()))
+    assert type(died) is ClusterError
+    assert str(died) == (
+        "A predictor was killed again and again, most often because memory ran out "
+        "(The actor died unexpectedly before finishing this task). Try less."
+    )
+    memory = explain(as_task_error(OutOfMemoryError("a table of all processes")))
+    assert str(memory) == "A predictor was killed again and again, its machine ran out of memory. Try less."
 
 
 # Whether a request fits. One CPU must stay free for the tasks that read.
@@ -206,6 +227,17 @@ def test_local_cluster_has_a_cpu_for_readers_and_ends_with_the_job(
     assert ray_calls[0]["include_dashboard"] is False
     assert ray_calls[1:] == [{}]
     assert 'note="4 workers of 1 CPU each on 2 cores: the workers share the cores"' in capsys.readouterr().err
+
+
+def test_lines_that_ray_repeats_have_no_colours(
+    monkeypatch: pytest.MonkeyPatch, ray_calls: list[dict[str, Any]]
+) -> None:
+    monkeypatch.setattr(ray_logging, "_color", ray_logging._color)
+    set_nodes(monkeypatch, {"CPU": 2})
+    with cluster.connect(request(1)):
+        state = ray_logging.DedupState(0.0, 3, "a line", {}, {("10.0.0.1", 1)})
+        assert state.formatted().startswith("a line [repeated 3x across cluster]")
+        assert "\x1b" not in state.formatted()
 
 
 def test_local_cluster_ends_when_the_job_fails(

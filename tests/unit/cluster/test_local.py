@@ -6,15 +6,17 @@ import os
 from pathlib import Path
 
 import pytest
+from ray._private.utils import validate_socket_filepath
 
 from cnnlib.cluster import local as local_ray
+from cnnlib.errors import ConfigError
 
 AUTH = ("RAY_AUTH_MODE", "RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH")
 
 
 @pytest.fixture(autouse=True)
 def no_ray_settings(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in [name for name in os.environ if name.startswith("RAY_")]:
+    for name in [name for name in os.environ if name.startswith("RAY_") or name.lower().endswith("_proxy")]:
         monkeypatch.delenv(name)
 
 
@@ -94,6 +96,7 @@ def test_everything_set_is_a_string_and_nothing_else_is_touched() -> None:
         "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO",
         "RAY_AUTH_MODE",
         "RAY_AUTH_TOKEN",
+        "RAY_COLOR_PREFIX",
         "RAY_DATA_DISABLE_PROGRESS_BARS",
         "RAY_DATA_LOG_LEVEL",
         "RAY_TRAIN_ENABLE_CONTROLLER_STRUCTURED_LOGGING",
@@ -103,4 +106,52 @@ def test_everything_set_is_a_string_and_nothing_else_is_touched() -> None:
         "RAY_TRAIN_METRICS_ENABLED",
         "RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S",
         "RAY_USAGE_STATS_ENABLED",
+        "RAY_task_oom_retries",
     }
+
+
+# Proxies. A proxy cannot reach the addresses of this machine.
+
+
+@pytest.mark.parametrize("proxy", ["http_proxy", "HTTPS_PROXY", "grpc_proxy"])
+def test_connections_to_this_machine_go_past_a_proxy(monkeypatch: pytest.MonkeyPatch, proxy: str) -> None:
+    monkeypatch.setenv(proxy, "http://proxy:3128")
+    monkeypatch.setenv("NO_PROXY", "intranet")
+    local_ray.set_environment()
+    local_ray.set_environment()
+    assert os.environ["no_proxy"] == os.environ["NO_PROXY"] == "intranet,localhost,127.0.0.1,::1"
+    assert "no_grpc_proxy" not in os.environ
+
+
+def test_the_variable_that_grpc_reads_first_gets_the_hosts_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("http_proxy", "http://proxy:3128")
+    monkeypatch.setenv("no_grpc_proxy", "other")
+    local_ray.bypass_proxy(["10.0.0.7"])
+    assert os.environ[local_ray._GRPC_VARIABLE] == "other,10.0.0.7"
+    assert os.environ["no_proxy"] == "10.0.0.7"
+
+
+# The folder of Ray's sockets, whose paths have at most 107 bytes.
+
+
+def test_folder_as_long_as_allowed_is_long_enough_for_ray(monkeypatch: pytest.MonkeyPatch) -> None:
+    longest = "/" + "x" * (107 - len(local_ray._SOCKET) - 2)
+    validate_socket_filepath(f"{longest}/{local_ray._SOCKET}")
+    monkeypatch.setenv("RAY_TMPDIR", longest)
+    local_ray.set_short_temp_folder()
+    with pytest.raises(OSError, match="cannot exceed 107 bytes"):
+        validate_socket_filepath(f"{longest}x/{local_ray._SOCKET}")
+    monkeypatch.setenv("RAY_TMPDIR", longest + "x")
+    with pytest.raises(
+        ConfigError, match=rf"is too long for Ray's sockets\. Expected at most {len(longest)} bytes\."
+    ):
+        local_ray.set_short_temp_folder()
+
+
+def test_long_folder_of_a_scheduler_is_replaced_and_said(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("TMPDIR", "/scratch/" + "x" * 90)
+    local_ray.set_short_temp_folder()
+    assert os.environ["RAY_TMPDIR"] == "/tmp"
+    assert "too long for Ray's sockets: they are in /tmp" in capsys.readouterr().err

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
+import os
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -149,6 +151,29 @@ def test_model_that_gives_logits_is_given_a_softmax(tmp_path: Path) -> None:
     assert_same(score(path, outputs="logits"), expected)
 
 
+@pytest.mark.parametrize("activation", ["sigmoid", None])
+def test_one_output_for_two_classes_is_that_of_the_second(tmp_path: Path, activation: str | None) -> None:
+    """The difference of two logits in a sigmoid is their softmax, so both models are the same."""
+    two = nearest_pattern()
+    kernel, bias = (weights[..., :2] for weights in two.layers[-1].get_weights())
+    two = keras.Sequential([keras.Input(SHAPE), layers.Flatten(), layers.Dense(2, activation="softmax")])
+    two.layers[-1].set_weights([kernel, bias])
+    one = keras.Sequential([keras.Input(SHAPE), layers.Flatten(), layers.Dense(1, activation=activation)])
+    one.layers[-1].set_weights([kernel[:, 1:] - kernel[:, :1], bias[1:] - bias[:1]])
+    kept = ROWS.labels < 2
+    rows = Rows(ids=ROWS.ids[kept], images=ROWS.images[kept], labels=ROWS.labels[kept])
+
+    def sums(model: keras.Model, name: str) -> MetricSums:
+        target = find_target(str(save(model, tmp_path, name)), None)
+        task = replace(build_task(target), num_classes=2)
+        return decode(Predictor(task)(as_table(rows)))[0].sums
+
+    ours, expected = sums(one, "one.keras"), sums(two, "two.keras")
+    assert ours.confusion == expected.confusion
+    assert ours.loss_sum == pytest.approx(expected.loss_sum, rel=1e-4)
+    assert 0.6 * len(rows) < ours.confusion.correct < len(rows)
+
+
 def test_outputs_are_taken_as_they_were_declared(tmp_path: Path) -> None:
     path = save(nearest_pattern(), tmp_path)
     assert_same(score(path, outputs="probabilities"), plain_keras(path))
@@ -156,6 +181,26 @@ def test_outputs_are_taken_as_they_were_declared(tmp_path: Path) -> None:
     twice, once = score(path, outputs="logits"), score(path)
     assert twice.confusion == once.confusion
     assert twice.loss_sum > once.loss_sum
+
+
+def test_probabilities_behind_a_cast_are_not_taken_for_logits(tmp_path: Path) -> None:
+    inner = nearest_pattern()
+    outer = keras.Sequential([keras.Input(SHAPE), inner, layers.Activation("linear", dtype="float32")])
+    assert_same(score(save(outer, tmp_path)), plain_keras(save(inner, tmp_path, "inner.keras")))
+
+
+def test_a_model_that_scales_the_pixels_itself_gets_them_unscaled(tmp_path: Path) -> None:
+    inner = nearest_pattern()
+    outer = keras.Sequential([keras.Input(SHAPE), layers.Rescaling(1 / 255), inner])
+    assert_same(score(save(outer, tmp_path)), plain_keras(save(inner, tmp_path, "inner.keras")))
+
+
+def test_outputs_are_those_of_the_classes_of_the_data(tmp_path: Path) -> None:
+    path = save(nearest_pattern(), tmp_path)
+    target = replace(find_target(str(path), None), class_names=("a", "b", "c"), columns=(1, 0, 2))
+    swapped = Rows(ids=ROWS.ids, images=ROWS.images, labels=np.array([1, 0, 2], np.int32)[ROWS.labels])
+    [part] = decode(Predictor(build_task(target))(as_table(swapped)))
+    assert_same(part.sums, plain_keras(path))
 
 
 def test_logits_declared_to_be_probabilities_are_refused(tmp_path: Path) -> None:
@@ -339,9 +384,16 @@ def _dense(input_shape: tuple[int, ...] = SHAPE, classes: int = CLASSES) -> kera
         (lambda: _dense(classes=2), "does not fit the number of classes"),
         (lambda: _dense((8, 8, 3)), "does not take this dataset's images"),
         (lambda: _dense((65,)), r"Received a model with input \(None, 65\), expected \(None, 8, 8, 1\)"),
-        (lambda: build_two_inputs(SHAPE, CLASSES), "does not take this dataset's images"),
-        (lambda: build_two_outputs(SHAPE, CLASSES), "does not fit the number of classes"),
-        (_unbuilt, "does not take this dataset's images. Received a model with input None"),
+        (
+            lambda: build_two_inputs(SHAPE, CLASSES),
+            r"has 2 inputs\. Received \(None, 8, 8, 1\), \(None, 8, 8, 1\), expected \(None, 8, 8, 1\)",
+        ),
+        (
+            lambda: build_two_outputs(SHAPE, CLASSES),
+            r"has 2 outputs\. Received \(None, 3\), \(None, 1\), expected \(None, 3\): one value per class",
+        ),
+        (lambda: _dense(classes=1), "does not fit the number of classes"),  # a sigmoid is for two classes
+        (_unbuilt, r"has no output shape, expected \(None, 3\).* Begin the model with keras\.Input"),
     ],
 )
 def test_model_that_does_not_fit_the_data_is_refused_at_the_first_rows(
@@ -381,7 +433,7 @@ def test_one_bad_model_of_a_pass_keeps_no_other_from_its_scores(tmp_path: Path) 
         assert isinstance(second, PartialScores)
         assert (second.sums.confusion.correct, len(second.slices)) == (plain_keras(good)[1], 30)
         assert isinstance(third, ModelError)
-        assert "diverged.keras gives values that are not finite" in str(third)
+        assert "diverged.keras are not numbers: 192 of 192 values" in str(third)
 
 
 def test_an_error_of_the_models_own_code_is_one_line_that_names_the_model(tmp_path: Path) -> None:
@@ -418,18 +470,25 @@ def test_the_time_of_scoring_is_by_one_clock_and_never_negative(tmp_path: Path, 
     assert collected.seconds == pytest.approx(6.0)
 
 
-@pytest.mark.parametrize("value", [math.nan, math.inf])
+@pytest.mark.parametrize(
+    ("value", "message"),
+    [
+        (
+            math.nan,
+            r"weights of .* are not numbers: 1 of 192 values of .*kernel are NaN\. Its training diverged",
+        ),
+        (math.inf, "gives values that are not finite: its training diverged"),
+    ],
+)
 @pytest.mark.parametrize("activation", ["softmax", None])
 def test_model_whose_training_diverged_is_refused(
-    tmp_path: Path, value: float, activation: str | None
+    tmp_path: Path, value: float, message: str, activation: str | None
 ) -> None:
     model = nearest_pattern(activation=activation)
     kernel, bias = model.layers[-1].get_weights()
     kernel[3, 1] = value
     model.layers[-1].set_weights([kernel, bias])
-    assert_refused(
-        save(model, tmp_path), ModelError, "gives values that are not finite: its training diverged"
-    )
+    assert_refused(save(model, tmp_path), ModelError, message)
 
 
 # Two images of 8x8 with every pixel value from 0 to 127: the inputs of a model for them must never change.
@@ -450,7 +509,7 @@ def test_training_and_evaluation_give_a_model_the_same_pixels(strategy: Any, tmp
     score_call = build_score_call(model=model, strategy=strategy, rows=2, image_shape=SHAPE, from_logits=True)
     trained_on = score_call(GOLDEN, np.ones(2, np.int32), np.ones(2, np.float32)).numpy()[0]
     predict = compile_predict(
-        model, input_shape=SHAPE, image_shape=SHAPE, batch_size=2, pixel_divisor=1.0, logits=True, chunks=1
+        model, input_shape=SHAPE, image_shape=SHAPE, batch_size=2, pixel_range="0-255", logits=True, chunks=1
     )
     evaluated = -np.log(predict(GOLDEN)[:, 1]).sum()
     train_call = build_train_call(
@@ -467,3 +526,12 @@ def _frozen(model: keras.Model, strategy: Any) -> keras.optimizers.Optimizer:
         optimizer = keras.optimizers.SGD(0.0)
         optimizer.build(model.trainable_variables)
     return optimizer
+
+
+@pytest.mark.parametrize(("gpus_per_actor", "visible"), [(0, "-1"), (1, "3")])
+def test_predictor_sees_a_gpu_only_if_it_asked_for_one(
+    strategy: object, monkeypatch: pytest.MonkeyPatch, gpus_per_actor: int, visible: str
+) -> None:
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "3")
+    Predictor(build_task(gpus_per_actor=gpus_per_actor, batch_size=1))
+    assert os.environ["CUDA_VISIBLE_DEVICES"] == visible

@@ -12,8 +12,9 @@ from ray.data import DataContext
 from ray.data._internal import progress
 from ray.data._internal.execution.operators.actor_pool_map_operator import ActorPoolMapOperator
 from ray.data._internal.execution.operators.map_operator import MapOperator
+from ray.util.placement_group import PlacementGroup
 
-from cnnlib.evaluation.ray_data import quiet_ray_data
+from cnnlib.evaluation.ray_data import inside, quiet_ray_data
 
 ARGUMENTS = ("_data_context_ref", "_map_transformer_ref")
 
@@ -42,3 +43,14 @@ def test_logger_of_the_progress_bars_is_still_called_so() -> None:
     quiet_ray_data()
     assert progress.logger.name == "ray.data._internal.progress"
     assert not progress.logger.isEnabledFor(logging.WARNING)
+
+
+@pytest.mark.filterwarnings("error")
+def test_datasets_use_the_resources_of_a_group_only_within_the_block() -> None:
+    context = DataContext.get_current()
+    names = ("scheduling_strategy", "scheduling_strategy_large_args")
+    before = [getattr(context, name) for name in names]
+    group = PlacementGroup.empty()
+    with inside(group):
+        assert [getattr(context, name).placement_group for name in names] == [group, group]
+    assert [getattr(context, name) for name in names] == before

@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 
 from cnnlib.dataset.manifest import Manifest
-from cnnlib.errors import CheckpointError, NotFoundError
+from cnnlib.errors import CheckpointError, ModelError, NotFoundError
 from cnnlib.evaluate_config import EvaluateConfig
-from cnnlib.evaluation.target import Target, find_target
+from cnnlib.evaluation.target import Target, find_target, fit_classes
 from cnnlib.runs.record import write_run_record
 from tests.checkpoints import write_checkpoint_without_model
 from tests.datasets import make_source, write_dataset_without_ray
@@ -47,14 +47,62 @@ def test_checkpoint_of_ours_takes_raw_pixels_and_knows_its_run(run: str) -> None
 
 
 @pytest.mark.parametrize("suffix", [".keras", ".h5", ".hdf5"])
-def test_model_file_takes_scaled_pixels_and_has_no_run(tmp_path: Path, suffix: str) -> None:
+def test_model_file_has_no_run(tmp_path: Path, suffix: str) -> None:
     path = tmp_path / f"mine{suffix}"
     path.write_bytes(b"any model")
     target = find_target(str(path), None)
     assert (target.uri, target.model_uri, target.model) == (str(path), str(path), f"mine{suffix}")
     assert target.digest == hashlib.sha256(b"any model").hexdigest()
-    assert target.pixel_range == "0-1"
+    assert target.pixel_range is None, "the predictor finds it out"
     assert (target.run, target.step, target.epoch) == (None, None, None)
+
+
+def test_the_model_file_of_a_checkpoint_is_that_checkpoint(run: str, manifest: Manifest) -> None:
+    checkpoint = find_target(f"{run}@1", None)
+    of_file = find_target(f"{run}/checkpoints/epoch-0001/model.keras", None)
+    assert of_file == checkpoint
+    config = EvaluateConfig()
+    assert of_file.report_id(config, "/data", manifest) == checkpoint.report_id(config, "/data", manifest)
+
+
+def test_the_manifest_of_a_checkpoint_decides_about_pixels_and_outputs(tmp_path: Path) -> None:
+    run = str(tmp_path / "runs" / "scaled")
+    write_checkpoint_without_model(run, 1, pixel_range="-1..1", outputs="probabilities")
+    write_checkpoint_without_model(run, 2, pixel_range="0-65535")
+    target = find_target(f"{run}@1", None)
+    assert (target.pixel_range, target.outputs) == ("-1..1", "probabilities")
+    with pytest.raises(
+        CheckpointError, match=r"has pixel_range '0-65535'\. Expected 0-255 or 0-1 or -1\.\.1"
+    ):
+        find_target(f"{run}@2", None)
+
+
+def test_a_model_file_beside_some_other_manifest_is_a_file_of_its_own(tmp_path: Path) -> None:
+    (tmp_path / "model.keras").write_bytes(b"theirs")
+    (tmp_path / "manifest.json").write_text('{"name": "an app"}')
+    assert find_target(str(tmp_path / "model.keras"), None).run is None
+
+
+def test_classes_in_another_order_make_another_report_and_other_classes_are_refused(
+    tmp_path: Path, manifest: Manifest
+) -> None:
+    run = str(tmp_path / "runs" / "classes")
+    names = list(manifest.class_names)
+    write_checkpoint_without_model(run, 1, class_names=names)
+    write_checkpoint_without_model(run, 2, class_names=names[::-1])
+    write_checkpoint_without_model(run, 3, class_names=[*names[:-1], "other"])
+    config = EvaluateConfig()
+    same, reverse, other = (find_target(f"{run}@{epoch}", None) for epoch in (1, 2, 3))
+    assert fit_classes(same, config, manifest).columns is None
+    mapped = fit_classes(reverse, config, manifest)
+    assert mapped.columns == tuple(range(len(names)))[::-1]
+    assert mapped.subject(config, "/data", manifest).evaluation["class_map"] == "2,1,0"
+    with pytest.raises(
+        ModelError, match=rf"Class 2 is '{names[-1]}' in the data, and 'other' in the checkpoint"
+    ):
+        fit_classes(other, config, manifest)
+    meant = EvaluateConfig(class_map=(f"other={names[-1]}",))
+    assert fit_classes(other, meant, manifest).columns is None, "the same outputs, under other names"
 
 
 def test_pixel_range_that_was_asked_for_wins(run: str, tmp_path: Path) -> None:

@@ -59,6 +59,7 @@ FLAGS = {
         "--cluster.cpus-per-worker",
         "--cluster.max-failures",
         "--cluster.wait-for-resources-s",
+        "--cluster.wait-when-busy-s",
     ],
     "evaluate": [
         "--checkpoint",
@@ -72,12 +73,14 @@ FLAGS = {
         "--split",
         "--pixel-range",
         "--outputs",
+        "--class-map",
         "--top-k",
         "--batch-size",
         "--actors",
         "--gpus-per-actor",
         "--cpus-per-actor",
         "--wait-for-resources-s",
+        "--wait-when-busy-s",
         "--no-predictions",
         "--slice-by",
         "--slice-quantiles",
@@ -101,7 +104,7 @@ CHOICES = {
         "--loop.precision": "auto,float32,mixed_bfloat16",
         "--loop.jit-compile": "None,True,False",
     },
-    "evaluate": {"--pixel-range": "None,0-255,0-1", "--outputs": "auto,probabilities,logits"},
+    "evaluate": {"--pixel-range": "None,0-255,0-1,-1..1", "--outputs": "auto,probabilities,logits"},
 }
 
 

@@ -8,6 +8,7 @@ import pytest
 
 from cnnlib.models import runtime
 from cnnlib.models.runtime import count_chunks
+from tests.unit.conftest import THREADS
 
 
 @pytest.mark.parametrize(
@@ -60,3 +61,30 @@ def test_lines_are_kept_where_the_import_fails(capfd: pytest.CaptureFixture[str]
 )
 def test_errors_of_tensorflow_are_shown_where_there_is_a_gpu(visible_gpus: str | None, level: str) -> None:
     assert runtime._log_level(visible_gpus) == level
+
+
+@pytest.mark.usefixtures("strategy")
+def test_keras_computes_in_float32_and_channels_last_whatever_was_set(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    import keras
+
+    monkeypatch.setenv("KERAS_BACKEND", "jax")
+    monkeypatch.setenv("TF_USE_LEGACY_KERAS", "1")
+    keras.config.set_floatx("float16")
+    keras.config.set_epsilon(0.1)
+    keras.config.set_image_data_format("channels_first")
+    runtime.load_tensorflow(THREADS)
+    found = keras.config.floatx(), keras.config.epsilon(), keras.config.image_data_format()
+    assert found == ("float32", 1e-7, "channels_last")
+    assert (os.environ["KERAS_BACKEND"], os.environ["TF_USE_LEGACY_KERAS"]) == ("tensorflow", "0")
+
+
+@pytest.mark.parametrize(("asked", "visible"), [(False, "-1"), (True, "3")])
+def test_process_that_asked_for_no_gpu_sees_none(
+    strategy: object, monkeypatch: pytest.MonkeyPatch, asked: bool, visible: str
+) -> None:
+    # As on a cluster that others started, whose Ray leaves all GPUs visible.
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "3")
+    runtime.load_tensorflow(THREADS, gpus=asked)
+    assert os.environ["CUDA_VISIBLE_DEVICES"] == visible

@@ -36,7 +36,7 @@ def test_report_id_follows_what_changes_the_numbers(make_result: Any, change: di
 @pytest.mark.parametrize(
     "change",
     [
-        {"run": None, "model": "model.keras", "checkpoint_step": None, "checkpoint_epoch": None},
+        {"run": "copy", "model": "model.keras", "checkpoint_step": None, "checkpoint_epoch": None},
         {"checkpoint_uri": "s3://bucket/copy"},
         {"dataset_uri": "s3://bucket/data"},
         {"evaluation": {"top_k": 2, "pixel_range": "0-255"}},
@@ -46,6 +46,10 @@ def test_report_id_follows_what_changes_the_numbers(make_result: Any, change: di
 )
 def test_report_id_ignores_where_things_lie_and_when_it_was(make_result: Any, change: dict[str, Any]) -> None:
     assert make_result(**change).report_id == make_result().report_id
+
+
+def test_a_file_with_the_bytes_of_a_checkpoint_does_not_take_the_report_of_the_run(make_result: Any) -> None:
+    assert make_result(run=None).report_id != make_result().report_id
 
 
 def test_time_without_a_zone_is_refused(make_result: Any) -> None:

@@ -19,13 +19,21 @@ from cnnlib.config import (
     TrainConfig,
     to_dict,
 )
-from cnnlib.errors import CheckpointError, CnnlibError, ConfigError, ConflictError, DatasetError, ModelError
+from cnnlib.errors import (
+    CheckpointError,
+    CnnlibError,
+    ConfigError,
+    ConflictError,
+    DatasetError,
+    ModelError,
+    TrainingError,
+)
 from cnnlib.runs import checkpoints as runs
 from cnnlib.runs.history import encode_history
 from cnnlib.storage import files, layout
 from cnnlib.training import launch
 from cnnlib.training import plan as plans
-from cnnlib.training.launch import check_model
+from cnnlib.training.launch import CheckedModel, check_model
 from cnnlib.training.plan import RunPlan, plan_run
 from tests.checkpoints import write_checkpoint_without_model, write_run_record
 from tests.datasets import TRAIN_ROWS, make_source, write_dataset_without_ray
@@ -357,7 +365,7 @@ def test_unreadable_checkpoint_stops_the_plan(data: str) -> None:
 @pytest.mark.parametrize(("model", "parameters"), [("seed-cnn", 37_995), ("tests.models:build_linear", 195)])
 def test_model_is_tried_for_this_data(data: str, model: str, parameters: int) -> None:
     planned = plan(data, dataclasses.replace(CONFIG, model=model))
-    assert check_model(planned) == parameters
+    assert check_model(planned) == CheckedModel(parameters=parameters, opens_in_keras=True)
     assert os.environ["CUDA_VISIBLE_DEVICES"] == "-1"
 
 
@@ -368,3 +376,32 @@ def test_model_that_does_not_fit_the_data_is_refused(data: str) -> None:
         ModelError, match=r"does not fit the number of classes.*\(None, 4\), expected \(None, 3\)"
     ):
         check_model(planned)
+
+
+@pytest.mark.usefixtures("strategy")
+def test_model_whose_file_only_this_project_opens_is_said_to_be_one(
+    data: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    planned = plan(data, dataclasses.replace(CONFIG, model="tests.own_models:build_lambda"))
+    assert check_model(planned) == CheckedModel(parameters=195, opens_in_keras=False)
+    assert capsys.readouterr().err.startswith(
+        "model-file model=tests.own_models:build_lambda opens_in_keras=False reason="
+    )
+
+
+@pytest.mark.usefixtures("strategy")
+def test_model_that_cannot_be_saved_is_refused(data: str) -> None:
+    planned = plan(data, dataclasses.replace(CONFIG, model="tests.own_models:build_not_saved"))
+    with pytest.raises(ModelError, match="builds a model that cannot be saved"):
+        check_model(planned)
+
+
+def test_run_without_the_checkpoint_that_it_was_to_leave_is_an_error(data: str) -> None:
+    planned = plan(data)
+    with pytest.raises(TrainingError, match=r"the last checkpoint here is of epoch 0, not of epoch 2\."):
+        launch._check_last_checkpoint(planned)
+    write_checkpoint_without_model(planned.run, 1)
+    with pytest.raises(TrainingError, match=r"the last checkpoint here is of epoch 1, not of epoch 2\."):
+        launch._check_last_checkpoint(planned)
+    write_checkpoint_without_model(planned.run, 2)
+    launch._check_last_checkpoint(planned)

@@ -40,7 +40,7 @@ def test_every_worker_learns_all_addresses_and_its_own_place(monkeypatch: pytest
         {"rank": rank, "cluster": cluster, "task": {"type": "worker", "index": rank}} for rank in (0, 1)
     ]
     # Ray's own backend would switch every worker to Keras 2.
-    assert "TF_USE_LEGACY_KERAS" not in os.environ
+    assert os.environ.get("TF_USE_LEGACY_KERAS") in (None, "0")
 
 
 def test_address_is_free_and_of_this_host(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -58,3 +58,11 @@ def test_address_of_a_host_with_ipv6_is_in_brackets(monkeypatch: pytest.MonkeyPa
     address = backend._find_free_address()
     assert address.startswith("[fd00::7]:")
     assert int(address.rsplit(":", 1)[1]) > 0
+
+
+def test_workers_reach_each_other_past_a_proxy(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("no_proxy", "NO_PROXY", "no_grpc_proxy", "TF_CONFIG"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("http_proxy", "http://proxy:3128")
+    backend.set_tf_config(["10.0.0.1:2222", "[fd00::2]:2222"], 1)
+    assert os.environ["no_proxy"] == "10.0.0.1,fd00::2"

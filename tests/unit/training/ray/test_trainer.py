@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from types import SimpleNamespace
 from typing import Any, ClassVar
 
 import pytest
 from ray.exceptions import RayTaskError
-from ray.train import FailureConfig, RunConfig, ScalingConfig, WorkerGroupError
+from ray.train import ControllerError, FailureConfig, RunConfig, ScalingConfig, WorkerGroupError
 from ray.train.backend import Backend
 from ray.train.v2._internal.callbacks import DatasetsCallback
 from ray.train.v2._internal.callbacks.placement_group_callback import PlacementGroupCleanerCallback
+from ray.train.v2._internal.execution.callback import WorkerGroupCallback
 from ray.train.v2._internal.execution.controller import TrainController
 from ray.train.v2._internal.execution.failure_handling.default import DefaultFailurePolicy
 from ray.train.v2._internal.execution.failure_handling.failure_policy import FailureDecision, FailurePolicy
@@ -21,11 +23,13 @@ from ray.train.v2._internal.execution.worker_group import RayTrainWorker, Worker
 from ray.train.v2.api import data_parallel_trainer
 from ray.train.v2.api.data_parallel_trainer import DataParallelTrainer
 
-from cnnlib.errors import DatasetError
+from cnnlib.cluster.connect import find_own_error
+from cnnlib.errors import ClusterError, DatasetError
 from cnnlib.training.ray import trainer
 from cnnlib.training.ray.backend import MultiWorkerConfig
 from cnnlib.training.ray.trainer import (
     Trainer,
+    WaitForRoom,
     _ControllerInDriver,
     _LocalWorkerGroup,
     _NothingToScale,
@@ -43,6 +47,7 @@ def local(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> bo
 
 def build_trainer() -> Trainer:
     return Trainer(
+        60.0,
         lambda: None,
         backend_config=MultiWorkerConfig(),
         scaling_config=ScalingConfig(num_workers=2),
@@ -90,6 +95,7 @@ def parameters(function: Callable[..., Any]) -> list[str]:
             "_init_train_context_on_workers",
             ["self", "workers", "sync_actor", "train_context_args"],
         ),
+        (WorkerGroupCallback, "before_worker_group_start", ["self", "worker_group_context"]),
         (Backend, "on_start", ["self", "worker_group", "backend_config"]),
     ],
     ids=lambda value: getattr(value, "__name__", None) or (value if isinstance(value, str) else ""),
@@ -150,7 +156,28 @@ def test_nobody_watches_for_the_drivers_death_on_a_cluster_of_our_own(local: boo
     cleaners = [each for each in callbacks if isinstance(each, PlacementGroupCleanerCallback)]
     assert len(cleaners) == (0 if local else 1)
     assert not [each for each in callbacks if isinstance(each, DatasetsCallback)]
-    assert len(callbacks) == len(all_of_rays) - (2 if local else 1)
+    own = [each for each in callbacks if isinstance(each, WaitForRoom)]
+    assert len(own) == (0 if local else 1)
+    assert len(callbacks) - len(own) == len(all_of_rays) - (2 if local else 1)
+
+
+def test_workers_that_find_no_room_in_time_end_the_run_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[tuple[Any, ...]] = []
+
+    @contextmanager
+    def no_room(*arguments: Any) -> Iterator[None]:
+        asked.append(arguments)
+        raise ClusterError("no room")
+        yield
+
+    monkeypatch.setattr(trainer, "hold", no_room)
+    context = SimpleNamespace(num_workers=2, resources_per_worker={"CPU": 3, "GPU": 1})
+    with pytest.raises(ControllerError) as raised:
+        WaitForRoom(60.0).before_worker_group_start(context)
+    assert asked == [([{"CPU": 3, "GPU": 1}] * 2, "2 workers of 3 CPU and 1 GPU each", 60.0)]
+    policy = _OwnErrorsEndTheRun(FailureConfig(max_failures=5))
+    assert policy.make_decision(raised.value) is FailureDecision.RAISE
+    assert type(find_own_error(raised.value)) is ClusterError
 
 
 def test_error_of_ours_ends_the_run_at_once() -> None:

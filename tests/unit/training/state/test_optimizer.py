@@ -31,10 +31,11 @@ def build(config: OptimizerConfig, learning_rate: float = 0.5) -> keras.optimize
 
 
 @pytest.mark.parametrize("name", get_args(OptimizerName))
-def test_optimizer_is_keras_own_with_its_defaults(name: OptimizerName) -> None:
+def test_optimizer_is_keras_own_with_its_defaults_and_no_decay(name: OptimizerName) -> None:
+    options = {"weight_decay": 0.0} if name == "adamw" else {}  # Keras's own default of AdamW is 0.004
     for built in (build(OptimizerConfig(name=name)), build_plain_optimizer(OptimizerConfig(name=name), 0.5)):
         assert type(built) is CLASSES[name]
-        assert built.get_config() == CLASSES[name](0.5, name=built.name).get_config()
+        assert built.get_config() == CLASSES[name](0.5, name=built.name, **options).get_config()
         assert float(built.learning_rate.numpy()) == pytest.approx(0.5)
 
 
@@ -52,6 +53,13 @@ def test_weight_decay_is_decoupled_from_the_gradient(name: OptimizerName) -> Non
     np.testing.assert_allclose(with_decay.numpy(), without.numpy(), rtol=1e-6)
     # A weight without a gradient only decays.
     assert with_decay.numpy()[1] == pytest.approx(-2.0 * (1 - rate * decay))
+
+
+@pytest.mark.parametrize("name", get_args(OptimizerName))
+def test_weight_decay_of_0_decays_nothing(name: OptimizerName) -> None:
+    weight = keras.Variable(np.array([4.0, -2.0], np.float32))
+    build(OptimizerConfig(name=name, weight_decay=0.0)).apply([tf.zeros(2)], [weight])
+    assert weight.numpy().tolist() == [4.0, -2.0]
 
 
 @pytest.mark.parametrize("name", ["sgd", "rmsprop"])

@@ -1,0 +1,52 @@
+"""Calls a function on every other machine of a cluster that can run the processes of a job."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+import ray
+from ray.exceptions import GetTimeoutError, RayError
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+from cnnlib.log import log_event
+
+_ANSWER_S = 120.0  # a machine that has to start a process first, while others use it
+
+ResultT = TypeVar("ResultT")
+
+
+def count_other_machines() -> int:
+    """Returns the number of machines with CPUs, without this one. Requires a connection."""
+    return len(_other_machines())
+
+
+def ask_other_machines(function: Callable[[], ResultT]) -> dict[str, ResultT]:
+    """Calls a function on every other machine with CPUs; returns the results by the machine's address.
+
+    A machine that does not answer, because it has just been lost or is too busy, is left out and named in the log.
+    """
+    # No CPU: the question must not wait for those who use the machine.
+    task = ray.remote(num_cpus=0, max_retries=0)(function)
+    asked = {
+        machine["NodeManagerAddress"]: task.options(
+            scheduling_strategy=NodeAffinitySchedulingStrategy(machine["NodeID"], soft=False)
+        ).remote()
+        for machine in _other_machines()
+    }
+    answers: dict[str, ResultT] = {}
+    for address, answer in asked.items():
+        try:
+            answers[address] = ray.get(answer, timeout=_ANSWER_S)
+        except (GetTimeoutError, RayError) as err:
+            log_event("cluster", note=f"the machine {address} does not answer", reason=type(err).__name__)
+    return answers
+
+
+def _other_machines() -> list[dict[str, Any]]:
+    here = ray.get_runtime_context().get_node_id()
+    return [
+        node
+        for node in ray.nodes()
+        if node["Alive"] and node["NodeID"] != here and node["Resources"].get("CPU", 0) > 0
+    ]

@@ -1,0 +1,79 @@
+"""The classes of a checkpoint and those of a data set in, which output of the model counts for which class out."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from cnnlib.errors import ConfigError, ModelError, nearest
+
+
+def map_classes(
+    theirs: Sequence[str], ours: Sequence[str], entries: Sequence[str], name: str
+) -> tuple[int, ...] | None:
+    """Returns the index of the model's output for every class of the data; None if the classes are the same.
+
+    Args:
+        theirs: the classes that the model was trained on, in the order of its outputs.
+        ours: the classes of the data.
+        entries: `THEIRS=OURS` for classes whose names differ, see `EvaluateConfig.class_map`. Without one, the classes
+            must be the same, in any order. With one, the model may have more classes than the data.
+        name: what messages call the model.
+
+    Raises:
+        ModelError: a class differs.
+        ConfigError: an entry names a class that does not exist.
+
+    >>> map_classes(["cat", "dog"], ["dog", "cat"], [], "m")
+    (1, 0)
+    >>> map_classes(["cat", "dog", "cow"], ["Hund", "cat"], ["dog=Hund"], "m")
+    (1, 0)
+    """
+    if not entries and tuple(theirs) == tuple(ours):
+        return None
+    renamed = {our: their for their, our in (_split(entry, theirs, ours) for entry in entries)}
+    wanted = [renamed.get(our, our) for our in ours]
+    if not entries:
+        _check_same(theirs, ours, name)
+    for our, their in zip(ours, wanted, strict=True):
+        if their not in theirs:
+            raise ModelError(
+                f"{name} was not trained on the class {our!r} of the data. Its classes: {', '.join(theirs)}. "
+                "Give --class-map THEIRS=OURS for each class with another name."
+            )
+    columns = tuple(list(theirs).index(their) for their in wanted)
+    return None if columns == tuple(range(len(theirs))) else columns
+
+
+def _split(entry: str, theirs: Sequence[str], ours: Sequence[str]) -> tuple[str, str]:
+    """Splits an entry at the sign that leaves a class on both sides, because a name may hold one, too."""
+    parts = entry.split("=")
+    for index in range(1, len(parts)):
+        their, our = "=".join(parts[:index]), "=".join(parts[index:])
+        if their in theirs and our in ours:
+            return their, our
+    their, _, our = entry.partition("=")
+    unknown, known = (their, theirs) if their not in theirs else (our, ours)
+    side = "checkpoint" if known is theirs else "data"
+    raise ConfigError(
+        f"class_map: {entry!r} names no class of the {side}: {unknown!r}. {nearest(unknown, known)}"
+    )
+
+
+def _check_same(theirs: Sequence[str], ours: Sequence[str], name: str) -> None:
+    if set(theirs) == set(ours):
+        return
+    if len(theirs) != len(ours):
+        raise ModelError(
+            f"{name} was trained on other classes. Received {len(ours)} classes in the data ({', '.join(ours)}), "
+            f"expected the {len(theirs)} of the checkpoint ({', '.join(theirs)}). If the data are meant, give "
+            "--class-map THEIRS=OURS for the classes that belong together."
+        )
+    index, their, our = next(
+        (index, their, our)
+        for index, (their, our) in enumerate(zip(theirs, ours, strict=True))
+        if our not in theirs or their not in ours
+    )
+    raise ModelError(
+        f"{name} was trained on other classes. Class {index} is {our!r} in the data, and {their!r} in the checkpoint. "
+        f"Evaluate it on data of its own classes or, if both are the same class, give --class-map {their}={our}."
+    )
