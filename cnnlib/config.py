@@ -179,7 +179,7 @@ class TrainConfig:
     """Seed of the initial weights, the order of the rows and every random layer."""
     workers: int = 1
     """Number of Ray Train workers, with one replica of the model each.
-    With the rows in memory, it does not change which rows a step sees."""
+    It does not change which rows a step sees."""
     gpus_per_worker: int = 0
     """GPUs of one worker, 0 or 1. 0: training on CPUs. A machine with 8 GPUs runs 8 workers."""
     split: str = "train"

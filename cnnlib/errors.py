@@ -1,7 +1,7 @@
 """Defines the errors of this project, in words for the person who can fix the problem.
 
     CnnlibError
-    ├── InputError            the input cannot work; nothing was written          exit code 2
+    ├── InputError            the input cannot work                               exit code 2
     │   ├── ConfigError       a flag, field or recipe
     │   ├── NotFoundError     a URI with nothing behind it
     │   ├── AccessError       credentials, permissions, a missing bucket
@@ -17,6 +17,7 @@
     ├── StorageError          storage failed, after its retries                   exit code 1
     ├── RowCountError         an evaluation scored too few or too many rows       exit code 1
     ├── EvaluationError       predictors failed, after Ray's restarts             exit code 1
+    ├── DivergedError         a training whose loss or weights are not finite     exit code 1
     └── TrainingError         workers failed, after Ray's restarts                exit code 1
 
 Every error takes one message, so that it survives pickling between Ray processes. A message says what is
@@ -34,7 +35,7 @@ class CnnlibError(Exception):
 
 
 class InputError(CnnlibError):
-    """The input cannot work; nothing was started or written."""
+    """The input cannot work. What was finished before, such as an epoch or a report, is kept."""
 
 
 class ConfigError(InputError):
@@ -95,6 +96,10 @@ class RowCountError(CnnlibError):
 
 class EvaluationError(CnnlibError):
     """Predictors failed, also after Ray restarted them."""
+
+
+class DivergedError(CnnlibError):
+    """The loss or the weights of a training are not finite; a restart would end in the same way."""
 
 
 class TrainingError(CnnlibError):

@@ -2,11 +2,12 @@
 
 0    done
 1    failed: storage, workers, or a bug of this project (then with a traceback)
-2    the input cannot work: one line `error: …`, nothing was started or written
+2    the input cannot work: one line `error: …`; what was finished before, such as an epoch or a report, is kept
 3    jobs.evaluate --gate: done, but a check failed; the gate may set another code
 4    jobs.evaluate --gate: done, no check failed, but one is inconclusive; the gate may set another code
 5    jobs.evaluate of several checkpoints: some could not be scored, each has a line `error: …`; the others are done
 130  interrupted (Ctrl-C)
+143  terminated (SIGTERM)
 
 jobs.submit exits with the code of the job that it submitted.
 """
@@ -15,10 +16,13 @@ from __future__ import annotations
 
 import json as json_text
 import logging
+import math
 import os
+import signal
 import sys
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import redirect_stdout
+import threading
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, redirect_stdout
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, NoReturn
@@ -36,6 +40,7 @@ EXIT_GATE_FAILED = GateConfig.fail_exit_code
 EXIT_GATE_INCONCLUSIVE = GateConfig.inconclusive_exit_code
 EXIT_LEFT_OUT = 5
 EXIT_INTERRUPTED = 130
+EXIT_TERMINATED = 143
 
 Result = Mapping[str, Any] | Sequence[Mapping[str, Any]] | None
 
@@ -59,13 +64,13 @@ def run_job(main: Callable[[], Result | Finished], *, json: bool) -> int:
     Args:
         main: does the job and returns its result: an object or a list of objects of JSON values and times; None for an
             empty object. A `Finished` also sets the exit code.
-        json: print the result as JSON on one line, and nothing else, to stdout. What `show`, a library or a worker
-            prints to stdout meanwhile goes to stderr.
+        json: print the result as JSON on one line, and nothing else, to stdout. NaN and infinity become null. What
+            `show`, a library or a worker prints to stdout meanwhile goes to stderr.
     """
     local_ray.set_environment()
     stdout = sys.stdout
     try:
-        with redirect_stdout(sys.stderr if json else stdout):
+        with redirect_stdout(sys.stderr if json else stdout), _sigterm_unwinds():
             returned = main()
     except InputError as err:
         print_error(err)
@@ -74,13 +79,36 @@ def run_job(main: Callable[[], Result | Finished], *, json: bool) -> int:
         print_error(err)
         return EXIT_FAILED
     except KeyboardInterrupt:
-        print_error("interrupted")
+        print_error("interrupted. The same command continues where it was")
         return EXIT_INTERRUPTED
+    except SystemExit as err:
+        if err.code != signal.SIGTERM:
+            raise
+        print_error("terminated by SIGTERM. The same command continues where it was")
+        return EXIT_TERMINATED
     finished = returned if isinstance(returned, Finished) else Finished(result=returned, exit_code=EXIT_DONE)
     if json:
         result = {} if finished.result is None else finished.result
-        print(json_text.dumps(result, default=_encode, allow_nan=False), file=stdout, flush=True)
+        print(json_text.dumps(_to_json(result), default=_encode, allow_nan=False), file=stdout, flush=True)
     return finished.exit_code
+
+
+@contextmanager
+def _sigterm_unwinds() -> Iterator[None]:
+    """Lets SIGTERM raise SystemExit, as Ray does while it is connected, so that whatever was started is stopped."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def unwind(number: int, _: object) -> NoReturn:
+        signal.signal(number, signal.SIG_IGN)  # a second one must not interrupt the end
+        raise SystemExit(number)
+
+    before = signal.signal(signal.SIGTERM, unwind)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def exit_with(code: int) -> NoReturn:
@@ -111,6 +139,17 @@ def has_terminal() -> bool:
 def print_error(problem: Exception | str) -> None:
     """Prints `error: …` to stderr, on one line even if the message has several."""
     print("error:", " ".join(str(problem).split()), file=sys.stderr, flush=True)
+
+
+def _to_json(value: Any) -> Any:
+    """Returns a result in which every number that JSON does not have (NaN, infinity) is None."""
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    if isinstance(value, Mapping):
+        return {key: _to_json(each) for key, each in value.items()}
+    if isinstance(value, Sequence) and not isinstance(value, str):
+        return [_to_json(each) for each in value]
+    return value
 
 
 def _encode(value: object) -> str:

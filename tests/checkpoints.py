@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from cnnlib.config import TrainConfig, to_dict
+from cnnlib.feed.order import ROW_ORDER_VERSION
 from cnnlib.runs import record as record_of_run
 from cnnlib.runs.checkpoints import CHECKPOINT_VERSION
 from cnnlib.storage import files, layout, publish
@@ -44,6 +45,7 @@ def write_run_record(
         "recipe": recipe,
         "config": to_dict(config),
         "cache": "memory",
+        "row_order": ROW_ORDER_VERSION,
         "dataset_uri": "/data",
         "dataset_fingerprint": dataset_fingerprint,
         "started_at": "2026-11-22T06:00:00+00:00",

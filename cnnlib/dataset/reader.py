@@ -5,10 +5,13 @@ It returns only bytes of shards whose sha256 is the one in the manifest. What is
 
 from __future__ import annotations
 
-import numpy as np
+from collections.abc import Sequence
 
-from cnnlib.dataset.manifest import Manifest, Shard, ShardRange, Split, shard_ranges
-from cnnlib.dataset.record import Rows, decode_shard, table_to_rows
+import numpy as np
+import numpy.typing as npt
+
+from cnnlib.dataset.manifest import Manifest, Shard, ShardRange, Split
+from cnnlib.dataset.record import Rows, decode_labels, decode_shard, table_to_rows
 from cnnlib.errors import DatasetError, DigestError, NotFoundError
 from cnnlib.storage import files, publish
 from cnnlib.storage.threads import DECODE_THREADS, map_threads
@@ -48,32 +51,54 @@ def read_shard(dataset_uri: str, shard: Shard) -> bytes:
         ) from err
 
 
-def read_rows(dataset_uri: str, manifest: Manifest, split: Split, start: int, stop: int) -> Rows:
-    """Reads the rows at positions [start, stop) of a split, without metadata; several shards in parallel.
+def read_positions(
+    dataset_uri: str, manifest: Manifest, split: Split, positions: npt.NDArray[np.int64]
+) -> Rows:
+    """Reads the rows at these positions of a split, in their order, without metadata; several shards in parallel.
 
     Raises:
         DatasetError: a shard is missing or its bytes do not match the manifest.
     """
-    count = stop - start
+    count = len(positions)
     rows = Rows(
         ids=np.empty(count, np.int64),
         images=np.empty((count, *manifest.image_shape), np.uint8),
         labels=np.empty(count, np.int32),
     )
-    ranges = list(shard_ranges(split.shards, start, stop))
-    first_indexes = np.cumsum([0, *(shard_range.rows for shard_range in ranges)])
+    order = np.argsort(positions)
+    ordered = positions[order]
+    firsts = np.cumsum([0, *(shard.rows for shard in split.shards)])
+    bounds = np.searchsorted(ordered, firsts)
 
-    def fill(shard_range: ShardRange, first: int) -> None:
-        read = read_range(dataset_uri, manifest, shard_range)
-        own = slice(first, first + shard_range.rows)
-        rows.ids[own], rows.images[own], rows.labels[own] = read.ids, read.images, read.labels
+    def fill(index: int) -> None:
+        own = slice(bounds[index], bounds[index + 1])
+        if own.start == own.stop:
+            return
+        shard = split.shards[index]
+        read = read_range(
+            dataset_uri, manifest, ShardRange(shard_index=index, shard=shard, start=0, stop=shard.rows)
+        )
+        into, wanted = order[own], ordered[own] - firsts[index]
+        rows.ids[into], rows.labels[into] = read.ids[wanted], read.labels[wanted]
+        rows.images[into] = read.images[wanted]
 
-    map_threads(
-        lambda each: fill(*each),
-        zip(ranges, first_indexes.tolist(), strict=False),
-        threads=DECODE_THREADS,
-    )
+    map_threads(fill, range(len(split.shards)), threads=DECODE_THREADS)
     return rows
+
+
+def read_labels(
+    dataset_uri: str, shards: Sequence[Shard]
+) -> list[tuple[npt.NDArray[np.int64], npt.NDArray[np.int32]]]:
+    """Reads the ids, int64 [rows], and the labels, int32 [rows], of every row of some shards; several in parallel.
+
+    Raises:
+        DatasetError: a shard is missing or its bytes do not match the manifest.
+    """
+
+    def read(shard: Shard) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int32]]:
+        return decode_labels(read_shard(dataset_uri, shard), shard.name)
+
+    return map_threads(read, shards, threads=DECODE_THREADS)
 
 
 def read_range(dataset_uri: str, manifest: Manifest, shard_range: ShardRange) -> Rows:

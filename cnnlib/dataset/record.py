@@ -51,6 +51,10 @@ class Rows:
     def __len__(self) -> int:
         return len(self.ids)
 
+    def slice(self, start: int, stop: int) -> Rows:
+        """Returns the rows [start, stop) without a copy, without metadata."""
+        return Rows(ids=self.ids[start:stop], images=self.images[start:stop], labels=self.labels[start:stop])
+
     def take(self, indexes: npt.NDArray[np.int64]) -> Rows:
         """Returns a copy of the rows at these indexes, in their order."""
         return Rows(
@@ -147,9 +151,29 @@ def decode_shard(data: bytes | pa.Buffer, name: str) -> pa.Table:
         others = [name for name in table.column_names if name not in (ID, IMAGE, LABEL)]
         return table.select([ID, IMAGE, LABEL, *others])
     except (pa.ArrowInvalid, KeyError, OSError) as err:
-        raise DatasetError(
-            f"{name} is not a shard of a dataset: {err}. Expected the columns id, image, label."
-        ) from err
+        raise _no_shard(name, err) from err
+
+
+def decode_labels(data: bytes, name: str) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int32]]:
+    """Decodes the ids and labels of a shard: int64 [rows] and int32 [rows].
+
+    Args:
+        data: the whole Parquet file.
+        name: the shard's name, for the error message.
+
+    Raises:
+        DatasetError: the bytes are not a Parquet file with these columns.
+    """
+    try:
+        table = pq.ParquetFile(pa.BufferReader(data)).read(columns=[ID, LABEL])
+        ids, labels = table.column(ID).to_numpy(), table.column(LABEL).to_numpy()
+    except (pa.ArrowInvalid, KeyError, OSError) as err:
+        raise _no_shard(name, err) from err
+    return ids.astype(np.int64, copy=False), labels.astype(np.int32, copy=False)
+
+
+def _no_shard(name: str, err: Exception) -> DatasetError:
+    return DatasetError(f"{name} is not a shard of a dataset: {err}. Expected the columns id, image, label.")
 
 
 def _wrap(values: npt.NDArray[np.integer], kind: pa.DataType) -> pa.Array:

@@ -17,7 +17,7 @@ import numpy.typing as npt
 from cnnlib.config import CacheMode
 from cnnlib.dataset.manifest import Manifest, Split
 from cnnlib.dataset.record import Rows
-from cnnlib.feed.order import ValidationSplit
+from cnnlib.feed.validation import ValidationSplit
 
 Cache = Literal["memory", "none"]
 
@@ -48,7 +48,8 @@ class FeedTask:
     Attributes:
         split_name: the split that the run trains on.
         batch_size: rows of a global batch; a multiple of `workers`.
-        validation_fraction: fraction of the split's rows that is kept from training.
+        validation_split: which rows of the split are kept from training.
+        pieces_per_shard: pieces into which the stream cuts every shard, so that each worker's share is a fair sample.
         rank: rank of this worker, 0..workers - 1.
     """
 
@@ -56,7 +57,8 @@ class FeedTask:
     manifest: Manifest
     split_name: str
     batch_size: int
-    validation_fraction: float = 0.0
+    validation_split: ValidationSplit
+    pieces_per_shard: int = 1
     seed: int = 0
     rank: int = 0
     workers: int = 1
@@ -65,11 +67,6 @@ class FeedTask:
     def split(self) -> Split:
         """Returns the split that the run trains on."""
         return self.manifest.split(self.split_name)
-
-    @property
-    def validation_split(self) -> ValidationSplit:
-        """Returns which rows of the split are validation rows."""
-        return ValidationSplit.of(self.split.rows, self.validation_fraction)
 
     @property
     def worker_batch_size(self) -> int:

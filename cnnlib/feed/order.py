@@ -1,78 +1,37 @@
 """Computes the order of rows: which row fills which position of which global batch in an epoch.
 
-This is pure arithmetic on counts, a seed and an epoch. The training rows are cut into `batch_size` *partitions*,
-contiguous ranges of rows. Every epoch shuffles each partition anew, and each partition fills one position of every
-global batch. A worker owns contiguous partitions, hence a contiguous range of rows, and needs no other rows. So a
-global batch holds the same rows for any number of workers.
+This is pure arithmetic on counts, a seed and an epoch. The training rows are dealt into `batch_size` *partitions* by a
+permutation that the seed gives, so that each is a fair sample of the split. Every epoch shuffles each partition anew,
+and each partition fills one position of every global batch. A worker owns neighbouring partitions and needs no other
+rows. So a global batch holds the same rows for any number of workers.
 
 Partitions differ in length by at most one row. An epoch has `rows // batch_size` steps, so a longer partition leaves
 one row out in each epoch, a random one: the remainder of an epoch rotates.
 
-Rows that do not fit into memory are streamed, and cannot be picked one by one. There, several neighbouring partitions
-are one *virtual shard*. It reads its range of rows one shard range after the other, in an order that is new every
-epoch, and shuffles the rows of each shard range anew every epoch. Workers own contiguous virtual shards.
+Rows that do not fit into memory are streamed, and cannot be picked one by one. There, neighbouring partitions are one
+*virtual shard*, of which there are always 16. The shards of the split, or pieces of them, are dealt to the virtual
+shards. A virtual shard reads its pieces one after the other, in an order that is new every epoch, and shuffles the rows
+of each piece anew every epoch. A worker reads the virtual shards of its positions. Where the number of workers does not
+divide 16, two neighbours read the same virtual shard and each takes the rows of its own positions.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
 from itertools import pairwise
 from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
+from cnnlib.feed.validation import ValidationSplit
+
 Positions = npt.NDArray[np.int64]
 
-_MIN_VIRTUAL_SHARDS = 16
-_RANGES, _ROWS = 1, 2  # part of a generator's seed, so that no two draws share one
-
-
-@dataclass(frozen=True, kw_only=True)
-class ValidationSplit:
-    """Chooses the validation rows of a split: `count` of `num_rows` positions, evenly spaced.
-
-    The i-th is at position (2 i + 1) num_rows // (2 count). So the validation rows of any range are counted without a
-    list of them.
-    """
-
-    num_rows: int
-    count: int
-
-    @classmethod
-    def of(cls, num_rows: int, fraction: float) -> ValidationSplit:
-        """Builds the split that keeps round(num_rows * fraction) rows from training."""
-        return cls(num_rows=num_rows, count=round(num_rows * fraction))
-
-    @property
-    def train_rows(self) -> int:
-        """Returns the number of training rows."""
-        return self.num_rows - self.count
-
-    def below(self, position: int) -> int:
-        """Returns the number of validation rows before a position."""
-        return (2 * self.count * position + self.num_rows - 1) // (2 * self.num_rows)
-
-    def mask(self, start: int, stop: int) -> npt.NDArray[np.bool_]:
-        """Returns which of the positions [start, stop) are validation rows, bool [stop - start]."""
-        below = (2 * self.count * np.arange(start, stop + 1) + self.num_rows - 1) // (2 * self.num_rows)
-        return np.diff(below) > 0
-
-    def train_below(self, position: int) -> int:
-        """Returns the number of training rows before a position."""
-        return position - self.below(position)
-
-    def position(self, index: int) -> int:
-        """Returns the position of a training row by its index among the training rows; num_rows after the last."""
-        low, high = index, self.num_rows
-        # Bisection for the first position p with more than `index` training rows in [0, p].
-        while low < high:
-            middle = (low + high) // 2
-            if self.train_below(middle + 1) > index:
-                high = middle
-            else:
-                low = middle + 1
-        return low
+ROW_ORDER_VERSION = 2
+"""Changes when rows are chosen or ordered in another way: a run continues only in the order that it began with."""
+VIRTUAL_SHARDS = 16
+_RANGES, _ROWS, _DEALT = 1, 2, 3  # part of a generator's seed, so that no two draws share one
 
 
 class RowRange(NamedTuple):
@@ -82,27 +41,97 @@ class RowRange(NamedTuple):
     stop: int
 
 
-def split_rows(validation_split: ValidationSplit, num_ranges: int) -> list[RowRange]:
-    """Returns contiguous ranges of a split, whose numbers of training rows differ by at most one.
+class Share(NamedTuple):
+    """Describes what a worker takes of a virtual shard.
 
-    Every position belongs to exactly one range. The validation rows are the same for any number of ranges.
+    Attributes:
+        width: rows that the virtual shard gives to one step, over all workers.
+        taken: which of them the worker takes.
+        columns: the positions of the worker batch that they fill.
     """
-    rows = validation_split.train_rows
-    inner = [validation_split.position(index * rows // num_ranges) for index in range(1, num_ranges)]
-    bounds = [0, *inner, validation_split.num_rows]
-    return [RowRange(start, stop) for start, stop in pairwise(bounds)]
+
+    virtual_shard: int
+    width: int
+    taken: slice
+    columns: slice
 
 
-def num_virtual_shards(batch_size: int, workers: int) -> int:
-    """Returns the least number from 16 upwards that divides the batch size and is a multiple of `workers`.
+def deal_rows(num_rows: int, seed: int) -> Positions:
+    """Returns the training rows in the order in which they are dealt to the partitions, int64 [num_rows].
 
-    So the order of streamed rows is the same for every number of workers that divides 16, if 16 divides the batch
-    size. For a batch of less than 16 rows it is the batch size.
+    It is a permutation of all of them, so that every partition is a fair sample whatever the storage order.
     """
-    least = min(max(_MIN_VIRTUAL_SHARDS, workers), batch_size)
-    return next(
-        count for count in range(least, batch_size + 1) if batch_size % count == 0 and count % workers == 0
-    )
+    return np.random.default_rng([seed, _DEALT]).permutation(num_rows)
+
+
+def deal_pieces(num_pieces: int, seed: int) -> Positions:
+    """Returns the order in which the pieces of a split are laid out for the virtual shards, int64 [num_pieces].
+
+    Of every 16 neighbouring pieces, each virtual shard gets one, drawn at random. So each has pieces of every part of
+    the split, also where its rows are sorted, and no period of the storage order can agree with that of the dealing.
+    """
+    rng = np.random.default_rng([seed, _DEALT])
+    blocks = -(-num_pieces // VIRTUAL_SHARDS)
+    owners = np.concatenate([rng.permutation(VIRTUAL_SHARDS) for _ in range(blocks)])[:num_pieces]
+    return np.argsort(owners, kind="stable")
+
+
+def cut_pieces(shard_rows: Sequence[int], pieces_per_shard: int) -> list[RowRange]:
+    """Cuts every shard into equal pieces, each at least one row long; returns their positions in the split."""
+    pieces, first = [], 0
+    for rows in shard_rows:
+        count = min(pieces_per_shard, rows)
+        bounds = [first + index * rows // count for index in range(count + 1)]
+        pieces += [RowRange(start, stop) for start, stop in pairwise(bounds)]
+        first += rows
+    return pieces
+
+
+def virtual_shard_columns(batch_size: int) -> Positions:
+    """Returns which positions of a batch each virtual shard fills, int64 [virtual shards + 1].
+
+    Virtual shard v fills the positions [columns[v], columns[v + 1]). There are 16 virtual shards, whatever the number
+    of workers, or as many as a smaller batch has rows.
+    """
+    count = min(VIRTUAL_SHARDS, batch_size)
+    return np.arange(count + 1, dtype=np.int64) * batch_size // count
+
+
+def worker_shares(batch_size: int, workers: int, rank: int) -> list[Share]:
+    """Returns what a worker takes of the virtual shards, whose rows fill the positions of its worker batch in order."""
+    size = batch_size // workers
+    start, stop = rank * size, (rank + 1) * size
+    shares = []
+    for number, (first, end) in enumerate(pairwise(virtual_shard_columns(batch_size).tolist())):
+        low, high = max(first, start), min(end, stop)
+        if low < high:
+            taken, columns = slice(low - first, high - first), slice(low - start, high - start)
+            shares.append(Share(number, end - first, taken, columns))
+    return shares
+
+
+def split_pieces(
+    pieces: Sequence[RowRange], validation_split: ValidationSplit, batch_size: int
+) -> list[list[RowRange]]:
+    """Cuts a sequence of pieces into the virtual shards; each has the training rows of its partitions.
+
+    Every position of the pieces belongs to exactly one virtual shard.
+    """
+    columns = virtual_shard_columns(batch_size)
+    bounds = partition_bounds(validation_split.train_rows, batch_size)[columns]
+    shards: list[list[RowRange]] = [[] for _ in columns[1:]]
+    shard, done = 0, 0  # the virtual shard that is filled now, and the training rows before the piece
+    for piece in pieces:
+        train = np.flatnonzero(~validation_split.mask(*piece))
+        start = piece.start
+        while shard + 1 < len(shards) and done + len(train) > bounds[shard + 1]:
+            stop = piece.start + int(train[bounds[shard + 1] - done])
+            if start < stop:
+                shards[shard].append(RowRange(start, stop))
+            start, shard = stop, shard + 1
+        shards[shard].append(RowRange(start, piece.stop))
+        done += len(train)
+    return shards
 
 
 def range_order(num_ranges: int, seed: int, epoch: int, virtual_shard: int) -> Positions:

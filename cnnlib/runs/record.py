@@ -8,6 +8,7 @@ from typing import Any, NotRequired, TypedDict, cast
 from cnnlib.config import TrainConfig, to_dict
 from cnnlib.errors import NotFoundError
 from cnnlib.feed.feed import Cache
+from cnnlib.feed.order import ROW_ORDER_VERSION
 from cnnlib.storage import files, layout, publish
 
 
@@ -18,12 +19,14 @@ class RunRecord(TypedDict):
         recipe: name of the recipe that the config came from; None if it came from none. Old runs lack this key.
         config: the config as `to_dict` gives it.
         cache: where the run keeps its rows, `memory` or `none`. It stays the same when the run continues.
+        row_order: `ROW_ORDER_VERSION` of the version that started the run. Old runs lack this key: 1.
         started_at: when the run was first started, ISO 8601, UTC.
     """
 
     recipe: NotRequired[str | None]
     config: dict[str, Any]
     cache: Cache
+    row_order: NotRequired[int]
     dataset_uri: str
     dataset_fingerprint: str
     started_at: str
@@ -37,6 +40,7 @@ def build_run_record(
         "recipe": recipe,
         "config": to_dict(config),
         "cache": cache,
+        "row_order": ROW_ORDER_VERSION,
         "dataset_uri": dataset_uri,
         "dataset_fingerprint": dataset_fingerprint,
         "started_at": datetime.now(UTC).isoformat(),

@@ -13,6 +13,7 @@ import ray
 from cnnlib.cluster import connect as cluster
 from cnnlib.errors import TrainingError
 from cnnlib.feed.feed import Cache, choose_cache, worker_bytes
+from cnnlib.feed.index import RowIndex, index_rows
 from cnnlib.feed.shared import check_shared_folders
 from cnnlib.log import log_event
 from cnnlib.models.registry import build_model, is_registered
@@ -127,6 +128,7 @@ def train(plan: RunPlan, *, live: bool) -> None:
             cpus=cpus,
             steps_per_epoch=plan.steps_per_epoch,
             cache=cache,
+            index=_index_rows(plan, cache),
             live=live,
             opens_in_keras=opens_in_keras,
         )
@@ -199,6 +201,23 @@ def _record_run(plan: RunPlan, cache: Cache) -> Cache:
         return cache
     check_continues(record, plan.config, plan.manifest, plan.run)
     return record["cache"]
+
+
+def _index_rows(plan: RunPlan, cache: Cache) -> RowIndex:
+    config = plan.config
+    index = index_rows(
+        plan.dataset_uri,
+        plan.manifest,
+        config.split,
+        fraction=config.validation_fraction,
+        seed=config.seed,
+        cache=cache,
+    )
+    if index.validation_split.count:
+        log_event(
+            "validation", rows=index.validation_split.count, train_rows=index.validation_split.train_rows
+        )
+    return index
 
 
 def _build_record(plan: RunPlan, cache: Cache) -> RunRecord:

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import NamedTuple
 
+import keras
 import numpy as np
 import numpy.typing as npt
 import tensorflow as tf
 
 from cnnlib.dataset.record import Rows
+from cnnlib.errors import DivergedError
 from cnnlib.feed.device import MacroBatch
 from cnnlib.training.observe.progress import Progress, Throughput
 from cnnlib.training.step import ScoreCall, TrainCall
@@ -44,6 +46,7 @@ def run_epoch(
     epoch: int,
     first_step: int,
     progress: Progress | None,
+    learning_rate: Callable[[], float],
 ) -> EpochMetrics:
     """Trains on the macro-batches of one epoch.
 
@@ -53,6 +56,10 @@ def run_epoch(
         epoch: the number of the epoch, from 1.
         first_step: steps of the run before this epoch.
         progress: shows the end of each call; None: nothing is shown.
+        learning_rate: returns the rate of the next step, for the error message.
+
+    Raises:
+        DivergedError: the loss of a call is not finite. Every worker raises it, because all get the same sums.
     """
     throughput = Throughput()
     sums, steps = np.zeros(2), 0
@@ -60,8 +67,12 @@ def run_epoch(
 
     def finish(call: _Call) -> None:
         nonlocal sums, steps
-        sums += call.result.numpy()
+        call_sums = call.result.numpy()  # waits until the device has done the call
+        throughput.add_rows(call.steps * batch_size)
         steps += call.steps
+        if not np.isfinite(call_sums[0]):
+            raise _diverged(f"loss is {call_sums[0]}", epoch, first_step + steps, learning_rate())
+        sums += call_sums
         rows = steps * batch_size
         if progress is not None:
             progress.update(
@@ -73,7 +84,7 @@ def run_epoch(
             )
 
     for batch in batches:
-        throughput.add(batch.steps * batch_size, batch.waited_s)
+        throughput.add_wait(batch.waited_s)
         result = train_call(batch.images, batch.labels)
         # Read the result of the previous call: reading this one would wait for it, and leave a GPU idle meanwhile.
         if running is not None:
@@ -82,6 +93,7 @@ def run_epoch(
     if running is not None:
         finish(running)
     rows = steps * batch_size
+    throughput.stop()
     return EpochMetrics(
         steps=steps,
         rows=rows,
@@ -91,6 +103,21 @@ def run_epoch(
         images_per_s=throughput.images_per_s,
         data_wait=throughput.data_wait,
     )
+
+
+def check_weights(model: keras.Model, *, epoch: int, step: int, learning_rate: float) -> None:
+    """Checks that all weights are finite; the loss of the last step was computed before its update.
+
+    Every worker raises the same, because all have the same weights after an epoch.
+
+    Raises:
+        DivergedError: a weight is not finite.
+    """
+    for weight in model.weights:
+        values = keras.ops.convert_to_numpy(weight)
+        # Added up as float64, which does not overflow: the sum is finite if and only if every value is.
+        if not np.isfinite(np.sum(values, dtype=np.float64)):
+            raise _diverged(f"weight {weight.path} is not finite", epoch, step, learning_rate)
 
 
 def score_rows(
@@ -109,3 +136,11 @@ def score_rows(
             sums[:2] += score_call(rows.images[filled], rows.labels[filled], mask).numpy()
             sums[2] += len(batch)
     return sums
+
+
+def _diverged(what: str, epoch: int, step: int, learning_rate: float) -> DivergedError:
+    return DivergedError(
+        f"The training diverged: the {what} at step {step} (epoch {epoch}, learning rate "
+        f"{learning_rate:g}). Choose a lower --learning-rate, clip the gradients with --optimizer.clip-norm 1, or "
+        "check the data. The checkpoints of earlier epochs are kept; give the changed run another --name."
+    )

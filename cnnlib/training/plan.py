@@ -17,7 +17,9 @@ from cnnlib.dataset.manifest import Manifest, load_manifest
 from cnnlib.dataset.reader import check_shards
 from cnnlib.errors import ConfigError, ConflictError
 from cnnlib.feed.feed import Cache
-from cnnlib.feed.order import ValidationSplit, steps_per_epoch
+from cnnlib.feed.index import RowIndex
+from cnnlib.feed.order import ROW_ORDER_VERSION, steps_per_epoch
+from cnnlib.feed.validation import count_validation_rows
 from cnnlib.models.registry import check_model_name
 from cnnlib.runs.checkpoints import list_checkpoints
 from cnnlib.runs.mending import find_history, match_history
@@ -74,6 +76,7 @@ class WorkerTask:
         cpus: threads of this worker.
         steps_per_epoch: the same for every worker, or the last all-reduce would wait for ever.
         cache: where rows are kept, the same for every worker, and the same as before if the run continues.
+        index: what all workers must agree on about the rows.
         live: True if a person watches at a terminal.
         opens_in_keras: False if plain Keras does not open the model's files; the checkpoints then say so.
     """
@@ -85,6 +88,7 @@ class WorkerTask:
     cpus: int
     steps_per_epoch: int
     cache: Cache
+    index: RowIndex
     live: bool
     opens_in_keras: bool = True
 
@@ -117,6 +121,9 @@ def plan_run(
         check_continues(record, config, manifest, run)
     checkpoints = list_checkpoints(run)
     done_epochs = checkpoints[-1].epoch if checkpoints else 0
+    stopped_early = has_stopped_early(config, run, done_epochs)
+    if record is not None and done_epochs < config.epochs and not stopped_early:
+        _check_row_order(record, run)
     check_shards(dataset_uri, manifest, config.split)
     files.check_writable(run)
     return RunPlan(
@@ -128,7 +135,7 @@ def plan_run(
         remainder=train_rows - steps * config.batch_size,
         done_epochs=done_epochs,
         cache=record["cache"] if record else None,
-        stopped_early=has_stopped_early(config, run, done_epochs),
+        stopped_early=stopped_early,
         recipe=recipe,
     )
 
@@ -142,8 +149,8 @@ def has_stopped_early(config: TrainConfig, run: str, done_epochs: int) -> bool:
 
 
 def _count_train_rows(config: TrainConfig, manifest: Manifest) -> int:
-    rows = manifest.split(config.split).rows
-    return ValidationSplit.of(rows, config.validation_fraction).train_rows
+    split = manifest.split(config.split)
+    return split.rows - sum(count_validation_rows(split.rows_per_class, config.validation_fraction))
 
 
 def _count_steps(config: TrainConfig, train_rows: int) -> int:
@@ -190,3 +197,14 @@ def _flatten(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     for key, value in config.items():
         flat |= _flatten(value, f"{prefix}{key}.") if isinstance(value, dict) else {f"{prefix}{key}": value}
     return flat
+
+
+def _check_row_order(record: RunRecord, run: str) -> None:
+    """Checks that the run began with the rows and the order that this version would continue it with."""
+    version = record.get("row_order", 1)
+    if version != ROW_ORDER_VERSION:
+        raise ConflictError(
+            f"The run {run} was started by another version, which chooses other validation rows and batches "
+            f"(row order {version}, expected {ROW_ORDER_VERSION}). Choose another --name, or continue it with that "
+            "version."
+        )

@@ -42,7 +42,7 @@ def train_worker(task: WorkerTask) -> None:
     # Imported here, because the driver imports this file and must stay free of TensorFlow.
     from cnnlib.feed.device import iter_macro_batches
     from cnnlib.training.chief import Chief, log_model, report_values
-    from cnnlib.training.loop import run_epoch, score_rows
+    from cnnlib.training.loop import check_weights, run_epoch, score_rows
     from cnnlib.training.state.checkpoint import restore_checkpoint
     from cnnlib.training.state.ema import averaged_weights
     from cnnlib.training.strategy import average_moving_statistics, build_strategy, replica_device
@@ -77,8 +77,11 @@ def train_worker(task: WorkerTask) -> None:
             epoch=epoch,
             first_step=first_step,
             progress=chief.progress if chief else None,
+            learning_rate=lambda: state.learning_rate,
         )
         average_moving_statistics(strategy, state.model)
+        step = first_step + metrics.steps
+        check_weights(state.model, epoch=epoch, step=step, learning_rate=state.learning_rate)
         loss_sum, correct, scored = 0.0, 0.0, 0.0
         if config.validation_fraction:
             with averaged_weights(state.model, state.optimizer):
@@ -86,7 +89,7 @@ def train_worker(task: WorkerTask) -> None:
             loss_sum, correct, scored = state.sum_call(own_sums).numpy()
         record = EpochRecord(
             epoch=epoch,
-            step=first_step + metrics.steps,
+            step=step,
             loss=metrics.loss,
             accuracy=metrics.accuracy,
             validation_loss=float(loss_sum / scored) if scored else None,
@@ -114,7 +117,8 @@ def _start_feed(task: WorkerTask, rank: Rank) -> Future[Feed]:
         dataset_uri=task.dataset_uri,
         manifest=task.manifest,
         split_name=task.config.split,
-        validation_fraction=task.config.validation_fraction,
+        validation_split=task.index.validation_split,
+        pieces_per_shard=task.index.pieces_per_shard,
         batch_size=task.config.batch_size,
         seed=task.config.seed,
         rank=rank.rank,

@@ -10,6 +10,7 @@ import time
 from cnnlib.dataset.manifest import load_manifest
 from cnnlib.feed.feed import FeedTask
 from cnnlib.feed.stream import StreamFeed
+from cnnlib.feed.validation import ValidationSplit
 from cnnlib.models.runtime import load_tensorflow
 
 _STEPS_PER_CALL = 25
@@ -28,6 +29,7 @@ def main(dataset_uri: str, batch_size: int, threads: int) -> float:
             manifest=manifest,
             split_name="train",
             batch_size=batch_size,
+            validation_split=ValidationSplit.none(split.rows),
         )
     )
 

@@ -25,6 +25,7 @@ from cnnlib.dataset.source import Source, SourceSplit
 from cnnlib.dataset.writer import write_dataset
 from cnnlib.feed.feed import FeedTask
 from cnnlib.feed.stream import StreamFeed
+from cnnlib.feed.validation import ValidationSplit
 from cnnlib.models.runtime import load_tensorflow
 
 _BATCH_SIZE = 64
@@ -75,7 +76,13 @@ def _stream(folder: str, epochs: int) -> None:
 
     manifest = load_manifest(folder)
     feed = StreamFeed(
-        FeedTask(dataset_uri=folder, manifest=manifest, split_name="train", batch_size=_BATCH_SIZE)
+        FeedTask(
+            dataset_uri=folder,
+            manifest=manifest,
+            split_name="train",
+            batch_size=_BATCH_SIZE,
+            validation_split=ValidationSplit.none(manifest.split("train").rows),
+        )
     )
     steps = manifest.split("train").rows // _BATCH_SIZE
     idle_mib = _rss_mib()

@@ -63,7 +63,15 @@ def main(batch_size: int, steps: int, threads: int, precision: str) -> dict[str,
 
     def epoch(row_order: np.ndarray[tuple[int, int], np.dtype[np.int64]]) -> dict[str, float]:
         batches = iter_macro_batches(gather(rows, row_order, _STEPS_PER_CALL), device)
-        metrics = run_epoch(train_call, batches, batch_size=batch_size, epoch=1, first_step=0, progress=None)
+        metrics = run_epoch(
+            train_call,
+            batches,
+            batch_size=batch_size,
+            epoch=1,
+            first_step=0,
+            progress=None,
+            learning_rate=lambda: float(optimizer.learning_rate),
+        )
         return {"images_per_s": metrics.images_per_s, "data_wait": metrics.data_wait}
 
     # The last call has as many steps as that of the epoch: XLA compiles once for every number of steps.

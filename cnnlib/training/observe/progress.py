@@ -15,18 +15,26 @@ class Throughput:
 
     def __init__(self) -> None:
         self._started = time.perf_counter()
+        self._stopped: float | None = None
         self._rows = 0
         self._waited_s = 0.0
 
-    def add(self, rows: int, waited_s: float) -> None:
-        """Adds rows that were trained on, and the seconds spent waiting for them."""
-        self._rows += rows
+    def add_wait(self, waited_s: float) -> None:
+        """Adds seconds spent waiting for rows."""
         self._waited_s += waited_s
+
+    def add_rows(self, rows: int) -> None:
+        """Adds rows that were trained on: their result has been read, so they are not only queued on a device."""
+        self._rows += rows
+
+    def stop(self) -> None:
+        """Stops the clock, so that all numbers are of the same moment."""
+        self._stopped = time.perf_counter()
 
     @property
     def seconds(self) -> float:
-        """Seconds so far."""
-        return time.perf_counter() - self._started
+        """Seconds so far, or until `stop`, on a clock that never goes back."""
+        return (self._stopped or time.perf_counter()) - self._started
 
     @property
     def images_per_s(self) -> float:

@@ -40,7 +40,7 @@ from ray.train.v2.api.data_parallel_trainer import DataParallelTrainer
 from cnnlib.cluster.connect import find_own_error
 from cnnlib.cluster.local import in_local_mode
 from cnnlib.cluster.reserve import hold
-from cnnlib.errors import AccessError, ClusterError, CnnlibError, InputError, TrainingError
+from cnnlib.errors import AccessError, ClusterError, CnnlibError, DivergedError, InputError, TrainingError
 from cnnlib.log import log_event
 from cnnlib.training.ray.backend import MultiWorkerConfig
 
@@ -199,10 +199,10 @@ class RestartPolicy(DefaultFailurePolicy):  # type: ignore[misc]
 def happens_again(err: CnnlibError) -> bool:
     """Returns whether an error of a worker would be the same after a restart.
 
-    Bad input stays bad, and who has waited for room in vain has waited long enough. Storage may answer again, and
+    Bad input stays bad, the same steps diverge again, and who has waited for room in vain has waited long enough. Storage may answer again, and
     credentials may be renewed.
     """
-    return isinstance(err, InputError | ClusterError) and not isinstance(err, AccessError)
+    return isinstance(err, InputError | ClusterError | DivergedError) and not isinstance(err, AccessError)
 
 
 def describe_failure(err: TrainingFailedError) -> str:

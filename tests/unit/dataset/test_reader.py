@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -9,7 +10,7 @@ import pytest
 
 from cnnlib.dataset import reader
 from cnnlib.dataset.manifest import load_manifest, shard_ranges
-from cnnlib.dataset.reader import check_shards, read_range, read_rows, read_shard
+from cnnlib.dataset.reader import check_shards, read_labels, read_positions, read_range, read_shard
 from cnnlib.errors import DatasetError
 from tests.datasets import TRAIN_ROWS, make_source, write_dataset_without_ray
 
@@ -70,16 +71,22 @@ def test_big_split_has_only_its_sizes_checked_before_the_start(
         check_shards(str(dataset), manifest, "train")
 
 
-@pytest.mark.parametrize(
-    ("start", "stop"), [(0, TRAIN_ROWS), (0, 1), (9, 11), (13, 47), (20, 30), (49, 50), (7, 7)]
-)
-def test_a_range_of_rows_is_read_in_order_across_shards(dataset: Path, start: int, stop: int) -> None:
-    manifest = load_manifest(str(dataset))
-    rows = read_rows(str(dataset), manifest, manifest.split("train"), start, stop)
+def test_labels_of_every_row_are_read_without_its_image(dataset: Path) -> None:
+    read = read_labels(str(dataset), load_manifest(str(dataset)).split("train").shards)
     written = make_source().splits["train"]
-    assert rows.ids.tolist() == list(range(start, stop))
-    np.testing.assert_array_equal(rows.images, written.images[start:stop])
-    np.testing.assert_array_equal(rows.labels, written.labels[start:stop])
+    assert np.concatenate([ids for ids, _ in read]).tolist() == list(range(TRAIN_ROWS))
+    np.testing.assert_array_equal(np.concatenate([labels for _, labels in read]), written.labels)
+
+
+@pytest.mark.parametrize("positions", [range(TRAIN_ROWS), [49, 0, 10, 9, 31], [20], []])
+def test_rows_are_read_in_the_order_of_the_positions(dataset: Path, positions: Sequence[int]) -> None:
+    manifest = load_manifest(str(dataset))
+    wanted = np.array(positions, np.int64)
+    rows = read_positions(str(dataset), manifest, manifest.split("train"), wanted)
+    written = make_source().splits["train"]
+    assert rows.ids.tolist() == list(positions)
+    np.testing.assert_array_equal(rows.images, written.images[wanted])
+    np.testing.assert_array_equal(rows.labels, written.labels[wanted])
     assert (rows.images.dtype, rows.labels.dtype) == (np.uint8, np.int32)
 
 

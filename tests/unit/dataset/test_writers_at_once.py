@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from cnnlib.dataset.manifest import load_manifest
-from cnnlib.dataset.reader import check_shards, read_rows
+from cnnlib.dataset.reader import check_shards, read_positions
 from cnnlib.dataset.source import Source
 from cnnlib.dataset.writer import PreparedDataset, check_output, write_dataset
 from cnnlib.errors import ConflictError
@@ -27,7 +27,7 @@ def assert_whole(folder: str, source: Source) -> None:
     assert manifest.source_digest == source.digest
     for name, split in manifest.splits.items():
         check_shards(folder, manifest, name)
-        rows = read_rows(folder, manifest, split, 0, split.rows)
+        rows = read_positions(folder, manifest, split, np.arange(split.rows))
         np.testing.assert_array_equal(rows.images, source.splits[name].images)
     shards = [shard.name for split in manifest.splits.values() for shard in split.shards]
     expected = sorted(join_uri(folder, name) for name in [*shards, "manifest.json", "preview.png"])

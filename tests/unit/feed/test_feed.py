@@ -15,10 +15,11 @@ from cnnlib.dataset.record import Rows
 from cnnlib.feed import stream
 from cnnlib.feed.feed import Feed, FeedTask, choose_cache, worker_bytes
 from cnnlib.feed.memory import MemoryFeed
-from cnnlib.feed.order import ValidationSplit, steps_per_epoch
+from cnnlib.feed.order import steps_per_epoch
 from cnnlib.feed.stream import StreamFeed
+from cnnlib.feed.validation import ValidationSplit, choose_validation_rows
 
-WORKER_COUNTS = (1, 2, 4)
+WORKER_COUNTS = (1, 2, 3, 4, 5, 6, 7, 8)
 SHARD_ROWS = 13
 GiB = 2**30
 
@@ -29,16 +30,23 @@ kinds = pytest.mark.parametrize("kind", [MemoryFeed, StreamFeed])
 
 @dataclasses.dataclass(frozen=True)
 class Run:
-    """Describes a run: its rows, validation fraction, and a batch size that four workers divide and the rows fill."""
+    """Describes a run: its rows, validation fraction, and a batch size that the rows fill."""
 
     num_rows: int
     fraction: float
     batch_size: int
     seed: int = 0
+    pieces_per_shard: int = 1
 
     @property
     def validation_split(self) -> ValidationSplit:
-        return ValidationSplit.of(self.num_rows, self.fraction)
+        ids, labels = np.arange(self.num_rows), np.zeros(self.num_rows, np.int32)
+        count = round(self.num_rows * self.fraction)
+        return ValidationSplit.of(choose_validation_rows(ids, labels, [count], self.seed))
+
+    @property
+    def worker_counts(self) -> list[int]:
+        return [workers for workers in WORKER_COUNTS if self.batch_size % workers == 0]
 
     @property
     def steps(self) -> int:
@@ -47,12 +55,12 @@ class Run:
 
 @st.composite
 def runs(draw: st.DrawFn) -> Run:
-    batch_size = draw(st.sampled_from([4, 8, 12, 32, 64]))
+    batch_size = draw(st.sampled_from([4, 8, 12, 30, 32, 36, 42, 48, 64, 68, 72, 96, 105, 108]))
     fraction = draw(st.sampled_from([0.0, 0.05, 0.3, 0.5]))
     num_rows = draw(
         st.integers(batch_size, 300).filter(lambda rows: rows - round(rows * fraction) >= batch_size)
     )
-    return Run(num_rows, fraction, batch_size, draw(st.integers(0, 2**31)))
+    return Run(num_rows, fraction, batch_size, draw(st.integers(0, 2**31)), draw(st.sampled_from([1, 5])))
 
 
 @pytest.fixture(autouse=True)
@@ -81,7 +89,8 @@ def feeds(kind: type[Feed], run: Run, workers: int) -> list[Feed]:
         manifest=manifest,
         split_name="train",
         batch_size=run.batch_size,
-        validation_fraction=run.fraction,
+        validation_split=run.validation_split,
+        pieces_per_shard=run.pieces_per_shard,
         seed=run.seed,
         workers=workers,
     )
@@ -105,23 +114,21 @@ def global_batches(
 
 
 @kinds
-@settings(max_examples=50, suppress_health_check=UNCHECKED)
+@settings(max_examples=20, suppress_health_check=UNCHECKED)
 @given(run=runs(), epoch=st.integers(1, 50))
 def test_a_global_batch_holds_the_same_rows_for_any_number_of_workers(
     kind: type[Feed], run: Run, epoch: int
 ) -> None:
-    one, *others = (global_batches(kind, run, workers, epoch) for workers in WORKER_COUNTS)
+    one, *others = (global_batches(kind, run, workers, epoch) for workers in run.worker_counts)
     for other in others:
         np.testing.assert_array_equal(one, other)
 
 
 @kinds
-@settings(max_examples=50, suppress_health_check=UNCHECKED)
-@given(run=runs(), workers=st.sampled_from(WORKER_COUNTS))
-def test_an_epoch_takes_whole_batches_of_training_rows_each_at_most_once(
-    kind: type[Feed], run: Run, workers: int
-) -> None:
-    seen = global_batches(kind, run, workers).ravel().tolist()
+@settings(max_examples=15, suppress_health_check=UNCHECKED)
+@given(run=runs())
+def test_an_epoch_takes_whole_batches_of_training_rows_each_at_most_once(kind: type[Feed], run: Run) -> None:
+    seen = global_batches(kind, run, run.worker_counts[-1]).ravel().tolist()
     validation_rows = set(np.flatnonzero(run.validation_split.mask(0, run.num_rows)).tolist())
     assert len(seen) == len(set(seen)) == run.steps * run.batch_size
     assert not validation_rows & set(seen)
@@ -129,15 +136,17 @@ def test_an_epoch_takes_whole_batches_of_training_rows_each_at_most_once(
 
 
 @kinds
-@settings(max_examples=30, suppress_health_check=UNCHECKED)
-@given(run=runs(), workers=st.sampled_from(WORKER_COUNTS))
-def test_each_validation_row_is_given_once_for_any_number_of_workers(
-    kind: type[Feed], run: Run, workers: int
-) -> None:
-    given_out = [
-        int(row) for feed in feeds(kind, run, workers) for rows in feed.validation_rows() for row in rows.ids
-    ]
-    assert sorted(given_out) == np.flatnonzero(run.validation_split.mask(0, run.num_rows)).tolist()
+@settings(max_examples=15, suppress_health_check=UNCHECKED)
+@given(run=runs())
+def test_each_validation_row_is_given_once_for_any_number_of_workers(kind: type[Feed], run: Run) -> None:
+    for workers in run.worker_counts:
+        given_out = [
+            int(row)
+            for feed in feeds(kind, run, workers)
+            for rows in feed.validation_rows()
+            for row in rows.ids
+        ]
+        assert sorted(given_out) == np.flatnonzero(run.validation_split.mask(0, run.num_rows)).tolist()
 
 
 @kinds
@@ -191,11 +200,27 @@ def test_another_seed_or_epoch_gives_another_order_and_the_same_gives_the_same(k
 
 
 def test_streamed_batches_come_from_all_over_the_split() -> None:
-    run = Run(6400, 0.0, 64)
+    run = Run(512 * SHARD_ROWS, 0.0, 64)
     batches = global_batches(StreamFeed, run, 1)
-    # Each of 16 equal ranges of the split gives 4 rows to every batch.
-    ranges = np.sort(batches // 400, axis=1)
-    np.testing.assert_array_equal(ranges, np.broadcast_to(np.repeat(np.arange(16), 4), ranges.shape))
+    # The shards are dealt evenly: each batch has 4 rows of each of 16 shards.
+    shards = np.sort(batches // SHARD_ROWS, axis=1)[:, ::4]
+    assert all(len(set(row)) == 16 for row in shards.tolist())
+    # And over the epoch, each 16th of the batch sees every 16th of the split.
+    for part in np.split(batches, 16, axis=1):
+        assert set((part // (32 * SHARD_ROWS)).ravel().tolist()) == set(range(16))
+
+
+@kinds
+@pytest.mark.parametrize("workers", [2, 4])
+def test_every_worker_gets_a_fair_sample_of_rows_that_are_sorted_by_class(
+    kind: type[Feed], workers: int
+) -> None:
+    run = Run(6_000, 0.0, 64)
+    classes = global_batches(kind, run, workers) // (run.num_rows // 10)
+    for own in np.split(classes, workers, axis=1):
+        proportions = np.bincount(own.ravel(), minlength=10) / own.size
+        # A tenth each; the standard deviation of a fair sample is below 0.007.
+        assert np.abs(proportions - 0.1).max() < 0.025
 
 
 def test_consumers_that_stop_early_leave_no_more_threads_than_one_that_goes_on() -> None:

@@ -9,7 +9,8 @@ import pytest
 
 from cnnlib.dataset.manifest import load_manifest
 from cnnlib.errors import DatasetError
-from cnnlib.feed.feed import Feed, FeedTask
+from cnnlib.feed.feed import Cache, Feed, FeedTask
+from cnnlib.feed.index import index_rows
 from cnnlib.feed.memory import MemoryFeed
 from cnnlib.feed.stream import StreamFeed
 from tests.datasets import make_source, write_dataset_without_ray
@@ -41,11 +42,14 @@ def test_a_shard_that_changed_is_refused(kind: type[Feed], tmp_path: Path) -> No
 
 def _build(kind: type[Feed], folder: Path) -> Feed:
     manifest = load_manifest(str(folder))
+    cache: Cache = "memory" if kind is MemoryFeed else "none"
+    index = index_rows(str(folder), manifest, "train", fraction=0.2, seed=0, cache=cache)
     task = FeedTask(
         dataset_uri=str(folder),
         manifest=manifest,
         split_name="train",
         batch_size=8,
-        validation_fraction=0.2,
+        validation_split=index.validation_split,
+        pieces_per_shard=index.pieces_per_shard,
     )
     return kind(task)  # type: ignore[call-arg]

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
 import subprocess
 import sys
+import time
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
+import numpy as np
 import pytest
 from rich.table import Table
 
@@ -124,10 +128,20 @@ def test_without_json_the_result_is_not_printed(capsys: pytest.CaptureFixture[st
     assert capsys.readouterr().out == ""
 
 
-@pytest.mark.parametrize("value", [float("nan"), object()])
-def test_result_that_is_not_json_is_a_fault(value: object) -> None:
-    with pytest.raises((ValueError, TypeError)):
-        run_job(lambda: {"value": value}, json=True)
+def test_numbers_that_json_does_not_have_are_null(capsys: pytest.CaptureFixture[str]) -> None:
+    values = [float("nan"), float("inf"), -float("inf"), np.float64("nan"), 0.5, 3, True, None, "NaN"]
+    result = {"metrics": {"loss": float("nan")}, "values": values, "pair": (float("nan"), 1)}
+    assert run_job(lambda: result, json=True) == 0
+    assert json.loads(capsys.readouterr().out, parse_constant=pytest.fail) == {
+        "metrics": {"loss": None},
+        "values": [None, None, None, None, 0.5, 3, True, None, "NaN"],
+        "pair": [None, 1],
+    }
+
+
+def test_result_that_is_not_json_is_a_fault() -> None:
+    with pytest.raises(TypeError):
+        run_job(lambda: {"value": object()}, json=True)
 
 
 def test_tables_are_plain_where_stdout_is_no_terminal(capsys: pytest.CaptureFixture[str]) -> None:
@@ -162,3 +176,31 @@ def test_bad_value_exits_two(value: str, message: str, capsys: pytest.CaptureFix
     captured = capsys.readouterr()
     assert captured.out == ""
     assert message in captured.err
+
+
+def test_sigterm_unwinds_the_job_and_is_exit_code_143(capfd: pytest.CaptureFixture[str]) -> None:
+    steps: list[str] = []
+    before = signal.getsignal(signal.SIGTERM)
+
+    def work() -> None:
+        try:
+            os.kill(os.getpid(), signal.SIGTERM)
+            time.sleep(5)
+        finally:
+            steps.append("stopped")
+
+    assert run_job(work, json=False) == 143
+    assert steps == ["stopped"]
+    assert capfd.readouterr().err.strip() == (
+        "error: terminated by SIGTERM. The same command continues where it was"
+    )
+    assert signal.getsignal(signal.SIGTERM) is before
+
+
+def test_other_ways_to_exit_are_left_alone() -> None:
+    def leave() -> None:
+        raise SystemExit(7)
+
+    with pytest.raises(SystemExit) as raised:
+        run_job(leave, json=False)
+    assert raised.value.code == 7

@@ -180,6 +180,7 @@ def test_exit_codes_are_those_that_were_promised() -> None:
         "EXIT_GATE_INCONCLUSIVE": 4,
         "EXIT_LEFT_OUT": 5,
         "EXIT_INTERRUPTED": 130,
+        "EXIT_TERMINATED": 143,
     }
     for code in codes.values():
         assert re.search(rf"^{code} ", cli.__doc__ or "", re.MULTILINE)

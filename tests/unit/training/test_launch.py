@@ -99,6 +99,14 @@ def test_planning_writes_nothing(data: str, tmp_path: Path) -> None:
             "batch_size=32 is more than the 30 training rows.",
         ),
         (
+            TrainConfig(
+                batch_size=8, validation_fraction=0.001, early_stopping=EarlyStoppingConfig(patience=3)
+            ),
+            ConfigError,
+            "validation_fraction=0.001 keeps 0 of 50 rows from training, expected at least one of each of the 3 "
+            "classes. Give --validation-fraction 0.06 or more.",
+        ),
+        (
             TrainConfig(batch_size=8, steps_per_epoch=7),
             ConfigError,
             "steps_per_epoch=7 is more than the data gives: 50 training rows are 6 batches of 8. "
@@ -328,6 +336,23 @@ def test_copy_of_the_data_set_elsewhere_may(data: str, tmp_path: Path) -> None:
     copy = str(tmp_path / "copy")
     write_dataset_without_ray(copy)
     assert plan(copy).done_epochs == 1
+
+
+@pytest.mark.parametrize("epochs_done", [0, 1, 2])
+def test_run_of_a_version_with_another_row_order_is_not_continued(data: str, epochs_done: int) -> None:
+    run = start_run(data, epochs_done=epochs_done)
+    record = json.loads(files.read_bytes(layout.run_record(run)))
+    del record["row_order"]
+    files.write_bytes(layout.run_record(run), json.dumps(record).encode())
+    if epochs_done == CONFIG.epochs:
+        assert plan(data).finished
+        return
+    with pytest.raises(ConflictError) as raised:
+        plan(data)
+    assert str(raised.value) == (
+        f"The run {run} was started by another version, which chooses other validation rows and batches (row order "
+        "1, expected 2). Choose another --name, or continue it with that version."
+    )
 
 
 def test_result_of_a_run_names_what_it_left(data: str) -> None:

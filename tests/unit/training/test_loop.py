@@ -2,24 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from types import SimpleNamespace
 from typing import Any
+from unittest import mock
 
+import keras
 import numpy as np
 import pytest
 
 from cnnlib.dataset.record import Rows
+from cnnlib.errors import DivergedError
 from cnnlib.feed.device import MacroBatch
-from cnnlib.training.loop import run_epoch, score_rows
+from cnnlib.training.loop import check_weights, run_epoch, score_rows
+from cnnlib.training.observe.progress import Throughput
 
 BATCH = 10
 
 
 class Story:
-    """Records what the loop does. Call number k returns the sums (k, 10 * k)."""
+    """Records what the loop does. Call number k returns the sums (k, 10 * k), or another loss where one is given."""
 
-    def __init__(self) -> None:
+    def __init__(self, losses: dict[int, float] | None = None) -> None:
+        self._losses = losses or {}
         self.events: list[str] = []
         self.updates: list[dict[str, Any]] = []
         self._calls = 0
@@ -37,7 +42,7 @@ class Story:
 
         def read() -> np.ndarray:
             self.events.append(f"read {number}")
-            return np.array([number, 10.0 * number])
+            return np.array([self._losses.get(number, number), 10.0 * number])
 
         return SimpleNamespace(numpy=read)
 
@@ -57,6 +62,7 @@ def run(story: Story, steps: list[int], first_step: int = 0, **options: Any) -> 
         epoch=2,
         first_step=first_step,
         progress=story,
+        learning_rate=lambda: 0.5,
     )
 
 
@@ -100,7 +106,13 @@ def test_single_call_is_read_too() -> None:
 def test_epoch_of_a_worker_without_a_display_says_nothing(capsys: pytest.CaptureFixture[str]) -> None:
     story = Story()
     metrics = run_epoch(
-        story.train_call, story.batches([5, 2]), batch_size=BATCH, epoch=1, first_step=0, progress=None
+        story.train_call,
+        story.batches([5, 2]),
+        batch_size=BATCH,
+        epoch=1,
+        first_step=0,
+        progress=None,
+        learning_rate=lambda: 0.5,
     )
     assert (metrics.steps, story.updates) == (7, [])
     captured = capsys.readouterr()
@@ -113,6 +125,55 @@ def test_time_spent_waiting_for_data_is_counted() -> None:
     assert run(Story(), [1, 1]).data_wait == 0
 
 
+@pytest.mark.parametrize("loss", [float("nan"), float("inf"), float("-inf")])
+def test_epoch_stops_at_the_first_call_whose_loss_is_not_finite(loss: float) -> None:
+    story = Story({2: loss})
+    with pytest.raises(DivergedError) as raised:
+        run(story, [5, 5, 5, 5], first_step=100)
+    assert str(raised.value) == (
+        f"The training diverged: the loss is {loss} at step 110 (epoch 2, learning rate 0.5). Choose a lower "
+        "--learning-rate, clip the gradients with --optimizer.clip-norm 1, or check the data. The checkpoints of "
+        "earlier epochs are kept; give the changed run another --name."
+    )
+    assert story.events[-2:] == ["call 3", "read 2"]
+    assert [each["step"] for each in story.updates] == [105]
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_weights_that_the_last_step_broke_are_found(
+    make_model: Callable[..., keras.Model], value: float
+) -> None:
+    model = make_model()
+    check_weights(model, epoch=1, step=7, learning_rate=0.5)
+    kernel = model.layers[-1].kernel
+    values = kernel.numpy()
+    values[0, 0] = value
+    kernel.assign(values)
+    with pytest.raises(DivergedError) as raised:
+        check_weights(model, epoch=1, step=7, learning_rate=0.5)
+    assert f"The training diverged: the weight {kernel.path} is not finite at step 7 (epoch 1" in str(
+        raised.value
+    )
+
+
+def test_rows_that_are_only_queued_do_not_count() -> None:
+    throughput = Throughput()
+    throughput.add_rows(1000)
+    throughput.stop()
+    assert throughput.images_per_s == pytest.approx(1000 / throughput.seconds)
+    story = Story()
+    counted: list[float] = []
+
+    def count(rows: int) -> None:
+        # A call's rows count once its result has been read.
+        assert story.events[-1].startswith("read")
+        counted.append(rows)
+
+    with mock.patch.object(Throughput, "add_rows", side_effect=count):
+        run(story, [5, 5, 2])
+    assert counted == [50, 50, 20]
+
+
 def test_error_of_the_data_stops_the_epoch() -> None:
     def broken() -> Iterator[MacroBatch]:
         yield MacroBatch(images="images 1", labels=1, steps=1, waited_s=0.0)
@@ -120,7 +181,15 @@ def test_error_of_the_data_stops_the_epoch() -> None:
 
     story = Story()
     with pytest.raises(OSError, match="disk gone"):
-        run_epoch(story.train_call, broken(), batch_size=BATCH, epoch=1, first_step=0, progress=story)
+        run_epoch(
+            story.train_call,
+            broken(),
+            batch_size=BATCH,
+            epoch=1,
+            first_step=0,
+            progress=story,
+            learning_rate=lambda: 0.5,
+        )
 
 
 def score(indexes: list[list[int]], batch_rows: int) -> tuple[np.ndarray, list[list[int]]]:

@@ -24,8 +24,9 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
 def throughput(clock: SimpleNamespace) -> Throughput:
     """A throughput after 4 s, in which 1,000 rows were trained on; 1 s of them was spent waiting."""
     measured = Throughput()
-    measured.add(600, 0.75)
-    measured.add(400, 0.25)
+    for rows, waited_s in ((600, 0.75), (400, 0.25)):
+        measured.add_wait(waited_s)
+        measured.add_rows(rows)
     clock.now += 4.0
     return measured
 
@@ -34,6 +35,12 @@ def test_throughput_is_rows_and_waiting_per_time(throughput: Throughput, clock: 
     assert (throughput.seconds, throughput.images_per_s, throughput.data_wait) == (4.0, 250.0, 0.25)
     clock.now += 4.0
     assert (throughput.seconds, throughput.images_per_s, throughput.data_wait) == (8.0, 125.0, 0.125)
+
+
+def test_stopped_throughput_stays_as_it_is(throughput: Throughput, clock: SimpleNamespace) -> None:
+    throughput.stop()
+    clock.now += 4.0
+    assert (throughput.seconds, throughput.images_per_s, throughput.data_wait) == (4.0, 250.0, 0.25)
 
 
 def test_throughput_of_no_time_is_no_division_by_zero(clock: SimpleNamespace) -> None:

@@ -24,7 +24,7 @@ from ray.train.v2.api import data_parallel_trainer
 from ray.train.v2.api.data_parallel_trainer import DataParallelTrainer
 
 from cnnlib.cluster.connect import find_own_error
-from cnnlib.errors import AccessError, ClusterError, DatasetError, StorageError
+from cnnlib.errors import AccessError, ClusterError, DatasetError, DivergedError, StorageError
 from cnnlib.training.ray import trainer
 from cnnlib.training.ray.backend import MultiWorkerConfig
 from cnnlib.training.ray.trainer import (
@@ -186,6 +186,9 @@ def test_error_of_ours_ends_the_run_at_once() -> None:
     own = RayTaskError("read", "trace", DatasetError("bad shard"), proctitle="p", pid=1, ip="127.0.0.1")
     assert policy.make_decision(WorkerGroupError("failed", {0: own})) is FailureDecision.RAISE
     assert policy.make_decision(WorkerGroupError("failed", {1: DatasetError("bad")})) is FailureDecision.RAISE
+    assert (
+        policy.make_decision(WorkerGroupError("failed", {1: DivergedError("NaN")})) is FailureDecision.RAISE
+    )
 
 
 @pytest.mark.parametrize("error", [StorageError("S3 is away"), AccessError("the token has expired")])

@@ -13,6 +13,8 @@ import pytest
 from cnnlib.config import OptimizerConfig, TrainConfig
 from cnnlib.dataset.manifest import Manifest, Split
 from cnnlib.errors import CheckpointError
+from cnnlib.feed.index import RowIndex
+from cnnlib.feed.validation import ValidationSplit
 from cnnlib.runs import checkpoints as runs
 from cnnlib.runs.history import EpochRecord
 from cnnlib.training.plan import WorkerTask
@@ -65,6 +67,7 @@ def build_with(strategy: Any, config: TrainConfig, classes: int = CLASSES) -> Tr
         cpus=1,
         steps_per_epoch=1,
         cache="memory",
+        index=RowIndex(validation_split=ValidationSplit.none(BATCH), pieces_per_shard=1),
         live=False,
     )
     return build_train_state(task, strategy)
