@@ -118,7 +118,8 @@ class LoopConfig:
     """Whether XLA compiles the step. None: on GPUs only, where it is faster; on CPUs it halves convolution speed."""
     micro_batches: int = 1
     """Equal parts of a worker's batch, computed one after the other to save memory; one update for all of them.
-    1: the whole batch at once. Batch normalisation sees one part at a time."""
+    1: the whole batch at once. Batch normalisation normalises one part at a time; its moving statistics move once, as
+    for the whole batch of a worker."""
     profile_steps: int = 0
     """Steps of the first worker to trace for TensorBoard's profiler, into RUN/profile, in whole calls. 0: none."""
     tensorboard: bool = False

@@ -20,6 +20,7 @@ import tensorflow as tf
 
 from cnnlib.models.pixels import pixels_to_inputs
 from cnnlib.shapes import ImageShape
+from cnnlib.training.state.moving_statistics import MovingStatistics
 from cnnlib.training.state.randomness import find_reseed
 from cnnlib.training.strategy import sum_over_replicas
 
@@ -94,11 +95,13 @@ def build_train_call(
         compute_gradients = _in_chunks(compute_gradients, chunks)
     compute_micro_batch = _with_seeds(compute_gradients, model, optimizer, seed)
 
+    statistics = MovingStatistics(model)
+
     def replica_step(images: tf.Tensor, labels: tf.Tensor) -> tf.Tensor:
         if micro_batches == 1:
             result = compute_micro_batch(images, labels, 0)
         else:
-            result = _sum_over_micro_batches(compute_micro_batch, images, labels, micro_batches)
+            result = _sum_over_micro_batches(compute_micro_batch, statistics, images, labels, micro_batches)
         optimizer.apply_gradients(zip(result.gradients, model.trainable_variables, strict=True))
         return tf.stack([tf.cast(result.loss_sum, tf.float64), tf.cast(result.correct, tf.float64)])
 
@@ -212,23 +215,32 @@ def _with_seeds(
 
 
 def _sum_over_micro_batches(
-    compute: _ComputeMicroBatch, images: tf.Tensor, labels: tf.Tensor, micro_batches: int
+    compute: _ComputeMicroBatch,
+    statistics: MovingStatistics,
+    images: tf.Tensor,
+    labels: tf.Tensor,
+    micro_batches: int,
 ) -> StepResult:
-    """Computes the micro-batches one after the other, and sums their results."""
+    """Computes the micro-batches one after the other, and sums their results; moving statistics move once."""
     rows = labels.shape[0] // micro_batches
     images = tf.reshape(images, [micro_batches, rows, *images.shape[1:]])
     labels = tf.reshape(labels, [micro_batches, rows])
 
     # The first micro-batch is outside of the loop, because its result shows which variables have no gradient.
+    before = statistics.read()
     first = compute(images[0], labels[0], 0)
+    after_first = statistics.read()
     trained = [index for index, gradient in enumerate(first.gradients) if gradient is not None]
 
     def add_micro_batch(index: tf.Tensor, *sums: tf.Tensor) -> list[tf.Tensor]:
+        statistics.write(before)
         result = compute(images[index], labels[index], index)
         new = [*(result.gradients[each] for each in trained), result.loss_sum, result.correct]
+        new += statistics.measure(after_first)
         return [index + 1, *(total + more for total, more in zip(sums, new, strict=True))]
 
     start = [1, *(first.gradients[each] for each in trained), first.loss_sum, first.correct]
+    start += statistics.measure(after_first)
     # One iteration at a time: two at once would need the memory of two.
     _, *sums = tf.while_loop(
         lambda index, *_: index < micro_batches, add_micro_batch, start, parallel_iterations=1
@@ -236,7 +248,9 @@ def _sum_over_micro_batches(
     gradients: list[tf.Tensor | None] = [None] * len(first.gradients)
     for index, total in zip(trained, sums, strict=False):
         gradients[index] = total
-    return StepResult(gradients, *sums[len(trained) :])
+    loss_sum, correct, *moved = sums[len(trained) :]
+    statistics.merge(after_first, moved, micro_batches)
+    return StepResult(gradients, loss_sum, correct)
 
 
 def _build_row_losses(

@@ -146,6 +146,20 @@ def test_a_finished_run_says_so_and_more_epochs_continue_it(story: Story, on_clu
     ]
 
 
+def test_a_training_that_diverges_ends_with_one_line_and_leaves_no_checkpoint(
+    story: Story, on_cluster: RunJob
+) -> None:
+    where = ["--data", story.data, "--runs", EXACT, *TRAIN, "--name", "diverged", "--workers", 2]
+    optimizer = ["--optimizer.name", "sgd", "--learning-rate", 1e30]
+    done = on_cluster("train", "seed", *where, *optimizer, expect=1)
+    errors = [line for line in done.stderr.splitlines() if line.startswith("error: ")]
+    assert len(errors) == 1
+    assert errors[0].startswith("error: The training diverged: the loss is ")
+    assert f"at step {STEPS} (epoch 1, learning rate 1e+30). Choose a lower --learning-rate" in errors[0]
+    assert runs.list_checkpoints(join_uri(EXACT, "diverged")) == []
+    assert done.stderr.count("parameters=47090") <= 1  # the chief built its model once: Ray restarted nobody
+
+
 def test_pending_evaluates_every_checkpoint_once_and_nothing_twice(story: Story, on_cluster: RunJob) -> None:
     new = [row for row in story.pending["reports"] if row["new"]]
     assert sorted((row["run"], row["checkpoint_epoch"]) for row in new) == [

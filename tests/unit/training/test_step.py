@@ -192,6 +192,31 @@ def test_batch_in_parts_leaves_weights_without_a_gradient_alone(
     assert (model.layers[-1].kernel.numpy() != dense).any()
 
 
+@pytest.mark.parametrize("micro_batches", [2, 3])
+def test_moving_statistics_of_micro_batches_are_those_that_keras_has_for_one_batch(
+    strategy: Any, make_batches: MakeBatches, micro_batches: int
+) -> None:
+    with strategy.scope():
+        model = keras.Sequential(
+            [
+                keras.Input(IMAGE_SHAPE),
+                keras.layers.BatchNormalization(momentum=0.9),
+                keras.layers.Flatten(),
+                keras.layers.Dense(3),
+            ]
+        )
+    plain = plain_copy(model)
+    images, labels = make_batches(3, BATCH)
+    # The rows of each micro-batch are darker than those of the one before, so that their means differ.
+    images = (images * np.linspace(1, 0.2, BATCH)[:, None, None, None]).astype(np.uint8)
+    build(strategy, model, "still", from_logits=True, micro_batches=micro_batches)(images, labels)
+    for batch in images:
+        plain(batch.astype(np.float32), training=True)
+    for name in ("moving_mean", "moving_variance"):
+        have, want = (getattr(each.layers[0], name).numpy() for each in (model, plain))
+        np.testing.assert_allclose(have, want, rtol=1e-5)
+
+
 def test_batch_of_another_size_is_refused(
     strategy: Any, make_model: MakeModel, make_batches: MakeBatches
 ) -> None:
