@@ -79,12 +79,12 @@ def run_job(main: Callable[[], Result | Finished], *, json: bool) -> int:
         print_error(err)
         return EXIT_FAILED
     except KeyboardInterrupt:
-        print_error("interrupted. The same command continues where it was")
+        print_error("interrupted")
         return EXIT_INTERRUPTED
     except SystemExit as err:
         if err.code != signal.SIGTERM:
             raise
-        print_error("terminated by SIGTERM. The same command continues where it was")
+        print_error("terminated")
         return EXIT_TERMINATED
     finished = returned if isinstance(returned, Finished) else Finished(result=returned, exit_code=EXIT_DONE)
     if json:

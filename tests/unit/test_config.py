@@ -196,7 +196,8 @@ def test_config_survives_json() -> None:
     assert rebuilt == train
     evaluate = EvaluateConfig(top_k=5, slice_by=("source", "brightness"))
     document = json.loads(json.dumps(dataclasses.asdict(evaluate)))
-    assert EvaluateConfig(**{**document, "slice_by": tuple(document["slice_by"])}) == evaluate
+    tuples = {name: tuple(document[name]) for name in ("slice_by", "class_map")}
+    assert EvaluateConfig(**{**document, **tuples}) == evaluate
 
 
 @pytest.mark.parametrize("cls", CONFIGS)

@@ -199,8 +199,8 @@ class RestartPolicy(DefaultFailurePolicy):  # type: ignore[misc]
 def happens_again(err: CnnlibError) -> bool:
     """Returns whether an error of a worker would be the same after a restart.
 
-    Bad input stays bad, the same steps diverge again, and who has waited for room in vain has waited long enough. Storage may answer again, and
-    credentials may be renewed.
+    Bad input stays bad, the same steps diverge again, and who has waited for room in vain has waited long enough.
+    Storage may answer again, and credentials may be renewed.
     """
     return isinstance(err, InputError | ClusterError | DivergedError) and not isinstance(err, AccessError)
 

@@ -18,6 +18,8 @@ from cnnlib.evaluate_config import EvaluateConfig
 from cnnlib.evaluation import pending
 from cnnlib.evaluation.loaded_model import load_model
 from cnnlib.evaluation.target import find_target
+from cnnlib.feed.index import RowIndex
+from cnnlib.feed.validation import ValidationSplit
 from cnnlib.models.registry import build_model
 from cnnlib.runs.history import EpochRecord
 from cnnlib.training.chief import Chief
@@ -62,6 +64,7 @@ def write_checkpoint(runs: Path, function: str, *, opens_in_keras: bool) -> tupl
         steps_per_epoch=1,
         cache="memory",
         live=False,
+        index=RowIndex(validation_split=ValidationSplit.none(6), pieces_per_shard=1),
         opens_in_keras=opens_in_keras,
     )
     record = EpochRecord(
