@@ -18,7 +18,7 @@ from scipy import special
 from cnnlib.metrics.intervals import tango_statistic
 
 Floats = NDArray[np.float64]
-_Alternative = Literal["two-sided", "less", "greater"]
+_Alternative = Literal["less", "greater"]
 
 # The probability that the true rate lies outside the interval that `_exact_drop_p` searches.
 _NUISANCE_MISS = 1e-6
@@ -37,7 +37,8 @@ def mcnemar_p(only_a: int, only_b: int) -> float:
     >>> mcnemar_p(1, 7)
     0.0703125
     """
-    return _binomial_p(only_a, only_a + only_b, 0.5, "two-sided")
+    # Twice the smaller tail: with 1/2 both tails are equal. Not scipy.stats.binomtest, which takes 50 times as long.
+    return min(1.0, 2 * float(special.bdtr(min(only_a, only_b), only_a + only_b, 0.5)))
 
 
 def mcnemar_drop_p(only_a: int, only_b: int) -> float:
@@ -85,12 +86,18 @@ def paired_drop_p(only_a: int, only_b: int, rows: int, limit: float) -> float:
 def unpaired_p(correct_a: int, rows_a: int, correct_b: int, rows_b: int) -> float:
     """Returns the two-sided p-value of Fisher's exact test that two models on different rows are equally accurate.
 
-    Source: R. A. Fisher, "Statistical Methods for Research Workers", 5th edition (1934), section 21.02.
+    It is twice the smaller one-sided p-value, so that a difference is called one only if it is one in its direction:
+    the other definition, the sum over all tables that are less probable, may reject where the interval of the
+    difference holds 0. Sources: R. A. Fisher, "Statistical Methods for Research Workers", 5th edition (1934), section
+    21.02; M. P. Fay, "Confidence intervals that match Fisher's exact or Blaker's exact tests", Biostatistics 11 (2010),
+    373-374, which calls it central.
 
     >>> round(unpaired_p(8, 10, 1, 6), 4)
-    0.035
+    0.049
     """
-    return _fisher_p(correct_a, rows_a, correct_b, rows_b, "two-sided")
+    below = _fisher_p(correct_a, rows_a, correct_b, rows_b, "less")
+    above = _fisher_p(correct_a, rows_a, correct_b, rows_b, "greater")
+    return min(1.0, 2 * min(below, above))
 
 
 def unpaired_drop_p(correct_a: int, rows_a: int, correct_b: int, rows_b: int, limit: float) -> float:

@@ -7,20 +7,30 @@ compared, a test of less power.
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from fractions import Fraction
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from cnnlib.metrics import significance
-from cnnlib.metrics.intervals import Proportion, paired_interval, proportion, unpaired_interval
+from cnnlib.metrics.intervals import (
+    Proportion,
+    match_interval,
+    paired_interval,
+    proportion,
+    unpaired_interval,
+)
 from cnnlib.reports.pairing import PairedRows, Unpaired, pair_rows
 from cnnlib.reports.read import Report
 
 LEVEL = 0.05
 """The level of significance: differences with a p-value of at most this are called distinguishable."""
+Counts = tuple[int, int]
+"""Correct rows, and all rows."""
 _MAX_IDS = 100
 _MAX_NAMED_CLASSES = 3  # of those that got worse, and of those that got better, in the sentence
 
@@ -51,7 +61,8 @@ class Difference:
         a: accuracy in A; its numbers are None where A has no such rows.
         b: accuracy in B, likewise.
         points: b - a in percentage points. It and the interval and p-value are None where A or B has no such rows.
-        low: lower end of the 95 % interval of the difference, in percentage points.
+        low: lower end of the 95 % interval of the difference, in percentage points. The interval holds 0 exactly if the
+            difference is not distinguishable.
         high: upper end.
         p_value: two-sided, for the hypothesis that both accuracies are equal; for a class, adjusted by Holm over the
             classes.
@@ -139,10 +150,11 @@ def compare_reports(reports_uri: str, a: Report, b: Report) -> Comparison:
     paired = pair_rows(reports_uri, (a.record, b.record))
     if isinstance(paired, Unpaired):
         return _compare_counts(a, b, paired.reason)
-    return _compare_rows(paired, [row["class_name"] for row in a.classes])
+    return compare_rows(paired, [row["class_name"] for row in a.classes])
 
 
-def _compare_rows(paired: PairedRows, class_names: Sequence[str]) -> Comparison:
+def compare_rows(paired: PairedRows, class_names: Sequence[str]) -> Comparison:
+    """Compares two models on the rows that both scored."""
     right_a, right_b = paired.right
     classes = []
     for index, name in enumerate(class_names):
@@ -150,6 +162,19 @@ def _compare_rows(paired: PairedRows, class_names: Sequence[str]) -> Comparison:
         classes.append(_paired_difference(name, paired.ids[rows], right_a[rows], right_b[rows]))
     overall = _paired_difference("all", paired.ids, right_a, right_b)
     return Comparison(overall=overall, classes=_adjust(classes), unpaired_because=None)
+
+
+def format_points(points: float, sign: str = "") -> str:
+    """Formats percentage points with one digit, or with as many as show that they are not 0.
+
+    Args:
+        sign: "+" to show the sign of positive points, too.
+
+    >>> [format_points(points) for points in (1.25, 0.0049, 0.0)]
+    ['1.2', '0.005', '0.0']
+    """
+    digits = 1 if abs(points) >= 0.05 or not points else math.ceil(-math.log10(abs(points) * 2))
+    return f"{points + 0.0:{sign}.{digits}f}"  # + 0.0: -0.0 becomes 0.0
 
 
 def _compare_counts(a: Report, b: Report, reason: str) -> Comparison:
@@ -169,47 +194,68 @@ def _paired_difference(
     name: str, ids: NDArray[np.int64], right_a: NDArray[np.bool_], right_b: NDArray[np.bool_]
 ) -> Difference:
     rows, lost, won = len(ids), ids[right_a & ~right_b], ids[right_b & ~right_a]
-    low, high = paired_interval(len(lost), len(won), rows)
-    return Difference(
-        name=name,
-        a=proportion(int(right_a.sum()), rows),
-        b=proportion(int(right_b.sum()), rows),
-        points=100 * (len(won) - len(lost)) / rows if rows else None,
-        low=100 * float(low) if rows else None,
-        high=100 * float(high) if rows else None,
-        p_value=significance.mcnemar_p(len(lost), len(won)) if rows else None,
-        lost=_flips(lost),
-        won=_flips(won),
+    return _difference(
+        name,
+        (int(right_a.sum()), rows),
+        (int(right_b.sum()), rows),
+        interval=paired_interval(len(lost), len(won), rows),
+        p_value=significance.mcnemar_p(len(lost), len(won)),
+        flips=(_flips(lost), _flips(won)),
     )
 
 
-def _unpaired_difference(name: str, a: tuple[int, int], b: tuple[int, int]) -> Difference:
-    """Returns the difference between two models, each given as (correct, rows)."""
+def _unpaired_difference(name: str, a: Counts, b: Counts) -> Difference:
+    return _difference(
+        name,
+        a,
+        b,
+        interval=unpaired_interval(*a, *b),
+        p_value=significance.unpaired_p(*a, *b) if a[1] and b[1] else 1.0,
+        flips=(None, None),
+    )
+
+
+def _difference(
+    name: str,
+    a: Counts,
+    b: Counts,
+    *,
+    interval: tuple[NDArray[np.float64], NDArray[np.float64]],
+    p_value: float,
+    flips: tuple[Flips | None, Flips | None],
+) -> Difference:
+    """Returns the difference between two models, each given as correct rows and all rows.
+
+    Args:
+        interval: of the difference, before it is matched with the test.
+    """
     accuracy_a, accuracy_b = proportion(*a), proportion(*b)
-    if accuracy_a.fraction is None or accuracy_b.fraction is None:
-        return Difference(
-            name=name,
-            a=accuracy_a,
-            b=accuracy_b,
-            points=None,
-            low=None,
-            high=None,
-            p_value=None,
-            lost=None,
-            won=None,
-        )
-    low, high = unpaired_interval(*a, *b)
-    return Difference(
+    lost, won = flips
+    found = Difference(
         name=name,
         a=accuracy_a,
         b=accuracy_b,
-        points=100 * (accuracy_b.fraction - accuracy_a.fraction),
-        low=100 * float(low),
-        high=100 * float(high),
-        p_value=significance.unpaired_p(*a, *b),
-        lost=None,
-        won=None,
+        points=None,
+        low=None,
+        high=None,
+        p_value=None,
+        lost=lost,
+        won=won,
     )
+    if accuracy_a.fraction is None or accuracy_b.fraction is None:
+        return found
+    # From exact fractions: as floats, 0.90 - 0.89 is more than 0.01.
+    points = float(100 * (Fraction(*b) - Fraction(*a)))
+    low, high = (100 * float(end) for end in interval)
+    return _with_p_value(dataclasses.replace(found, points=points, low=low, high=high), p_value)
+
+
+def _with_p_value(difference: Difference, p_value: float) -> Difference:
+    """Returns a difference with a p-value, and with the interval that belongs to it."""
+    assert difference.low is not None
+    assert difference.high is not None
+    low, high = match_interval(difference.low, difference.high, p_value, LEVEL)
+    return dataclasses.replace(difference, low=float(low), high=float(high), p_value=p_value)
 
 
 def _flips(ids: NDArray[np.int64]) -> Flips:
@@ -221,8 +267,7 @@ def _adjust(differences: Sequence[Difference]) -> tuple[Difference, ...]:
     tested = [each.p_value for each in differences if each.p_value is not None]
     adjusted = iter(significance.holm(tested))
     return tuple(
-        each if each.p_value is None else dataclasses.replace(each, p_value=next(adjusted))
-        for each in differences
+        each if each.p_value is None else _with_p_value(each, next(adjusted)) for each in differences
     )
 
 
@@ -233,21 +278,12 @@ def _describe(name: str, difference: Difference, than: str) -> str:
         return _describe_equal(difference)
     how, sign = ("better", 1) if difference.points > 0 else ("worse", -1)
     ends = sorted(sign * (end or 0.0) for end in (difference.low, difference.high))
-    text = f"{name} is {how} {than}by {_points(sign * difference.points)} points"
-    between = f" ({_points(ends[0])}..{_points(ends[1])})"
-    if difference.is_distinguishable:
-        return text + between
-    # No interval for a class: it is not adjusted for the number of classes, so it may leave out 0 although the adjusted
-    # test finds no difference.
-    return f"{text}{between if than else ''}, not distinguishable from noise"
+    text = f"{name} is {how} {than}by {format_points(sign * difference.points)} points"
+    between = f" ({format_points(ends[0])}..{format_points(ends[1])})"
+    return text + between + ("" if difference.is_distinguishable else ", not distinguishable from noise")
 
 
 def _describe_equal(difference: Difference) -> str:
     if difference.lost is not None and difference.lost.total == 0:
         return "A and B are right on the same rows"
     return "A and B have the same accuracy, but are right on different rows"
-
-
-def _points(points: float) -> str:
-    """Formats percentage points with one digit, or with two where one digit would round them to 0."""
-    return f"{points:.1f}" if abs(points) >= 0.05 or not points else f"{points:.2f}"

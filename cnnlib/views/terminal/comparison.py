@@ -5,7 +5,7 @@ from __future__ import annotations
 from rich.console import Group, RenderableType
 from rich.text import Text
 
-from cnnlib.reports.comparison import LEVEL, Comparison, Difference, Flips
+from cnnlib.reports.comparison import LEVEL, Comparison, Difference, Flips, format_points
 from cnnlib.reports.manifest import ReportRecord
 from cnnlib.reports.percent import format_percent
 from cnnlib.reports.ranking import Ranking
@@ -86,7 +86,12 @@ def _describe_unpaired(reason: str) -> str:
 
 
 def _format_difference(difference: Difference) -> tuple[str, ...]:
-    if difference.points is None or difference.p_value is None:
+    if (
+        difference.points is None
+        or difference.low is None
+        or difference.high is None
+        or difference.p_value is None
+    ):
         return (
             percent_cell(difference.a.fraction),
             percent_cell(difference.b.fraction),
@@ -96,8 +101,8 @@ def _format_difference(difference: Difference) -> tuple[str, ...]:
     return (
         percent_cell(difference.a.fraction),
         percent_cell(difference.b.fraction),
-        f"{difference.points:+.1f}",
-        f"{difference.low:+.1f}..{difference.high:+.1f}",
+        format_points(difference.points, "+"),
+        f"{format_points(difference.low, '+')}..{format_points(difference.high, '+')}",
         *(NOTHING if flips is None else str(flips.total) for flips in (difference.lost, difference.won)),
         "<.001" if difference.p_value < 0.001 else f"{difference.p_value:.3f}",
         "*" if difference.is_distinguishable else "",

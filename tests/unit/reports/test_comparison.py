@@ -16,7 +16,8 @@ from statsmodels.stats.multitest import multipletests
 
 from cnnlib.metrics import significance
 from cnnlib.metrics.intervals import paired_interval
-from cnnlib.reports.comparison import Comparison, compare_reports
+from cnnlib.reports.comparison import LEVEL, Comparison, compare_reports, compare_rows
+from cnnlib.reports.pairing import PairedRows
 from cnnlib.reports.ranking import compact_letter_display, rank_reports
 from cnnlib.reports.read import read_report
 from cnnlib.storage import files, layout
@@ -62,6 +63,39 @@ def test_paired_tests_are_those_of_statsmodels(tmp_path: Path) -> None:
     )
 
 
+def test_words_p_value_and_interval_are_of_one_test(tmp_path: Path) -> None:
+    """5 of 1,000 rows are lost and none won: p is 6 %, but Tango's interval alone leaves out 0."""
+    labels = np.repeat([0, 1], 500)
+    a = write_rows(tmp_path, labels, labels, epoch=1)
+    b = write_rows(tmp_path, labels, with_mistakes(labels, range(5)), epoch=2)
+    found = compare(tmp_path, a, b)
+    assert found.overall.p_value == pytest.approx(0.0625)
+    assert found.overall.high == 0
+    assert found.words == (
+        "B is worse than A by 0.5 points (0.0..1.2), not distinguishable from noise; "
+        "Coat is worse by 1.0 points (0.0..2.3), not distinguishable from noise."
+    )
+    c = write_rows(tmp_path, labels, with_mistakes(labels, range(6)), epoch=3)
+    assert compare(tmp_path, a, c).words.startswith("B is worse than A by 0.6 points (0.2..1.3); Coat")
+
+
+@pytest.mark.parametrize("lost", range(13))
+def test_sentence_says_noise_exactly_where_the_interval_holds_0(lost: int) -> None:
+    ids = np.arange(200)
+    for won in range(13):
+        right = np.ones((2, 200), bool)
+        right[1, :lost] = right[0, lost : lost + won] = False
+        found = compare_rows(
+            PairedRows(ids=ids, labels=(ids % 2).astype(np.int32), right=right), ("Coat", "Shirt")
+        )
+        for each in (found.overall, *found.classes):
+            assert (each.low <= 0 <= each.high) == (each.p_value > LEVEL) == (not each.is_distinguishable)
+            assert each.low <= each.points <= each.high
+        if lost != won:
+            is_noise = "not distinguishable" in found.words.partition(";")[0]
+            assert is_noise == (found.overall.low <= 0 <= found.overall.high)
+
+
 def test_flipped_rows_are_named_per_class(tmp_path: Path) -> None:
     ids = [1000 + each for each in range(500)]
     a = write_rows(tmp_path, LABELS, wrong_in(range(3), range(2)), epoch=1, ids=ids)
@@ -83,7 +117,7 @@ def test_sentence_says_what_is_better_what_is_worse_and_what_is_noise(tmp_path: 
     a = write_rows(tmp_path, LABELS, wrong_in(range(0), range(60)), epoch=1)
     b = write_rows(tmp_path, LABELS, wrong_in(range(4), range(10)), epoch=2)
     assert compare(tmp_path, a, b).words == (
-        "B is better than A by 9.2 points (6.6..12.2); Shirt is worse by 2.0 points, "
+        "B is better than A by 9.2 points (6.6..12.2); Shirt is worse by 2.0 points (0.0..5.0), "
         "not distinguishable from noise; Coat is better by 25.0 points (19.5..31.4)."
     )
     assert compare(tmp_path, b, a).words.startswith(
@@ -175,7 +209,7 @@ def test_comparison_on_a_terminal(tmp_path: Path) -> None:
     assert [line.split() for line in table if "─" not in line] == [
         ["class", "A", "B", "B", "-", "A", "95", "%", "range", "lost", "won", "p"],
         ["Coat", "70.0", "95.0", "+25.0", "+19.5..+31.4", "0", "50", "<.001", "*"],
-        ["Shirt", "100.0", "98.0", "-2.0", "-5.0..-0.1", "4", "0", "0.250"],
+        ["Shirt", "100.0", "98.0", "-2.0", "-5.0..+0.0", "4", "0", "0.250"],
         ["Bag", "100.0", "100.0", "+0.0", "-3.7..+3.7", "0", "0", "1.000"],
         ["all", "88.0", "97.2", "+9.2", "+6.6..+12.2", "4", "50", "<.001", "*"],
         *[line.split() for line in table[-4:]],

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from cnnlib.reports.comparison import Comparison, Difference
+from cnnlib.reports.comparison import Comparison, Difference, format_points
 from cnnlib.reports.percent import format_percent
 from cnnlib.views.page import formatting
 
@@ -80,8 +80,8 @@ def _describe_overall(overall: Difference, previous_model: str) -> str:
         abs(end) if end * overall.points > 0 else -abs(end)
         for end in (overall.low or 0.0, overall.high or 0.0)
     )
-    size = f"The accuracy is {abs(overall.points):.1f} points {direction} than in {than}"
+    size = f"The accuracy is {format_points(abs(overall.points))} points {direction} than in {than}"
     if overall.is_distinguishable:
-        interval = f"{low:.1f} to {high:.1f} points".replace("-", "−")
+        interval = f"{format_points(low)} to {format_points(high)} points".replace("-", "−")
         return f"{size}; 95% interval: {interval}."
     return f"{size}; this may be chance."
