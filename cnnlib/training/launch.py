@@ -6,6 +6,7 @@ Only `check_model` loads TensorFlow in the driver; otherwise the workers load it
 from __future__ import annotations
 
 import dataclasses
+from contextlib import ExitStack
 from typing import TypedDict
 
 import ray
@@ -102,13 +103,16 @@ def train(plan: RunPlan, *, live: bool) -> None:
     request = cluster.ResourceRequest(
         what="workers", count=config.workers, cpus=cpus, gpus=config.gpus_per_worker
     )
-    with hold_lease(plan.run), cluster.connect(request, config.cluster.wait_for_resources_s):
+    with cluster.connect(request, config.cluster.wait_for_resources_s), ExitStack() as held:
         with cluster.reserve(request, config.cluster.wait_when_busy_s):
             pass  # from here on there was room: what follows need not be said to wait
         check_shared_folders(
             read={"--data": layout.dataset_manifest(plan.dataset_uri)}, written={"--runs": plan.run}
         )
         opens_in_keras = is_registered(config.model) or _check_model_on_cluster(plan).opens_in_keras
+        held.enter_context(
+            hold_lease(plan.run)
+        )  # the first line that writes: what was refused leaves nothing
         cache = _record_run(plan, plan.cache or _choose_cache(plan, request))
         log_event(
             "run",

@@ -15,6 +15,7 @@ PAGES = [
     "docs/architecture.md",
     "docs/benchmarks/README.md",
     "docs/scaling.md",
+    "docs/what-can-go-wrong.md",
 ]
 FOLDERS = ["cnnlib", "docs", "infra", "jobs", "tests"]
 ROOMS = sorted(path.parent.name for path in (REPOSITORY / "cnnlib").glob("*/__init__.py"))

@@ -133,6 +133,7 @@ def test_a_streamed_run_repeats_bit_for_bit(story: Story, on_cluster: RunJob, tm
 
 def test_a_finished_run_says_so_and_more_epochs_continue_it(story: Story, on_cluster: RunJob) -> None:
     command = ["seed", "--data", story.data, "--runs", story.runs, "--name", "two", "--workers", 2, *TRAIN]
+    command += ["--loop.micro-batches", 2]
     again = on_cluster("train", *command)
     assert again.result["status"] == "finished before"
     assert again.result["checkpoint"] == story.two["checkpoint"]
