@@ -171,8 +171,12 @@ def test_pending_evaluates_every_checkpoint_once_and_nothing_twice(story: Story,
     ]
     assert {row["rows"] for row in new} == {TEST_ROWS}
     again = on_cluster("evaluate", "--pending", story.runs, "--data", story.data, "--reports", story.reports)
-    assert again.result["reports"] == [], "a look with nothing to do reads no report"
-    assert "done=" in again.stderr
+    # Another test may have trained a third epoch meanwhile; nothing else is left to do.
+    ids = {row["report_id"] for row in new}
+    assert all(row["new"] and row["report_id"] not in ids for row in again.result["reports"])
+    last = on_cluster("evaluate", "--pending", story.runs, "--data", story.data, "--reports", story.reports)
+    assert last.result["reports"] == [], "a look with nothing to do reads no report"
+    assert "done=" in last.stderr
     named = on_cluster(
         "evaluate", "--checkpoint", f"{story.runs}/one@1", f"{story.runs}/two@2", "--data", story.data,
         "--reports", story.reports,
