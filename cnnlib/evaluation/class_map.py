@@ -21,7 +21,7 @@ def map_classes(
 
     Raises:
         ModelError: a class differs.
-        ConfigError: an entry names a class that does not exist.
+        ConfigError: an entry names a class that does not exist, or two classes of the data would share an output.
 
     >>> map_classes(["cat", "dog"], ["dog", "cat"], [], "m")
     (1, 0)
@@ -30,7 +30,12 @@ def map_classes(
     """
     if not entries and tuple(theirs) == tuple(ours):
         return None
-    renamed = {our: their for their, our in (_split(entry, theirs, ours) for entry in entries)}
+    pairs = [_split(entry, theirs, ours) for entry in entries]
+    renamed = {our: their for their, our in pairs}
+    if len(renamed) < len(pairs):
+        raise ConfigError(
+            f"class_map names a class of the data twice. Received {' '.join(entries)}. Give each class once."
+        )
     wanted = [renamed.get(our, our) for our in ours]
     if not entries:
         _check_same(theirs, ours, name)
@@ -40,6 +45,7 @@ def map_classes(
                 f"{name} was not trained on the class {our!r} of the data. Its classes: {', '.join(theirs)}. "
                 "Give --class-map THEIRS=OURS for each class with another name."
             )
+    _check_one_to_one(wanted, ours, entries)
     columns = tuple(list(theirs).index(their) for their in wanted)
     return None if columns == tuple(range(len(theirs))) else columns
 
@@ -57,6 +63,17 @@ def _split(entry: str, theirs: Sequence[str], ours: Sequence[str]) -> tuple[str,
     raise ConfigError(
         f"class_map: {entry!r} names no class of the {side}: {unknown!r}. {nearest(unknown, known)}"
     )
+
+
+def _check_one_to_one(wanted: Sequence[str], ours: Sequence[str], entries: Sequence[str]) -> None:
+    """Checks that every class of the data has an output of its own: probabilities would not add up to 1 otherwise."""
+    for index, their in enumerate(wanted):
+        if their in wanted[:index]:
+            raise ConfigError(
+                f"class_map: {ours[wanted.index(their)]!r} and {ours[index]!r} of the data would both be the class "
+                f"{their!r} of the checkpoint. Received {' '.join(entries)}. Give each its own class, with "
+                "--class-map THEIRS=OURS."
+            )
 
 
 def _check_same(theirs: Sequence[str], ours: Sequence[str], name: str) -> None:

@@ -49,3 +49,18 @@ def test_selected_probabilities_are_those_of_the_classes_given_that_it_is_one_of
     probabilities = np.array([[0.2, 0.3, 0.5], [0.0, 1.0, 0.0]], np.float32)
     np.testing.assert_array_equal(_select(probabilities, (2, 0, 1)), probabilities[:, [2, 0, 1]])
     np.testing.assert_allclose(_select(probabilities, (2, 0)), [[5 / 7, 2 / 7], [0.5, 0.5]], rtol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("ours", "entries", "message"),
+    [
+        (["dog", "Hund"], ["dog=Hund"], "'dog' and 'Hund' of the data would both be the class 'dog'"),
+        (["cat", "x"], ["cat=x"], "'cat' and 'x' of the data would both be the class 'cat'"),
+        (["cat", "x"], ["cat=x", "dog=x"], "names a class of the data twice"),
+    ],
+)
+def test_no_two_classes_of_the_data_share_an_output(
+    ours: list[str], entries: list[str], message: str
+) -> None:
+    with pytest.raises(ConfigError, match=message):
+        map_classes(["cat", "dog"], ours, entries, "m")
