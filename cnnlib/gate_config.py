@@ -1,7 +1,7 @@
 """Defines the gate of a model: limits on its accuracy, from a TOML file or a recipe, as frozen dataclasses.
 
     significance = 0.05              # 0: plain thresholds, without tests
-    baseline = "previous"            # or "best", or a report's id: the report that drops are measured against
+    baseline = "previous"            # or "best-of-run", "best", "run:NAME", or a report's id
     fail_exit_code = 3
     inconclusive_exit_code = 4
 
@@ -32,10 +32,11 @@ from typing import Any
 
 from cnnlib.errors import ConfigError, nearest
 
-EARLIER = ("previous", "best")
+EARLIER = ("previous", "best-of-run", "best")
 """Baselines that are chosen among the earlier reports."""
 
 _REPORT_ID = re.compile(r"[0-9a-f]{1,16}")
+_RUN_PREFIX = "run:"
 # 1 and 2 are errors of the job itself; 126 and above belong to the shell.
 _FIRST_FREE_EXIT_CODE, _LAST_FREE_EXIT_CODE = 3, 125
 
@@ -66,8 +67,10 @@ class GateConfig:
     Attributes:
         min_accuracy: the lowest accuracies that pass.
         max_drop: the largest drops below the accuracies of the baseline that pass.
-        baseline: previous or best (of the earlier reports of the same data, split and settings), or a report's id,
-            which may be shortened while unique.
+        baseline: the report that drops are measured against, among those on the same rows. previous: the one before
+            of the same run, else of the last run before of the same recipe and model. best-of-run: the most accurate
+            earlier one of the same run. best: of any run. run:NAME: the last epoch of that run. Or a report's id,
+            which may be shortened while unique. It is chosen when the gate is first applied, and then kept.
         significance: the highest probability, 0..0.5, that a model that keeps all limits fails. 0: no statistical
             tests; a check fails whenever its limit is broken.
         fail_exit_code: the exit code of jobs.evaluate if a check fails: 0 or 3..125.
@@ -86,9 +89,10 @@ class GateConfig:
             raise ConfigError("The gate limits nothing. Expected a number in min_accuracy or max_drop.")
         for table in ("min_accuracy", "max_drop"):
             _check_limits(table, getattr(self, table))
-        if self.baseline not in EARLIER and not _REPORT_ID.fullmatch(self.baseline):
+        is_known = self.baseline in EARLIER or find_baseline_run(self.baseline)
+        if not is_known and not _REPORT_ID.fullmatch(self.baseline):
             raise ConfigError(
-                f"baseline must be previous, best, or a report's id. Received {self.baseline!r}."
+                f"baseline must be {', '.join(EARLIER)}, run:NAME or a report's id. Received {self.baseline!r}."
             )
         if not 0 <= self.significance <= 0.5:
             raise ConfigError(f"significance must lie in 0..0.5. Received {self.significance}.")
@@ -98,6 +102,15 @@ class GateConfig:
     def to_dict(self) -> dict[str, Any]:
         """Returns the gate as JSON values."""
         return dataclasses.asdict(self)
+
+
+def find_baseline_run(baseline: str) -> str | None:
+    """Returns the run that a baseline names; None for every other baseline.
+
+    >>> find_baseline_run("run:nightly"), find_baseline_run("previous")
+    ('nightly', None)
+    """
+    return baseline.removeprefix(_RUN_PREFIX) or None if baseline.startswith(_RUN_PREFIX) else None
 
 
 def parse_gates(text: str, name: str) -> GateConfig:

@@ -13,7 +13,7 @@ exit code is 5, unless a model fails the gate.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Annotated
 
@@ -21,7 +21,7 @@ from tyro.conf import arg
 
 from cnnlib.errors import ConfigError, InputError
 from cnnlib.evaluate_config import EvaluateConfig
-from cnnlib.reports.read import read_report
+from cnnlib.reports.read import list_reports, read_report
 from cnnlib.storage.uri import normalize_uri
 from cnnlib.views.terminal.tables import render_report
 from jobs.cli import EXIT_LEFT_OUT, Finished, exit_with, has_terminal, print_error, run_job, show
@@ -32,6 +32,8 @@ if TYPE_CHECKING:
     from cnnlib.evaluation.plan import EvaluationPlan
     from cnnlib.evaluation.target import Target
     from cnnlib.gates.apply import GateResult
+    from cnnlib.gates.selection import MadeSlices
+    from cnnlib.reports.manifest import ReportRecord
     from cnnlib.reports.read import Report
 
 
@@ -93,10 +95,9 @@ def _evaluate(args: Args) -> Finished:
     gates = (
         selection.select_gates(
             args.gate,
-            map(plan.subject, _gated_targets(plan, every=args.gate_every)),
+            [plan.subject(target) for target in _gated_targets(plan, every=args.gate_every)],
             reports_uri,
-            slice_by=args.config.slice_by,
-            corruptions=args.config.corruptions,
+            made=_made_slices(plan),
             skip_unknown=plan.pending is not None,
         )
         if args.gate
@@ -106,6 +107,7 @@ def _evaluate(args: Args) -> Finished:
     new = {report.report_id for report in outcome.written}
     reports: list[Report] = []
     results: list[GateResult] = []
+    records: list[ReportRecord] = []
     lost = {each.target.uri for each in outcome.left_out if each.target}
     for target in plan.targets:
         if target.uri in lost:
@@ -114,7 +116,8 @@ def _evaluate(args: Args) -> Finished:
         try:
             reports.append(read_report(reports_uri, report_id))
             if report_id in gates:
-                results.append(apply_gates(reports_uri, report_id, gates[report_id]))
+                records = records or list_reports(reports_uri)
+                results.append(apply_gates(reports_uri, report_id, gates[report_id], records))
         except InputError as err:  # a report of an earlier evaluation that is damaged
             outcome.left_out.append(LeftOut(uri=target.uri, error=err, target=target))
     if len(args.checkpoint) == 1 and outcome.left_out:
@@ -151,6 +154,20 @@ def _evaluate(args: Args) -> Finished:
     failed = any(each.verdict == "fail" for each in results)
     code = EXIT_LEFT_OUT if outcome.left_out and not failed else exit_code(results)
     return Finished(result=result, exit_code=code)
+
+
+def _made_slices(plan: EvaluationPlan) -> MadeSlices:
+    from cnnlib.gates.selection import MadeSlices
+    from cnnlib.slices.plan import list_slice_names
+
+    config = plan.config
+
+    def list_names(dimensions: Sequence[str]) -> Mapping[str, Sequence[str] | None]:
+        return list_slice_names(
+            dimensions, config.slice_quantiles, plan.dataset_uri, plan.manifest, config.split
+        )
+
+    return MadeSlices(slice_by=config.slice_by, corruptions=config.corruptions, list_names=list_names)
 
 
 def _gated_targets(plan: EvaluationPlan, *, every: bool) -> list[Target]:

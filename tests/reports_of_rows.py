@@ -68,6 +68,7 @@ def write_rows(
                     ids=numbers[chosen],
                     labels=true[chosen],
                     probabilities=probabilities[chosen],
+                    slices=None if slices is None else {name: rows[chosen] for name, rows in slices.items()},
                 )
             )
     written = write_report(

@@ -15,7 +15,7 @@ from cnnlib.evaluate_config import EvaluateConfig, PixelRange
 from cnnlib.evaluation.open_model import find_input_shape, open_model
 from cnnlib.evaluation.partial_scores import ModelProfile
 from cnnlib.evaluation.pixel_range import Sample, find_pixel_range
-from cnnlib.evaluation.target import Target
+from cnnlib.evaluation.target import OutputKind, Target
 from cnnlib.metrics.sums.arrays import LARGEST_PROBABILITY
 from cnnlib.models.activations import record_activations
 from cnnlib.models.cost import model_cost
@@ -36,6 +36,7 @@ class LoadedModel:
     Attributes:
         input_shape: the shape in which the model takes one image.
         pixel_range: the range of the pixels that the model takes.
+        outputs: what its outputs are.
         outputs_of: the compiled prediction, whose outputs are not yet checked.
     """
 
@@ -43,6 +44,7 @@ class LoadedModel:
     model: keras.Model
     input_shape: tuple[int, ...]
     pixel_range: PixelRange
+    outputs: OutputKind
     outputs_of: Predict
 
     def predict(self, images: Images) -> Probabilities:
@@ -75,6 +77,8 @@ class LoadedModel:
         inputs = pixels_to_inputs(rows.images[:1], self.pixel_range).numpy().reshape(1, *self.input_shape)
         return ModelProfile(
             cost=model_cost(self.model, self.input_shape),
+            pixel_range=self.pixel_range,
+            outputs=self.outputs,
             example_id=int(rows.ids[0]),
             layers=tuple(record_activations(self.model, rows.images[0], inputs)),
         )
@@ -124,6 +128,7 @@ def load_model(
         model=model,
         input_shape=input_shape,
         pixel_range=pixel_range,
+        outputs=outputs,
         outputs_of=outputs_of,
     )
 

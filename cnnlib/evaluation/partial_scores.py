@@ -9,6 +9,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from cnnlib.errors import CnnlibError
+from cnnlib.evaluate_config import PixelRange
+from cnnlib.evaluation.target import OutputKind
 from cnnlib.metrics.sums.metric_sums import MetricSums
 from cnnlib.metrics.sums.rows import ScoredRows
 from cnnlib.models.activations import LayerMaps
@@ -28,14 +30,18 @@ NO_TARGET = -1  # the index in a block that holds one error, which concerns all 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class ModelProfile:
-    """A model's cost, and its activations for one image.
+    """A model's cost, what it takes and gives, and its activations for one image.
 
     Attributes:
+        pixel_range: the range of the pixels that it is given.
+        outputs: what its outputs are taken for.
         example_id: id of the row whose image was used.
         layers: pictures of the image and of the layers' outputs.
     """
 
     cost: ModelCost
+    pixel_range: PixelRange
+    outputs: OutputKind
     example_id: int
     layers: tuple[LayerMaps, ...]
 

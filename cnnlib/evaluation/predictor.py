@@ -157,7 +157,7 @@ class Predictor:
         def score(model: LoadedModel) -> PartialScores:
             started = time.perf_counter()
             probabilities = model.predict(rows.images)
-            predictions = self._store_predictions(target_index, rows, shard_index, probabilities)
+            predictions = self._store_predictions(target_index, rows, shard_index, probabilities, masks)
             return PartialScores(
                 sums=self._sum_metrics(rows.labels, probabilities, histogram=not keep_rows),
                 rows=ScoredRows.from_probabilities(rows.ids, rows.labels, probabilities)
@@ -175,7 +175,12 @@ class Predictor:
         return self._attempt(target_index, score)
 
     def _store_predictions(
-        self, target_index: int, rows: Rows, shard_index: int, probabilities: Probabilities
+        self,
+        target_index: int,
+        rows: Rows,
+        shard_index: int,
+        probabilities: Probabilities,
+        masks: Mapping[str, Mask],
     ) -> StoredTable | None:
         """Writes the predictions of the rows; returns None if they are not asked for."""
         if self._task.report_ids is None:
@@ -187,6 +192,7 @@ class Predictor:
             ids=rows.ids,
             labels=rows.labels,
             probabilities=probabilities,
+            slices=None if self._task.slicer is None else masks,
         )
 
     def _sum_metrics(

@@ -289,6 +289,8 @@ def _write_report(
             predictions=scores.predictions() if plan.config.predictions else None,
             parameters=profile.cost.parameters if profile else None,
             flops_per_image=profile.cost.flops_per_image if profile else None,
+            pixel_range=profile.pixel_range if profile else None,
+            outputs=profile.outputs if profile else None,
             activations=build_activations(profile.example_id, profile.layers) if profile else None,
         ),
     )
@@ -299,6 +301,7 @@ def _write_report(
         rows=sums.rows,
         correct=sums.confusion.correct,
         seconds=seconds,
+        **({"pixel_range": profile.pixel_range, "outputs": profile.outputs} if profile else {}),
     )
     return report
 

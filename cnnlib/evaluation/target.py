@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal, get_args
 
@@ -13,7 +14,9 @@ from cnnlib.evaluation.foreign_files import explain_foreign_file
 from cnnlib.models.source import ModelSource
 from cnnlib.reports.subject import ReportSubject, report_id
 from cnnlib.runs.checkpoints import Checkpoint, find_checkpoint, resolve_checkpoint
+from cnnlib.runs.record import find_run_record
 from cnnlib.storage import files, layout, publish
+from cnnlib.storage.threads import map_threads
 from cnnlib.storage.uri import normalize_uri, uri_name
 
 OutputKind = Literal["probabilities", "logits"]
@@ -31,6 +34,7 @@ class Target:
         pixel_range: the range of the pixels that the model takes; None: the predictor finds it out.
         model: the model's name; the file's name if it is no checkpoint of this project.
         run, step, epoch: where the checkpoint comes from; None for a model file.
+        recipe: name of the recipe of its run; None if there is none, or before `name_recipes`.
         source: how to build a user's own model of a checkpoint again; None for every other model.
         outputs: probabilities or logits, as the checkpoint's manifest states it; None: the predictor finds it out.
         class_names: the classes that the checkpoint was trained on; None for a model file.
@@ -45,6 +49,7 @@ class Target:
     run: str | None = None
     step: int | None = None
     epoch: int | None = None
+    recipe: str | None = None
     source: ModelSource | None = None
     outputs: OutputKind | None = None
     class_names: tuple[str, ...] | None = None
@@ -72,6 +77,7 @@ class Target:
             dataset_uri=dataset_uri,
             run=self.run,
             model=self.model,
+            recipe=self.recipe,
             checkpoint_step=self.step,
             checkpoint_epoch=self.epoch,
         )
@@ -111,6 +117,18 @@ def find_target(name: str, pixel_range: PixelRange | None) -> Target:
     return target_of_checkpoint(checkpoint, pixel_range)
 
 
+def name_recipes(targets: Sequence[Target]) -> list[Target]:
+    """Returns targets with the recipe of their run; each run's record is read once."""
+    runs = sorted({layout.run_of_checkpoint(target.uri) for target in targets if target.run is not None})
+    recipes = dict(zip(runs, map_threads(_find_recipe, runs), strict=True))
+    return [
+        target
+        if target.run is None
+        else replace(target, recipe=recipes[layout.run_of_checkpoint(target.uri)])
+        for target in targets
+    ]
+
+
 def fit_classes(target: Target, config: EvaluateConfig, manifest: Manifest) -> Target:
     """Returns a target whose outputs are mapped to the classes of the data.
 
@@ -126,6 +144,14 @@ def fit_classes(target: Target, config: EvaluateConfig, manifest: Manifest) -> T
         return target
     columns = map_classes(target.class_names, manifest.class_names, config.class_map, target.uri)
     return target if columns is None else replace(target, columns=columns)
+
+
+def _find_recipe(run: str) -> str | None:
+    try:
+        record = find_run_record(run)
+    except InputError:
+        return None  # it is damaged, which concerns whoever continues the run
+    return None if record is None else record.get("recipe")
 
 
 def _find_checkpoint_of(model_uri: str) -> Checkpoint | None:

@@ -1,7 +1,7 @@
 """A report and its gate in, the verdict on every check out, stored beside the report as the table `gates`.
 
-Verdicts are a function of the report, the gate and the baseline, and none of these changes. So evaluating the same
-gate again finds the rows that were stored the first time.
+Verdicts are stored once for a report and a gate, with the baseline of that moment. Evaluating the same gate again finds
+them, whatever reports were added or deleted since.
 """
 
 from __future__ import annotations
@@ -13,12 +13,13 @@ from typing import Any
 
 import pyarrow as pa
 
-from cnnlib.gate_config import EARLIER, GateConfig
+from cnnlib.gate_config import GateConfig
+from cnnlib.gates.baseline import find_baseline
 from cnnlib.gates.checks import CheckResult, evaluate_checks, list_checks
 from cnnlib.gates.evidence import collect_evidence
 from cnnlib.gates.verdicts import Verdict, worst
 from cnnlib.reports.manifest import ReportRecord
-from cnnlib.reports.read import Report, complete_record, list_reports, read_report, resolve
+from cnnlib.reports.read import Report, read_report
 from cnnlib.reports.schema import table_schema
 from cnnlib.storage import files, layout, publish
 from cnnlib.storage.parquet import parquet_bytes, parquet_table
@@ -45,28 +46,29 @@ class GateResult:
         return {"report_id": self.report_id, "verdict": self.verdict, "checks": list(self.rows)}
 
 
-def apply_gates(reports_uri: str, report_id: str, gate: GateConfig) -> GateResult:
-    """Evaluates a gate on a report and stores the verdicts, unless they are stored for this gate and baseline.
+def apply_gates(
+    reports_uri: str, report_id: str, gate: GateConfig, records: Sequence[ReportRecord] | None = None
+) -> GateResult:
+    """Evaluates a gate on a report and stores the verdicts, unless they are stored for this gate.
 
     Args:
         reports_uri: the folder of all reports.
         report_id: all 16 digits.
+        records: of all reports, for the choice of the baseline; None: they are read.
 
     Raises:
         ReportError: there is no such report, or no report with the id that the gate names as its baseline.
     """
-    report = read_report(reports_uri, report_id)
-    baseline = find_baseline(reports_uri, report.record, gate.baseline) if gate.max_drop.is_limiting else None
     digest = publish.sha256_hex(publish.canonical_json(gate.to_dict()))
-    baseline_id = None if baseline is None else baseline.record.report_id
-    key = publish.canonical_json({"gates": digest, "baseline": baseline_id})
-    uri = layout.report_gates_table(reports_uri, report_id, publish.sha256_hex(key)[:_DIGEST_DIGITS])
+    uri = layout.report_gates_table(reports_uri, report_id, digest[:_DIGEST_DIGITS])
     if files.find_size(uri) is None:
+        report = read_report(reports_uri, report_id)
+        baseline = _find_baseline(reports_uri, report.record, gate, records)
         checks = list_checks(gate, [row["class_name"] for row in report.classes if row["support"]])
-        evidence = collect_evidence(reports_uri, report, baseline, checks)
+        evidence = collect_evidence(reports_uri, report, baseline, checks, gate.baseline)
         results = evaluate_checks(checks, evidence, gate.significance)
-        table = _build_table(report_id, results, gate, digest, baseline_id)
-        files.create_bytes(uri, parquet_bytes(table))
+        baseline_id = None if baseline is None else baseline.record.report_id
+        files.create_bytes(uri, parquet_bytes(_build_table(report_id, results, gate, digest, baseline_id)))
     # Read back: another writer may have stored the rows first, with its own time.
     rows = parquet_table(files.read_bytes(uri)).to_pylist()
     verdict = worst(row["verdict"] for row in rows)
@@ -80,36 +82,10 @@ def exit_code(results: Sequence[GateResult]) -> int:
     return max((result.exit_code for result in results if result.verdict == verdict), default=0)
 
 
-def find_baseline(reports_uri: str, record: ReportRecord, baseline: str) -> Report | None:
-    """Finds the report that a drop is measured against; None where there is none yet.
-
-    Only reports older than `record` count, so that a gate evaluated again later has the same baseline.
-
-    Args:
-        record: of the report that the gate is evaluated on.
-        baseline: previous or best among the earlier reports of the same data, split and settings, or an id.
-
-    Raises:
-        ReportError: there is no report with that id.
-    """
-    if baseline not in EARLIER:
-        return read_report(reports_uri, resolve(reports_uri, baseline))
-    earlier = [each for each in list_reports(reports_uri) if _precedes(each, record)]
-    if not earlier:
-        return None
-    # The list is newest first, so `max` takes the newest of the best.
-    found = (
-        earlier[0] if baseline == "previous" else max(earlier, key=lambda each: each.accuracy.fraction or 0.0)
-    )
-    return complete_record(reports_uri, found)
-
-
-def _precedes(other: ReportRecord, record: ReportRecord) -> bool:
-    return (
-        other.age < record.age
-        and other.scored_rows == record.scored_rows
-        and dict(other.subject.evaluation) == dict(record.subject.evaluation)
-    )
+def _find_baseline(
+    reports_uri: str, record: ReportRecord, gate: GateConfig, records: Sequence[ReportRecord] | None
+) -> Report | None:
+    return find_baseline(reports_uri, record, gate.baseline, records) if gate.max_drop.is_limiting else None
 
 
 def _build_table(

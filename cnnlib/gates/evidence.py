@@ -12,12 +12,15 @@ from dataclasses import dataclass
 from fractions import Fraction
 
 import numpy as np
+from numpy.typing import NDArray
 
 from cnnlib.errors import nearest
+from cnnlib.gate_config import find_baseline_run
 from cnnlib.gates.checks import Check, Evidence
 from cnnlib.metrics import significance
 from cnnlib.metrics.intervals import paired_interval, proportion, unpaired_interval
 from cnnlib.reports.pairing import PairedRows, Unpaired, pair_rows
+from cnnlib.reports.predictions import rows_in_slice
 from cnnlib.reports.read import Report
 
 Counts = tuple[int, int]
@@ -25,13 +28,18 @@ Counts = tuple[int, int]
 
 
 def collect_evidence(
-    reports_uri: str, report: Report, baseline: Report | None, checks: Sequence[Check]
+    reports_uri: str,
+    report: Report,
+    baseline: Report | None,
+    checks: Sequence[Check],
+    baseline_name: str = "previous",
 ) -> list[Evidence]:
     """Collects the evidence for each check, in the order of the checks.
 
     Args:
         reports_uri: the folder of all reports.
         baseline: the report that a drop is measured against; None where there is none yet.
+        baseline_name: how the gate names it, as `GateConfig.baseline`.
     """
     counts = _ReportCounts.of(report)
     accuracies = {
@@ -39,8 +47,7 @@ def collect_evidence(
     }
     drops = [check for check in checks if check.check == "max_drop"]
     if not drops or baseline is None:
-        first = Evidence(note="no earlier report of the same data, split and settings", passes_without=True)
-        found = {**accuracies, **dict.fromkeys(drops, first)}
+        found = {**accuracies, **dict.fromkeys(drops, _no_baseline(baseline_name, report.record.subject.run))}
     else:
         found = {**accuracies, **_find_drop_evidence(reports_uri, report, baseline, counts, drops)}
     return [found[check] for check in checks]
@@ -119,6 +126,19 @@ class _ReportCounts:
         return self.overall if check.slice is None else self.slices.get(check.slice)
 
 
+def _no_baseline(baseline_name: str, run: str | None) -> Evidence:
+    """Returns the evidence for a drop where there is nothing to compare with: that is no drop, if it is ordinary."""
+    named = find_baseline_run(baseline_name)
+    if named is not None:
+        note = f"no report of the run {named} on the same rows"
+        return Evidence(note=note, passes_without=named == run)
+    notes = {
+        "previous": "no earlier report on the same rows of this run, or of this recipe and model",
+        "best-of-run": "no earlier report of this run on the same rows",
+    }
+    return Evidence(note=notes.get(baseline_name, "no earlier report on the same rows"), passes_without=True)
+
+
 def _find_accuracy_evidence(check: Check, counts: _ReportCounts) -> Evidence:
     found = counts.find(check)
     return _missing(check, counts, "the report") if found is None else accuracy_evidence(*found, check.limit)
@@ -143,20 +163,33 @@ def _find_drop(
     counts_before, counts_now = before.find(check), now.find(check)
     if counts_now is None:
         return _missing(check, now, "the report")
+    chosen = _choose_rows(check, paired, class_names)
+    if not isinstance(paired, Unpaired) and not isinstance(chosen, str):
+        right_before, right_now = paired.right
+        only_before, only_now = right_before & ~right_now & chosen, right_now & ~right_before & chosen
+        rows = int(chosen.sum())
+        return paired_drop_evidence(int(only_before.sum()), int(only_now.sum()), rows, check.limit)
     if counts_before is None:
         return _missing(check, before, "the baseline")
-    if isinstance(paired, Unpaired) or check.slice is not None:
-        why = paired.reason if isinstance(paired, Unpaired) else "predictions do not record their slice"
-        return unpaired_drop_evidence(counts_before, counts_now, check.limit, f"not paired row by row: {why}")
-    right_before, right_now = paired.right
-    chosen = np.ones(len(paired.ids), np.bool_)
+    return unpaired_drop_evidence(counts_before, counts_now, check.limit, f"not paired row by row: {chosen}")
+
+
+def _choose_rows(
+    check: Check, paired: PairedRows | Unpaired, class_names: Sequence[str]
+) -> NDArray[np.bool_] | str:
+    """Returns which paired rows a check is about, bool [rows]; or why that is not known, as a part of a sentence."""
+    if isinstance(paired, Unpaired):
+        return paired.reason
+    if check.slice is not None:
+        found = None if paired.slices is None else rows_in_slice(paired.slices, check.slice)
+        return "predictions do not record this slice" if found is None else found
     if check.class_name is not None:
-        chosen = paired.labels == class_names.index(check.class_name)
-    only_before, only_now = right_before & ~right_now & chosen, right_now & ~right_before & chosen
-    return paired_drop_evidence(int(only_before.sum()), int(only_now.sum()), int(chosen.sum()), check.limit)
+        of_class: NDArray[np.bool_] = paired.labels == class_names.index(check.class_name)
+        return of_class
+    return np.ones(len(paired.ids), np.bool_)
 
 
 def _missing(check: Check, counts: _ReportCounts, where: str) -> Evidence:
     name, known = (check.class_name, counts.classes) if check.slice is None else (check.slice, counts.slices)
-    hint = nearest(str(name), known).rstrip(".") if known else "it has none"
-    return Evidence(note=f"{where} has no {check.scope} {name!r}. {hint}")
+    hint = f". {nearest(str(name), known)}".rstrip(".") if known else "; it has none"
+    return Evidence(note=f"{where} has no {check.scope} {name!r}{hint}")

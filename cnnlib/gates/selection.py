@@ -5,28 +5,77 @@ A gate comes from a TOML file, or from the recipe that trained the model.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
 
 from cnnlib.errors import ConfigError, nearest
 from cnnlib.gate_config import EARLIER, GateConfig, Limits, parse_gates
+from cnnlib.gates.baseline import check_baseline
 from cnnlib.log import log_event
 from cnnlib.recipes import RECIPES, find_recipe
-from cnnlib.reports.read import resolve
 from cnnlib.reports.subject import ReportSubject, report_id
-from cnnlib.runs.record import find_run_record
+from cnnlib.slices.corruptions import CORRUPTIONS, STRENGTHS, slice_name
+from cnnlib.slices.slicer import split_name
 from cnnlib.storage import files, layout, publish
 from cnnlib.storage.uri import normalize_uri
 
 RECIPE = "recipe"
+_CORRUPTION = "corruption"
+
+
+@dataclass(frozen=True, kw_only=True)
+class MadeSlices:
+    """The slices that an evaluation makes.
+
+    Attributes:
+        slice_by: what it slices by.
+        corruptions: True if it makes slices of corrupted images.
+        list_names: returns the names of the slices of each of some dimensions, None for one whose values are not
+            known; it may read data.
+    """
+
+    slice_by: Sequence[str] = ()
+    corruptions: bool = False
+    list_names: Callable[[Sequence[str]], Mapping[str, Sequence[str] | None]] = dict.fromkeys
+
+    def check(self, name: str, where: str) -> None:
+        """Checks that a slice can exist.
+
+        Args:
+            name: of the slice.
+            where: where the gate names it.
+
+        Raises:
+            ConfigError: the evaluation does not slice by that, or the data have no such value.
+        """
+        made = [*self.slice_by, *([_CORRUPTION] if self.corruptions else [])]
+        parts = split_name(name)
+        # source=web+brightness=q1 is made by source+brightness
+        dimensions = [part.partition("=")[0] for part in parts]
+        if "+".join(dimensions) not in made:
+            raise ConfigError(
+                f"{where}: the evaluation makes no slice {name!r}; it slices by "
+                f"{', '.join(made) or 'nothing'}. Give --slice-by or --corruptions."
+            )
+        for dimension, part in zip(dimensions, parts, strict=True):
+            known = self._names[dimension]
+            if known is not None and part not in known:
+                raise ConfigError(f"{where}: the data have no slice {part!r}. {nearest(part, known)}")
+
+    @cached_property
+    def _names(self) -> Mapping[str, Sequence[str] | None]:
+        dimensions = list(dict.fromkeys(name for group in self.slice_by for name in group.split("+")))
+        corrupted = [slice_name(kind, strength) for kind in CORRUPTIONS for strength in STRENGTHS]
+        return {**(self.list_names(dimensions) if dimensions else {}), _CORRUPTION: corrupted}
 
 
 def select_gates(
     name: str,
-    subjects: Iterable[ReportSubject],
+    subjects: Sequence[ReportSubject],
     reports_uri: str,
     *,
-    slice_by: Sequence[str] = (),
-    corruptions: bool = False,
+    made: MadeSlices,
     skip_unknown: bool = False,
 ) -> dict[str, GateConfig]:
     """Returns the gate of each report by report id, checked as far as that is possible before rows are scored.
@@ -35,8 +84,7 @@ def select_gates(
         name: URI of a TOML file (`cnnlib/gate_config.py` shows one), or `recipe`.
         subjects: the subjects of the reports.
         reports_uri: the folder of all reports, where the baselines are.
-        slice_by: the slices that the reports will have.
-        corruptions: True if the reports will have slices of corrupted images.
+        made: the slices that the reports will have.
         skip_unknown: True: a run whose recipe is unknown or has no gate gets none, with a log line.
 
     Raises:
@@ -46,6 +94,8 @@ def select_gates(
         ReportError: there is no report with the id of the baseline.
     """
     file_gate = None if name == RECIPE else _read(name)
+    if file_gate is not None and subjects:
+        check_gates(file_gate, reports_uri, subjects[0].class_names, made, subjects)
     selected = {}
     for subject in subjects:
         try:
@@ -55,7 +105,8 @@ def select_gates(
                 raise
             log_event("gate", checkpoint=subject.checkpoint_uri, note=f"not applied: {err}")
             continue
-        check_gates(gate, reports_uri, subject.class_names, slice_by=slice_by, corruptions=corruptions)
+        if file_gate is None:
+            check_gates(gate, reports_uri, subject.class_names, made, subjects)
         selected[report_id(subject)] = gate
     return selected
 
@@ -77,22 +128,21 @@ def check_gates(
     gate: GateConfig,
     reports_uri: str,
     class_names: Sequence[str],
-    *,
-    slice_by: Sequence[str],
-    corruptions: bool,
+    made: MadeSlices,
+    subjects: Sequence[ReportSubject] = (),
 ) -> None:
     """Checks everything in a gate that can be checked before rows are scored.
 
     Args:
         class_names: the classes of the dataset.
-        slice_by: what the evaluation slices by.
-        corruptions: whether the evaluation scores corrupted images too.
+        made: the slices that the evaluation makes.
+        subjects: of the reports that are about to be written.
 
     Raises:
-        ConfigError: the gate names a class that the data do not have, or a slice that the evaluation does not make.
+        ConfigError: the gate names a class that the data do not have, or a slice that the evaluation does not make;
+            or no report is of the run that is the baseline.
         ReportError: no report has the id of the baseline, or several have.
     """
-    made = [*slice_by, *(["corruption"] if corruptions else [])]
     for table in ("min_accuracy", "max_drop"):
         limits: Limits = getattr(gate, table)
         for name in limits.classes:
@@ -101,15 +151,9 @@ def check_gates(
                     f"{table}.classes: no class {name!r} in the data. {nearest(name, class_names)}"
                 )
         for name in limits.slices:
-            # source=web+brightness=q1 is made by source+brightness
-            key = "+".join(part.partition("=")[0] for part in name.split("+"))
-            if key not in made:
-                raise ConfigError(
-                    f"{table}.slices: the evaluation makes no slice {name!r}; it slices by "
-                    f"{', '.join(made) or 'nothing'}. Give --slice-by or --corruptions."
-                )
+            made.check(name, f"{table}.slices")
     if gate.baseline not in EARLIER:
-        resolve(reports_uri, gate.baseline)
+        check_baseline(reports_uri, gate.baseline, subjects)
 
 
 def _read(uri: str) -> GateConfig:
@@ -126,8 +170,7 @@ def _find_recipe_gate(subject: ReportSubject) -> GateConfig:
             f"{subject.checkpoint_uri} belongs to no run, so its recipe is unknown. Give --gate a TOML file."
         )
     run = layout.run_of_checkpoint(subject.checkpoint_uri)
-    record = find_run_record(run)
-    name = None if record is None else record.get("recipe")
+    name = subject.recipe
     if name is None:
         raise ConfigError(
             f"{layout.run_record(run)} does not name the run's recipe. Give --gate a TOML file."

@@ -5,9 +5,11 @@ Views read verdicts from here, so this file loads no test of significance.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any, Literal
 
+from cnnlib.reports.earlier import find_previous
+from cnnlib.reports.manifest import ReportRecord
 from cnnlib.storage import files, layout
 from cnnlib.storage.parquet import parquet_table
 from cnnlib.storage.uri import uri_name
@@ -41,6 +43,21 @@ def read_gates(reports_uri: str, report_id: str) -> list[dict[str, Any]]:
     They belong to the gate with the latest time. A gate that is evaluated again keeps the time of its first evaluation.
     """
     return find_gates(reports_uri, {report_id}).get(report_id, [])
+
+
+def find_compared(
+    record: ReportRecord, records: Sequence[ReportRecord], gates: Sequence[Mapping[str, Any]]
+) -> ReportRecord | None:
+    """Returns the report that one is compared with on a page; None without one.
+
+    Args:
+        record: of the report.
+        records: of all reports.
+        gates: rows of `gates` of the report: their baseline, if they had one, else the report before it.
+    """
+    ids = {row["baseline_id"] for row in gates if row["baseline_id"] is not None}
+    baseline = next((each for each in records if each.report_id in ids), None)
+    return baseline or find_previous(record, records)
 
 
 def find_gates(reports_uri: str, report_ids: Collection[str]) -> dict[str, list[dict[str, Any]]]:

@@ -10,6 +10,7 @@ import math
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
+import numpy.typing as npt
 
 from cnnlib.errors import ModelError
 from cnnlib.models.probe import predict, probe_images
@@ -40,10 +41,11 @@ def find_output_kind(model: keras.Model, input_shape: tuple[int, ...], name: str
     noise = probe_images((math.prod(input_shape), 1, 1)).reshape(-1, *input_shape)
     outputs = predict(model, noise).astype(np.float64)
     outputs = outputs[np.isfinite(outputs).all(axis=1)]
-    if not len(outputs) or outputs.min() < 0 or outputs.max() > 1 + _tolerance(model):
+    tolerance = _TOLERANCE_16_BIT if _has_16_bits(outputs) else _TOLERANCE
+    if not len(outputs) or outputs.min() < 0 or outputs.max() > 1 + tolerance:
         return "logits"
     sums = outputs.sum(axis=1)
-    if (abs(sums - 1) <= _tolerance(model)).all():
+    if (abs(sums - 1) <= tolerance).all():
         return "probabilities"
     if ((outputs > 0) & (outputs < 1)).any():
         raise ModelError(
@@ -54,5 +56,7 @@ def find_output_kind(model: keras.Model, input_shape: tuple[int, ...], name: str
     return "logits"  # zeros and ones, such as those of a last layer that begins with zeros
 
 
-def _tolerance(model: keras.Model) -> float:
-    return _TOLERANCE_16_BIT if "16" in model.dtype_policy.name else _TOLERANCE
+def _has_16_bits(outputs: npt.NDArray[np.float64]) -> bool:
+    """Returns whether outputs were computed in bfloat16 or float16, whatever type they were cast to since."""
+    bits = outputs.astype(np.float32).view(np.uint32)
+    return bool((bits & 0xFFFF == 0).all() or (outputs.astype(np.float16) == outputs).all())

@@ -69,6 +69,8 @@ def _overall(
         "seconds": result.seconds,
         "images_per_s": sums.rows / result.seconds if is_whole and result.seconds else None,
         **versions,
+        "pixel_range": result.pixel_range,
+        "outputs": result.outputs,
     }
     return _table("overall", 1, columns)
 

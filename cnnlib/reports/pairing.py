@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from cnnlib.errors import NotFoundError, ReportError
 from cnnlib.reports.manifest import ReportRecord
 from cnnlib.reports.predictions import read_predictions
+from cnnlib.reports.schema import table_schema
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -22,11 +23,13 @@ class PairedRows:
         ids: int64 [rows], ascending.
         labels: int32 [rows], indexes of the true classes.
         right: bool [models, rows], whether the model's prediction equals the label.
+        slices: the column `slices` of the last model's predictions, as a table; None if that is not known.
     """
 
     ids: NDArray[np.int64]
     labels: NDArray[np.int32]
     right: NDArray[np.bool_]
+    slices: pa.Table | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,6 +59,7 @@ def pair_rows(reports_uri: str, records: Sequence[ReportRecord]) -> PairedRows |
         if record.subject.split != first.subject.split:
             return Unpaired(reason=f"their splits differ, {first.subject.split} and {record.subject.split}")
     rows: _Rows | None = None
+    table = table_schema("predictions").empty_table()
     right = []
     for record in records:
         try:
@@ -74,7 +78,9 @@ def pair_rows(reports_uri: str, records: Sequence[ReportRecord]) -> PairedRows |
             )
         right.append(own.predictions == own.labels)
     assert rows is not None
-    return PairedRows(ids=rows.ids, labels=rows.labels, right=np.stack(right))
+    return PairedRows(
+        ids=rows.ids, labels=rows.labels, right=np.stack(right), slices=table.select(["slices"])
+    )
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

@@ -7,8 +7,11 @@ finishes deletes the parts that the manifest does not list, because people read 
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 from numpy.typing import ArrayLike, NDArray
 
 from cnnlib.errors import ReportError
@@ -34,6 +37,7 @@ def write_predictions(
     ids: ArrayLike,
     labels: ArrayLike,
     probabilities: ArrayLike,
+    slices: Mapping[str, NDArray[np.bool_]] | None = None,
 ) -> StoredTable:
     """Stores the predictions of consecutive rows of one shard.
 
@@ -46,8 +50,9 @@ def write_predictions(
         ids: int64 [rows], at least one.
         labels: int32 [rows], true classes.
         probabilities: float32 [rows, classes].
+        slices: which rows are in each slice, bool [rows] by the slice's name; None: nobody asked for slices.
     """
-    table = predictions_table(ids, labels, probabilities)
+    table = predictions_table(ids, labels, probabilities, slices)
     data = parquet_bytes(table)
     digest = publish.sha256_hex(data)
     part = layout.predictions_part(shard_index, table["id"][0].as_py(), digest)
@@ -70,7 +75,12 @@ def delete_other_predictions(reports_uri: str, record: ReportRecord) -> None:
     map_threads(files.delete, [part.uri for part in found if part.uri not in listed])
 
 
-def predictions_table(ids: ArrayLike, labels: ArrayLike, probabilities: ArrayLike) -> pa.Table:
+def predictions_table(
+    ids: ArrayLike,
+    labels: ArrayLike,
+    probabilities: ArrayLike,
+    slices: Mapping[str, NDArray[np.bool_]] | None = None,
+) -> pa.Table:
     """Builds the table `predictions`; see `write_predictions` for the arrays."""
     true, scored = as_scored(labels, probabilities)
     top_classes = _most_probable(scored, min(TOP_CLASSES, scored.shape[1]))
@@ -83,7 +93,7 @@ def predictions_table(ids: ArrayLike, labels: ArrayLike, probabilities: ArrayLik
     )
     columns = (np.asarray(ids), true, top_classes[:, 0], top_probabilities[:, 0])
     flat = (pa.array(column, field.type) for column, field in zip(columns, schema, strict=False))
-    return pa.table([*flat, *lists], schema=schema)
+    return pa.table([*flat, *lists, _slices_column(slices, len(true))], schema=schema)
 
 
 def read_predictions(reports_uri: str, report_id: str) -> pa.Table:
@@ -99,9 +109,35 @@ def read_predictions(reports_uri: str, report_id: str) -> pa.Table:
             "without that, into another folder of reports, or delete the report's objects first."
         )
     parts = map_threads(lambda part: read_stored(reports_uri, record, part), record.predictions)
-    table = pa.concat_tables([table_schema("predictions").empty_table(), *parts]).sort_by("id")
+    whole = pa.concat_tables([table_schema("predictions").empty_table(), *parts], promote_options="default")
+    table = whole.sort_by("id")
     _check_counts(reports_uri, record, table)
     return table
+
+
+def rows_in_slice(slices: pa.Table, name: str) -> NDArray[np.bool_] | None:
+    """Returns which rows of a table with the column `slices` are in a slice, bool [rows].
+
+    None if the table does not tell: an earlier version wrote it, or the rows of the slice are no rows of the split,
+    as under a corruption.
+    """
+    column = slices["slices"].combine_chunks()
+    found = pc.list_parent_indices(column).filter(pc.equal(pc.list_flatten(column), name))
+    mask = np.zeros(len(slices), np.bool_)
+    mask[found.to_numpy()] = True
+    return mask if mask.any() else None
+
+
+def _slices_column(slices: Mapping[str, NDArray[np.bool_]] | None, rows: int) -> pa.Array:
+    """Returns the names of each row's slices as a list array [rows]."""
+    kind = table_schema("predictions").field("slices").type
+    if slices is None:
+        return pa.nulls(rows, kind)
+    masks = np.stack([np.zeros(rows, np.bool_), *slices.values()], axis=1)
+    offsets = np.concatenate([[0], np.cumsum(masks.sum(axis=1))]).astype(np.int32)
+    _, indexes = np.nonzero(masks)
+    names = pa.DictionaryArray.from_arrays(indexes.astype(np.int32), pa.array(["", *slices], pa.string()))
+    return pa.ListArray.from_arrays(offsets, names.cast(pa.string()))
 
 
 def _check_counts(reports_uri: str, record: ReportRecord, table: pa.Table) -> None:

@@ -46,6 +46,8 @@ class EvaluationResult:
         predictions: the objects that hold the predictions; None if they are not stored.
         parameters: number of the model's parameters, trained or not; None if unknown.
         flops_per_image: floating-point operations of one prediction; None if unknown.
+        pixel_range: the range of the pixels that the model was given; None without rows.
+        outputs: what the model's outputs were taken for, probabilities or logits; None without rows.
         activations: the table `activations` without its `report_id`; None for no rows.
     """
 
@@ -59,6 +61,8 @@ class EvaluationResult:
     predictions: tuple[StoredTable, ...] | None = None
     parameters: int | None = None
     flops_per_image: int | None = None
+    pixel_range: str | None = None
+    outputs: str | None = None
     activations: pa.Table | None = None
 
     def __post_init__(self) -> None:

@@ -10,7 +10,7 @@ import pyarrow as pa
 
 from cnnlib.storage.parquet import Column
 
-REPORT_VERSION = 2
+REPORT_VERSION = 3
 VERSION_KEY = b"cnnlib.report_version"
 
 _STRING, _UTC = pa.string(), pa.timestamp("us", tz="UTC")
@@ -163,6 +163,16 @@ _OVERALL = (
         _nullable(f"{name}_version", _STRING, f"Version of {name}; null where it is not installed.")
         for name in ("python", "cnnlib", "ray", "tensorflow", "keras", "numpy")
     ),
+    _nullable(
+        "pixel_range",
+        _STRING,
+        "Range of the pixels that the model was given, 0-255, 0-1 or -1..1; null without rows.",
+    ),
+    _nullable(
+        "outputs",
+        _STRING,
+        "What the model's outputs were taken for, probabilities or logits; null without rows.",
+    ),
 )
 
 _CONFUSION = (
@@ -221,6 +231,11 @@ _PREDICTIONS = (
         "Indexes of the most probable classes, at most 10, most probable first.",
     ),
     _column("top_probabilities", pa.list_(_FLOAT32), "Probabilities of these classes."),
+    _nullable(
+        "slices",
+        pa.list_(_STRING),
+        "Names of the slices that the row is in, one for every --slice-by; null: nobody asked for slices.",
+    ),
 )
 
 _GATES = (
@@ -269,7 +284,7 @@ def table_schema(table: str) -> pa.Schema:
     """Returns the Arrow schema of a report table, with the report version in its metadata.
 
     >>> table_schema("predictions").names
-    ['id', 'label', 'prediction', 'probability', 'top_classes', 'top_probabilities']
+    ['id', 'label', 'prediction', 'probability', 'top_classes', 'top_probabilities', 'slices']
     """
     fields = [pa.field(column.name, column.type, nullable=column.nullable) for column in COLUMNS[table]]
     return pa.schema(fields, metadata={VERSION_KEY: str(REPORT_VERSION)})

@@ -31,6 +31,7 @@ class ReportSubject:
         dataset_uri: where the dataset was found.
         run: name of the training run; None for a model of another origin.
         model: registered name of the model, or the name of its file.
+        recipe: name of the recipe that the run's config came from; None if it came from none, or is not known.
         checkpoint_step: training steps that the checkpoint has completed; None if unknown.
         checkpoint_epoch: epochs that the checkpoint has completed; None if unknown.
     """
@@ -44,6 +45,7 @@ class ReportSubject:
     dataset_uri: str
     run: str | None = None
     model: str | None = None
+    recipe: str | None = None
     checkpoint_step: int | None = None
     checkpoint_epoch: int | None = None
 

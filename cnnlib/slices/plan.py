@@ -22,7 +22,16 @@ from cnnlib.dataset.record import Rows, decode_shard, table_to_rows
 from cnnlib.errors import ConfigError
 from cnnlib.slices.duplicates import NearDuplicates, hash_images
 from cnnlib.slices.properties import PROPERTIES, measure
-from cnnlib.slices.slicer import Group, Slicer, check_count, metadata_column, numbers, parse_slices
+from cnnlib.slices.slicer import (
+    Group,
+    Slicer,
+    check_count,
+    metadata_column,
+    numbers,
+    parse_slices,
+    quantile_names,
+    value_names,
+)
 from cnnlib.storage.threads import DECODE_THREADS, map_threads
 
 TRAIN_SPLIT = "train"
@@ -84,13 +93,42 @@ def plan_slicer(
     groups = check_slices(requested, manifest, split_name)
     names = list(dict.fromkeys(name for group in groups for name in group))
     sampled = [name for name in names if name != NEAR_DUPLICATE]
-    edges, counts = _find_edges(sampled, quantiles, dataset_uri, manifest, manifest.split(split_name))
+    values = _sample(sampled, dataset_uri, manifest, manifest.split(split_name))
+    edges, counts = _find_edges(values, quantiles, manifest)
     counts[NEAR_DUPLICATE] = 2
     for group in groups:
         check_count(group, math.prod(counts[name] for name in group))
     _check_memory(sum(math.prod(counts[name] for name in group) for group in groups), manifest.num_classes)
     train = _load_train(dataset_uri, manifest) if NEAR_DUPLICATE in names else None
     return Slicer(groups=groups, edges=edges, train=train)
+
+
+def list_slice_names(
+    dimensions: Sequence[str], quantiles: int, dataset_uri: str, manifest: Manifest, split_name: str
+) -> dict[str, list[str] | None]:
+    """Returns the names of each dimension's slices; None for one whose values are only known in part.
+
+    That is a column of a split with more rows than are sampled.
+
+    Args:
+        dimensions: names of dimensions, none crossed.
+        quantiles, split_name: as in `plan_slicer`.
+
+    Raises:
+        DatasetError: a shard is missing or does not match the manifest.
+    """
+    sampled = [name for name in dimensions if name != NEAR_DUPLICATE]
+    split = manifest.split(split_name)
+    values = _sample(sampled, dataset_uri, manifest, split)
+    edges, _ = _find_edges(values, quantiles, manifest)
+    is_whole = len(sample_shards(split, math.prod(manifest.image_shape))) == len(split.shards)
+    names: dict[str, list[str] | None] = {NEAR_DUPLICATE: [f"{NEAR_DUPLICATE}=no", f"{NEAR_DUPLICATE}=yes"]}
+    for name, column in values.items():
+        if name in edges:
+            names[name] = quantile_names(name, len(edges[name]))
+        else:
+            names[name] = value_names(name, column.unique().to_pylist()) if is_whole else None
+    return {name: names[name] for name in dimensions}
 
 
 def sample_shards(split: Split, row_bytes: int) -> tuple[Shard, ...]:
@@ -124,19 +162,23 @@ def quantile_edges(values: npt.NDArray[np.floating], quantiles: int) -> tuple[fl
     return tuple(edges[edges < ordered[-1]].tolist())
 
 
-def _find_edges(
-    names: Sequence[str], quantiles: int, dataset_uri: str, manifest: Manifest, split: Split
-) -> tuple[dict[str, tuple[float, ...]], dict[str, int]]:
-    """Returns the edges of the dimensions that have quantiles, and the number of slices of every dimension."""
+def _sample(names: Sequence[str], dataset_uri: str, manifest: Manifest, split: Split) -> dict[str, pa.Array]:
+    """Returns the values of dimensions in a sample of shards; of a dimension without numbers, the distinct ones."""
     if not names:
-        return {}, {}
+        return {}
     shards = sample_shards(split, math.prod(manifest.image_shape))
     samples = _map_shards(
         lambda rows: _sample_values(names, rows, manifest.metadata), dataset_uri, manifest, shards
     )
+    return {name: pa.concat_arrays([sample[name] for sample in samples]) for name in names}
+
+
+def _find_edges(
+    sampled: Mapping[str, pa.Array], quantiles: int, manifest: Manifest
+) -> tuple[dict[str, tuple[float, ...]], dict[str, int]]:
+    """Returns the edges of the dimensions that have quantiles, and the number of slices of every dimension."""
     edges, counts = {}, {}
-    for name in names:
-        values = pa.concat_arrays([sample[name] for sample in samples])
+    for name, values in sampled.items():
         distinct = values.unique()
         is_property = name in PROPERTIES
         if is_property or (manifest.metadata[name] in _NUMBER_TYPES and len(distinct) > MAX_NUMBERS):

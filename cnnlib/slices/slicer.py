@@ -12,7 +12,8 @@ the lowest quantile; `near-duplicate=yes`; crossed `source=web+brightness=q1`. A
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+import re
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -30,6 +31,8 @@ from cnnlib.slices.properties import PROPERTIES, measure
 Mask = npt.NDArray[np.bool_]
 Group = tuple[str, ...]
 """The name of one dimension, or of two that are crossed."""
+
+_PART = re.compile(r'(?:"(?:[^"\\]|\\.)*"|[^+"])+')
 
 MAX_SLICES = 256
 """A group may have at most this many slices."""
@@ -122,6 +125,26 @@ def parse_slices(requested: Sequence[str], columns: Mapping[str, str]) -> tuple[
     return tuple(dict.fromkeys(groups))
 
 
+def split_name(name: str) -> list[str]:
+    """Splits the name of a slice into those of its dimensions.
+
+    >>> split_name('source="a+b"+brightness=q1')
+    ['source="a+b"', 'brightness=q1']
+    """
+    return [part for part in _PART.findall(name) if part]
+
+
+def value_names(name: str, values: Iterable[bool | float | str | None]) -> list[str]:
+    """Returns the names of the slices of a dimension that is sliced by value, without repetition."""
+    names = (f"{name}={_text(value)}" for value in values if value is not None and value == value)
+    return list(dict.fromkeys([*names, f"{name}=null"]))
+
+
+def quantile_names(name: str, num_edges: int) -> list[str]:
+    """Returns the names of the slices of a dimension that is sliced by quantile."""
+    return [*(f"{name}=q{number}" for number in range(1, num_edges + 2)), f"{name}=null"]
+
+
 def check_count(group: Group, count: int) -> None:
     """Checks the number of slices of a group.
 
@@ -157,9 +180,8 @@ def numbers(column: pa.Array) -> npt.NDArray[np.float64]:
 
 def _by_quantile(name: str, values: npt.NDArray[np.floating], edges: tuple[float, ...]) -> _SliceCodes:
     codes = np.searchsorted(np.array(edges, np.float64), values.astype(np.float64), side="left")
-    missing = len(edges) + 1
-    names = [*(f"{name}=q{number}" for number in range(1, missing + 1)), f"{name}=null"]
-    return _SliceCodes(np.where(np.isnan(values), missing, codes), names)
+    names = quantile_names(name, len(edges))
+    return _SliceCodes(np.where(np.isnan(values), len(edges) + 1, codes), names)
 
 
 def _by_value(name: str, column: pa.Array) -> _SliceCodes:

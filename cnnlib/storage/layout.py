@@ -166,7 +166,7 @@ def report_gates(reports_uri: str) -> str:
 
 
 def report_gates_table(reports_uri: str, report_id: str, digest: str) -> str:
-    """`REPORTS/gates/<report_id>-<digest>.parquet`: the digest covers the gate and the id of the baseline."""
+    """`REPORTS/gates/<report_id>-<digest>.parquet`: the digest is that of the gate."""
     return join_uri(report_gates(reports_uri), f"{report_id}-{digest}.parquet")
 
 

@@ -6,6 +6,7 @@ from collections import defaultdict
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
+from cnnlib.gates.verdicts import find_compared
 from cnnlib.reports.manifest import ReportRecord
 from cnnlib.reports.read import Report
 from cnnlib.views.page.charts import LineChart
@@ -87,10 +88,14 @@ def build_history_view(
 
 def _trend(key: str, series: Sequence[Report], gates: Mapping[str, Sequence[Row]]) -> Trend:
     newest = series[-1].record
-    lines = [
-        report_line(report, previous, worst_verdict(gates.get(report.record.report_id, ())))
-        for previous, report in zip([None, *series], series, strict=False)
-    ]
+    by_id = {report.record.report_id: report for report in series}
+    records = [report.record for report in series]
+    lines = []
+    for report in series:
+        rows = gates.get(report.record.report_id, ())
+        compared = find_compared(report.record, records, rows)
+        previous = None if compared is None else by_id[compared.report_id]
+        lines.append(report_line(report, previous, worst_verdict(rows)))
     return Trend(
         key=key,
         data=newest.subject.data_label,

@@ -11,7 +11,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from cnnlib.errors import CnnlibError, InputError
-from cnnlib.gates.verdicts import read_gates
+from cnnlib.gates.verdicts import find_compared, read_gates
 from cnnlib.reports.comparison import Comparison, compare_reports
 from cnnlib.reports.manifest import ReportRecord
 from cnnlib.reports.predictions import read_predictions
@@ -45,7 +45,8 @@ class ReportData:
         images: images of these mistakes.
         notes: sentences that say what is missing and why.
         history: of the training run; empty if it cannot be read.
-        previous: the newest older report on the same rows; None without one.
+        previous: the report that this one is compared with: the gate's baseline, or the report before it of the same
+            run, else of the same recipe and model; None without one.
         comparison: of this report with the previous one, row by row if both have predictions; None without a previous
             one, and for more rows than `MAX_PREDICTIONS`.
     """
@@ -87,7 +88,8 @@ def load_report_data(
         ShownMistakes() if predictions is None else choose_mistakes(predictions, _pairs_to_show(counts))
     )
     images = _find_images(record, mistakes)
-    previous = _find_previous(reports_uri, record, records or list_reports(reports_uri))
+    gates = read_gates(reports_uri, report_id)
+    previous = _find_previous(reports_uri, record, records or list_reports(reports_uri), gates)
     return ReportData(
         record=record,
         overall=report.overall,
@@ -98,7 +100,7 @@ def load_report_data(
             row for row in _find_rows(reports_uri, record, "calibration") if row["class_index"] is None
         ],
         activations=_find_rows(reports_uri, record, "activations"),
-        gates=read_gates(reports_uri, report_id),
+        gates=gates,
         mistakes=mistakes,
         images=images,
         notes=[note for note in (*notes, images.missing) if note],
@@ -159,10 +161,13 @@ def _find_history(record: ReportRecord) -> list[EpochRecord]:
         return []  # gone, not readable, or of another version: the page needs no history
 
 
-def _find_previous(reports_uri: str, record: ReportRecord, records: Sequence[ReportRecord]) -> Report | None:
-    earlier = [each for each in records if each.age < record.age and each.scored_rows == record.scored_rows]
+def _find_previous(
+    reports_uri: str, record: ReportRecord, records: Sequence[ReportRecord], gates: Sequence[Row]
+) -> Report | None:
+    """Returns the baseline of the gate, or without one what would be; None without one, or if it is damaged."""
+    found = find_compared(record, records, gates)
     try:
-        return complete_record(reports_uri, earlier[0]) if earlier else None
+        return None if found is None else complete_record(reports_uri, found)
     except CnnlibError:
         return None  # it is damaged: its own page reports that
 

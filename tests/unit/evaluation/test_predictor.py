@@ -310,6 +310,7 @@ def test_first_shard_brings_what_every_model_costs_and_makes_of_the_first_image(
     assert dense.cost == ModelCost(parameters=64 * 3 + 3, flops_per_image=2 * 64 * 3)
     assert [each.kind for each in dense.layers] == ["image"]
     assert cnn is not None
+    assert (cnn.pixel_range, cnn.outputs) == ("0-1", "logits"), "as they were found out"
     assert cnn.cost == ModelCost(
         parameters=9 * 4 + 4 + 144 * 3 + 3, flops_per_image=2 * (36 * 9 * 4 + 144 * 3)
     )

@@ -16,16 +16,19 @@ from statsmodels.stats.multitest import multipletests
 
 from cnnlib.errors import ConfigError, ReportError
 from cnnlib.gate_config import GateConfig, Limits
-from cnnlib.gates.apply import GateResult, apply_gates, find_baseline
-from cnnlib.gates.selection import check_gates
+from cnnlib.gates.apply import GateResult, apply_gates
+from cnnlib.gates.selection import MadeSlices, check_gates
 from cnnlib.gates.verdicts import read_gates
-from cnnlib.reports.read import read_report
 from cnnlib.reports.schema import table_schema
 from cnnlib.views.terminal.gates import render_gates
 from tests.reports_of_rows import CLASSES, with_mistakes, write_rows
 
 LABELS = np.repeat([0, 1, 2], [300, 300, 100])
 COAT, SHIRT, BAG = range(300), range(300, 600), range(600, 700)
+NAMES = {
+    "source": ["source=web", "source=shop", 'source="a+b"', "source=null"],
+    "brightness": [*(f"brightness=q{number}" for number in (1, 2, 3, 4)), "brightness=null"],
+}
 NO_DROP = GateConfig(max_drop=Limits(overall=0.0, every_class=0.0))
 
 
@@ -86,26 +89,9 @@ def test_first_report_passes_every_drop_and_says_why(tmp_path: Path) -> None:
     result = apply_gates(str(tmp_path), first, NO_DROP)
     assert result.verdict == "pass"
     assert {row["reason"] for row in result.rows} == {
-        "no earlier report of the same data, split and settings."
+        "no earlier report on the same rows of this run, or of this recipe and model."
     }
     assert {row["baseline_id"] for row in result.rows} == {None}
-
-
-def test_baseline_is_an_earlier_report_of_the_same_data_split_and_settings(tmp_path: Path) -> None:
-    best = write(tmp_path, 1, SHIRT[:10])
-    previous = write(tmp_path, 2, SHIRT[:30])
-    write(tmp_path, 3, SHIRT[:1], dataset_fingerprint="other")
-    write(tmp_path, 4, SHIRT[:1], split="train")
-    write(tmp_path, 5, SHIRT[:1], evaluation={"top_k": 2})
-    evaluated = write(tmp_path, 6, SHIRT[:20])
-    write(tmp_path, 7)
-    record = read_report(str(tmp_path), evaluated).record
-    found = {name: find_baseline(str(tmp_path), record, name) for name in ("previous", "best", best[:10])}
-    assert {name: each and each.record.report_id for name, each in found.items()} == {
-        "previous": previous,
-        "best": best,
-        best[:10]: best,
-    }
 
 
 def test_unknown_baseline_is_an_error(tmp_path: Path) -> None:
@@ -126,7 +112,7 @@ def test_baseline_without_predictions_is_compared_by_counts(tmp_path: Path) -> N
 def test_slices_have_gates(tmp_path: Path) -> None:
     web = np.isin(np.arange(700), [*COAT[:150], *SHIRT[:150]])
     slices = {"source=web": web, "source=shop": ~web}
-    write(tmp_path, 1, SHIRT[:20], slices=slices)
+    before = write(tmp_path, 1, SHIRT[:20], slices=slices)
     report_id = write(tmp_path, 2, SHIRT[:90], slices=slices)
     gates = GateConfig(
         min_accuracy=Limits(slices={"source=web": 0.8, "source=shop": 0.99, "source=wbe": 0.5}),
@@ -141,7 +127,33 @@ def test_slices_have_gates(tmp_path: Path) -> None:
         ("max_drop", "source=shop", "pass", 0.0),
     ]
     assert "Did you mean 'source=web'?" in rows[2]["reason"]
-    assert "not paired row by row: predictions do not record their slice" in rows[3]["reason"]
+    assert "not paired" not in rows[3]["reason"]
+    assert rows[3]["baseline_id"] == before
+
+
+def test_drops_in_a_slice_are_paired_by_the_predictions_alone(tmp_path: Path) -> None:
+    """The baseline was not sliced; its predictions of the slice's rows are enough."""
+    web = np.isin(np.arange(700), SHIRT[:100])
+    gates = GateConfig(max_drop=Limits(slices={"source=web": 0.0}))
+    before = write(tmp_path, 1, SHIRT[:30], BAG[:50])
+    report_id = write(tmp_path, 2, SHIRT[20:62], slices={"source=web": web, "source=shop": ~web})
+    [row] = apply_gates(str(tmp_path), report_id, gates).rows
+    lost, won = 32, 20  # of the rows 330..361 and 300..319
+    expected = stats.binomtest(lost, lost + won, 0.5, alternative="greater").pvalue
+    assert (row["baseline_id"], row["observed"]) == (before, pytest.approx(0.12))
+    assert row["p_value"] == pytest.approx(expected)
+
+
+def test_slice_that_neither_predictions_nor_baseline_have_is_inconclusive(tmp_path: Path) -> None:
+    web = np.isin(np.arange(700), SHIRT[:100])
+    write(tmp_path, 1, SHIRT[:30], store=False)
+    report_id = write(tmp_path, 2, SHIRT[:30], slices={"source=web": web})
+    gates = GateConfig(max_drop=Limits(slices={"source=web": 0.0}))
+    [row] = apply_gates(str(tmp_path), report_id, gates).rows
+    assert (row["verdict"], row["reason"]) == (
+        "inconclusive",
+        "the baseline has no slice 'source=web'; it has none.",
+    )
 
 
 def test_p_values_are_holms_over_all_checks_of_the_file(tmp_path: Path) -> None:
@@ -192,15 +204,6 @@ def test_newest_gates_are_read_and_all_of_them_are_one_table(tmp_path: Path) -> 
     assert in_pandas["gates_digest"].nunique() == 2
 
 
-def test_later_report_does_not_change_the_verdict_on_an_earlier_one(tmp_path: Path) -> None:
-    write(tmp_path, 1, SHIRT[:30])
-    report_id = write(tmp_path, 2, SHIRT[:30])
-    first = apply_gates(str(tmp_path), report_id, GateConfig(max_drop=Limits(overall=0.0), baseline="best"))
-    write(tmp_path, 3)
-    again = apply_gates(str(tmp_path), report_id, GateConfig(max_drop=Limits(overall=0.0), baseline="best"))
-    assert first.rows == again.rows
-
-
 def test_gates_on_a_terminal_show_the_worst_first(tmp_path: Path) -> None:
     before = write(tmp_path, 1, SHIRT[:30])
     report_id = write(tmp_path, 2, SHIRT[:90], BAG[:1])
@@ -233,23 +236,40 @@ def test_gates_on_a_terminal_show_the_worst_first(tmp_path: Path) -> None:
 def test_gates_that_cannot_be_evaluated_are_found_before_anything_is_scored(
     tmp_path: Path, limits: Limits, message: str
 ) -> None:
+    made = MadeSlices(slice_by=["source"], list_names=lambda _: NAMES)
     with pytest.raises(ConfigError, match=message):
-        check_gates(
-            GateConfig(max_drop=limits), str(tmp_path), CLASSES, slice_by=["source"], corruptions=False
-        )
+        check_gates(GateConfig(max_drop=limits), str(tmp_path), CLASSES, made)
 
 
 def test_gates_that_can_be_evaluated_are_accepted(tmp_path: Path) -> None:
     slices = {"source=web+brightness=q1": 0.1, "corruption=noise/3": 0.1, "source=web": 0.1}
     gates = GateConfig(max_drop=Limits(slices=slices, classes={"Shirt": 0.1}))
-    check_gates(gates, str(tmp_path), CLASSES, slice_by=["source", "source+brightness"], corruptions=True)
+    made = MadeSlices(slice_by=["source", "source+brightness"], corruptions=True, list_names=lambda _: NAMES)
+    check_gates(gates, str(tmp_path), CLASSES, made)
+    unknown = MadeSlices(slice_by=["source", "source+brightness"], corruptions=True)
+    check_gates(gates, str(tmp_path), CLASSES, unknown)
     with pytest.raises(ConfigError, match=r"it slices by nothing\. Give --slice-by or --corruptions"):
-        check_gates(gates, str(tmp_path), CLASSES, slice_by=[], corruptions=False)
+        check_gates(gates, str(tmp_path), CLASSES, MadeSlices())
+    beef = GateConfig(max_drop=Limits(overall=0.1), baseline="beef")
     with pytest.raises(ReportError, match="No report 'beef'"):
-        check_gates(
-            GateConfig(max_drop=Limits(overall=0.1), baseline="beef"),
-            str(tmp_path),
-            CLASSES,
-            slice_by=[],
-            corruptions=False,
-        )
+        check_gates(beef, str(tmp_path), CLASSES, MadeSlices())
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("source=wbe", "max_drop.slices: the data have no slice 'source=wbe'. Did you mean 'source=web'?"),
+        ("source=web+brightness=q9", "the data have no slice 'brightness=q9'. Did you mean 'brightness=q"),
+        ('source="a+c"+brightness=q1', "the data have no slice 'source=\"a+c\"'. Did you mean"),
+        ("corruption=noise/9", "the data have no slice 'corruption=noise/9'. Did you mean"),
+        (
+            "corruption=nose/3",
+            "the data have no slice 'corruption=nose/3'. Did you mean 'corruption=noise/3'?",
+        ),
+    ],
+)
+def test_misspelt_slices_are_found_before_anything_is_scored(tmp_path: Path, name: str, message: str) -> None:
+    made = MadeSlices(slice_by=["source", "source+brightness"], corruptions=True, list_names=lambda _: NAMES)
+    with pytest.raises(ConfigError) as err:
+        check_gates(GateConfig(max_drop=Limits(slices={name: 0.1})), str(tmp_path), CLASSES, made)
+    assert message in str(err.value)

@@ -16,7 +16,7 @@ from cnnlib.evaluate_config import EvaluateConfig
 from cnnlib.evaluation import run as evaluation
 from cnnlib.evaluation.plan import plan_evaluation
 from cnnlib.evaluation.target import find_target
-from cnnlib.gates.selection import select_gates
+from cnnlib.gates.selection import MadeSlices, select_gates
 from cnnlib.recipes import RECIPES
 from jobs import evaluate
 from tests.checkpoints import write_checkpoint_without_model, write_run_record
@@ -152,7 +152,8 @@ def test_gates_of_the_recipe_are_those_of_the_run(write_report: Any, run: Run, t
     plan = plan_evaluation(
         EvaluateConfig(), str(tmp_path / "data"), str(tmp_path / "reports"), checkpoints=["runs/seed@1"]
     )
-    assert select_gates("recipe", map(plan.subject, plan.targets), plan.reports_uri) == {
+    subjects = [plan.subject(target) for target in plan.targets]
+    assert select_gates("recipe", subjects, plan.reports_uri, made=MadeSlices()) == {
         report_id: RECIPES["seed"].gates
     }
     code, result, _ = run(*checkpoint(1), "--gate", "recipe")

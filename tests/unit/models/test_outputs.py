@@ -72,6 +72,15 @@ def test_probabilities_of_16_bits_are_probabilities() -> None:
     assert find_output_kind(model, SHAPE, "mine") == "probabilities"
 
 
+@pytest.mark.parametrize("kind", ["bfloat16", "float16"])
+def test_probabilities_of_16_bits_that_are_cast_are_probabilities(kind: str) -> None:
+    """As the last layer of a model whose own type is float32: its sums are off by more than those of float32."""
+    softmax = layers.Softmax(dtype=kind)
+    model = build(lambda logits: layers.Activation("linear", dtype="float32")(softmax(logits)))
+    assert model.dtype_policy.name == "float32"
+    assert find_output_kind(model, SHAPE, "mine") == "probabilities"
+
+
 def test_a_sigmoid_per_class_is_refused() -> None:
     with pytest.raises(
         ModelError, match=r"mine gives neither probabilities nor logits: .*Expected a softmax"

@@ -14,9 +14,17 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as npst
 
 from cnnlib.errors import AccessError, ReportError
-from cnnlib.reports.predictions import predictions_table, read_predictions, write_predictions
+from cnnlib.reports.manifest import StoredTable
+from cnnlib.reports.predictions import (
+    predictions_table,
+    read_predictions,
+    rows_in_slice,
+    write_predictions,
+)
 from cnnlib.reports.schema import table_schema
+from cnnlib.reports.write import write_report
 from cnnlib.storage import files
+from cnnlib.storage.parquet import parquet_bytes
 from cnnlib.storage.publish import sha256_hex
 from tests.scores import make_rows
 
@@ -49,6 +57,11 @@ def publish(tmp_path: Path, make_result: Any, write: Any) -> Callable[..., str]:
 
 def test_a_part_is_named_after_its_first_row_and_has_the_promised_columns(tmp_path: Path) -> None:
     columns: dict[str, Any] = {"labels": [1, 0], "probabilities": [[0.25, 0.5, 0.25], [0.125, 0.25, 0.625]]}
+    columns["slices"] = {
+        "size=q1": np.array([True, False]),
+        "size=q2": np.array([False, True]),
+        "source=web": np.array([True, True]),
+    }
     part = write_predictions(str(tmp_path), "abc", shard_index=1, ids=[500, 501], **columns)
     name = f"predictions/report_id=abc/part-00001-000000000500-{part.sha256[:16]}.parquet"
     assert (part.name, part.rows) == (name, 2)
@@ -62,6 +75,7 @@ def test_a_part_is_named_after_its_first_row_and_has_the_promised_columns(tmp_pa
             "probability": 0.5,
             "top_classes": [1, 0, 2],
             "top_probabilities": [0.5, 0.25, 0.25],
+            "slices": ["size=q1", "source=web"],
         },
         {
             "id": 501,
@@ -70,8 +84,25 @@ def test_a_part_is_named_after_its_first_row_and_has_the_promised_columns(tmp_pa
             "probability": 0.625,
             "top_classes": [2, 1, 0],
             "top_probabilities": [0.625, 0.25, 0.125],
+            "slices": ["size=q2", "source=web"],
         },
     ]
+    assert (rows_in_slice(stored, "size=q2") == [False, True]).all()  # type: ignore[union-attr]
+    assert rows_in_slice(stored, "size=q3") is None
+
+
+def test_predictions_of_an_earlier_version_tell_no_slices(tmp_path: Path, make_result: Any) -> None:
+    rows, report_id = make_rows(COUNTS), make_result().report_id
+    table = predictions_table(rows.ids, rows.labels, rows.probabilities)
+    assert table["slices"].null_count == len(rows.ids), "nobody asked for slices"
+    old = parquet_bytes(table.drop_columns(["slices"]))
+    name = f"predictions/report_id={report_id}/part-00000.parquet"
+    files.write_bytes(str(tmp_path / name), old)
+    part = StoredTable(name=name, num_bytes=len(old), sha256=sha256_hex(old), rows=len(rows.ids))
+    write_report(str(tmp_path), make_result(predictions=(part,)))
+    found = read_predictions(str(tmp_path), report_id)
+    assert found.schema.equals(table_schema("predictions"))
+    assert rows_in_slice(found, "size=q2") is None
 
 
 def test_a_part_of_other_numbers_does_not_touch_one_that_exists(tmp_path: Path) -> None:

@@ -44,7 +44,7 @@ def test_record_says_what_the_manifest_says(tmp_path: Path, make_result: Any, wr
     assert (record.report_id, record.subject) == (result.report_id, result.subject)
     assert (record.evaluated_at, record.seconds) == (result.evaluated_at, result.seconds)
     assert (record.rows, record.correct, record.accuracy) == (21, 17, proportion(17, 21))
-    assert (record.top_k, record.top_k_accuracy, record.version) == (2, 1.0, 2)
+    assert (record.top_k, record.top_k_accuracy, record.version) == (2, 1.0, 3)
     assert record.loss == result.sums.loss_sum / 21
     assert {name: table.rows for name, table in record.tables.items()} == {
         "overall": 1,

@@ -88,6 +88,8 @@ PROMISED = {
         ("tensorflow_version", STRING),
         ("keras_version", STRING),
         ("numpy_version", STRING),
+        ("pixel_range", STRING),
+        ("outputs", STRING),
     ],
     "confusion": [
         ("report_id", STRING),
@@ -128,6 +130,7 @@ PROMISED = {
         ("probability", pa.float32()),
         ("top_classes", pa.list_(SMALL)),
         ("top_probabilities", pa.list_(pa.float32())),
+        ("slices", pa.list_(STRING)),
     ],
     "gates": [
         ("report_id", STRING),
@@ -160,7 +163,7 @@ NEVER_NULL = {
     "confusion": {"report_id", "true", "predicted", "true_name", "predicted_name", "count"},
     "calibration": {"report_id", "bin", "bin_low", "bin_high", "rows", "hits"},
     "activations": {name for name, _ in PROMISED["activations"]},
-    "predictions": {name for name, _ in PROMISED["predictions"]},
+    "predictions": {name for name, _ in PROMISED["predictions"]} - {"slices"},
     "gates": {
         *("report_id", "checked_at", "gates_digest", "check", "scope", "limit", "significance", "verdict"),
         "reason",

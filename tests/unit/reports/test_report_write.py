@@ -105,6 +105,8 @@ def test_overall_states_exactly_what_was_counted(tmp_path: Path, make_result: An
         "tensorflow_version": "2.21.0",
         "keras_version": "3.15.1",
         "numpy_version": None,
+        "pixel_range": None,
+        "outputs": None,
     }
     assert (row["accuracy_low"], row["accuracy_high"]) == (accuracy.low, accuracy.high)
     assert row["macro_accuracy"] == pytest.approx((8 / 11 + 9 / 10) / 2)
@@ -117,9 +119,12 @@ def test_overall_states_exactly_what_was_counted(tmp_path: Path, make_result: An
 def test_parameters_and_flops_are_stored_where_they_are_known(
     tmp_path: Path, make_result: Any, write: Any
 ) -> None:
-    result = dataclasses.replace(make_result(), parameters=1234, flops_per_image=10**12)
+    result = dataclasses.replace(
+        make_result(), parameters=1234, flops_per_image=10**12, pixel_range="-1..1", outputs="logits"
+    )
     [row] = read_rows(tmp_path, "overall", write(result).report_id)
     assert (row["parameters"], row["flops_per_image"]) == (1234, 10**12)
+    assert (row["pixel_range"], row["outputs"]) == ("-1..1", "logits")
 
 
 def test_every_slice_has_its_rows_below_those_of_the_whole_split(
@@ -230,7 +235,7 @@ def test_stored_table_has_the_schema_and_its_version(
 ) -> None:
     stored = pq.read_schema(tmp_path / table / f"{write(make_result()).report_id}.parquet")
     assert stored.equals(table_schema(table))
-    assert stored.metadata[b"cnnlib.report_version"] == b"2"
+    assert stored.metadata[b"cnnlib.report_version"] == b"3"
 
 
 def test_equal_results_give_the_same_bytes(tmp_path: Path, make_result: Any) -> None:

@@ -68,6 +68,7 @@ def test_statement_names_every_column_once_with_the_type_that_reads_it(table: st
         "timestamp": pa.timestamp("us", tz="UTC"),
         "array<int>": pa.list_(pa.int32()),
         "array<float>": pa.list_(pa.float32()),
+        "array<string>": pa.list_(pa.string()),
     }
     assert [read_as[kind] for kind in columns.values()] == table_schema(table).types
 

@@ -1,0 +1,91 @@
+"""A report and all others in, the earlier report that it is compared with out. Reads nothing.
+
+`previous` is the report before it of the same run. The first report of a run is compared with an earlier run of the
+same recipe and model, as far as that run had trained then: a first epoch is not worse because an earlier run has
+finished. Two models of different recipes are no series, so none of them is a regression of the other.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+from cnnlib.reports.manifest import ReportRecord
+
+# The settings that decide how the rows are scored. Others, such as slice_by, only add rows to a report.
+_DECIDING = ("pixel_range", "outputs", "class_map")
+
+
+def find_previous(
+    record: ReportRecord, records: Iterable[ReportRecord], *, is_final: bool = False
+) -> ReportRecord | None:
+    """Finds the report before one; None where there is none.
+
+    Args:
+        record: of the report that is compared.
+        records: of all reports, in any order.
+        is_final: True if its model is a result of its run, the last or the best one. It is then compared with the
+            last one of an earlier run, even if that run had trained longer.
+    """
+    earlier = [each for each in records if _precedes(each, record)]
+    of_run = [each for each in earlier if _is_of_run(each, record) and _epoch(each) < _epoch(record)]
+    if of_run:
+        return max(of_run, key=lambda each: (_epoch(each), each.age))
+    alike = [each for each in earlier if _replaces(record, each)]
+    if not alike:
+        return None
+    newest = max(alike, key=lambda each: each.age)
+    run = [each for each in alike if _is_of_run(each, newest)]
+    reached = [each for each in run if is_final or _epoch(each) <= _epoch(record)]
+    return max(reached, key=lambda each: (_epoch(each), each.age), default=None)
+
+
+def find_best_of_run(record: ReportRecord, records: Iterable[ReportRecord]) -> ReportRecord | None:
+    """Finds the most accurate earlier report of the same run, the newest among equals; None where there is none."""
+    return _find_best([each for each in records if _precedes(each, record) and _is_of_run(each, record)])
+
+
+def find_best(record: ReportRecord, records: Iterable[ReportRecord]) -> ReportRecord | None:
+    """Finds the most accurate earlier report of any run, the newest among equals; None where there is none."""
+    return _find_best([each for each in records if _precedes(each, record)])
+
+
+def find_last_of_run(record: ReportRecord, records: Iterable[ReportRecord], run: str) -> ReportRecord | None:
+    """Finds the report of the last epoch of a named run, other than this report's own model; None without one."""
+    found = [each for each in records if each.subject.run == run and _is_comparable(each, record)]
+    return max(found, key=lambda each: (_epoch(each), each.age), default=None)
+
+
+def _find_best(records: Sequence[ReportRecord]) -> ReportRecord | None:
+    return max(records, key=lambda each: (each.accuracy.fraction or 0.0, each.age), default=None)
+
+
+def _is_comparable(other: ReportRecord, record: ReportRecord) -> bool:
+    """Returns whether another model was scored on the same rows in the same way."""
+    ours, theirs = record.subject.evaluation, other.subject.evaluation
+    return (
+        other.subject.checkpoint_digest != record.subject.checkpoint_digest
+        and other.scored_rows == record.scored_rows
+        and all(theirs.get(name) == ours.get(name) for name in _DECIDING)
+    )
+
+
+def _precedes(other: ReportRecord, record: ReportRecord) -> bool:
+    return other.age < record.age and _is_comparable(other, record)
+
+
+def _is_of_run(other: ReportRecord, record: ReportRecord) -> bool:
+    """Returns whether two models are of one run; each file of unknown origin is a run of its own."""
+    if record.subject.run is None:
+        return other.subject.run is None and other.subject.checkpoint_uri == record.subject.checkpoint_uri
+    return other.subject.run == record.subject.run and other.subject.model == record.subject.model
+
+
+def _replaces(record: ReportRecord, other: ReportRecord) -> bool:
+    """Returns whether a model is of another run of the same recipe and model, also of a run whose name it took over."""
+    ours, theirs = record.subject, other.subject
+    same = (theirs.model, theirs.recipe, theirs.run is None) == (ours.model, ours.recipe, ours.run is None)
+    return same and (theirs.checkpoint_uri == ours.checkpoint_uri or not _is_of_run(other, record))
+
+
+def _epoch(record: ReportRecord) -> int:
+    return record.subject.checkpoint_epoch or 0
