@@ -8,6 +8,8 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
+import signal
+import threading
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -177,19 +179,31 @@ def _drop_colours() -> None:
 
 
 @contextlib.contextmanager
+def _keeps_sigterm() -> Iterator[None]:
+    """Keeps the handler of SIGTERM: Ray installs one in C++ that writes a stack dump before it calls Python's."""
+    handler = signal.getsignal(signal.SIGTERM)
+    try:
+        yield
+    finally:
+        if handler is not None and threading.current_thread() is threading.main_thread():
+            signal.signal(signal.SIGTERM, handler)
+
+
+@contextlib.contextmanager
 def _local_cluster(request: ResourceRequest) -> Iterator[None]:
     cores, requested = num_cores(), request.count * request.cpus
     if requested > cores:
         log_event("cluster", note=f"{request} on {cores} cores: the {request.what} share the cores")
-    start_ray(
-        lambda: ray.init(
-            address="local",
-            num_cpus=max(cores, requested + _READER_CPUS),
-            include_dashboard=False,
-            logging_level=logging.WARNING,
-            log_to_driver=True,
+    with _keeps_sigterm():
+        start_ray(
+            lambda: ray.init(
+                address="local",
+                num_cpus=max(cores, requested + _READER_CPUS),
+                include_dashboard=False,
+                logging_level=logging.WARNING,
+                log_to_driver=True,
+            )
         )
-    )
     try:
         yield
     finally:
@@ -200,7 +214,8 @@ def _local_cluster(request: ResourceRequest) -> Iterator[None]:
 def _given_cluster() -> Iterator[None]:
     address = os.environ[ADDRESS_VARIABLE]
     try:
-        ray.init(logging_level=logging.WARNING, log_to_driver=True)
+        with _keeps_sigterm():
+            ray.init(logging_level=logging.WARNING, log_to_driver=True)
     except (ConnectionError, ValueError, RuntimeError) as err:
         raise ResourceError(
             f"There is no Ray cluster at {ADDRESS_VARIABLE}={address}: {err}. "
