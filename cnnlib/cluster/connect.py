@@ -20,10 +20,10 @@ from ray.autoscaler.sdk import request_resources
 from ray.exceptions import NodeDiedError, OutOfMemoryError, RayActorError, WorkerCrashedError
 from ray.util.placement_group import PlacementGroup
 
-from cnnlib.cluster.cores import num_cores
 from cnnlib.cluster.local import ADDRESS_VARIABLE, in_local_mode
 from cnnlib.cluster.reserve import hold
 from cnnlib.cluster.start import start_ray
+from cnnlib.cores import num_cores
 from cnnlib.errors import ClusterError, CnnlibError, ResourceError
 from cnnlib.log import log_event
 

@@ -10,13 +10,13 @@ and uploads release the GIL. No Ray cluster is used, because it took 9 s to star
 from __future__ import annotations
 
 import math
-import os
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import NamedTuple
 
 import numpy as np
 
+from cnnlib.cores import num_cores
 from cnnlib.dataset.manifest import Manifest, Shard, Split, load_manifest
 from cnnlib.dataset.record import encode_shard
 from cnnlib.dataset.source import Source, SourceSplit
@@ -28,7 +28,7 @@ from cnnlib.storage.uri import join_uri
 _MIN_SHARD_BYTES = 4 * 2**20
 _MAX_SHARD_BYTES = 16 * 2**20  # a worker that streams its rows may hold 16 or more of them in memory
 _TARGET_SHARDS = 16
-_WRITERS = max(4, os.cpu_count() or 1)  # may be more than the cores, because writers also wait for storage
+_WRITERS = max(4, num_cores())  # may be more than the cores, because writers also wait for storage
 
 
 class PreparedDataset(NamedTuple):

@@ -81,7 +81,12 @@ class Predictor:
 
     def __init__(self, task: PredictorTask) -> None:
         self._task = task
-        load_tensorflow(task.cpus, task.chunks, gpus=task.config.gpus_per_actor > 0)
+        self._error: CnnlibError | None = None
+        try:
+            load_tensorflow(task.cpus, task.chunks, gpus=task.config.gpus_per_actor > 0)
+        except CnnlibError as err:
+            self._error = err
+            return
         self._models = [self._load(target) for target in task.targets]
 
     def __call__(self, table: pa.Table) -> dict[str, npt.NDArray[Any]]:
@@ -89,8 +94,10 @@ class Predictor:
 
         Returns:
             A block with one row per target; its columns are those of `cnnlib.evaluation.partial_scores`. If the rows
-            themselves cannot be read, a block of one row for all targets.
+            themselves cannot be read, or TensorFlow cannot be used, a block of one row for all targets.
         """
+        if self._error is not None:
+            return _block([NO_TARGET], [encode_outcome(self._error)])
         if SHARD_ERROR in table.column_names:
             return _block([NO_TARGET], [table.column(SHARD_ERROR)[0].as_py()])
         try:

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
 
+from cnnlib.cores import num_cores
+
 REQUEST_THREADS = 16
 """Threads for small requests, which mostly wait: from a bucket, each answer takes tens of milliseconds."""
-DECODE_THREADS = min(4, os.cpu_count() or 1)
+DECODE_THREADS = min(4, num_cores())
 """Threads for shards that are decoded as well: they compete for cores, and each holds a shard in memory."""
 
 ItemT = TypeVar("ItemT")

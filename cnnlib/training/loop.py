@@ -138,6 +138,16 @@ def score_rows(
     return sums
 
 
+def check_validation(loss: float, *, epoch: int, step: int, learning_rate: float) -> None:
+    """Checks that the loss on the validation rows is finite. Every worker raises the same, because all get the sum.
+
+    Raises:
+        DivergedError: it is not.
+    """
+    if not np.isfinite(loss):
+        raise _diverged(f"validation loss is {loss}", epoch, step, learning_rate)
+
+
 def _diverged(what: str, epoch: int, step: int, learning_rate: float) -> DivergedError:
     return DivergedError(
         f"The training diverged: the {what} at step {step} (epoch {epoch}, learning rate "

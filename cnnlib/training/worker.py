@@ -42,7 +42,7 @@ def train_worker(task: WorkerTask) -> None:
     # Imported here, because the driver imports this file and must stay free of TensorFlow.
     from cnnlib.feed.device import iter_macro_batches
     from cnnlib.training.chief import Chief, log_model, report_values
-    from cnnlib.training.loop import check_weights, run_epoch, score_rows
+    from cnnlib.training.loop import check_validation, check_weights, run_epoch, score_rows
     from cnnlib.training.state.checkpoint import restore_checkpoint
     from cnnlib.training.state.ema import averaged_weights
     from cnnlib.training.strategy import average_moving_statistics, build_strategy, replica_device
@@ -87,6 +87,7 @@ def train_worker(task: WorkerTask) -> None:
             with averaged_weights(state.model, state.optimizer):
                 own_sums = score_rows(state.score_call, feed.validation_rows(), SCORED_ROWS)
             loss_sum, correct, scored = state.sum_call(own_sums).numpy()
+            check_validation(float(loss_sum), epoch=epoch, step=step, learning_rate=state.learning_rate)
         record = EpochRecord(
             epoch=epoch,
             step=step,

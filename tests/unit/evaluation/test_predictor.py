@@ -17,8 +17,9 @@ import pytest
 from keras import layers
 
 from cnnlib.dataset.record import SHARD_ERROR, SHARD_INDEX, Rows, rows_to_table
-from cnnlib.errors import CheckpointError, CnnlibError, DatasetError, ModelError
+from cnnlib.errors import CheckpointError, CnnlibError, ConfigError, DatasetError, ModelError
 from cnnlib.evaluate_config import EvaluateConfig, PixelRange
+from cnnlib.evaluation import predictor
 from cnnlib.evaluation.loaded_model import compile_predict
 from cnnlib.evaluation.partial_scores import (
     NO_TARGET,
@@ -536,3 +537,17 @@ def test_predictor_sees_a_gpu_only_if_it_asked_for_one(
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "3")
     Predictor(build_task(gpus_per_actor=gpus_per_actor, batch_size=1))
     assert os.environ["CUDA_VISIBLE_DEVICES"] == visible
+
+
+def test_an_error_of_the_environment_is_a_value_for_all_targets(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Raised in the start of an actor, Ray would start the actor again and again."""
+
+    def load(*_: Any, **__: Any) -> None:
+        raise ConfigError("keras.json is invalid.")
+
+    monkeypatch.setattr(predictor, "load_tensorflow", load)
+    block = Predictor(build_task())(as_table(shard=0))
+    assert list(block[TARGET_INDEX]) == [NO_TARGET]
+    error = decode_outcome(block[PARTIAL_SCORES][0])
+    assert isinstance(error, ConfigError)
+    assert str(error) == "keras.json is invalid."

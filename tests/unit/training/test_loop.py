@@ -14,7 +14,7 @@ import pytest
 from cnnlib.dataset.record import Rows
 from cnnlib.errors import DivergedError
 from cnnlib.feed.device import MacroBatch
-from cnnlib.training.loop import check_weights, run_epoch, score_rows
+from cnnlib.training.loop import check_validation, check_weights, run_epoch, score_rows
 from cnnlib.training.observe.progress import Throughput
 
 BATCH = 10
@@ -154,6 +154,12 @@ def test_weights_that_the_last_step_broke_are_found(
     assert f"The training diverged: the weight {kernel.path} is not finite at step 7 (epoch 1" in str(
         raised.value
     )
+
+
+def test_a_validation_loss_that_is_not_finite_ends_the_training() -> None:
+    check_validation(1e30, epoch=1, step=7, learning_rate=0.5)
+    with pytest.raises(DivergedError, match=r"the validation loss is inf at step 7 \(epoch 1, learning rate"):
+        check_validation(float("inf"), epoch=1, step=7, learning_rate=0.5)
 
 
 def test_rows_that_are_only_queued_do_not_count() -> None:

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from cnnlib.cluster import connect, cores
+from cnnlib import cores
+from cnnlib.cluster import connect
 
 
 @pytest.mark.parametrize(
