@@ -20,7 +20,9 @@ _BUCKET = "tests"
 def pytest_configure() -> None:
     """Gives random cases enough time, and turns SIGTERM into a regular end, which stops the servers of the tests."""
     # The duration of a random case says nothing on a busy machine.
-    settings.register_profile("unhurried", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+    settings.register_profile(
+        "unhurried", deadline=None, max_examples=30, suppress_health_check=[HealthCheck.too_slow]
+    )
     settings.load_profile("unhurried")
     signal.signal(signal.SIGTERM, lambda *_: pytest.exit("terminated", returncode=143))
 
