@@ -1,15 +1,26 @@
 """Converts a source of images into a dataset: Parquet shards and a manifest.
 
+python -m jobs.prepare folders DIR --output URI      image files, one folder per class
+
+python -m jobs.prepare table FILE --output URI       image files that a CSV, JSON lines or Parquet file names
+
 python -m jobs.prepare fashion-mnist --output URI    finds or downloads Fashion-MNIST
 
 python -m jobs.prepare idx DIR --output URI          any IDX dataset (MNIST and its relatives)
+
+python -m jobs.prepare npz FILE --output URI         NumPy arrays, such as Keras's mnist.npz
+
+python -m jobs.prepare cifar DIR --output URI        CIFAR-10 and CIFAR-100
+
+python -m jobs.prepare verify URI                    reads a dataset again and checks every row
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Annotated, Any
+from functools import partial
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from tyro.conf import Positional, arg, subcommand
 
@@ -18,8 +29,12 @@ from cnnlib.errors import ConfigError
 from cnnlib.log import log_event
 from cnnlib.storage import layout
 from cnnlib.storage.uri import normalize_uri
-from jobs.cli import exit_with, run_job
+from jobs.cli import exit_with, has_terminal, run_job
 from jobs.flags import parse_args
+
+if TYPE_CHECKING:
+    from cnnlib.dataset.streamed import StreamedSource
+    from cnnlib.sources.decode import ImageRules
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -72,24 +87,172 @@ class Idx(_Output):
         return load_idx(normalize_uri(self.directory), names, prefix=self.prefix, transpose=self.transpose)
 
 
-Args = Annotated[FashionMnist, subcommand("fashion-mnist")] | Annotated[Idx, subcommand("idx")]
+@dataclass(frozen=True, kw_only=True)
+class Npz(_Output):
+    """NumPy arrays: x_train, y_train, x_test, y_test, or train_images, train_labels, …; uint8 pixels."""
+
+    file: Annotated[Positional[str], arg(metavar="FILE")]
+    """The .npz file: a path or s3://bucket/key."""
+    class_names: tuple[str, ...] = ()
+    """Names of the classes, in the order of the labels. Without names, the numbers of the labels are used."""
+
+    def load(self) -> Source:
+        """Reads the arrays."""
+        from cnnlib.sources.npz import load_npz
+
+        return load_npz(normalize_uri(self.file), self.class_names)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Cifar(_Output):
+    """CIFAR-10 or CIFAR-100: a folder with the files of the Python or the binary version."""
+
+    directory: Annotated[Positional[str], arg(metavar="DIR")]
+    """Folder with the files: a path or s3://bucket/prefix."""
+
+    def load(self) -> Source:
+        """Reads the files."""
+        from cnnlib.sources.cifar import load_cifar
+
+        return load_cifar(normalize_uri(self.directory))
+
+
+@dataclass(frozen=True, kw_only=True)
+class _ImageFiles(_Output):
+    size: str | None = None
+    """Size of every image in pixels: 224, or HEIGHTxWIDTH. None: all images must have the same size."""
+    resize: Literal["fill", "fit", "stretch"] = "fill"
+    """How images of another shape get that size: fill cuts off what is too much, fit adds background, stretch
+    distorts."""
+    channels: Literal[1, 3] = 3
+    """1 for grey images, 3 for colour."""
+    background: str = "white"
+    """What lies behind transparent pixels, and beside an image with --resize fit: white, black, grey or RRGGBB."""
+    splits: tuple[str, ...] = ()
+    """Where the source has no splits of its own: the fraction of each, such as train=0.8,val=0.1,test=0.1. The content
+    of an image decides where it goes, so images that are added later move no other. None: train=0.9,test=0.1."""
+    class_names: tuple[str, ...] = ()
+    """The classes in the order of their indexes; for a table with numbers as labels, the name of each number.
+    Without names, they are sorted."""
+    max_images: int | None = None
+    """The most images of each class, and of each split that the source has, for a first try. None: all."""
+    max_bad: float = 0.01
+    """The fraction of images, 0..1, that may be unusable; they are listed in quarantine.parquet."""
+    strict: bool = False
+    """Accept no unusable image."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not 0 <= self.max_bad <= 1:
+            raise ConfigError(f"max_bad must be a fraction, 0..1. Received {self.max_bad:g}.")
+        if self.max_images is not None and self.max_images < 1:
+            raise ConfigError(f"max_images must be at least 1. Received {self.max_images}.")
+
+    def rules(self) -> ImageRules:
+        """Returns what every image becomes."""
+        from cnnlib.sources.decode import ImageRules
+        from cnnlib.sources.image_files import parse_colour, parse_size
+
+        return ImageRules(
+            size=parse_size(self.size),
+            resize=self.resize,
+            channels=self.channels,
+            background=parse_colour(self.background),
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Folders(_ImageFiles):
+    """Image files (JPEG, PNG, WebP, BMP, TIFF, GIF), one folder per class; train/, val/, test/ above are understood."""
+
+    directory: Annotated[Positional[str], arg(metavar="DIR")]
+    """The folder: a path or s3://bucket/prefix."""
+
+    def load_streamed(self) -> StreamedSource:
+        """Lists the images."""
+        from cnnlib.sources.folders import load_folders
+
+        return load_folders(
+            normalize_uri(self.directory),
+            self.rules(),
+            class_names=self.class_names,
+            splits=self.splits,
+            max_images=self.max_images,
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Table(_ImageFiles):
+    """Image files that a table names: CSV, JSON lines or Parquet with a path, a label, and any further columns."""
+
+    file: Annotated[Positional[str], arg(metavar="FILE")]
+    """The table: a path or s3://bucket/key. Its paths are relative to its folder, absolute, or URIs."""
+    path_column: str | None = None
+    """The column with the paths. None: the one that is called path, file, filename, image, uri, …"""
+    label_column: str | None = None
+    """The column with the labels, names or numbers. None: the one that is called label, class, category, target, …"""
+    split_column: str | None = None
+    """The column with the splits. None: the one that is called split, if there is one."""
+
+    def load_streamed(self) -> StreamedSource:
+        """Reads the table."""
+        from cnnlib.sources.table import TableColumns, load_table
+
+        return load_table(
+            normalize_uri(self.file),
+            self.rules(),
+            columns=TableColumns(path=self.path_column, label=self.label_column, split=self.split_column),
+            class_names=self.class_names,
+            splits=self.splits,
+            max_images=self.max_images,
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Verify:
+    """Reads a dataset again and checks every shard and every row against the manifest."""
+
+    dataset: Annotated[Positional[str], arg(metavar="URI")]
+    """The dataset: a path or s3://bucket/prefix."""
+    json: bool = False
+    """Print the result as one JSON object on the last line of stdout."""
+
+
+Args = (
+    Annotated[Folders, subcommand("folders")]
+    | Annotated[Table, subcommand("table")]
+    | Annotated[FashionMnist, subcommand("fashion-mnist")]
+    | Annotated[Idx, subcommand("idx")]
+    | Annotated[Npz, subcommand("npz")]
+    | Annotated[Cifar, subcommand("cifar")]
+    | Annotated[Verify, subcommand("verify")]
+)
+AnySource = Folders | Table | FashionMnist | Idx | Npz | Cifar
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Parses the command line, prepares the dataset, and returns the exit code."""
-    args: FashionMnist | Idx = parse_args(Args, argv, prog="python -m jobs.prepare", description=__doc__)
-    return run_job(lambda: _prepare(args), json=args.json)
+    args: AnySource | Verify = parse_args(Args, argv, prog="python -m jobs.prepare", description=__doc__)
+    work = partial(_verify, args) if isinstance(args, Verify) else partial(_prepare, args)
+    return run_job(work, json=args.json)
 
 
-def _prepare(args: FashionMnist | Idx) -> dict[str, Any]:
+def _verify(args: Verify) -> dict[str, Any]:
     from cnnlib.dataset.manifest import load_manifest
-    from cnnlib.dataset.writer import check_output, write_dataset
+    from cnnlib.dataset.verify import verify_dataset
+
+    uri = normalize_uri(args.dataset)
+    manifest = load_manifest(uri)
+    rows = verify_dataset(uri, manifest)
+    log_event("dataset", note="every row is as the manifest states", uri=uri, **rows)
+    return {"dataset": uri, "fingerprint": manifest.fingerprint, "rows": rows}
+
+
+def _prepare(args: AnySource) -> dict[str, Any]:
+    from cnnlib.dataset.manifest import load_manifest
 
     output = normalize_uri(args.output)
-    source = args.load()
-    created = False
-    if not check_output(source, output):
-        created = write_dataset(source, output, args.shard_mib and args.shard_mib * 2**20).created
+    created = _write(args, output)
     manifest = load_manifest(output)
     splits = {name: split.rows for name, split in manifest.splits.items()}
     note = {} if created else {"note": "prepared already; nothing was written"}
@@ -105,6 +268,21 @@ def _prepare(args: FashionMnist | Idx) -> dict[str, Any]:
         "rows": splits,
         "preview": layout.dataset_preview(output),
     }
+
+
+def _write(args: AnySource, output: str) -> bool:
+    """Writes the dataset; returns False if it is there already."""
+    shard_bytes = args.shard_mib and args.shard_mib * 2**20
+    if isinstance(args, _ImageFiles):
+        from cnnlib.dataset.stream_writer import StreamOptions, write_streamed
+        from cnnlib.sources.executor import run_tasks
+
+        options = StreamOptions(max_bad=0.0 if args.strict else args.max_bad, shard_bytes=shard_bytes)
+        return write_streamed(args.load_streamed(), output, options, run_tasks, live=has_terminal()).created
+    from cnnlib.dataset.writer import check_output, write_dataset
+
+    source = args.load()
+    return not check_output(source, output) and write_dataset(source, output, shard_bytes).created
 
 
 if __name__ == "__main__":

@@ -35,7 +35,7 @@ def describe_columns(columns: Mapping[str, pa.Array], rows: int) -> dict[str, st
     """
     type_names = {kind: name for name, kind in TYPES.items()}
     for name, values in columns.items():
-        _check_name(name)
+        check_name(name)
         if values.type not in type_names:
             raise DatasetError(
                 f"The metadata column {name!r} has the type {values.type}. Expected {', '.join(TYPES)}."
@@ -59,7 +59,12 @@ def check_types(types: Mapping[str, str]) -> dict[str, str]:
     return dict(types)
 
 
-def _check_name(name: str) -> None:
+def check_name(name: str) -> None:
+    """Checks the name of a metadata column.
+
+    Raises:
+        DatasetError: it has another meaning here, or would be ambiguous in the name of a slice.
+    """
     if not name.strip() or name in _RESERVED_NAMES or any(mark in name for mark in _RESERVED_MARKS):
         raise DatasetError(
             f"A metadata column cannot be called {name!r}. Expected a name that is not empty, has no "

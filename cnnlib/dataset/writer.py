@@ -165,7 +165,7 @@ def _plan_split(source: Source, name: str, shard_bytes: int | None) -> list[_Pla
     num_rows = len(source.splits[name])
     if not num_rows:
         raise DatasetError(f"The split {name!r} of {source.description} has no rows.")
-    shard_rows = _rows_per_shard(num_rows, math.prod(source.image_shape), shard_bytes)
+    shard_rows = rows_per_shard(num_rows, math.prod(source.image_shape), shard_bytes)
     return [
         _PlannedShard(name, index, start, min(start + shard_rows, num_rows))
         for index, start in enumerate(range(0, num_rows, shard_rows))
@@ -185,7 +185,13 @@ def _write_shard(split: SourceSplit, dataset_uri: str, planned: _PlannedShard) -
     return Shard(name=name, rows=planned.stop - planned.start, bytes=len(data), sha256=digest)
 
 
-def _rows_per_shard(num_rows: int, row_bytes: int, shard_bytes: int | None) -> int:
+def rows_per_shard(num_rows: int, row_bytes: int, shard_bytes: int | None) -> int:
+    """Returns how many rows a shard has.
+
+    Args:
+        row_bytes: bytes of the pixels of a row.
+        shard_bytes: bytes of pixels in one shard; None: a sixteenth of all, within 4..16 MiB.
+    """
     total_bytes = num_rows * row_bytes
     target_bytes = shard_bytes or min(max(total_bytes // _TARGET_SHARDS, _MIN_SHARD_BYTES), _MAX_SHARD_BYTES)
     # Shards of equal size, not full ones and a small last one.

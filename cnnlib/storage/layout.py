@@ -1,6 +1,7 @@
 """Names every object that this project reads or writes, in functions of a base URI.
 
-DATASET/manifest.json, preview.png, <split>/part-00000-<digest>.parquet
+DATASET/manifest.json, preview.png, quarantine.parquet, <split>/part-00000-<digest>.parquet
+DATASET/progress/<plan>-00000.json (while it is prepared)
 RUNS/NAME/run.json, history.parquet, learning-curves.png, lease.json (while it is trained)
 RUNS/NAME/tensorboard/events.out.tfevents.epoch-0001, profile/plugins/profile/<time>/<host>.xplane.pb (on request)
 RUNS/NAME/checkpoints/epoch-0001/{model.keras, state.npz, manifest.json}
@@ -67,6 +68,21 @@ def is_shard(name: str) -> bool:
     (True, False)
     """
     return _SHARD.fullmatch(name) is not None
+
+
+def prepare_marks(dataset_uri: str) -> str:
+    """`DATASET/progress`: what an attempt to prepare it has finished; deleted when the manifest is written."""
+    return join_uri(dataset_uri, "progress")
+
+
+def prepare_mark(dataset_uri: str, plan: str, index: int) -> str:
+    """`DATASET/progress/<plan>-00000.json`: the shards of a part of the source; the plan is a digest."""
+    return join_uri(prepare_marks(dataset_uri), f"{plan[:_DIGEST_DIGITS]}-{index:05d}.json")
+
+
+def dataset_quarantine(dataset_uri: str) -> str:
+    """`DATASET/quarantine.parquet`: the images that became no row, and why."""
+    return join_uri(dataset_uri, "quarantine.parquet")
 
 
 def run_uri(runs_uri: str, name: str) -> str:

@@ -139,7 +139,8 @@ def _read_rows(dataset_uri: str, manifest: Manifest, split: Split, wanted: set[i
 
 def _by_wanted_rows(split: Split, wanted: set[int]) -> Sequence[Shard]:
     """Sorts the shards, those with most of the wanted rows first."""
-    # A row's id is taken for its position in the split, as it is in every source of this project.
+    # In a dataset of arrays, a row's id is its position in the split. In others it tells nothing, so the shards are
+    # read in their order.
     counts = {shard.name: 0 for shard in split.shards}
     for row_id in wanted:
         for part in shard_ranges(split.shards, row_id, row_id + 1):

@@ -1,0 +1,303 @@
+"""Writes a streamed source as a dataset: chunks in parallel, then the quarantine, the manifest and the preview.
+
+The candidates are shuffled once, by a hash of the seed and their key, so that any range of rows is a fair sample
+whatever the order of the source. A chunk of them is the work of one task. A task notes what it has finished, so a
+preparation that is killed goes on where it was. Objects bear the digest of their bytes and the manifest is put if
+absent, so several preparations may write to one folder at the same time.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+import pickle
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import closing
+from dataclasses import dataclass, replace
+
+import numpy as np
+import pyarrow as pa
+
+from cnnlib.dataset.chunks import BadRow, ChunkTask, WrittenChunk, add_digests, count_reasons, run_chunk
+from cnnlib.dataset.manifest import Manifest, ShardRange, Split, load_manifest
+from cnnlib.dataset.progress import build_progress
+from cnnlib.dataset.reader import read_range
+from cnnlib.dataset.streamed import BadImageError, Candidate, StreamedSource
+from cnnlib.dataset.writer import PreparedDataset, rows_per_shard
+from cnnlib.errors import CnnlibError, ConflictError, DatasetError
+from cnnlib.log import log_event
+from cnnlib.shapes import ImageShape
+from cnnlib.storage import files, layout, publish
+from cnnlib.storage.parquet import parquet_bytes
+from cnnlib.storage.threads import map_threads
+from cnnlib.storage.uri import join_uri
+
+SEED = 0
+_SHOWN = 5
+
+RunTasks = Callable[[Sequence[bytes]], Iterable[bytes]]
+"""Runs `run_chunk` for every task, in any order; yields the results as they come."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class StreamOptions:
+    """How a streamed source is written.
+
+    Attributes:
+        max_bad: the fraction of images, 0..1, that may become no row.
+        shard_bytes: bytes of pixels in one shard; None: a sixteenth of all, within 4..16 MiB.
+    """
+
+    max_bad: float = 0.01
+    shard_bytes: int | None = None
+
+
+def write_streamed(
+    source: StreamedSource,
+    dataset_uri: str,
+    options: StreamOptions,
+    run_tasks: RunTasks,
+    *,
+    live: bool = False,
+) -> PreparedDataset:
+    """Writes a streamed source as a dataset.
+
+    Args:
+        run_tasks: runs the tasks, on this machine or on a cluster.
+        live: True if a person watches stderr on a terminal.
+
+    Raises:
+        ConflictError: the output already holds another dataset or other files.
+        DatasetError: too many images cannot be used, they are of different sizes, two have the same key, or a split
+            or all classes but one have no rows.
+    """
+    shape = _find_shape(source)
+    shuffled = shuffle(source)
+    plan = _digest_plan(shuffled, shape, options)
+    exists = files.find_size(layout.dataset_manifest(dataset_uri)) is not None
+    if not exists:
+        _check_no_other_files(dataset_uri)
+        files.check_writable(dataset_uri)
+    tasks = list(_plan_chunks(shuffled, shape, dataset_uri, None if exists else plan, options))
+    written = _run(tasks, run_tasks, live=live)
+    bad = [row for chunk in written for row in chunk.bad]
+    manifest = _build_manifest(source, shape, written)
+    if exists:
+        return PreparedDataset(_check_same(manifest, dataset_uri), created=False)
+    try:
+        _check_bad(bad, len(source.candidates), options.max_bad, source)
+        _check_rows(manifest, written, source)
+    except DatasetError:
+        _delete_own(dataset_uri, plan, manifest, kept=frozenset())
+        raise
+    if bad:
+        files.write_bytes(layout.dataset_quarantine(dataset_uri), _quarantine(bad, source))
+    try:
+        created = publish.write_manifest(layout.dataset_manifest(dataset_uri), manifest.to_json())
+    except ConflictError:
+        kept = load_manifest(dataset_uri)
+        names = frozenset(shard.name for split in kept.splits.values() for shard in split.shards)
+        _delete_own(dataset_uri, plan, manifest, kept=names)
+        return PreparedDataset(_check_same(manifest, dataset_uri), created=False)
+    files.write_bytes(layout.dataset_preview(dataset_uri), _draw_preview(dataset_uri, manifest))
+    _delete_marks(dataset_uri, plan)
+    return PreparedDataset(manifest, created)
+
+
+def shuffle(source: StreamedSource) -> StreamedSource:
+    """Returns a source with its candidates in a random order, which depends only on the seed and their keys."""
+
+    def place(candidate: Candidate) -> bytes:
+        return hashlib.sha256(f"order {SEED} {candidate.key}".encode()).digest()
+
+    return replace(source, candidates=sorted(source.candidates, key=place))
+
+
+def run_in_threads(tasks: Sequence[bytes]) -> Iterator[bytes]:
+    """Runs the tasks one after the other in this process; each decodes its images in several threads."""
+    return map(run_chunk, tasks)
+
+
+def _find_shape(source: StreamedSource) -> ImageShape:
+    """Returns the shape of the first image that can be read."""
+    for candidate in source.candidates:
+        if candidate.problem:
+            continue
+        try:
+            height, width, channels = source.read(candidate.key)[1].shape
+        except BadImageError:
+            continue
+        return height, width, channels
+    raise DatasetError(f"{source.description}: none of the {len(source.candidates)} images can be read.")
+
+
+def _digest_plan(source: StreamedSource, shape: ImageShape, options: StreamOptions) -> str:
+    """Returns a digest of all that decides what the chunks are, to find those of an earlier attempt again."""
+    digest = hashlib.sha256(
+        repr(
+            (source.class_names, shape, source.settings, source.metadata, dict(source.fractions), options)
+        ).encode()
+    )
+    for candidate in source.candidates:
+        digest.update(repr(candidate).encode())
+    return digest.hexdigest()
+
+
+def _plan_chunks(
+    source: StreamedSource, shape: ImageShape, dataset_uri: str, plan: str | None, options: StreamOptions
+) -> Iterator[ChunkTask]:
+    candidates = source.candidates
+    rows = rows_per_shard(len(candidates), math.prod(shape), options.shard_bytes)
+    for index, first in enumerate(range(0, len(candidates), rows)):
+        yield ChunkTask(
+            index=index,
+            source=replace(source, candidates=candidates[first : first + rows]),
+            image_shape=shape,
+            dataset_uri=dataset_uri,
+            mark_uri=None if plan is None else layout.prepare_mark(dataset_uri, plan, index),
+        )
+
+
+def _run(tasks: Sequence[ChunkTask], run_tasks: RunTasks, *, live: bool) -> list[WrittenChunk]:
+    """Runs the tasks and returns their results in the order of the chunks."""
+    found: dict[int, WrittenChunk] = {}
+    num_images = [len(task.source.candidates) for task in tasks]
+    with closing(build_progress(sum(num_images), live=live)) as progress:
+        for data in run_tasks([pickle.dumps(task, pickle.HIGHEST_PROTOCOL) for task in tasks]):
+            result = pickle.loads(data)
+            if isinstance(result, CnnlibError):
+                raise result
+            found[result.index] = result
+            progress.update(num_images[result.index])
+    if len(found) != len(tasks):
+        raise DatasetError(f"{len(found)} of {len(tasks)} parts of the source were prepared.")
+    return [found[index] for index in range(len(tasks))]
+
+
+def _build_manifest(source: StreamedSource, shape: ImageShape, written: Sequence[WrittenChunk]) -> Manifest:
+    names = sorted({name for chunk in written for name in chunk.shards}, key=_split_order)
+    identity = (source.class_names, shape, source.settings, dict(source.fractions), add_digests(written))
+    return Manifest(
+        class_names=source.class_names,
+        image_shape=shape,
+        splits={
+            name: Split(
+                rows=sum(chunk.shards[name].rows for chunk in written if name in chunk.shards),
+                rows_per_class=tuple(
+                    np.sum(
+                        [chunk.rows_per_class[name] for chunk in written if name in chunk.shards], axis=0
+                    ).tolist()
+                ),
+                shards=tuple(chunk.shards[name] for chunk in written if name in chunk.shards),
+            )
+            for name in names
+        },
+        source=source.description,
+        source_digest=publish.sha256_hex(repr(identity).encode()),
+        metadata=source.metadata,
+    )
+
+
+def _split_order(name: str) -> tuple[int, str]:
+    order = ("train", "val", "test")
+    return (order.index(name) if name in order else len(order)), name
+
+
+def _check_bad(bad: Sequence[BadRow], total: int, max_bad: float, source: StreamedSource) -> None:
+    if not bad:
+        return
+    reasons = ", ".join(f"{count} {reason}" for reason, count in count_reasons(bad).items())
+    log_event("quarantine", images=len(bad), of=total, reasons=reasons)
+    if len(bad) > max_bad * total:
+        shown = "; ".join(f"{row.key}: {row.reason}" for row in bad[:_SHOWN])
+        raise DatasetError(
+            f"{len(bad)} of the {total} images of {source.description} cannot be used ({reasons}); at most "
+            f"{max_bad:.2%} may. First: {shown}. Correct them, or give a larger --max-bad. Nothing was published."
+        )
+
+
+def _check_rows(manifest: Manifest, written: Sequence[WrittenChunk], source: StreamedSource) -> None:
+    ids = np.concatenate([np.asarray(chunk.ids, np.int64) for chunk in written])
+    if len(np.unique(ids)) < len(ids):
+        raise DatasetError(f"{source.description} names an image twice. Every image needs a name of its own.")
+    counts = np.sum([split.rows_per_class for split in manifest.splits.values()], axis=0)
+    with_rows = [name for name, rows in zip(manifest.class_names, counts.tolist(), strict=True) if rows]
+    if len(with_rows) < 2:
+        raise DatasetError(
+            f"{source.description} has images of one class only, {', '.join(with_rows) or 'none'}. A classifier "
+            "needs at least two."
+        )
+    for name in source.fractions:
+        if name not in manifest.splits:
+            raise DatasetError(
+                f"The split {name!r} of {source.description} has no rows. There are too few images."
+            )
+
+
+def _quarantine(bad: Sequence[BadRow], source: StreamedSource) -> bytes:
+    return parquet_bytes(
+        pa.table(
+            {
+                "path": pa.array([row.key for row in bad], pa.string()),
+                "class_name": pa.array(
+                    [None if row.label is None else source.class_names[row.label] for row in bad], pa.string()
+                ),
+                "reason": pa.array([row.reason for row in bad], pa.string()),
+            }
+        )
+    )
+
+
+def _check_same(manifest: Manifest, dataset_uri: str) -> Manifest:
+    stored = load_manifest(dataset_uri)
+    if stored.source_digest != manifest.source_digest:
+        raise ConflictError(
+            f"{dataset_uri} already holds another dataset ({stored.source}). Received {manifest.source}. "
+            "Choose another --output, or delete that dataset first."
+        )
+    return stored
+
+
+def _check_no_other_files(dataset_uri: str) -> None:
+    others = [each.uri for each in files.list_objects(dataset_uri) if not _may_be_ours(dataset_uri, each.uri)]
+    if others:
+        raise ConflictError(
+            f"{dataset_uri} already holds something else: {others[0]}"
+            f"{f' and {len(others) - 1} more' if others[1:] else ''}. Choose an empty --output."
+        )
+
+
+def _may_be_ours(dataset_uri: str, uri: str) -> bool:
+    known = (layout.dataset_manifest, layout.dataset_preview, layout.dataset_quarantine)
+    name = uri.removeprefix(join_uri(dataset_uri, ""))
+    return (
+        uri in {each(dataset_uri) for each in known}
+        or layout.is_shard(name)
+        or uri.startswith(join_uri(layout.prepare_marks(dataset_uri), ""))
+    )
+
+
+def _delete_own(dataset_uri: str, plan: str, manifest: Manifest, kept: frozenset[str]) -> None:
+    names = {shard.name for split in manifest.splits.values() for shard in split.shards} - kept
+    map_threads(lambda name: files.delete(join_uri(dataset_uri, name)), sorted(names))
+    _delete_marks(dataset_uri, plan)
+
+
+def _delete_marks(dataset_uri: str, plan: str) -> None:
+    first = layout.prepare_mark(dataset_uri, plan, 0).rpartition("-")[0]
+    marks = files.list_objects(layout.prepare_marks(dataset_uri))
+    map_threads(files.delete, [mark.uri for mark in marks if mark.uri.startswith(first)])
+
+
+def _draw_preview(dataset_uri: str, manifest: Manifest) -> bytes:
+    """Draws rows of the first split, one class after the other as far as its first shard has them."""
+    # Imported here, because only this function needs Pillow.
+    from cnnlib.dataset.preview import PREVIEW_ROWS, preview_png
+
+    split = next(iter(manifest.splits.values()))
+    shard = split.shards[0]
+    rows = read_range(dataset_uri, manifest, ShardRange(shard_index=0, shard=shard, start=0, stop=shard.rows))
+    of_class = [np.flatnonzero(rows.labels == label) for label in range(manifest.num_classes)]
+    dealt = [each[place] for place in range(PREVIEW_ROWS) for each in of_class if place < len(each)]
+    shown = np.array(dealt[:PREVIEW_ROWS], np.int64)
+    return preview_png(rows.images[shown], rows.labels[shown], manifest.class_names)

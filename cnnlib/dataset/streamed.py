@@ -1,0 +1,100 @@
+"""Defines the contract of a source whose images are read one by one: what there is, and how one of them is read."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from cnnlib.dataset.class_names import check_class_names
+from cnnlib.errors import DatasetError
+
+
+class BadImageError(Exception):
+    """An image that cannot be used, and the reason in a few words. It never leaves the code that prepares images."""
+
+
+Value = bool | int | float | str | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Candidate:
+    """An image that a source lists; it becomes a row unless it cannot be read.
+
+    Attributes:
+        key: what names it in the source, such as its path below the source's folder; unique.
+        label: index of its class; None: its class is not known.
+        split: name of its split; None: the content of the image decides.
+        metadata: the values of the metadata columns by name.
+        problem: why it cannot be used, if that is known already.
+    """
+
+    key: str
+    label: int | None
+    split: str | None = None
+    metadata: Mapping[str, Value] = field(default_factory=dict)
+    problem: str = ""
+
+
+class ReadImage(Protocol):
+    """Reads one image. It is sent to other processes, so it can be pickled."""
+
+    def __call__(self, key: str) -> tuple[bytes, npt.NDArray[np.uint8]]:
+        """Returns the bytes that identify the image, and its pixels, uint8 [height, width, channels].
+
+        Raises:
+            BadImageError: it cannot be used.
+        """
+        ...
+
+
+@dataclass(frozen=True, kw_only=True)
+class StreamedSource:
+    """Describes a source of images that need not fit into memory.
+
+    Attributes:
+        class_names: the name of class i at index i.
+        candidates: all images that are listed, in any order.
+        read: reads the image of a key.
+        fractions: the fraction of each split, for candidates without a split of their own; they add up to 1.
+        metadata: name and type of the metadata columns, see `cnnlib.dataset.metadata`.
+        settings: everything else that changes a pixel, in words: a part of what identifies the dataset.
+        description: where the images came from, in words.
+    """
+
+    class_names: tuple[str, ...]
+    candidates: Sequence[Candidate]
+    read: ReadImage
+    fractions: Mapping[str, float]
+    settings: str
+    description: str
+    metadata: Mapping[str, str] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        check_class_names(self.class_names, self.description)
+        if not self.candidates:
+            raise DatasetError(f"{self.description}: there is no image.")
+
+    def split_of(self, candidate: Candidate, content: bytes) -> str:
+        """Returns the split of an image: its own, or one that its content decides.
+
+        Equal images come into the same split, and an image that is added later moves no other.
+        """
+        if candidate.split is not None:
+            return candidate.split
+        place = int.from_bytes(hashlib.sha256(b"split " + content).digest()[:8], "big") / 2**64
+        reached = 0.0
+        for name, fraction in self.fractions.items():
+            reached += fraction
+            if place < reached:
+                return name
+        return list(self.fractions)[-1]
+
+
+def row_id(key: str) -> int:
+    """Returns the id of the row of a key, 0..2**63 - 1: it does not depend on what else is in the dataset."""
+    return int.from_bytes(hashlib.sha256(key.encode()).digest()[:8], "big") >> 1

@@ -1,0 +1,140 @@
+"""Reads the image files that a source lists, and parses the options that all sources of image files share."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from cnnlib.dataset.streamed import BadImageError
+from cnnlib.errors import ConfigError, NotFoundError
+from cnnlib.sources.decode import ImageRules, decode_image
+from cnnlib.storage import files
+from cnnlib.storage.uri import join_uri, normalize_uri
+
+DEFAULT_SPLITS = ("train=0.9", "test=0.1")
+_SIZE = re.compile(r"(\d+)(?:x(\d+))?")
+_COLOUR = re.compile(r"#?([0-9a-fA-F]{2})([0-9a-fA-F]{2})([0-9a-fA-F]{2})")
+_SPLIT_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]*")
+_COLOURS = {"white": (255, 255, 255), "black": (0, 0, 0), "grey": (128, 128, 128)}
+
+
+@dataclass(frozen=True, kw_only=True)
+class ImageReader:
+    """Reads an image file by its key: a path below the folder, or a URI."""
+
+    folder: str
+    rules: ImageRules
+
+    def __call__(self, key: str) -> tuple[bytes, npt.NDArray[np.uint8]]:
+        """Returns the bytes of the file, and its pixels, uint8 [height, width, channels].
+
+        Raises:
+            BadImageError: there is no such file, or it is no image that can be used.
+            StorageError: storage failed.
+        """
+        try:
+            data = files.read_bytes(locate(self.folder, key))
+        except NotFoundError as err:
+            raise BadImageError("no such file") from err
+        return data, decode_image(data, self.rules)
+
+
+def locate(folder: str, path: str) -> str:
+    """Returns the URI of a path that is relative to a folder, absolute, or a URI.
+
+    >>> locate("s3://bucket/images", "cats/1.jpg")
+    's3://bucket/images/cats/1.jpg'
+    """
+    return normalize_uri(path) if "://" in path or path.startswith("/") else join_uri(folder, path)
+
+
+def parse_size(text: str | None) -> tuple[int, int] | None:
+    """Returns height and width of `224` or `HEIGHTxWIDTH`; None for None.
+
+    Raises:
+        ConfigError: the text is something else.
+
+    >>> parse_size("480x640")
+    (480, 640)
+    """
+    if text is None:
+        return None
+    match = _SIZE.fullmatch(text)
+    if match is None:
+        raise ConfigError(f"size must be 224 or HEIGHTxWIDTH, such as 480x640, in pixels. Received {text!r}.")
+    return int(match[1]), int(match[2] or match[1])
+
+
+def parse_colour(text: str) -> tuple[int, int, int]:
+    """Returns red, green and blue, 0..255, of white, black, grey or RRGGBB in hexadecimal digits.
+
+    Raises:
+        ConfigError: the text is something else.
+    """
+    match = _COLOUR.fullmatch(text)
+    if text not in _COLOURS and match is None:
+        raise ConfigError(
+            f"background must be {', '.join(_COLOURS)}, or a colour such as 00ff00 (RRGGBB). Received {text!r}."
+        )
+    if match is None:
+        return _COLOURS[text]
+    return int(match[1], 16), int(match[2], 16), int(match[3], 16)
+
+
+def parse_fractions(splits: Sequence[str]) -> dict[str, float]:
+    """Returns the fraction of each split of `train=0.8 val=0.1 test=0.1`, also with commas between them.
+
+    Raises:
+        ConfigError: a word is something else, a split is named twice, or the fractions do not add up to 1.
+    """
+    fractions: dict[str, float] = {}
+    for word in (part for each in splits for part in each.split(",")):
+        name, _, text = word.partition("=")
+        try:
+            fraction = float(text)
+        except ValueError:
+            fraction = math.nan
+        if not _SPLIT_NAME.fullmatch(name) or name in fractions or not 0 < fraction <= 1:
+            raise ConfigError(
+                f"splits takes NAME=FRACTION for each split, such as train=0.8,val=0.1,test=0.1. Received {word!r}."
+            )
+        fractions[name] = fraction
+    if not math.isclose(sum(fractions.values()), 1, abs_tol=1e-6):
+        raise ConfigError(
+            f"The fractions of splits must add up to 1. Received {', '.join(splits)}, which add up to "
+            f"{sum(fractions.values()):g}."
+        )
+    return fractions
+
+
+def describe_rules(rules: ImageRules) -> str:
+    """Returns all that decides the pixels of an image, in words, for the identity of a dataset."""
+    size = "as it is" if rules.size is None else f"{rules.size[0]}x{rules.size[1]} {rules.resize}"
+    return f"size {size}, {rules.channels} channels, background {rules.background}"
+
+
+def check_names(given: Sequence[str], found: Sequence[str], origin: str) -> tuple[str, ...]:
+    """Returns the class names in the order that a person gave, or as they were found.
+
+    Raises:
+        ConfigError: the given names are not those that were found.
+    """
+    if not given:
+        return tuple(found)
+    missing, unknown = sorted(set(found) - set(given)), sorted(set(given) - set(found))
+    if missing or unknown:
+        what = f"it leaves out {missing[0]!r}" if missing else f"there is no class {unknown[0]!r}"
+        raise ConfigError(
+            f"class_names must name every class of {origin}: {what}. Found: {', '.join(found)}."
+        )
+    return tuple(given)
+
+
+def counted(counts: Mapping[str, int]) -> str:
+    """Returns what was left out in words: `3 .txt, 1 hidden`."""
+    return ", ".join(f"{count} {what}" for what, count in sorted(counts.items()))

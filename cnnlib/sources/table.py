@@ -1,0 +1,225 @@
+"""Lists the images that a table names: CSV, JSON lines or Parquet with a path, a label, and any further columns."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.csv
+import pyarrow.json
+import pyarrow.parquet as pq
+
+from cnnlib.dataset.metadata import check_name
+from cnnlib.dataset.streamed import Candidate, StreamedSource, Value
+from cnnlib.errors import ConfigError, DatasetError
+from cnnlib.log import log_event
+from cnnlib.sources.decode import ImageRules
+from cnnlib.sources.folders import limit
+from cnnlib.sources.image_files import (
+    DEFAULT_SPLITS,
+    ImageReader,
+    check_names,
+    describe_rules,
+    parse_fractions,
+)
+from cnnlib.storage import files
+
+_READERS: Mapping[str, Callable[[io.BytesIO], pa.Table]] = {
+    ".csv": pyarrow.csv.read_csv,
+    ".tsv": lambda data: pyarrow.csv.read_csv(data, parse_options=pyarrow.csv.ParseOptions(delimiter="\t")),
+    ".jsonl": pyarrow.json.read_json,
+    ".ndjson": pyarrow.json.read_json,
+    ".json": pyarrow.json.read_json,
+    ".parquet": pq.read_table,
+}
+_PATHS = ("path", "file", "filename", "file_name", "image", "image_path", "uri", "url")
+_LABELS = ("label", "class", "class_name", "category", "target", "y")
+_SPLITS = ("split", "subset", "fold")
+
+
+@dataclass(frozen=True, kw_only=True)
+class TableColumns:
+    """Which columns of a table mean what; None: the one with a usual name."""
+
+    path: str | None = None
+    label: str | None = None
+    split: str | None = None
+
+
+def load_table(
+    table_uri: str,
+    rules: ImageRules,
+    *,
+    columns: TableColumns,
+    class_names: Sequence[str] = (),
+    splits: Sequence[str] = (),
+    max_images: int | None = None,
+) -> StreamedSource:
+    """Lists the images that a table names. Reads none of them.
+
+    A path is relative to the table's folder, absolute, or a URI. Columns that mean nothing else become metadata: bool,
+    whole numbers, other numbers, and everything else as text.
+
+    Args:
+        table_uri: the table.
+        rules: what every image becomes.
+        class_names: for labels that are numbers, the name of each; else the classes in the order of their indexes.
+        splits: NAME=FRACTION of each split, where no column states it; empty: `DEFAULT_SPLITS`.
+        max_images: the most images of each class and split; None: all.
+
+    Raises:
+        NotFoundError: there is no such file.
+        ConfigError: a column or a class name does not exist, or both a column and `splits` state the splits.
+        DatasetError: the file is no table, or has no rows.
+    """
+    table = _read_table(table_uri)
+    path = _find_column(table, columns.path, _PATHS, "path-column")
+    label = _find_column(table, columns.label, _LABELS, "label-column")
+    split = _find_split(table, columns.split)
+    if split is not None and splits:
+        raise ConfigError(f"The column {split!r} of {table_uri} states the splits. Leave out --splits.")
+    names, labels = _find_labels(table[label], class_names, table_uri)
+    metadata = _find_metadata(table, {path, label, split})
+    keys, split_names = table[path].to_pylist(), None if split is None else table[split].to_pylist()
+    values = {name: column.to_pylist() for name, (_, column) in metadata.items()}
+    seen: set[str] = set()
+    candidates = []
+    for index, key in enumerate(keys):
+        problem = "" if labels[index] is not None else "no label, or an unknown one"
+        if not isinstance(key, str) or not key:
+            key, problem = f"row {index + 1} of the table", "no path"
+        if key in seen:
+            key, problem = f"{key} (row {index + 1})", "the path is in the table twice"
+        seen.add(key)
+        own_split = None if split_names is None else split_names[index]
+        if split_names is not None and own_split is None:
+            problem = problem or "no split"
+        candidates.append(
+            Candidate(
+                key=key,
+                label=labels[index],
+                split=None if own_split is None else str(own_split),
+                metadata={name: column[index] for name, column in values.items()},
+                problem=problem,
+            )
+        )
+    return StreamedSource(
+        class_names=names,
+        candidates=limit(candidates, max_images),
+        read=ImageReader(folder=table_uri.rpartition("/")[0], rules=rules),
+        fractions={} if split else parse_fractions(splits or DEFAULT_SPLITS),
+        settings=describe_rules(rules),
+        description=f"the table {table_uri}",
+        metadata={name: kind for name, (kind, _) in metadata.items()},
+    )
+
+
+def _read_table(uri: str) -> pa.Table:
+    ending = f".{uri.rpartition('.')[2].lower()}"
+    if ending not in _READERS:
+        raise ConfigError(f"{uri} is not a table. Expected a file that ends in {', '.join(_READERS)}.")
+    try:
+        table: pa.Table = _READERS[ending](io.BytesIO(files.read_bytes(uri)))
+    except (pa.ArrowInvalid, pa.ArrowNotImplementedError, OSError) as err:
+        first_line = str(err).splitlines()[0]
+        raise DatasetError(f"{uri} cannot be read as {ending[1:]}: {first_line}.") from err
+    if not len(table):
+        raise DatasetError(f"{uri} has no rows. Expected one row per image.")
+    return table
+
+
+def _find_column(table: pa.Table, given: str | None, usual: Sequence[str], flag: str) -> str:
+    names: list[str] = table.column_names
+    if given is not None:
+        if given not in names:
+            raise ConfigError(f"The table has no column {given!r}. It has {', '.join(names)}.")
+        return given
+    found = [name for word in usual for name in names if name.lower() == word]
+    if not found:
+        raise ConfigError(
+            f"No column of the table is called {', '.join(usual)}. It has {', '.join(names)}. Give --{flag}."
+        )
+    return found[0]
+
+
+def _find_split(table: pa.Table, given: str | None) -> str | None:
+    if given is None and not any(name.lower() in _SPLITS for name in table.column_names):
+        return None
+    return _find_column(table, given, _SPLITS, "split-column")
+
+
+def _find_labels(
+    column: pa.ChunkedArray, class_names: Sequence[str], origin: str
+) -> tuple[tuple[str, ...], list[int | None]]:
+    """Returns the class names, and the class of every row; None where it has none."""
+    values = column.to_pylist()
+    if pa.types.is_floating(column.type):
+        values = [int(each) if each is not None and each == int(each) else each for each in values]
+    if all(isinstance(each, int) and not isinstance(each, bool) for each in values if each is not None):
+        return _number_classes(values, class_names, origin)
+    texts = [None if each is None or not str(each).strip() else str(each).strip() for each in values]
+    found = sorted({each for each in texts if each is not None})
+    if class_names:
+        # A label outside the names is a bad row, but a name without rows is most likely a typing error.
+        check_names(class_names, [name for name in found if name in class_names] or found, origin)
+        found = list(class_names)
+    index = {name: label for label, name in enumerate(found)}
+    return tuple(found), [None if each is None else index.get(each) for each in texts]
+
+
+def _number_classes(
+    values: Sequence[int | None], class_names: Sequence[str], origin: str
+) -> tuple[tuple[str, ...], list[int | None]]:
+    known = sorted({each for each in values if each is not None})
+    if not known:
+        raise DatasetError(f"{origin} has no label in any row.")
+    if not class_names:
+        index = {number: label for label, number in enumerate(known)}
+        return tuple(map(str, known)), [None if each is None else index[each] for each in values]
+    first = 1 if known[0] == 1 and known[-1] == len(class_names) else 0
+    if first:
+        log_event("labels", note=f"the labels count from 1 to {known[-1]}: class 0 is label 1")
+    inside = range(first, first + len(class_names))
+    return tuple(class_names), [
+        each - first if each is not None and each in inside else None for each in values
+    ]
+
+
+def _find_metadata(table: pa.Table, taken: set[str | None]) -> dict[str, tuple[str, pa.ChunkedArray]]:
+    """Returns the type and the values of the columns that are metadata, by name."""
+    found: dict[str, tuple[str, pa.ChunkedArray]] = {}
+    left_out = []
+    for name in table.column_names:
+        if name in taken:
+            continue
+        try:
+            check_name(name)
+        except DatasetError:
+            left_out.append(name)
+            continue
+        found[name] = _to_metadata(table[name])
+    if left_out:
+        log_event(
+            "metadata", note=f"left out, because their names have a meaning here: {', '.join(left_out)}"
+        )
+    return found
+
+
+def _to_metadata(column: pa.ChunkedArray) -> tuple[str, pa.ChunkedArray]:
+    kind = column.type
+    if pa.types.is_boolean(kind):
+        return "bool", column
+    if pa.types.is_integer(kind):
+        return "int64", column.cast(pa.int64())
+    if pa.types.is_floating(kind):
+        return "float64", column.cast(pa.float64())
+    return "string", pa.chunked_array(
+        [pa.array([_to_text(each) for each in column.to_pylist()], pa.string())]
+    )
+
+
+def _to_text(value: Any) -> Value:
+    return None if value is None else str(value)
