@@ -164,8 +164,13 @@ def write_chunk(task: ChunkTask) -> WrittenChunk:
 
 
 def find_written(task: ChunkTask) -> WrittenChunk | None:
-    """Returns what an earlier attempt noted about a chunk, if its shards are still there; None without."""
+    """Returns what an earlier attempt noted about a chunk, if its shards are still there; None without.
+
+    Only for files whose versions are known: others may have been replaced since.
+    """
     assert task.mark_uri is not None
+    if not all(candidate.version or candidate.problem for candidate in task.source.candidates):
+        return None
     if files.find_size(task.mark_uri) is None:
         return None
     try:

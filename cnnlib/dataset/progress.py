@@ -30,9 +30,18 @@ def build_progress(num_images: int, *, live: bool) -> PrepareProgress:
     Args:
         live: True if a person watches stderr on a terminal.
     """
-    if live:
-        return tqdm(total=num_images, desc="prepare", unit=" images", file=sys.stderr, leave=False)
-    return _LogLines(num_images)
+    return _LiveBar(num_images) if live else _LogLines(num_images)
+
+
+class _LiveBar:
+    def __init__(self, num_images: int) -> None:
+        self._bar = tqdm(total=num_images, desc="prepare", unit=" images", file=sys.stderr, leave=False)
+
+    def update(self, images: int) -> None:
+        self._bar.update(images)
+
+    def close(self) -> None:
+        self._bar.close()
 
 
 class _LogLines:

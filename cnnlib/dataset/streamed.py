@@ -31,6 +31,7 @@ class Candidate:
         split: name of its split; None: the content of the image decides.
         metadata: the values of the metadata columns by name.
         problem: why it cannot be used, if that is known already.
+        version: a text that changes when its file is replaced; empty if that is not known.
     """
 
     key: str
@@ -38,6 +39,7 @@ class Candidate:
     split: str | None = None
     metadata: Mapping[str, Value] = field(default_factory=dict)
     problem: str = ""
+    version: str = ""
 
 
 class ReadImage(Protocol):

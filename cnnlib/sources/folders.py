@@ -15,9 +15,9 @@ from cnnlib.sources.image_files import (
     check_names,
     counted,
     describe_rules,
+    list_versions,
     parse_fractions,
 )
-from cnnlib.storage import files
 
 _SPLITS = {
     "train": "train",
@@ -53,12 +53,12 @@ def load_folders(
         DatasetError: no image lies in a folder of a class.
         ConfigError: class names or splits cannot work.
     """
-    listed = files.list_objects(directory_uri)
-    if not listed:
+    versions = list_versions(directory_uri)
+    if not versions:
         raise NotFoundError(
             f"{directory_uri} does not exist or is empty. Expected a folder with one folder per class."
         )
-    paths, skipped = _select_images([each.uri.removeprefix(directory_uri).lstrip("/") for each in listed])
+    paths, skipped = _select_images(list(versions))
     if skipped:
         log_event("images", note=f"left out, because they are no image files: {counted(skipped)}")
     tops = {path.split("/")[0] for path in paths if "/" in path}
@@ -89,6 +89,7 @@ def load_folders(
             key=path,
             label=labels[path.split("/")[level]],
             split=_SPLITS[path.split("/")[0].lower()] if has_splits else None,
+            version=versions[path],
         )
         for path in inside
     ]

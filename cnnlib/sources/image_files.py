@@ -44,6 +44,15 @@ class ImageReader:
         return data, decode_image(data, self.rules)
 
 
+def list_versions(folder_uri: str) -> dict[str, str]:
+    """Lists a folder; returns a text that changes when a file is replaced, by the file's path below the folder."""
+    base = join_uri(folder_uri, "")
+    return {
+        each.uri.removeprefix(base): f"{each.num_bytes} {each.version}"
+        for each in files.list_objects(folder_uri)
+    }
+
+
 def locate(folder: str, path: str) -> str:
     """Returns the URI of a path that is relative to a folder, absolute, or a URI.
 

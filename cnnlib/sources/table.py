@@ -23,6 +23,7 @@ from cnnlib.sources.image_files import (
     ImageReader,
     check_names,
     describe_rules,
+    list_versions,
     parse_fractions,
 )
 from cnnlib.storage import files
@@ -85,6 +86,9 @@ def load_table(
     metadata = _find_metadata(table, {path, label, split})
     keys, split_names = table[path].to_pylist(), None if split is None else table[split].to_pylist()
     values = {name: column.to_pylist() for name, (_, column) in metadata.items()}
+    folder = table_uri.rpartition("/")[0]
+    # One listing, instead of a request for every image. Images elsewhere have no known version.
+    versions = list_versions(folder)
     seen: set[str] = set()
     candidates = []
     for index, key in enumerate(keys):
@@ -104,12 +108,13 @@ def load_table(
                 split=None if own_split is None else str(own_split),
                 metadata={name: column[index] for name, column in values.items()},
                 problem=problem,
+                version=versions.get(key, ""),
             )
         )
     return StreamedSource(
         class_names=names,
         candidates=limit(candidates, max_images),
-        read=ImageReader(folder=table_uri.rpartition("/")[0], rules=rules),
+        read=ImageReader(folder=folder, rules=rules),
         fractions={} if split else parse_fractions(splits or DEFAULT_SPLITS),
         settings=describe_rules(rules),
         description=f"the table {table_uri}",

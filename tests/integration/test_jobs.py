@@ -158,7 +158,9 @@ def test_a_training_that_diverges_ends_with_one_line_and_leaves_no_checkpoint(
     assert errors[0].startswith("error: The training diverged: the loss is ")
     assert f"at step {STEPS} (epoch 1, learning rate 1e+30). Choose a lower --learning-rate" in errors[0]
     assert runs.list_checkpoints(join_uri(EXACT, "diverged")) == []
-    assert "all workers start again" not in done.stderr, "Ray restarted the workers, though the same would happen again"
+    assert "all workers start again" not in done.stderr, (
+        "Ray restarted the workers, though the same would happen again"
+    )
 
 
 def test_pending_evaluates_every_checkpoint_once_and_nothing_twice(story: Story, on_cluster: RunJob) -> None:

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cnnlib.dataset.source import Source, SourceSplit
-from cnnlib.dataset.writer import _plan_split, _rows_per_shard, check_output
+from cnnlib.dataset.writer import _plan_split, check_output, rows_per_shard
 from cnnlib.errors import ConflictError, DatasetError, InputError
 from tests.datasets import make_source, write_dataset_without_ray
 
@@ -31,14 +31,14 @@ from tests.datasets import make_source, write_dataset_without_ray
 def test_shards_have_as_many_rows_as_computed_by_hand(
     num_rows: int, row_bytes: int, shard_bytes: int | None, expected: int
 ) -> None:
-    assert _rows_per_shard(num_rows, row_bytes, shard_bytes) == expected
+    assert rows_per_shard(num_rows, row_bytes, shard_bytes) == expected
 
 
 @given(num_rows=st.integers(1, 10_000), row_bytes=st.integers(1, 5000), shard_bytes=st.integers(1, 10**7))
 def test_no_shard_is_larger_than_requested_unless_one_row_is(
     num_rows: int, row_bytes: int, shard_bytes: int
 ) -> None:
-    rows = _rows_per_shard(num_rows, row_bytes, shard_bytes)
+    rows = rows_per_shard(num_rows, row_bytes, shard_bytes)
     assert 1 <= rows <= num_rows
     assert (rows - 1) * row_bytes < shard_bytes
 

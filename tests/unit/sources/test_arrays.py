@@ -1,0 +1,133 @@
+"""NumPy archives and CIFAR files become sources, or are refused with what was expected."""
+
+from __future__ import annotations
+
+import pickle
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from cnnlib.errors import DatasetError, NotFoundError
+from cnnlib.sources.cifar import load_cifar
+from cnnlib.sources.npz import load_npz
+
+IMAGES = np.random.default_rng(0).integers(0, 256, (6, 5, 4), np.uint8)
+LABELS = np.array([0, 1, 2, 0, 1, 2])
+
+
+def test_keras_mnist_archive(tmp_path: Path) -> None:
+    arrays = {"x_test": IMAGES[:2], "y_test": LABELS[:2], "x_train": IMAGES, "y_train": LABELS[:, None]}
+    np.savez(tmp_path / "mnist.npz", **arrays)
+    source = load_npz(str(tmp_path / "mnist.npz"))
+    assert (list(source.splits), source.image_shape, source.class_names) == (
+        ["train", "test"],
+        (5, 4, 1),
+        ("0", "1", "2"),
+    )
+    np.testing.assert_array_equal(source.splits["train"].images[..., 0], IMAGES)
+    np.testing.assert_array_equal(source.splits["train"].labels, LABELS)
+
+
+def test_other_names_and_no_split(tmp_path: Path) -> None:
+    np.savez(
+        tmp_path / "a.npz", train_images=IMAGES, train_labels=LABELS, val_images=IMAGES, val_labels=LABELS
+    )
+    assert list(load_npz(str(tmp_path / "a.npz")).splits) == ["train", "val"]
+    np.savez(tmp_path / "b.npz", images=np.stack([IMAGES] * 3, axis=-1), labels=LABELS)
+    source = load_npz(str(tmp_path / "b.npz"), ["a", "b", "c"])
+    assert (list(source.splits), source.image_shape, source.class_names) == (
+        ["train"],
+        (5, 4, 3),
+        ("a", "b", "c"),
+    )
+
+
+@pytest.mark.parametrize(
+    ("arrays", "message"),
+    [
+        ({"x_train": IMAGES / 255, "y_train": LABELS}, "are float64. Expected uint8 pixels"),
+        ({"x_train": IMAGES, "y_train": LABELS[:5]}, r"shape \(6, 5, 4, 1\), the labels \(5,\)"),
+        ({"x_train": IMAGES}, "has the arrays x_train. Expected x_train, y_train"),
+        ({"x_train": IMAGES, "y_train": LABELS - 1}, "Expected whole numbers from 0"),
+        ({"x_train": IMAGES, "y_train": LABELS / 2}, "Expected whole numbers from 0"),
+    ],
+)
+def test_arrays_that_cannot_work_are_refused(tmp_path: Path, arrays: dict[str, Any], message: str) -> None:
+    np.savez(tmp_path / "a.npz", **arrays)
+    with pytest.raises(DatasetError, match=message):
+        load_npz(str(tmp_path / "a.npz"))
+
+
+def test_files_that_are_no_archives_of_plain_arrays_are_refused(tmp_path: Path) -> None:
+    (tmp_path / "a.npz").write_bytes(b"text")
+    np.savez(tmp_path / "b.npz", x_train=np.array([{"code": 1}], object), y_train=LABELS)
+    for name in ("a.npz", "b.npz"):
+        with pytest.raises(DatasetError, match=r"is not an \.npz archive of plain arrays"):
+            load_npz(str(tmp_path / name))
+    with pytest.raises(NotFoundError):
+        load_npz(str(tmp_path / "none.npz"))
+
+
+PIXELS = np.random.default_rng(1).integers(0, 256, (10, 32, 32, 3), np.uint8)
+CIFAR_LABELS = np.arange(10)
+RECORDS = PIXELS.transpose(0, 3, 1, 2).reshape(10, -1)
+
+
+def write_python(folder: Path, **changes: Any) -> Path:
+    folder.mkdir(exist_ok=True)
+    for name in (*(f"data_batch_{number}" for number in range(1, 6)), "test_batch"):
+        batch = {b"data": RECORDS, b"labels": CIFAR_LABELS.tolist(), **changes}
+        (folder / name).write_bytes(pickle.dumps(batch, 2))
+    names = [f"class {label}".encode() for label in range(10)]
+    (folder / "batches.meta").write_bytes(pickle.dumps({b"label_names": names}, 2))
+    return folder
+
+
+def test_cifar_10_in_python_and_binary(tmp_path: Path) -> None:
+    python = load_cifar(str(write_python(tmp_path / "python")))
+    binary = tmp_path / "binary"
+    binary.mkdir()
+    data = np.concatenate([CIFAR_LABELS.astype(np.uint8)[:, None], RECORDS], axis=1).tobytes()
+    for name in (*(f"data_batch_{number}" for number in range(1, 6)), "test_batch"):
+        (binary / f"{name}.bin").write_bytes(data)
+    (binary / "batches.meta.txt").write_text("\n".join(f"class_{label}" for label in range(10)) + "\n\n")
+    for source in (python, load_cifar(str(binary))):
+        assert {name: len(split) for name, split in source.splits.items()} == {"train": 50, "test": 10}
+        np.testing.assert_array_equal(source.splits["test"].images, PIXELS)
+        np.testing.assert_array_equal(source.splits["train"].labels, np.tile(CIFAR_LABELS, 5))
+    assert python.class_names[3] == "class 3"
+
+
+def test_cifar_100_has_its_fine_classes(tmp_path: Path) -> None:
+    names = [f"fine {label}" for label in range(100)]
+    (tmp_path / "meta").write_bytes(pickle.dumps({b"fine_label_names": [each.encode() for each in names]}))
+    for name in ("train", "test"):
+        batch = {b"data": RECORDS, b"fine_labels": (CIFAR_LABELS + 90).tolist()}
+        (tmp_path / name).write_bytes(pickle.dumps(batch))
+    source = load_cifar(str(tmp_path))
+    assert (source.class_names, source.splits["test"].labels[-1]) == (tuple(names), 99)
+
+
+class Trap:
+    def __reduce__(self) -> Any:
+        return print, ("code was run",)
+
+
+def test_a_pickle_that_would_run_code_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    folder = write_python(tmp_path, trap=Trap())
+    with pytest.raises(
+        DatasetError,
+        match=r"is not a file of CIFAR's Python version: it needs __builtin__\.print|it needs builtins\.print",
+    ):
+        load_cifar(str(folder))
+    assert "code was run" not in capsys.readouterr().out
+
+
+def test_other_files_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(NotFoundError, match=r"has no CIFAR files\. Received nothing"):
+        load_cifar(str(tmp_path))
+    (tmp_path / "data_batch_1.bin").write_bytes(b"12345")
+    with pytest.raises(DatasetError, match=r"has 5 bytes\. Expected a multiple of 3073"):
+        load_cifar(str(tmp_path))

@@ -1,0 +1,110 @@
+"""A folder of images becomes candidates: classes, splits, and what is left out."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from cnnlib.errors import ConfigError, DatasetError, NotFoundError
+from cnnlib.sources.decode import ImageRules
+from cnnlib.sources.folders import load_folders
+from tests.image_files import encode, noise, write_folders
+
+RULES = ImageRules(channels=1)
+
+
+def test_folders_are_classes_at_any_depth_and_on_s3_too(base_uri: str, tmp_path: Path) -> None:
+    from cnnlib.storage import files
+
+    data = encode(noise(4, 4, 1))
+    for path in (
+        "dog/1.PNG",
+        "cat/2021/may/2.JpEg",
+        "cat/3.webp",
+        "cat/.hidden.png",
+        "cat/Thumbs.db",
+        "notes.txt",
+    ):
+        files.write_bytes(f"{base_uri}/{path}", data)
+    source = load_folders(base_uri, RULES)
+    assert source.class_names == ("cat", "dog")
+    assert {each.key: each.label for each in source.candidates} == {
+        "cat/2021/may/2.JpEg": 0,
+        "cat/3.webp": 0,
+        "dog/1.PNG": 1,
+    }
+    assert source.fractions == {"train": 0.9, "test": 0.1}
+    assert source.read("dog/1.PNG")[0] == data
+
+
+def test_what_is_left_out_is_counted(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    write_folders(tmp_path, rows=1)
+    for name in ("cat/a.txt", "cat/b.txt", "cat/Thumbs.db", "dog/desktop.ini"):
+        (tmp_path / name).write_bytes(b"")
+    (tmp_path / "loose.png").write_bytes(b"")
+    assert len(load_folders(str(tmp_path), RULES).candidates) == 2
+    lines = capsys.readouterr().err
+    assert "left out, because they are no image files: 2 .txt, 2 hidden or of the system" in lines
+    assert "1 images lie in no folder of a class, such as loose.png" in lines
+
+
+def test_a_level_of_splits_is_understood(tmp_path: Path) -> None:
+    for split in ("train", "Validation", "test"):
+        write_folders(tmp_path / split, rows=2)
+    source = load_folders(str(tmp_path), RULES)
+    assert source.class_names == ("cat", "dog")
+    assert {each.split for each in source.candidates} == {"train", "val", "test"}
+    assert source.fractions == {}
+    with pytest.raises(DatasetError, match=r"has the splits Validation, test, train of its own"):
+        load_folders(str(tmp_path), RULES, splits=["train=1"])
+
+
+def test_classes_may_be_called_train_and_test(tmp_path: Path) -> None:
+    write_folders(tmp_path, rows=2, classes=("test", "train"))
+    assert load_folders(str(tmp_path), RULES).class_names == ("test", "train")
+
+
+def test_class_names_give_the_order(tmp_path: Path) -> None:
+    write_folders(tmp_path, rows=1)
+    source = load_folders(str(tmp_path), RULES, class_names=["dog", "cat"])
+    assert {each.key.split("/")[0]: each.label for each in source.candidates} == {"dog": 0, "cat": 1}
+    with pytest.raises(ConfigError, match=r"there is no class 'cow'\. Found: cat, dog\."):
+        load_folders(str(tmp_path), RULES, class_names=["dog", "cat", "cow"])
+    with pytest.raises(ConfigError, match="it leaves out 'cat'"):
+        load_folders(str(tmp_path), RULES, class_names=["dog"])
+
+
+def test_a_first_try_takes_some_of_each_class(tmp_path: Path) -> None:
+    write_folders(tmp_path, rows=9)
+    keys = [each.key for each in load_folders(str(tmp_path), RULES, max_images=2).candidates]
+    assert keys == ["cat/000.png", "cat/001.png", "dog/000.png", "dog/001.png"]
+
+
+@pytest.mark.parametrize(
+    ("splits", "message"),
+    [
+        (["train=0.8,test=0.3"], "must add up to 1"),
+        (["train=0.5", "train=0.5"], "Received 'train=0.5'"),
+        (["train"], "Received 'train'"),
+        (["a b=1"], "Received 'a b=1'"),
+        (["train=1.5,test=-0.5"], "Received 'train=1.5'"),
+    ],
+)
+def test_fractions_that_cannot_work_are_refused(tmp_path: Path, splits: list[str], message: str) -> None:
+    write_folders(tmp_path, rows=1)
+    with pytest.raises(ConfigError, match=message):
+        load_folders(str(tmp_path), RULES, splits=splits)
+
+
+def test_folders_without_images_of_classes_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(NotFoundError, match="does not exist or is empty"):
+        load_folders(str(tmp_path / "none"), RULES)
+    (tmp_path / "a.png").write_bytes(b"x")
+    with pytest.raises(
+        DatasetError, match=r"1 images lie in no folder of a class, such as a\.png\. Expected"
+    ):
+        load_folders(str(tmp_path), RULES)
+    (tmp_path / "a.png").rename(tmp_path / "a.txt")
+    with pytest.raises(DatasetError, match=r"has no image in a folder of a class\. Received 1 \.txt"):
+        load_folders(str(tmp_path), RULES)

@@ -1,0 +1,144 @@
+"""A table that names images becomes candidates: labels, splits, metadata, and rows that cannot be used."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from cnnlib.dataset.streamed import StreamedSource
+from cnnlib.errors import ConfigError, DatasetError, NotFoundError
+from cnnlib.sources.decode import ImageRules
+from cnnlib.sources.table import TableColumns, load_table
+from tests.image_files import encode, noise
+
+ROWS: list[dict[str, Any]] = [
+    {"path": "a.png", "label": "cat", "camera": "old", "size_mm": 1.5, "indoors": True, "split": "train"},
+    {"path": "b/c.png", "label": "dog", "camera": None, "size_mm": None, "indoors": False, "split": "test"},
+]
+
+
+def load(uri: Path, columns: TableColumns | None = None, **options: Any) -> StreamedSource:
+    return load_table(str(uri), ImageRules(channels=1), columns=columns or TableColumns(), **options)
+
+
+def write(folder: Path, kind: str, rows: list[dict[str, Any]]) -> Path:
+    path = folder / f"images.{kind}"
+    if kind == "parquet":
+        pq.write_table(pa.Table.from_pylist(rows), path)
+    elif kind == "jsonl":
+        path.write_text("\n".join(map(json.dumps, rows)))
+    else:
+        separator = {"csv": ",", "tsv": "\t"}[kind]
+        lines = [separator.join("" if each is None else str(each) for each in row.values()) for row in rows]
+        path.write_text("\n".join([separator.join(rows[0]), *lines]))
+    return path
+
+
+@pytest.mark.parametrize("kind", ["csv", "tsv", "jsonl", "parquet"])
+def test_every_kind_of_table_gives_the_same_candidates(tmp_path: Path, kind: str) -> None:
+    source = load(write(tmp_path, kind, ROWS))
+    assert source.class_names == ("cat", "dog")
+    assert source.metadata == {"camera": "string", "size_mm": "float64", "indoors": "bool"}
+    first, second = source.candidates
+    assert (first.key, first.label, first.split) == ("a.png", 0, "train")
+    assert dict(first.metadata) == {"camera": "old", "size_mm": 1.5, "indoors": True}
+    assert (second.key, second.label, second.split) == ("b/c.png", 1, "test")
+    assert second.metadata["size_mm"] is None
+
+
+def test_paths_are_relative_to_the_table_or_absolute_or_uris(tmp_path: Path, s3_uri: str) -> None:
+    from cnnlib.storage import files
+
+    data = encode(noise(4, 4, 1))
+    (tmp_path / "a.png").write_bytes(data)
+    files.write_bytes(f"{s3_uri}/b.png", data)
+    paths = ["a.png", str(tmp_path / "a.png"), f"{s3_uri}/b.png"]
+    source = load(write(tmp_path, "csv", [{"path": path, "label": "x"} for path in paths]))
+    assert [source.read(each.key)[0] for each in source.candidates] == [data] * 3
+
+
+def test_numbers_are_classes(tmp_path: Path) -> None:
+    rows = [{"file": f"{number}.png", "target": number} for number in (3, 7, 3)]
+    table = write(tmp_path, "csv", rows)
+    assert load(table).class_names == ("3", "7")
+    assert [each.label for each in load(table).candidates] == [0, 1, 0]
+    names = [f"class {number}" for number in range(8)]
+    assert [each.label for each in load(table, class_names=names).candidates] == [3, 7, 3]
+
+
+def test_numbers_from_1_with_as_many_names_begin_with_the_first_name(tmp_path: Path) -> None:
+    table = write(tmp_path, "csv", [{"path": f"{number}.png", "label": number} for number in (1, 2, 3)])
+    assert [each.label for each in load(table, class_names=["a", "b", "c"]).candidates] == [0, 1, 2]
+
+
+def test_rows_that_cannot_be_used_keep_their_reason(tmp_path: Path) -> None:
+    rows = [
+        {"path": "a.png", "label": "cat"},
+        {"path": "b.png", "label": "dog"},
+        {"path": "a.png", "label": "cat"},
+        {"path": None, "label": "cat"},
+        {"path": "c.png", "label": None},
+        {"path": "d.png", "label": "cow"},
+    ]
+    source = load(write(tmp_path, "jsonl", rows), class_names=["dog", "cat"])
+    assert [(each.key, each.problem) for each in source.candidates[2:]] == [
+        ("a.png (row 3)", "the path is in the table twice"),
+        ("row 4 of the table", "no path"),
+        ("c.png", "no label, or an unknown one"),
+        ("d.png", "no label, or an unknown one"),
+    ]
+
+
+def test_columns_with_another_meaning_here_are_left_out(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    rows = [{"id": 7, "path": "a.png", "label": "cat", "brightness": 1}]
+    assert load(write(tmp_path, "csv", rows)).metadata == {}
+    assert "their names have a meaning here: id, brightness" in capsys.readouterr().err
+
+
+def test_columns_can_be_named(tmp_path: Path) -> None:
+    rows = [{"where": "a.png", "what": "cat", "label": "x", "part": "test"}]
+    columns = TableColumns(path="where", label="what", split="part")
+    [candidate] = load(write(tmp_path, "csv", rows), columns).candidates
+    assert (candidate.key, candidate.split, dict(candidate.metadata)) == ("a.png", "test", {})
+
+
+@pytest.mark.parametrize(
+    ("rows", "columns", "message"),
+    [
+        (
+            [{"a": 1, "label": 1}],
+            TableColumns(),
+            "No column of the table is called path, file.*--path-column",
+        ),
+        ([{"path": "x", "b": 1}], TableColumns(), "It has path, b. Give --label-column"),
+        ([{"path": "x", "label": 1}], TableColumns(split="fold"), "has no column 'fold'. It has path, label"),
+    ],
+)
+def test_missing_columns_are_named(
+    tmp_path: Path, rows: list[dict[str, Any]], columns: TableColumns, message: str
+) -> None:
+    with pytest.raises(ConfigError, match=message):
+        load(write(tmp_path, "csv", rows), columns)
+
+
+def test_files_that_are_no_tables_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(NotFoundError):
+        load(tmp_path / "none.csv")
+    (tmp_path / "x.xlsx").write_bytes(b"PK")
+    with pytest.raises(ConfigError, match=r"x\.xlsx is not a table\. Expected a file that ends in \.csv"):
+        load(tmp_path / "x.xlsx")
+    (tmp_path / "x.parquet").write_bytes(b"no parquet")
+    with pytest.raises(DatasetError, match="cannot be read as parquet"):
+        load(tmp_path / "x.parquet")
+    (tmp_path / "x.csv").write_text("path,label\n")
+    with pytest.raises(DatasetError, match="has no rows"):
+        load(tmp_path / "x.csv")
+    with pytest.raises(ConfigError, match=r"The column 'split' of .* states the splits\. Leave out --splits"):
+        load(write(tmp_path, "csv", ROWS), splits=["train=1"])
