@@ -113,7 +113,7 @@ def test_without_pytorch_its_rows_say_how_to_get_it(monkeypatch: pytest.MonkeyPa
 
 def test_the_pyarrow_loop_writes_as_many_shards_as_we_do() -> None:
     for rows in (600, 10_000, 60_000):
-        ours = writer._rows_per_shard(rows, 28 * 28, None)
+        ours = writer.rows_per_shard(rows, 28 * 28, None)
         assert data._num_shards(rows) == math.ceil(rows / ours)
 
 
