@@ -23,9 +23,10 @@ from cnnlib.errors import ConfigError
 from cnnlib.log import log_event
 
 FRESH = "{fresh}"
+_PHOTO, _PHOTO_CLASSES = (500, 375), 5
 _PLACEHOLDER = re.compile(r"\{(\w+):(\d+)\}")
 
-# Each program writes to the path in its last argument. `write_idx` writes the kind "idx".
+# Each program writes to the path in its last argument. `write_idx` writes the kind "idx", `write_photos` "photos".
 _WRITERS: Mapping[str, tuple[str, ...]] = {
     "dataset": ("-m", "jobs.prepare", "idx", "{idx}", "--output"),
     "ray_parquet": ("-m", "cnnlib.bench.peers.ray.write_parquet", "{idx}"),
@@ -54,6 +55,8 @@ class Inputs:
             log_event("input", kind=kind, rows=rows)
             if kind == "idx":
                 write_idx(unfinished, rows)
+            elif kind == "photos":
+                write_photos(unfinished, rows)
             else:
                 self._write(kind, rows, unfinished)
             unfinished.rename(path)
@@ -91,6 +94,21 @@ def write_idx(folder: Path, rows: int) -> None:
         _write_file(folder / f"{prefix}-labels-idx1-ubyte.gz", part.labels.astype(np.uint8))
 
 
+def write_photos(folder: Path, rows: int) -> None:
+    """Writes JPEG files of 500x375 pixels, about 50 kB each, in five folders of classes: smooth colours with noise."""
+    from PIL import Image
+
+    rng = np.random.default_rng(0)
+    for number in range(rows):
+        smooth = Image.fromarray(rng.integers(0, 256, (24, 32, 3), np.uint8)).resize(
+            _PHOTO, Image.Resampling.BICUBIC
+        )
+        pixels = np.asarray(smooth) + rng.normal(0, 6, (*reversed(_PHOTO), 3))
+        path = folder / f"class {number % _PHOTO_CLASSES}" / f"{number:06d}.jpg"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(np.clip(pixels, 0, 255).astype(np.uint8)).save(path, quality=88)
+
+
 def _write_file(path: Path, array: npt.NDArray[np.uint8]) -> None:
     header = bytes([0, 0, 8, array.ndim]) + struct.pack(f">{array.ndim}I", *array.shape)
     path.write_bytes(gzip.compress(header + array.tobytes(), compresslevel=6))
@@ -98,8 +116,8 @@ def _write_file(path: Path, array: npt.NDArray[np.uint8]) -> None:
 
 def _parse(placeholder: str) -> tuple[str, int]:
     match = _PLACEHOLDER.fullmatch(placeholder)
-    if not match or match.group(1) not in {"idx", *_WRITERS}:
+    if not match or match.group(1) not in {"idx", "photos", *_WRITERS}:
         raise ConfigError(
-            f"Unknown input. Received {placeholder}. Expected one of idx, {', '.join(_WRITERS)}."
+            f"Unknown input. Received {placeholder}. Expected one of idx, photos, {', '.join(_WRITERS)}."
         )
     return match.group(1), int(match.group(2))

@@ -11,7 +11,9 @@ from __future__ import annotations
 import hashlib
 import math
 import pickle
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass, replace
 
@@ -33,6 +35,7 @@ from cnnlib.storage.threads import map_threads
 from cnnlib.storage.uri import join_uri
 
 SEED = 0
+_TASKS_AT_A_TIME = 2
 _SHOWN = 5
 
 RunTasks = Callable[[Sequence[bytes]], Iterable[bytes]]
@@ -114,8 +117,22 @@ def shuffle(source: StreamedSource) -> StreamedSource:
 
 
 def run_in_threads(tasks: Sequence[bytes]) -> Iterator[bytes]:
-    """Runs the tasks one after the other in this process; each decodes its images in several threads."""
-    return map(run_chunk, tasks)
+    """Runs the tasks in this process, two at a time: one writes while the other decodes, in several threads.
+
+    Pillow decodes and scales without Python's lock.
+    """
+    with ThreadPoolExecutor(_TASKS_AT_A_TIME, thread_name_prefix="prepare") as pool:
+        running: deque[Future[bytes]] = deque()
+        try:
+            for task in tasks:
+                running.append(pool.submit(run_chunk, task))
+                if len(running) > _TASKS_AT_A_TIME:
+                    yield running.popleft().result()
+            while running:
+                yield running.popleft().result()
+        finally:
+            for each in running:
+                each.cancel()
 
 
 def _find_shape(source: StreamedSource) -> ImageShape:

@@ -12,6 +12,8 @@ _TEST_ROWS = 10_000
 # Shards of `jobs.prepare` have at least 4 MiB of pixels: see cnnlib/dataset/writer.py.
 _SHARD_PIXELS = 4 * 2**20
 _IMAGE_PIXELS = 28 * 28
+_PHOTOS, _PHOTO_SIDE = 5_000, 224
+_MOST_SHARD_PIXELS = 16 * 2**20
 
 
 def build_ingest(setting: Setting) -> list[Comparison]:
@@ -61,6 +63,48 @@ def build_prepare(setting: Setting) -> list[Comparison]:
             unit="s",
             target=1.0,
         )
+    ]
+
+
+def build_prepare_images(setting: Setting) -> list[Comparison]:
+    """Returns the comparisons of the whole command that converts JPEG files to shards of small images."""
+    rows = setting.rows or _PHOTOS
+    source, side = f"{{photos:{rows}}}", str(_PHOTO_SIDE)
+    shard_rows = str(_MOST_SHARD_PIXELS // (_PHOTO_SIDE**2 * 3))
+    ours = (
+        "-m",
+        "jobs.prepare",
+        "folders",
+        source,
+        "--size",
+        side,
+        "--splits",
+        "train=1",
+        "--output",
+        "{fresh}",
+    )
+    peers = [
+        (
+            "a straight loop with Pillow",
+            ("-m", "cnnlib.bench.peers.pillow_prepare", source, "{fresh}", side, shard_rows),
+            3.0,
+        ),
+        (
+            "Ray Data read_images, write_parquet",
+            ("-m", "cnnlib.bench.peers.ray.read_images", source, "{fresh}", side),
+            2.0,
+        ),
+    ]
+    return [
+        Comparison(
+            stage="prepare-images",
+            case=f"{rows} JPEG files of 500x375 to {side}x{side}, from command to exit",
+            ours=Program(name="ours", arguments=ours, measurement=whole_command),
+            peer=Program(name=name, arguments=arguments, measurement=whole_command),
+            unit="s",
+            target=target,
+        )
+        for name, arguments, target in peers
     ]
 
 

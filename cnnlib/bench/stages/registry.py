@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from cnnlib.bench.harness import Comparison
-from cnnlib.bench.stages.data import build_ingest, build_prepare
+from cnnlib.bench.stages.data import build_ingest, build_prepare, build_prepare_images
 from cnnlib.bench.stages.evaluation import build_evaluate
 from cnnlib.bench.stages.gpu import build_gpu
 from cnnlib.bench.stages.setting import Setting
@@ -25,6 +25,7 @@ STAGES: dict[str, Callable[[Setting], list[Comparison]]] = {
     "ingest": build_ingest,
     "evaluate": build_evaluate,
     "prepare": build_prepare,
+    "prepare-images": build_prepare_images,
     "gpu": build_gpu,
 }
 

@@ -67,6 +67,10 @@ def test_targets_are_the_published_ones() -> None:
     }
     assert targets("evaluate") == {"Keras 3 evaluate": {("at least", 3.0)}}
     assert targets("prepare") == {"a straight loop with pyarrow": {("at least", 1.0)}}
+    assert targets("prepare-images") == {
+        "a straight loop with Pillow": {("at least", 3.0)},
+        "Ray Data read_images": {("at least", 2.0)},
+    }
 
 
 @pytest.mark.parametrize("stage", sorted(STAGES))
