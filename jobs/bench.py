@@ -1,6 +1,6 @@
 """Compares this project with named peers, as ratios: python -m jobs.bench [STAGE …].
 
-Stages: step, train, job, start, ingest, evaluate, prepare, prepare-images, gpu. docs/benchmarks/README.md explains each of them.
+Stages: step, train, job, start, ingest, evaluate, prepare, prepare-images, gpu; see docs/benchmarks/README.md.
 """
 
 from __future__ import annotations

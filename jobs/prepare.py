@@ -171,7 +171,9 @@ class Folders(_ImageFiles):
     def load_streamed(self) -> StreamedSource:
         """Lists the images."""
         from cnnlib.sources.folders import load_folders
+        from cnnlib.sources.image_files import check_output
 
+        check_output(normalize_uri(self.directory), normalize_uri(self.output))
         return load_folders(
             normalize_uri(self.directory),
             self.rules(),

@@ -159,7 +159,7 @@ def write_chunk(task: ChunkTask) -> WrittenChunk:
         digest=f"{digest % _DIGESTS:064x}",
     )
     if task.mark_uri is not None:
-        files.write_bytes(task.mark_uri, publish.canonical_json(written.to_document()))
+        files.write_bytes(task.mark_uri, json.dumps(written.to_document()).encode())
     return written
 
 

@@ -24,7 +24,7 @@ from cnnlib.dataset.chunks import BadRow, ChunkTask, WrittenChunk, add_digests, 
 from cnnlib.dataset.manifest import Manifest, ShardRange, Split, load_manifest
 from cnnlib.dataset.progress import build_progress
 from cnnlib.dataset.reader import read_range
-from cnnlib.dataset.streamed import BadImageError, Candidate, StreamedSource
+from cnnlib.dataset.streamed import BadImageError, Candidate, StreamedSource, encode_text
 from cnnlib.dataset.writer import PreparedDataset, rows_per_shard
 from cnnlib.errors import CnnlibError, ConflictError, DatasetError
 from cnnlib.log import log_event
@@ -86,7 +86,9 @@ def write_streamed(
     bad = [row for chunk in written for row in chunk.bad]
     manifest = _build_manifest(source, shape, written)
     if exists:
-        return PreparedDataset(_check_same(manifest, dataset_uri), created=False)
+        stored = _check_same(manifest, dataset_uri)
+        _check_bad(bad, len(source.candidates), options.max_bad, source)
+        return PreparedDataset(stored, created=False)
     try:
         _check_bad(bad, len(source.candidates), options.max_bad, source)
         _check_rows(manifest, written, source)
@@ -103,7 +105,8 @@ def write_streamed(
         _delete_own(dataset_uri, plan, manifest, kept=names)
         return PreparedDataset(_check_same(manifest, dataset_uri), created=False)
     files.write_bytes(layout.dataset_preview(dataset_uri), _draw_preview(dataset_uri, manifest))
-    _delete_marks(dataset_uri, plan)
+    if created:
+        _delete_others(dataset_uri, manifest)
     return PreparedDataset(manifest, created)
 
 
@@ -111,7 +114,7 @@ def shuffle(source: StreamedSource) -> StreamedSource:
     """Returns a source with its candidates in a random order, which depends only on the seed and their keys."""
 
     def place(candidate: Candidate) -> bytes:
-        return hashlib.sha256(f"order {SEED} {candidate.key}".encode()).digest()
+        return hashlib.sha256(encode_text(f"order {SEED} {candidate.key}")).digest()
 
     return replace(source, candidates=sorted(source.candidates, key=place))
 
@@ -137,15 +140,20 @@ def run_in_threads(tasks: Sequence[bytes]) -> Iterator[bytes]:
 
 def _find_shape(source: StreamedSource) -> ImageShape:
     """Returns the shape of the first image that can be read."""
+    first = ""
     for candidate in source.candidates:
-        if candidate.problem:
-            continue
-        try:
-            height, width, channels = source.read(candidate.key)[1].shape
-        except BadImageError:
-            continue
-        return height, width, channels
-    raise DatasetError(f"{source.description}: none of the {len(source.candidates)} images can be read.")
+        problem = candidate.problem
+        if not problem:
+            try:
+                height, width, channels = source.read(candidate.key)[1].shape
+            except BadImageError as err:
+                problem = str(err)
+            else:
+                return height, width, channels
+        first = first or f"{candidate.key}: {problem}"
+    raise DatasetError(
+        f"{source.description}: none of the {len(source.candidates)} images can be used. First: {first}."
+    )
 
 
 def _digest_plan(source: StreamedSource, shape: ImageShape, options: StreamOptions) -> str:
@@ -156,7 +164,7 @@ def _digest_plan(source: StreamedSource, shape: ImageShape, options: StreamOptio
         ).encode()
     )
     for candidate in source.candidates:
-        digest.update(repr(candidate).encode())
+        digest.update(encode_text(repr(candidate)))
     return digest.hexdigest()
 
 
@@ -255,7 +263,7 @@ def _quarantine(bad: Sequence[BadRow], source: StreamedSource) -> bytes:
     return parquet_bytes(
         pa.table(
             {
-                "path": pa.array([row.key for row in bad], pa.string()),
+                "path": pa.array([encode_text(row.key).decode(errors="replace") for row in bad], pa.string()),
                 "class_name": pa.array(
                     [None if row.label is None else source.class_names[row.label] for row in bad], pa.string()
                 ),
@@ -298,6 +306,22 @@ def _delete_own(dataset_uri: str, plan: str, manifest: Manifest, kept: frozenset
     names = {shard.name for split in manifest.splits.values() for shard in split.shards} - kept
     map_threads(lambda name: files.delete(join_uri(dataset_uri, name)), sorted(names))
     _delete_marks(dataset_uri, plan)
+
+
+def _delete_others(dataset_uri: str, manifest: Manifest) -> None:
+    """Deletes what attempts with other settings left: people read the shards of a folder without the manifest.
+
+    An attempt that still runs loses its shards, too. It cannot publish them any more.
+    """
+    kept = {join_uri(dataset_uri, shard.name) for split in manifest.splits.values() for shard in split.shards}
+    base, marks = join_uri(dataset_uri, ""), join_uri(layout.prepare_marks(dataset_uri), "")
+    found = [each.uri for each in files.list_objects(dataset_uri)]
+    others = [
+        uri
+        for uri in found
+        if uri.startswith(marks) or (layout.is_shard(uri.removeprefix(base)) and uri not in kept)
+    ]
+    map_threads(files.delete, others)
 
 
 def _delete_marks(dataset_uri: str, plan: str) -> None:

@@ -99,4 +99,9 @@ class StreamedSource:
 
 def row_id(key: str) -> int:
     """Returns the id of the row of a key, 0..2**63 - 1: it does not depend on what else is in the dataset."""
-    return int.from_bytes(hashlib.sha256(key.encode()).digest()[:8], "big") >> 1
+    return int.from_bytes(hashlib.sha256(encode_text(key)).digest()[:8], "big") >> 1
+
+
+def encode_text(text: str) -> bytes:
+    """Returns the bytes of a text. A local path may have bytes that are not UTF-8; they stay as they are."""
+    return text.encode(errors="surrogateescape")

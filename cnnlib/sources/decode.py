@@ -38,6 +38,8 @@ EXTENSIONS = frozenset(
 MAX_PIXELS = 178_956_970
 """Pillow refuses larger images, because a small file may hold very many pixels of one colour."""
 
+MAX_SIDE = 16_384
+
 Resize = Literal["fill", "fit", "stretch"]
 Pixels = npt.NDArray[np.uint8]
 
@@ -64,8 +66,10 @@ class ImageRules:
     background: tuple[int, int, int] = (255, 255, 255)
 
     def __post_init__(self) -> None:
-        if self.size is not None and min(self.size) < 1:
-            raise ConfigError(f"size must be at least 1 pixel. Received {self.size[0]}x{self.size[1]}.")
+        if self.size is not None and not 1 <= min(self.size) <= max(self.size) <= MAX_SIDE:
+            raise ConfigError(
+                f"size must be 1 to {MAX_SIDE:,} pixels. Received {self.size[0]}x{self.size[1]}."
+            )
 
 
 def decode_image(data: bytes, rules: ImageRules) -> Pixels:

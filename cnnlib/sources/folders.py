@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from cnnlib.dataset.streamed import Candidate, StreamedSource
 from cnnlib.errors import DatasetError, NotFoundError
@@ -11,6 +11,7 @@ from cnnlib.log import log_event
 from cnnlib.sources.decode import EXTENSIONS, ImageRules
 from cnnlib.sources.image_files import (
     DEFAULT_SPLITS,
+    SPLIT_NAMES,
     ImageReader,
     check_names,
     counted,
@@ -19,15 +20,6 @@ from cnnlib.sources.image_files import (
     parse_fractions,
 )
 
-_SPLITS = {
-    "train": "train",
-    "training": "train",
-    "val": "val",
-    "valid": "val",
-    "validation": "val",
-    "test": "test",
-    "testing": "test",
-}
 _IGNORED = frozenset(("thumbs.db", "desktop.ini", ".ds_store"))
 
 
@@ -61,13 +53,12 @@ def load_folders(
     paths, skipped = _select_images(list(versions))
     if skipped:
         log_event("images", note=f"left out, because they are no image files: {counted(skipped)}")
-    tops = {path.split("/")[0] for path in paths if "/" in path}
-    # Classes may be called train and test, too; then their images lie directly in these folders.
-    has_splits = all(top.lower() in _SPLITS for top in tops) and all(path.count("/") > 1 for path in paths)
+    has_splits = _find_level(directory_uri, paths, class_names)
     if has_splits and splits:
+        tops = sorted({path.split("/")[0] for path in paths if "/" in path})
         raise DatasetError(
-            f"{directory_uri} has the splits {', '.join(sorted(tops))} of its own. Leave out --splits, or give one of "
-            "these folders."
+            f"{directory_uri} has the splits {', '.join(tops)} of its own. Leave out --splits, or give one of these "
+            "folders."
         )
     level = 1 if has_splits else 0
     inside = [path for path in paths if path.count("/") > level]
@@ -82,13 +73,15 @@ def load_folders(
             f"{directory_uri} has no image in a folder of a class. Received {counted(skipped) or 'no file'}, expected "
             f"{directory_uri}/CLASS/IMAGE with one of the endings {', '.join(sorted(EXTENSIONS))}."
         )
-    names = check_names(class_names, sorted({path.split("/")[level] for path in inside}), directory_uri)
+    found = sorted({path.split("/")[level] for path in inside})
+    _say_what_is_odd(versions, found, level)
+    names = check_names(class_names, found, directory_uri)
     labels = {name: label for label, name in enumerate(names)}
     candidates = [
         Candidate(
             key=path,
             label=labels[path.split("/")[level]],
-            split=_SPLITS[path.split("/")[0].lower()] if has_splits else None,
+            split=SPLIT_NAMES[path.split("/")[0].lower()] if has_splits else None,
             version=versions[path],
         )
         for path in inside
@@ -99,8 +92,46 @@ def load_folders(
         read=ImageReader(folder=directory_uri, rules=rules),
         fractions={} if has_splits else parse_fractions(splits or DEFAULT_SPLITS),
         settings=describe_rules(rules),
-        description=f"image folders of {directory_uri}",
+        description=f"image folders of {directory_uri} ({describe_rules(rules)})",
     )
+
+
+def _find_level(uri: str, paths: Sequence[str], class_names: Sequence[str]) -> bool:
+    """Returns whether the folders of the classes lie below folders of splits.
+
+    Raises:
+        DatasetError: some folders look like splits, and others do not.
+    """
+    tops = {path.split("/")[0] for path in paths if "/" in path}
+    # A class may be called train or test, too; then its images lie directly in the folder.
+    split_like = {
+        path.split("/")[0]
+        for path in paths
+        if path.count("/") > 1 and path.split("/")[0].lower() in SPLIT_NAMES
+    }
+    if not split_like or tops <= set(class_names):
+        return False
+    others = sorted(top for top in tops - split_like if top.lower() not in SPLIT_NAMES)
+    if others:
+        raise DatasetError(
+            f"{uri} has the folders {', '.join(sorted(split_like))}, which look like splits, and "
+            f"{', '.join(others)}, which do not. Expected either splits with the folders of the classes in them, or "
+            "folders of classes alone: move the others, or name all classes with --class-names."
+        )
+    return True
+
+
+def _say_what_is_odd(paths: Iterable[str], classes: Sequence[str], level: int) -> None:
+    """Logs folders without an image, and classes whose names differ only in case."""
+    folders = {path.split("/")[level] for path in paths if path.count("/") > level}
+    if empty := sorted(folders - set(classes)):
+        log_event("labels", note=f"no class, because no image lies in them: {', '.join(empty)}")
+    by_name: dict[str, list[str]] = {}
+    for name in classes:
+        by_name.setdefault(name.casefold(), []).append(name)
+    for names in by_name.values():
+        if len(names) > 1:
+            log_event("labels", note=f"classes of their own that differ only in case: {', '.join(names)}")
 
 
 def limit(candidates: Sequence[Candidate], most: int | None) -> list[Candidate]:

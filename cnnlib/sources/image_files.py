@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import posixpath
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -11,12 +12,22 @@ import numpy as np
 import numpy.typing as npt
 
 from cnnlib.dataset.streamed import BadImageError
-from cnnlib.errors import ConfigError, NotFoundError
+from cnnlib.errors import AccessError, ConfigError, InputError, NotFoundError
 from cnnlib.sources.decode import ImageRules, decode_image
 from cnnlib.storage import files
 from cnnlib.storage.uri import join_uri, normalize_uri
 
 DEFAULT_SPLITS = ("train=0.9", "test=0.1")
+SPLIT_NAMES = {
+    "train": "train",
+    "training": "train",
+    "val": "val",
+    "valid": "val",
+    "validation": "val",
+    "test": "test",
+    "testing": "test",
+}
+"""The usual names of splits, in lower case."""
 _SIZE = re.compile(r"(\d+)(?:x(\d+))?")
 _COLOUR = re.compile(r"#?([0-9a-fA-F]{2})([0-9a-fA-F]{2})([0-9a-fA-F]{2})")
 _SPLIT_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]*")
@@ -41,6 +52,10 @@ class ImageReader:
             data = files.read_bytes(locate(self.folder, key))
         except NotFoundError as err:
             raise BadImageError("no such file") from err
+        except AccessError:
+            raise
+        except InputError as err:
+            raise BadImageError("a folder, or not the path of a file") from err
         return data, decode_image(data, self.rules)
 
 
@@ -53,6 +68,29 @@ def list_versions(folder_uri: str) -> dict[str, str]:
     }
 
 
+def to_split(value: object) -> str | None:
+    """Returns the name of a split: train, val and test under their usual names; None where it cannot be one.
+
+    >>> to_split("Validation"), to_split("fold 1"), to_split(3)
+    ('val', None, '3')
+    """
+    text = "" if value is None else str(value).strip()
+    return SPLIT_NAMES.get(text.lower()) or (text if _SPLIT_NAME.fullmatch(text) else None)
+
+
+def check_output(source_uri: str, output_uri: str) -> None:
+    """Checks that a dataset is not written into the folder that its images come from.
+
+    Raises:
+        ConfigError: it is.
+    """
+    if f"{output_uri}/".startswith(f"{source_uri}/"):
+        raise ConfigError(
+            f"The output {output_uri} lies in the folder of the images, {source_uri}: the next preparation would take "
+            "its preview for an image. Choose another --output."
+        )
+
+
 def locate(folder: str, path: str) -> str:
     """Returns the URI of a path that is relative to a folder, absolute, or a URI.
 
@@ -60,6 +98,17 @@ def locate(folder: str, path: str) -> str:
     's3://bucket/images/cats/1.jpg'
     """
     return normalize_uri(path) if "://" in path or path.startswith("/") else join_uri(folder, path)
+
+
+def shorten(folder: str, path: str) -> str:
+    """Returns the one spelling of a path: below the folder if it lies there, else the whole.
+
+    >>> [shorten("/data", path) for path in ("./a/../b.png", "/data/b.png", "../b.png")]
+    ['b.png', 'b.png', '/b.png']
+    """
+    scheme, _, rest = locate(folder, path).rpartition("://")
+    whole = f"{scheme}://{posixpath.normpath(rest)}" if scheme else posixpath.normpath(rest)
+    return whole.removeprefix(join_uri(folder, ""))
 
 
 def parse_size(text: str | None) -> tuple[int, int] | None:

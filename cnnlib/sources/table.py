@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import io
+import math
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.csv
 import pyarrow.json
 import pyarrow.parquet as pq
@@ -25,12 +28,14 @@ from cnnlib.sources.image_files import (
     describe_rules,
     list_versions,
     parse_fractions,
+    shorten,
+    to_split,
 )
 from cnnlib.storage import files
 
 _READERS: Mapping[str, Callable[[io.BytesIO], pa.Table]] = {
-    ".csv": pyarrow.csv.read_csv,
-    ".tsv": lambda data: pyarrow.csv.read_csv(data, parse_options=pyarrow.csv.ParseOptions(delimiter="\t")),
+    ".csv": lambda data: _read_csv(data, ","),
+    ".tsv": lambda data: _read_csv(data, "\t"),
     ".jsonl": pyarrow.json.read_json,
     ".ndjson": pyarrow.json.read_json,
     ".json": pyarrow.json.read_json,
@@ -95,17 +100,22 @@ def load_table(
         problem = "" if labels[index] is not None else "no label, or an unknown one"
         if not isinstance(key, str) or not key:
             key, problem = f"row {index + 1} of the table", "no path"
+        else:
+            try:
+                key = shorten(folder, key)
+            except ConfigError:
+                problem = "neither a path nor an S3 URI"
         if key in seen:
             key, problem = f"{key} (row {index + 1})", "the path is in the table twice"
         seen.add(key)
-        own_split = None if split_names is None else split_names[index]
+        own_split = None if split_names is None else to_split(split_names[index])
         if split_names is not None and own_split is None:
-            problem = problem or "no split"
+            problem = problem or "no split, or none that can be the name of a folder"
         candidates.append(
             Candidate(
                 key=key,
                 label=labels[index],
-                split=None if own_split is None else str(own_split),
+                split=own_split,
                 metadata={name: column[index] for name, column in values.items()},
                 problem=problem,
                 version=versions.get(key, ""),
@@ -117,7 +127,7 @@ def load_table(
         read=ImageReader(folder=folder, rules=rules),
         fractions={} if split else parse_fractions(splits or DEFAULT_SPLITS),
         settings=describe_rules(rules),
-        description=f"the table {table_uri}",
+        description=f"the table {table_uri} ({describe_rules(rules)})",
         metadata={name: kind for name, (kind, _) in metadata.items()},
     )
 
@@ -133,6 +143,32 @@ def _read_table(uri: str) -> pa.Table:
         raise DatasetError(f"{uri} cannot be read as {ending[1:]}: {first_line}.") from err
     if not len(table):
         raise DatasetError(f"{uri} has no rows. Expected one row per image.")
+    twice = [name for name, count in Counter(table.column_names).items() if count > 1]
+    if twice:
+        raise DatasetError(f"{uri} has two columns called {twice[0]!r}. Expected a name of its own for each.")
+    no_text = [field.name for field in table.schema if pa.types.is_binary(field.type)]
+    if no_text:
+        raise DatasetError(
+            f"The column {no_text[0]!r} of {uri} is no text in UTF-8. Save the table as UTF-8."
+        )
+    return table
+
+
+def _read_csv(data: io.BytesIO, delimiter: str) -> pa.Table:
+    """Reads CSV. A column in which a number begins with 0, such as 007, is text."""
+    parse = pyarrow.csv.ParseOptions(delimiter=delimiter, newlines_in_values=True)
+    table = pyarrow.csv.read_csv(data, parse_options=parse)
+    numbers = [field.name for field in table.schema if pa.types.is_integer(field.type)]
+    if not numbers:
+        return table
+    data.seek(0)
+    as_text = pyarrow.csv.ConvertOptions(
+        column_types=dict.fromkeys(numbers, pa.string()), strings_can_be_null=True
+    )
+    texts = pyarrow.csv.read_csv(data, parse_options=parse, convert_options=as_text)
+    for name in numbers:
+        if pc.any(pc.match_substring_regex(texts[name], r"^\s*0\d")).as_py():
+            table = table.set_column(table.schema.get_field_index(name), name, texts[name])
     return table
 
 
@@ -162,7 +198,8 @@ def _find_labels(
     """Returns the class names, and the class of every row; None where it has none."""
     values = column.to_pylist()
     if pa.types.is_floating(column.type):
-        values = [int(each) if each is not None and each == int(each) else each for each in values]
+        values = [None if each is None or math.isnan(each) else each for each in values]
+        values = [int(each) if each is not None and each.is_integer() else each for each in values]
     if all(isinstance(each, int) and not isinstance(each, bool) for each in values if each is not None):
         return _number_classes(values, class_names, origin)
     texts = [None if each is None or not str(each).strip() else str(each).strip() for each in values]
@@ -217,7 +254,7 @@ def _to_metadata(column: pa.ChunkedArray) -> tuple[str, pa.ChunkedArray]:
     kind = column.type
     if pa.types.is_boolean(kind):
         return "bool", column
-    if pa.types.is_integer(kind):
+    if pa.types.is_integer(kind) and kind != pa.uint64():
         return "int64", column.cast(pa.int64())
     if pa.types.is_floating(kind):
         return "float64", column.cast(pa.float64())

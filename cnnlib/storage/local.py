@@ -71,12 +71,7 @@ class LocalPlace:
             return True
 
     def scan_objects(self) -> Iterator[StoredObject]:
-        for entry in _scan(self.path):
-            if entry.is_dir():
-                yield from LocalPlace(Path(entry.path)).scan_objects()
-            else:
-                status = entry.stat()
-                yield StoredObject(entry.path, status.st_size, str(status.st_mtime_ns))
+        yield from _scan_objects(self.path, above=frozenset())
 
     def scan_files(self) -> Iterator[str]:
         return (entry.name for entry in _scan(self.path) if not entry.is_dir())
@@ -155,6 +150,29 @@ def _explain_os_error(path: str, err: OSError) -> CnnlibError:
             "written, and folders above it. Check the path."
         )
     return StorageError(f"The file system failed at {path}: {err}. Check the disk's health and free space.")
+
+
+def _scan_objects(folder: Path, above: frozenset[str]) -> Iterator[StoredObject]:
+    """Yields the files below a folder. A link that leads to nothing is listed as an empty file, which cannot be read.
+
+    Args:
+        above: the real paths of the folders above; a link to one of them is not followed, because it has no end.
+    """
+    real = os.path.realpath(folder)
+    if real in above:
+        return
+    for entry in _scan(folder):
+        try:
+            is_folder, status = entry.is_dir(), entry.stat()
+        except OSError as err:
+            if not entry.is_symlink() or err.errno not in (errno.ENOENT, errno.ELOOP):
+                raise
+            yield StoredObject(entry.path, 0)
+            continue
+        if is_folder:
+            yield from _scan_objects(Path(entry.path), above | {real})
+        else:
+            yield StoredObject(entry.path, status.st_size, str(status.st_mtime_ns))
 
 
 def _scan(folder: Path) -> list[os.DirEntry[str]]:

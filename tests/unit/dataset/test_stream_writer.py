@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import pickle
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -26,6 +27,7 @@ from cnnlib.sources.folders import load_folders
 from cnnlib.storage import files, layout
 from tests.image_files import encode, noise, write_folders
 
+RULES = "size as it is, 1 channels, background (255, 255, 255)"
 SMALL = StreamOptions(shard_bytes=8 * 8 * 10)  # ten images of 8x8
 
 
@@ -123,10 +125,20 @@ def test_too_many_of_them_publish_nothing(tmp_path: Path) -> None:
     with pytest.raises(DatasetError) as raised:
         write(load(folder), output, StreamOptions(max_bad=0.0))
     assert str(raised.value) == (
-        f"1 of the 101 images of image folders of {folder} cannot be used (1 empty file); at most 0.00% may. First: "
+        f"1 of the 101 images of image folders of {folder} ({RULES}) cannot be used (1 empty file); at most "
+        "0.00% may. First: "
         "cat/empty.png: empty file. Correct them, or give a larger --max-bad. Nothing was published."
     )
     assert files.list_objects(output) == []
+
+
+def test_what_is_prepared_already_is_judged_by_the_same_limit(tmp_path: Path) -> None:
+    folder, output = write_folders(tmp_path / "images", rows=20), str(tmp_path / "data")
+    (folder / "cat" / "empty.png").write_bytes(b"")
+    write(load(folder), output, StreamOptions(max_bad=0.1))
+    with pytest.raises(DatasetError, match=r"1 of the 41 images .* cannot be used \(1 empty file\)"):
+        write(load(folder), output, StreamOptions(max_bad=0.0))
+    assert load_manifest(output)
 
 
 def test_images_of_different_sizes_need_a_size(tmp_path: Path) -> None:
@@ -175,6 +187,21 @@ def test_a_preparation_that_was_killed_goes_on_where_it_was(tmp_path: Path) -> N
     after = {each.uri: each.version for each in files.list_objects(output)}
     assert {uri: after[uri] for uri in shards} == shards, "finished shards are kept, not written again"
     assert sum(split.rows for split in load_manifest(output).splits.values()) == 80
+
+
+def test_shards_of_an_attempt_with_other_settings_do_not_stay(tmp_path: Path) -> None:
+    folder, output = write_folders(tmp_path / "images", rows=30), str(tmp_path / "data")
+
+    def run_and_die(tasks: Sequence[bytes]) -> Iterator[bytes]:
+        yield from map(run_chunk, tasks)
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        write_streamed(load(folder, splits=["train=0.5,test=0.5"]), output, SMALL, run_and_die)
+    manifest = write(load(folder), output)
+    shards = {each.uri.removeprefix(f"{output}/") for each in files.list_objects(output)}
+    known = {shard.name for split in manifest.splits.values() for shard in split.shards}
+    assert shards == known | {"manifest.json", "preview.png"}
 
 
 def test_a_file_that_changed_meanwhile_is_read_again(tmp_path: Path) -> None:
@@ -227,6 +254,27 @@ def test_of_two_at_once_one_publishes_and_the_other_harms_nothing(tmp_path: Path
     verify_dataset(output, manifest)
     shards = {each.uri for each in files.list_objects(output) if each.uri.endswith(".parquet")}
     assert len(shards) == sum(len(split.shards) for split in manifest.splits.values())
+
+
+def test_file_names_need_not_be_utf_8(tmp_path: Path) -> None:
+    folder = write_folders(tmp_path / "images", rows=20)
+    strange = os.fsencode(folder / "cat") + b"/caf\xe9 'x'\n.png"
+    Path(os.fsdecode(strange)).write_bytes(encode(noise(8, 8, 1)))
+    Path(os.fsdecode(strange) + ".jpg").write_bytes(b"no image")
+    manifest = write(load(folder), str(tmp_path / "data"), StreamOptions(max_bad=0.1))
+    assert sum(split.rows for split in manifest.splits.values()) == 41
+    [row] = pq.read_table(tmp_path / "data" / "quarantine.parquet").to_pylist()
+    assert row["path"] == "cat/caf\ufffd 'x'\n.png.jpg"
+
+
+def test_images_of_which_none_can_be_used_are_refused_with_the_first_reason(tmp_path: Path) -> None:
+    for name in ("cat", "dog"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "a.png").write_bytes(b"")
+    with pytest.raises(
+        DatasetError, match=r"none of the 2 images can be used\. First: cat/a\.png: empty file\."
+    ):
+        write(load(tmp_path), str(tmp_path / "data"))
 
 
 def test_metadata_becomes_columns(tmp_path: Path) -> None:

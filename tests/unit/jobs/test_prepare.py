@@ -11,6 +11,7 @@ from cnnlib.dataset.manifest import load_manifest
 from cnnlib.sources.idx_names import file_names
 from jobs import prepare
 from tests.fashion import TEST_ROWS, encode_idx, write_tiny_idx
+from tests.image_files import write_folders
 from tests.processes import run_job_and_list_imports
 
 
@@ -39,3 +40,37 @@ def test_classes_without_rows_are_named_and_the_second_time_nothing_is_written(
     assert prepare.main(command) == 0
     assert 'dataset note="prepared already; nothing was written"' in capsys.readouterr().err
     assert {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*")} == before
+
+
+def test_a_dataset_is_not_written_into_the_folder_of_its_images(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    images = write_folders(tmp_path / "images", rows=3)
+    for output in (images, images / "data"):
+        assert prepare.main(["folders", str(images), "--output", str(output)]) == 2
+        assert "lies in the folder of the images" in capsys.readouterr().err
+    assert prepare.main(["folders", str(images), "--output", f"{images}-data", "--channels", "1"]) == 0
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        (["--size", "0"], "size must be 1 to 16,384 pixels. Received 0x0."),
+        (["--size", "60000"], "size must be 1 to 16,384 pixels. Received 60000x60000."),
+        (["--size", "32x"], "size must be 224 or HEIGHTxWIDTH, such as 480x640, in pixels. Received '32x'."),
+        (["--background", "blueish"], "background must be white, black, grey, or a colour such as 00ff00"),
+        (["--max-bad", "2"], "max_bad must be a fraction, 0..1. Received 2."),
+        (["--max-images", "0"], "max_images must be at least 1. Received 0."),
+        (["--splits", "train=0.5"], "The fractions of splits must add up to 1."),
+    ],
+)
+def test_flags_of_image_files_that_cannot_work(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], flags: list[str], message: str
+) -> None:
+    images = write_folders(tmp_path / "images", rows=3)
+    try:
+        code = prepare.main(["folders", str(images), "--output", str(tmp_path / "data"), *flags])
+    except SystemExit as err:
+        code = err.code  # type: ignore[assignment]
+    assert (code, message in capsys.readouterr().err) == (2, True)
+    assert not (tmp_path / "data").exists()

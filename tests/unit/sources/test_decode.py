@@ -165,5 +165,5 @@ def test_damage_of_any_kind_is_a_reason_and_never_another_error() -> None:
 
 
 def test_a_size_of_nothing_is_refused() -> None:
-    with pytest.raises(ConfigError, match="size must be at least 1 pixel"):
+    with pytest.raises(ConfigError, match="size must be 1 to 16,384 pixels"):
         ImageRules(size=(0, 5))

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from cnnlib.dataset.streamed import BadImageError
 from cnnlib.errors import ConfigError, DatasetError, NotFoundError
 from cnnlib.sources.decode import ImageRules
 from cnnlib.sources.folders import load_folders
@@ -63,6 +64,53 @@ def test_a_level_of_splits_is_understood(tmp_path: Path) -> None:
 def test_classes_may_be_called_train_and_test(tmp_path: Path) -> None:
     write_folders(tmp_path, rows=2, classes=("test", "train"))
     assert load_folders(str(tmp_path), RULES).class_names == ("test", "train")
+
+
+@pytest.mark.parametrize("stray", ["labels.jpg", "TRAIN/overview.png"])
+def test_an_image_beside_the_folders_does_not_hide_the_splits(
+    tmp_path: Path, stray: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for split in ("TRAIN", "Val", "test"):
+        write_folders(tmp_path / split, rows=2)
+    (tmp_path / stray).write_bytes(encode(noise(8, 8, 1)))
+    source = load_folders(str(tmp_path), RULES)
+    assert (source.class_names, len(source.candidates)) == (("cat", "dog"), 12)
+    assert f"left out: 1 images lie in no folder of a class, such as {stray}" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("other", ["unlabelled", "dev"])
+def test_folders_that_may_be_splits_or_classes_are_refused(tmp_path: Path, other: str) -> None:
+    for split in ("train", other):
+        write_folders(tmp_path / split, rows=2)
+    with pytest.raises(
+        DatasetError, match=f"the folders train, which look like splits, and {other}, which do not"
+    ):
+        load_folders(str(tmp_path), RULES)
+    source = load_folders(str(tmp_path), RULES, class_names=["train", other])
+    assert source.class_names == ("train", other)
+
+
+def test_what_looks_like_a_mistake_is_said(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    write_folders(tmp_path, rows=1, classes=("cat", "dog", "Cat"))
+    (tmp_path / "cow").mkdir()
+    (tmp_path / "cow" / "1.heic").write_bytes(b"x")
+    load_folders(str(tmp_path), RULES)
+    lines = capsys.readouterr().err
+    assert "no class, because no image lies in them: cow" in lines
+    assert "classes of their own that differ only in case: Cat, cat" in lines
+
+
+def test_links_that_lead_nowhere_or_upwards(tmp_path: Path) -> None:
+    folder = write_folders(tmp_path / "images", rows=1)
+    (folder / "cat" / "gone.png").symlink_to("nowhere.png")
+    (folder / "cat" / "itself.png").symlink_to("itself.png")
+    (folder / "cat" / "up").symlink_to(folder)
+    (folder / "dog" / "linked.png").symlink_to(folder / "cat" / "000.png")
+    source = load_folders(str(folder), RULES)
+    keys = ["cat/000.png", "cat/gone.png", "cat/itself.png", "dog/000.png", "dog/linked.png"]
+    assert sorted(each.key for each in source.candidates) == keys
+    with pytest.raises(BadImageError, match="no such file"):
+        source.read("cat/gone.png")
 
 
 def test_class_names_give_the_order(tmp_path: Path) -> None:

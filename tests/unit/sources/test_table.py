@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from cnnlib.dataset.streamed import StreamedSource
+from cnnlib.dataset.streamed import BadImageError, StreamedSource
 from cnnlib.errors import ConfigError, DatasetError, NotFoundError
 from cnnlib.sources.decode import ImageRules
 from cnnlib.sources.table import TableColumns, load_table
@@ -55,9 +55,10 @@ def test_paths_are_relative_to_the_table_or_absolute_or_uris(tmp_path: Path, s3_
     from cnnlib.storage import files
 
     data = encode(noise(4, 4, 1))
-    (tmp_path / "a.png").write_bytes(data)
-    files.write_bytes(f"{s3_uri}/b.png", data)
-    paths = ["a.png", str(tmp_path / "a.png"), f"{s3_uri}/b.png"]
+    for name in ("a.png", "b.png"):
+        (tmp_path / name).write_bytes(data)
+    files.write_bytes(f"{s3_uri}/c.png", data)
+    paths = ["a.png", str(tmp_path / "b.png"), f"{s3_uri}/c.png"]
     source = load(write(tmp_path, "csv", [{"path": path, "label": "x"} for path in paths]))
     assert [source.read(each.key)[0] for each in source.candidates] == [data] * 3
 
@@ -92,6 +93,67 @@ def test_rows_that_cannot_be_used_keep_their_reason(tmp_path: Path) -> None:
         ("c.png", "no label, or an unknown one"),
         ("d.png", "no label, or an unknown one"),
     ]
+
+
+def test_labels_of_pandas_are_numbers_or_missing(tmp_path: Path) -> None:
+    rows = [
+        {"path": f"{row}.png", "label": label} for row, label in enumerate((0.0, 2.0, float("nan"), None))
+    ]
+    source = load(write(tmp_path, "parquet", rows))
+    assert source.class_names == ("0", "2")
+    assert [(each.label, bool(each.problem)) for each in source.candidates] == [
+        (0, False),
+        (1, False),
+        (None, True),
+        (None, True),
+    ]
+
+
+def test_one_file_has_one_row_however_its_path_is_written(tmp_path: Path) -> None:
+    (tmp_path / "t").mkdir()
+    paths = ["img/x.png", "./img/x.png", "../t/img/x.png", f"{tmp_path}/t/img/x.png", "img/y.png"]
+    source = load(write(tmp_path / "t", "csv", [{"path": path, "label": "cat"} for path in paths]))
+    assert [each.key for each in source.candidates if not each.problem] == ["img/x.png", "img/y.png"]
+    assert [each.problem for each in source.candidates[1:4]] == ["the path is in the table twice"] * 3
+
+
+def test_labels_that_begin_with_0_are_names(tmp_path: Path) -> None:
+    rows = [
+        {"path": f"{row}.png", "label": label, "zip": zip_}
+        for row, (label, zip_) in enumerate((("007", "01234"), ("7", "99999"), ("010", "")))
+    ]
+    source = load(write(tmp_path, "csv", rows))
+    assert source.class_names == ("007", "010", "7")
+    assert [each.metadata["zip"] for each in source.candidates] == ["01234", "99999", None]
+
+
+def test_paths_that_cannot_be_read_cost_one_row_each(tmp_path: Path) -> None:
+    (tmp_path / "folder").mkdir()
+    paths = ["http://host/a.png", "folder", "none.png"]
+    source = load(write(tmp_path, "csv", [{"path": path, "label": "x"} for path in paths]))
+    assert source.candidates[0].problem == "neither a path nor an S3 URI"
+    for key, reason in (("folder", "a folder, or not the path of a file"), ("none.png", "no such file")):
+        with pytest.raises(BadImageError, match=reason):
+            source.read(key)
+
+
+def test_large_numbers_are_texts(tmp_path: Path) -> None:
+    rows = pa.table({"path": ["a.png"], "label": ["x"], "number": pa.array([2**64 - 1], pa.uint64())})
+    pq.write_table(rows, tmp_path / "t.parquet")
+    assert dict(load(tmp_path / "t.parquet").candidates[0].metadata) == {"number": "18446744073709551615"}
+
+
+def test_infinite_labels_are_texts(tmp_path: Path) -> None:
+    rows = [{"path": f"{row}.png", "label": label} for row, label in enumerate((1.0, float("inf")))]
+    assert load(write(tmp_path, "parquet", rows)).class_names == ("1", "inf")
+
+
+def test_splits_have_their_usual_names_and_never_a_path(tmp_path: Path) -> None:
+    given = ["Training", "VALID", "test", "fold2", "../../etc", None]
+    rows = [{"path": f"{row}.png", "label": 1, "split": split} for row, split in enumerate(given)]
+    candidates = load(write(tmp_path, "jsonl", rows)).candidates
+    assert [each.split for each in candidates] == ["train", "val", "test", "fold2", None, None]
+    assert [bool(each.problem) for each in candidates] == [False] * 4 + [True] * 2
 
 
 def test_columns_with_another_meaning_here_are_left_out(
@@ -137,6 +199,12 @@ def test_files_that_are_no_tables_are_refused(tmp_path: Path) -> None:
     (tmp_path / "x.parquet").write_bytes(b"no parquet")
     with pytest.raises(DatasetError, match="cannot be read as parquet"):
         load(tmp_path / "x.parquet")
+    (tmp_path / "x.csv").write_bytes("path,label\na.png,caf\xe9\n".encode("latin-1"))
+    with pytest.raises(DatasetError, match=r"The column 'label' of .* is no text in UTF-8"):
+        load(tmp_path / "x.csv")
+    (tmp_path / "x.csv").write_text("path,label,label\na.png,x,y\n")
+    with pytest.raises(DatasetError, match="has two columns called 'label'"):
+        load(tmp_path / "x.csv")
     (tmp_path / "x.csv").write_text("path,label\n")
     with pytest.raises(DatasetError, match="has no rows"):
         load(tmp_path / "x.csv")
