@@ -5,24 +5,21 @@ from __future__ import annotations
 import io
 import zipfile
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 import numpy as np
 import numpy.typing as npt
 
 from cnnlib.dataset.source import Source, SourceSplit
 from cnnlib.errors import DatasetError
+from cnnlib.log import log_event
+from cnnlib.sources.image_files import SPLIT_NAMES
 from cnnlib.storage import files
 
 _IMAGES = ("x", "images", "image", "data", "imgs")
 _LABELS = ("y", "labels", "label", "targets", "target")
-_SPLITS = {
-    "train": "train",
-    "training": "train",
-    "val": "val",
-    "valid": "val",
-    "validation": "val",
-    "test": "test",
-}
+_MOST_CLASSES = 2**20
+_CHANNELS = (1, 2, 3, 4)
 
 
 def load_npz(uri: str, class_names: Sequence[str] = ()) -> Source:
@@ -44,7 +41,13 @@ def load_npz(uri: str, class_names: Sequence[str] = ()) -> Source:
         ) from err
     found = _pair(arrays, uri)
     splits = {name: _build_split(uri, name, images, labels) for name, (images, labels) in found.items()}
-    last = max((int(split.labels.max(initial=0)) for split in splits.values()), default=0)
+    labels = np.concatenate([split.labels for split in splits.values()])
+    first, last = (int(labels.min()), int(labels.max())) if len(labels) else (0, 0)
+    if first == 1 and (not class_names or len(class_names) == last):
+        log_event("labels", note=f"the labels count from 1 to {last}: class 0 is label 1")
+        class_names = class_names or [str(label) for label in range(1, last + 1)]
+        splits = {name: replace(split, labels=split.labels - 1) for name, split in splits.items()}
+        last -= 1
     names = tuple(class_names) or tuple(map(str, range(last + 1)))
     if len(names) <= last:
         raise DatasetError(f"The labels of {uri} go up to {last}, but there are {len(names)} class names.")
@@ -67,18 +70,30 @@ def _pair(
     by_split: dict[str, dict[str, npt.NDArray[np.generic]]] = {}
     for name, array in arrays.items():
         words = name.lower().replace("-", "_").split("_")
-        split = next((_SPLITS[word] for word in words if word in _SPLITS), "train")
-        for kind, known in (("images", _IMAGES), ("labels", _LABELS)):
-            if any(word in known for word in words):
-                by_split.setdefault(split, {})[kind] = array
-    pairs = {name: (found["images"], found["labels"]) for name, found in by_split.items() if len(found) == 2}
-    if not pairs or len(pairs) < len(by_split):
-        raise DatasetError(
-            f"{uri} has the arrays {', '.join(arrays) or 'none'}. Expected x_train, y_train, x_test, y_test, or "
-            "images and labels with the name of a split."
-        )
-    order = ("train", "val", "test")
-    return {name: pairs[name] for name in order if name in pairs}
+        kinds = [
+            kind
+            for kind, known in (("images", _IMAGES), ("labels", _LABELS))
+            for word in words
+            if word in known
+        ]
+        others = [word for word in words if word not in (*_IMAGES, *_LABELS)]
+        split = "train" if not others else SPLIT_NAMES.get(others[0])
+        if len(kinds) != 1 or len(others) > 1 or split is None or kinds[0] in by_split.setdefault(split, {}):
+            raise _unknown(uri, arrays, name)
+        by_split[split][kinds[0]] = array
+    incomplete = next((name for name, found in by_split.items() if len(found) < 2), None)
+    if not by_split or incomplete:
+        raise _unknown(uri, arrays, incomplete)
+    order = sorted(by_split, key=("train", "val", "test").index)
+    return {name: (by_split[name]["images"], by_split[name]["labels"]) for name in order}
+
+
+def _unknown(uri: str, arrays: Mapping[str, object], name: str | None) -> DatasetError:
+    which = f", and {name} has no one meaning" if name else ""
+    return DatasetError(
+        f"{uri} has the arrays {', '.join(arrays) or 'none'}{which}. Expected x_train, y_train, x_test, y_test (and "
+        "x_val, y_val), or images and labels with the name of a split, one of each."
+    )
 
 
 def _build_split(
@@ -97,6 +112,15 @@ def _build_split(
             f"The {name} images of {uri} have the shape {images.shape}, the labels {labels.shape}. Expected "
             "(n, height, width[, channels]) and (n,)."
         )
-    if not np.issubdtype(flat.dtype, np.integer) or (len(flat) and flat.astype(np.int64).min() < 0):
-        raise DatasetError(f"The {name} labels of {uri} are {flat.dtype}. Expected whole numbers from 0.")
+    if images.shape[3] not in _CHANNELS:
+        raise DatasetError(
+            f"The {name} images of {uri} have the shape {images.shape}. Expected the channels last, at most "
+            "4: (n, height, width, channels)."
+        )
+    if not np.issubdtype(flat.dtype, np.integer) or (
+        len(flat) and not 0 <= flat.min() <= flat.max() < _MOST_CLASSES
+    ):
+        raise DatasetError(
+            f"The {name} labels of {uri} are {flat.dtype}. Expected whole numbers of 0..{_MOST_CLASSES - 1}."
+        )
     return SourceSplit(images=np.ascontiguousarray(images, np.uint8), labels=flat.astype(np.int32))

@@ -49,15 +49,42 @@ def test_other_names_and_no_split(tmp_path: Path) -> None:
     [
         ({"x_train": IMAGES / 255, "y_train": LABELS}, "are float64. Expected uint8 pixels"),
         ({"x_train": IMAGES, "y_train": LABELS[:5]}, r"shape \(6, 5, 4, 1\), the labels \(5,\)"),
-        ({"x_train": IMAGES}, "has the arrays x_train. Expected x_train, y_train"),
-        ({"x_train": IMAGES, "y_train": LABELS - 1}, "Expected whole numbers from 0"),
-        ({"x_train": IMAGES, "y_train": LABELS / 2}, "Expected whole numbers from 0"),
+        (
+            {"x_train": IMAGES},
+            r"has the arrays x_train, and train has no one meaning\. Expected x_train, y_train",
+        ),
+        (
+            {"x_train": IMAGES, "y_train": LABELS, "x_dev": IMAGES, "y_dev": LABELS},
+            "x_dev has no one meaning",
+        ),
+        ({"x_train": IMAGES, "y_train": LABELS, "X_train_small": IMAGES}, "X_train_small has no one meaning"),
+        ({"x_train": IMAGES, "images": IMAGES, "y_train": LABELS}, "images has no one meaning"),
+        ({"x": IMAGES, "train_fine_labels": LABELS, "train_coarse_labels": LABELS}, "has no one meaning"),
+        ({"x_train": np.zeros((6, 3, 12, 12), np.uint8), "y_train": LABELS}, "Expected the channels last"),
+        ({"x_train": IMAGES, "y_train": LABELS + 2**32}, "Expected whole numbers of 0"),
+        ({"x_train": IMAGES, "y_train": LABELS - 1}, "Expected whole numbers of 0"),
+        ({"x_train": IMAGES, "y_train": LABELS / 2}, "Expected whole numbers of 0"),
     ],
 )
 def test_arrays_that_cannot_work_are_refused(tmp_path: Path, arrays: dict[str, Any], message: str) -> None:
     np.savez(tmp_path / "a.npz", **arrays)
     with pytest.raises(DatasetError, match=message):
         load_npz(str(tmp_path / "a.npz"))
+
+
+def test_other_words_for_splits_are_understood(tmp_path: Path) -> None:
+    arrays = {"x_train": IMAGES, "y_train": LABELS, "x_testing": IMAGES[:2], "y_testing": LABELS[:2]}
+    np.savez(tmp_path / "a.npz", **arrays)
+    splits = load_npz(str(tmp_path / "a.npz")).splits
+    assert {name: len(split) for name, split in splits.items()} == {"train": 6, "test": 2}
+
+
+def test_labels_that_count_from_1(tmp_path: Path) -> None:
+    np.savez(tmp_path / "a.npz", images=IMAGES, labels=LABELS + 1)
+    for names in ([], ["a", "b", "c"]):
+        source = load_npz(str(tmp_path / "a.npz"), names)
+        assert source.class_names == (tuple(names) or ("1", "2", "3"))
+        np.testing.assert_array_equal(source.splits["train"].labels, LABELS)
 
 
 def test_files_that_are_no_archives_of_plain_arrays_are_refused(tmp_path: Path) -> None:
