@@ -6,15 +6,19 @@ Only `check_model` loads TensorFlow in the driver; otherwise the workers load it
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Callable
 from contextlib import ExitStack
+from functools import partial
 from typing import TypedDict
 
 import ray
 
 from cnnlib.cluster import connect as cluster
+from cnnlib.cluster.local import in_local_mode
 from cnnlib.errors import TrainingError
-from cnnlib.feed.feed import Cache, choose_cache, worker_bytes
+from cnnlib.feed.feed import Cache, FeedTask, choose_cache, worker_bytes
 from cnnlib.feed.index import RowIndex, index_rows
+from cnnlib.feed.ray_data import DealtRows, deal_from_driver, deal_from_tasks
 from cnnlib.feed.shared import check_shared_folders
 from cnnlib.log import log_event
 from cnnlib.models.registry import build_model, is_registered
@@ -138,6 +142,7 @@ def train(plan: RunPlan, *, live: bool) -> None:
         )
         run_workers(
             lambda: train_worker(task),
+            deal=partial(_deal_rows(), task.feed_task()) if cache == "memory" else None,
             workers=config.workers,
             cpus_per_worker=cpus,
             gpus_per_worker=config.gpus_per_worker,
@@ -222,6 +227,11 @@ def _index_rows(plan: RunPlan, cache: Cache) -> RowIndex:
             "validation", rows=index.validation_split.count, train_rows=index.validation_split.train_rows
         )
     return index
+
+
+def _deal_rows() -> Callable[[FeedTask], DealtRows]:
+    """Returns how rows in memory reach the workers: read here on a Ray of our own, else by tasks of the cluster."""
+    return deal_from_driver if in_local_mode() else deal_from_tasks
 
 
 def _build_record(plan: RunPlan, cache: Cache) -> RunRecord:

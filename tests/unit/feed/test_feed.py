@@ -18,6 +18,7 @@ from cnnlib.feed.memory import MemoryFeed
 from cnnlib.feed.order import steps_per_epoch
 from cnnlib.feed.stream import StreamFeed
 from cnnlib.feed.validation import ValidationSplit, choose_validation_rows
+from tests.feeds import build_feed
 
 WORKER_COUNTS = (1, 2, 3, 4, 5, 6, 7, 8)
 SHARD_ROWS = 13
@@ -94,7 +95,7 @@ def feeds(kind: type[Feed], run: Run, workers: int) -> list[Feed]:
         seed=run.seed,
         workers=workers,
     )
-    return [kind(dataclasses.replace(task, rank=rank)) for rank in range(workers)]  # type: ignore[call-arg]
+    return [build_feed(kind, dataclasses.replace(task, rank=rank)) for rank in range(workers)]
 
 
 def global_batches(
