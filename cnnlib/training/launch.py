@@ -105,7 +105,11 @@ def train(plan: RunPlan, *, live: bool) -> None:
     config = plan.config
     cpus = cluster.divide_cores(config.workers, config.cluster.cpus_per_worker)
     request = cluster.ResourceRequest(
-        what="workers", count=config.workers, cpus=cpus, gpus=config.gpus_per_worker
+        what="workers",
+        count=config.workers,
+        cpus=cpus,
+        gpus=config.gpus_per_worker,
+        readers=0,  # rows in memory are read while the workers start, and a stream is read by the workers
     )
     with cluster.connect(request, config.cluster.wait_for_resources_s), ExitStack() as held:
         with cluster.reserve(request, config.cluster.wait_when_busy_s):
