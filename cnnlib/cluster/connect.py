@@ -118,12 +118,12 @@ def memory_per_worker(request: ResourceRequest) -> int:
 
     Assumes that as many processes as fit run on each machine. Requires a connection.
     """
-    bytes_per_process = [
-        node.get("memory", 0) / min(request.count, _processes_on(node, request))
-        for node in _live_nodes()
-        if _processes_on(node, request)
-    ]
-    return int(min(bytes_per_process, default=0))
+    return _bytes_per_process("memory", request)
+
+
+def object_store_per_worker(request: ResourceRequest) -> int:
+    """Returns the same for the object store of Ray, which is memory that all processes of a machine share."""
+    return _bytes_per_process("object_store_memory", request)
 
 
 def find_own_error(err: BaseException) -> CnnlibError | None:
@@ -230,6 +230,16 @@ def _given_cluster() -> Iterator[None]:
         yield
     finally:
         ray.shutdown()
+
+
+def _bytes_per_process(resource: str, request: ResourceRequest) -> int:
+    """Returns the bytes of a resource for one process on the machine where the processes get least."""
+    bytes_per_process = [
+        node.get(resource, 0) / min(request.count, _processes_on(node, request))
+        for node in _live_nodes()
+        if _processes_on(node, request)
+    ]
+    return int(min(bytes_per_process, default=0))
 
 
 def _check_request(request: ResourceRequest, wait_s: float) -> None:

@@ -189,14 +189,15 @@ def _check_last_checkpoint(plan: RunPlan) -> None:
 def _choose_cache(plan: RunPlan, request: cluster.ResourceRequest) -> Cache:
     split = plan.manifest.split(plan.config.split)
     needed = worker_bytes(plan.manifest, split, plan.config.workers)
-    memory = cluster.memory_per_worker(request)
-    cache = choose_cache(plan.config.cache, needed, memory)
+    memory, store = cluster.memory_per_worker(request), cluster.object_store_per_worker(request)
+    cache = choose_cache(plan.config.cache, needed, memory, store)
     log_event(
         "cache",
         asked=plan.config.cache,
         chosen=cache,
         rows_mib_per_worker=needed / 2**20,
         memory_mib_per_worker=memory / 2**20,
+        object_store_mib_per_worker=store / 2**20,
     )
     return cache
 
