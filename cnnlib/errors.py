@@ -15,7 +15,7 @@
     │   └── ResourceError     more resources than the cluster can ever have
     ├── ClusterError          Ray did not start, or the cluster stayed full       exit code 1
     ├── StorageError          storage failed, after its retries                   exit code 1
-    ├── RowCountError         an evaluation scored too few or too many rows       exit code 1
+    ├── RowCountError         too few or too many rows were read or scored        exit code 1
     ├── EvaluationError       predictors failed, after Ray's restarts             exit code 1
     ├── DivergedError         a training whose loss or weights are not finite     exit code 1
     └── TrainingError         workers failed, after Ray's restarts                exit code 1
@@ -91,7 +91,7 @@ class StorageError(CnnlibError):
 
 
 class RowCountError(CnnlibError):
-    """An evaluation scored another number of rows than the manifest states."""
+    """An evaluation scored, or a training received, another number of rows than the manifest states."""
 
 
 class EvaluationError(CnnlibError):

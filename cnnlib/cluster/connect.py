@@ -42,17 +42,20 @@ class ResourceRequest:
         count: number of processes.
         cpus: CPUs of one process.
         gpus: GPUs of one process.
+        readers: the fewest tasks that read at the same time, of one CPU each; 0 if nothing is read while the processes
+            hold their CPUs, or if it needs no CPU of its own.
     """
 
     what: str
     count: int
     cpus: int
     gpus: int
+    readers: int = _READER_CPUS
 
-    def bundles(self, readers: int = _READER_CPUS) -> list[dict[str, float]]:
-        """Returns the resources of each process, and one CPU for each of the tasks that read at the same time."""
+    def bundles(self, readers: int | None = None) -> list[dict[str, float]]:
+        """Returns the resources of each process, and one CPU for each reader, by default for the fewest."""
         process: dict[str, float] = {"CPU": self.cpus, **({"GPU": self.gpus} if self.gpus else {})}
-        return [process] * self.count + [{"CPU": 1}] * readers
+        return [process] * self.count + [{"CPU": 1}] * (self.readers if readers is None else readers)
 
     def __str__(self) -> str:
         gpus = f" and {self.gpus} GPU" if self.gpus else ""
@@ -91,20 +94,22 @@ def connect(request: ResourceRequest, wait_s: float = 0.0) -> Iterator[None]:
 
 @contextlib.contextmanager
 def reserve(
-    request: ResourceRequest, wait_s: float, max_readers: int = _READER_CPUS
+    request: ResourceRequest, wait_s: float, max_readers: int | None = None
 ) -> Iterator[PlacementGroup]:
     """Holds the resources of a request as a whole, once no other job uses them. Requires a connection.
 
     Args:
         wait_s: the most seconds to wait for them.
-        max_readers: the most tasks that read at the same time, of one CPU each; fewer on a small cluster.
+        max_readers: the most tasks that read at the same time, of one CPU each; fewer on a small cluster. None: as few
+            as the request says.
 
     Raises:
         ClusterError: they did not become free in time.
     """
     left = sum(int(node.get("CPU", 0)) for node in _live_nodes()) - request.count * request.cpus
-    readers = max(_READER_CPUS, min(max_readers, left))
-    with hold(request.bundles(readers), f"{request} and {readers} CPU to read the data", wait_s) as group:
+    readers = request.readers if max_readers is None else max(request.readers, min(max_readers, left))
+    what = f"{request} and {readers} CPU to read the data" if readers else str(request)
+    with hold(request.bundles(readers), what, wait_s) as group:
         yield group
 
 
@@ -113,12 +118,12 @@ def memory_per_worker(request: ResourceRequest) -> int:
 
     Assumes that as many processes as fit run on each machine. Requires a connection.
     """
-    bytes_per_process = [
-        node.get("memory", 0) / min(request.count, _processes_on(node, request))
-        for node in _live_nodes()
-        if _processes_on(node, request)
-    ]
-    return int(min(bytes_per_process, default=0))
+    return _bytes_per_process("memory", request)
+
+
+def object_store_per_worker(request: ResourceRequest) -> int:
+    """Returns the same for the object store of Ray, which is memory that all processes of a machine share."""
+    return _bytes_per_process("object_store_memory", request)
 
 
 def find_own_error(err: BaseException) -> CnnlibError | None:
@@ -227,14 +232,25 @@ def _given_cluster() -> Iterator[None]:
         ray.shutdown()
 
 
+def _bytes_per_process(resource: str, request: ResourceRequest) -> int:
+    """Returns the bytes of a resource for one process on the machine where the processes get least."""
+    bytes_per_process = [
+        node.get(resource, 0) / min(request.count, _processes_on(node, request))
+        for node in _live_nodes()
+        if _processes_on(node, request)
+    ]
+    return int(min(bytes_per_process, default=0))
+
+
 def _check_request(request: ResourceRequest, wait_s: float) -> None:
     if _fits(request):
         return
     if wait_s and _grows_to(request, wait_s):
         return
     waited = f" after {wait_s:g} s" if wait_s else ""
+    left = ", with one CPU left to read the data" if request.readers else ""
     raise ResourceError(
-        f"The cluster cannot provide {request}, with one CPU left to read the data. "
+        f"The cluster cannot provide {request}{left}. "
         f"It has {_describe_nodes()}{waited}. Request fewer or smaller ones, add machines, or, on a "
         "cluster with an autoscaler, wait for it to grow: --cluster.wait-for-resources-s "
         "(jobs.evaluate: --wait-for-resources-s)."
@@ -260,7 +276,7 @@ def _fits(request: ResourceRequest) -> bool:
     nodes = _live_nodes()
     processes = sum(_processes_on(node, request) for node in nodes)
     cpus = sum(node.get("CPU", 0) for node in nodes)
-    return processes >= request.count and cpus > request.count * request.cpus
+    return processes >= request.count and cpus >= request.count * request.cpus + request.readers
 
 
 def _processes_on(node: dict[str, float], request: ResourceRequest) -> int:

@@ -21,6 +21,11 @@ def count_other_machines() -> int:
     return len(_other_machines())
 
 
+def machines_with_cpus() -> list[str]:
+    """Returns the node ids of all machines of the cluster that have CPUs. Requires a connection."""
+    return [node["NodeID"] for node in ray.nodes() if node["Alive"] and node["Resources"].get("CPU", 0) > 0]
+
+
 def ask_other_machines(function: Callable[[], ResultT]) -> dict[str, ResultT]:
     """Calls a function on every other machine with CPUs; returns the results by the machine's address.
 

@@ -164,6 +164,11 @@ def load_manifest(dataset_uri: str) -> Manifest:
     return manifest
 
 
+def whole_shard(index: int, shard: Shard) -> ShardRange:
+    """Returns the range of all rows of a shard, whose index in its split is given."""
+    return ShardRange(shard_index=index, shard=shard, start=0, stop=shard.rows)
+
+
 def shard_ranges(shards: Sequence[Shard], start: int, stop: int) -> Iterator[ShardRange]:
     """Yields the shard ranges that hold the row positions [start, stop), in order."""
     position = 0  # of the shard's first row

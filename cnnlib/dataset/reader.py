@@ -10,9 +10,9 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 
-from cnnlib.dataset.manifest import Manifest, Shard, ShardRange, Split
+from cnnlib.dataset.manifest import Manifest, Shard, ShardRange, Split, whole_shard
 from cnnlib.dataset.record import Rows, decode_labels, decode_shard, table_to_rows
-from cnnlib.errors import DatasetError, DigestError, NotFoundError
+from cnnlib.errors import DatasetError, DigestError, NotFoundError, RowCountError
 from cnnlib.storage import files, publish
 from cnnlib.storage.threads import DECODE_THREADS, map_threads
 from cnnlib.storage.uri import join_uri
@@ -58,6 +58,7 @@ def read_positions(
 
     Raises:
         DatasetError: a shard is missing or its bytes do not match the manifest.
+        RowCountError: a shard has another number of rows than the manifest states.
     """
     count = len(positions)
     rows = Rows(
@@ -75,9 +76,7 @@ def read_positions(
         if own.start == own.stop:
             return
         shard = split.shards[index]
-        read = read_range(
-            dataset_uri, manifest, ShardRange(shard_index=index, shard=shard, start=0, stop=shard.rows)
-        )
+        read = read_range(dataset_uri, manifest, whole_shard(index, shard))
         into, wanted = order[own], ordered[own] - firsts[index]
         rows.ids[into], rows.labels[into] = read.ids[wanted], read.labels[wanted]
         rows.images[into] = read.images[wanted]
@@ -106,8 +105,15 @@ def read_range(dataset_uri: str, manifest: Manifest, shard_range: ShardRange) ->
 
     Raises:
         DatasetError: the shard is missing or its bytes do not match the manifest.
+        RowCountError: the shard has another number of rows than the manifest states.
     """
-    table = decode_shard(read_shard(dataset_uri, shard_range.shard), shard_range.shard.name)
+    shard = shard_range.shard
+    table = decode_shard(read_shard(dataset_uri, shard), shard.name)
+    if len(table) != shard.rows:
+        raise RowCountError(
+            f"{dataset_uri}: the shard {shard.name} has {len(table)} rows, expected {shard.rows} as the manifest "
+            "states. Prepare the dataset again."
+        )
     return table_to_rows(table.slice(shard_range.start, shard_range.rows), manifest.image_shape)
 
 

@@ -23,6 +23,9 @@ Cache = Literal["memory", "none"]
 
 # The fraction of a worker's memory that its rows may take: TensorFlow and batches need memory too.
 _MEMORY_FRACTION = 0.5
+# The fraction of Ray's object store that rows may take: they are dealt through it and stay there, and what does not fit
+# goes to the disk.
+_STORE_FRACTION = 0.8
 _ID_AND_LABEL_BYTES = 12
 
 
@@ -95,18 +98,22 @@ def worker_bytes(manifest: Manifest, split: Split, workers: int) -> int:
     return -(-split.rows // workers) * (math.prod(manifest.image_shape) + _ID_AND_LABEL_BYTES)
 
 
-def choose_cache(mode: CacheMode, needed_bytes: int, free_bytes: int) -> Cache:
-    """Chooses where a worker keeps its rows; `auto`: in memory if they take at most half of `free_bytes`.
+def choose_cache(mode: CacheMode, needed_bytes: int, free_bytes: int, store_bytes: int) -> Cache:
+    """Chooses where a worker keeps its rows; `auto`: in memory if they fit.
+
+    They fit if they take at most half of `free_bytes` and 80 % of `store_bytes`.
 
     Args:
         needed_bytes: size of one worker's rows.
         free_bytes: memory of one worker.
+        store_bytes: one worker's part of the object store of its machine.
 
-    >>> choose_cache("auto", needed_bytes=2**30, free_bytes=16 * 2**30)
+    >>> choose_cache("auto", needed_bytes=2**30, free_bytes=16 * 2**30, store_bytes=6 * 2**30)
     'memory'
-    >>> choose_cache("auto", needed_bytes=2**34, free_bytes=16 * 2**30)
+    >>> choose_cache("auto", needed_bytes=2**34, free_bytes=16 * 2**30, store_bytes=6 * 2**30)
     'none'
     """
     if mode != "auto":
         return mode
-    return "memory" if needed_bytes <= _MEMORY_FRACTION * free_bytes else "none"
+    fits = needed_bytes <= _MEMORY_FRACTION * free_bytes and needed_bytes <= _STORE_FRACTION * store_bytes
+    return "memory" if fits else "none"

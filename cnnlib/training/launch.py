@@ -6,15 +6,19 @@ Only `check_model` loads TensorFlow in the driver; otherwise the workers load it
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Callable
 from contextlib import ExitStack
+from functools import partial
 from typing import TypedDict
 
 import ray
 
 from cnnlib.cluster import connect as cluster
+from cnnlib.cluster.local import in_local_mode
 from cnnlib.errors import TrainingError
-from cnnlib.feed.feed import Cache, choose_cache, worker_bytes
+from cnnlib.feed.feed import Cache, FeedTask, choose_cache, worker_bytes
 from cnnlib.feed.index import RowIndex, index_rows
+from cnnlib.feed.ray_data import DealtRows, deal_from_driver, deal_from_tasks
 from cnnlib.feed.shared import check_shared_folders
 from cnnlib.log import log_event
 from cnnlib.models.registry import build_model, is_registered
@@ -101,7 +105,11 @@ def train(plan: RunPlan, *, live: bool) -> None:
     config = plan.config
     cpus = cluster.divide_cores(config.workers, config.cluster.cpus_per_worker)
     request = cluster.ResourceRequest(
-        what="workers", count=config.workers, cpus=cpus, gpus=config.gpus_per_worker
+        what="workers",
+        count=config.workers,
+        cpus=cpus,
+        gpus=config.gpus_per_worker,
+        readers=0,  # rows in memory are read while the workers start, and a stream is read by the workers
     )
     with cluster.connect(request, config.cluster.wait_for_resources_s), ExitStack() as held:
         with cluster.reserve(request, config.cluster.wait_when_busy_s):
@@ -138,6 +146,7 @@ def train(plan: RunPlan, *, live: bool) -> None:
         )
         run_workers(
             lambda: train_worker(task),
+            deal=partial(_deal_rows(), task.feed_task()) if cache == "memory" else None,
             workers=config.workers,
             cpus_per_worker=cpus,
             gpus_per_worker=config.gpus_per_worker,
@@ -180,14 +189,15 @@ def _check_last_checkpoint(plan: RunPlan) -> None:
 def _choose_cache(plan: RunPlan, request: cluster.ResourceRequest) -> Cache:
     split = plan.manifest.split(plan.config.split)
     needed = worker_bytes(plan.manifest, split, plan.config.workers)
-    memory = cluster.memory_per_worker(request)
-    cache = choose_cache(plan.config.cache, needed, memory)
+    memory, store = cluster.memory_per_worker(request), cluster.object_store_per_worker(request)
+    cache = choose_cache(plan.config.cache, needed, memory, store)
     log_event(
         "cache",
         asked=plan.config.cache,
         chosen=cache,
         rows_mib_per_worker=needed / 2**20,
         memory_mib_per_worker=memory / 2**20,
+        object_store_mib_per_worker=store / 2**20,
     )
     return cache
 
@@ -222,6 +232,11 @@ def _index_rows(plan: RunPlan, cache: Cache) -> RowIndex:
             "validation", rows=index.validation_split.count, train_rows=index.validation_split.train_rows
         )
     return index
+
+
+def _deal_rows() -> Callable[[FeedTask], DealtRows]:
+    """Returns how rows in memory reach the workers: read here on a Ray of our own, else by tasks of the cluster."""
+    return deal_from_driver if in_local_mode() else deal_from_tasks
 
 
 def _build_record(plan: RunPlan, cache: Cache) -> RunRecord:

@@ -16,7 +16,7 @@ from cnnlib.config import TrainConfig, to_dict
 from cnnlib.dataset.manifest import Manifest, load_manifest
 from cnnlib.dataset.reader import check_shards
 from cnnlib.errors import ConfigError, ConflictError
-from cnnlib.feed.feed import Cache
+from cnnlib.feed.feed import Cache, FeedTask
 from cnnlib.feed.index import RowIndex
 from cnnlib.feed.order import ROW_ORDER_VERSION, steps_per_epoch
 from cnnlib.feed.validation import count_validation_rows
@@ -91,6 +91,20 @@ class WorkerTask:
     index: RowIndex
     live: bool
     opens_in_keras: bool = True
+
+    def feed_task(self, rank: int = 0) -> FeedTask:
+        """Returns what the worker of this rank reads."""
+        return FeedTask(
+            dataset_uri=self.dataset_uri,
+            manifest=self.manifest,
+            split_name=self.config.split,
+            validation_split=self.index.validation_split,
+            pieces_per_shard=self.index.pieces_per_shard,
+            batch_size=self.config.batch_size,
+            seed=self.config.seed,
+            rank=rank,
+            workers=self.config.workers,
+        )
 
 
 def plan_run(

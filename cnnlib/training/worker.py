@@ -17,8 +17,9 @@ from concurrent.futures import Future
 from datetime import UTC, datetime
 
 from cnnlib.errors import CheckpointError
-from cnnlib.feed.feed import Feed, FeedTask
+from cnnlib.feed.feed import Cache, Feed, FeedTask
 from cnnlib.feed.memory import MemoryFeed
+from cnnlib.feed.ray_data import collect_rows
 from cnnlib.feed.stream import StreamFeed
 from cnnlib.log import log_event
 from cnnlib.models.registry import is_row_by_row
@@ -29,14 +30,14 @@ from cnnlib.runs.mending import mend_history
 from cnnlib.storage import layout
 from cnnlib.training.early_stopping import is_stopped
 from cnnlib.training.plan import WorkerTask
-from cnnlib.training.ray.session import Rank, agree, join_session, report_epoch
+from cnnlib.training.ray.session import agree, join_session, receive_rows, report_epoch
 
 
 def train_worker(task: WorkerTask) -> None:
     """Trains this worker's part of the run, from its last checkpoint to its last epoch."""
     config = task.config
     rank = join_session()
-    feed_future = _start_feed(task, rank)  # its thread reads rows while TensorFlow is imported
+    feed_future = _start_feed(task, rank.rank)  # its thread takes the rows while TensorFlow is imported
     chunks = _count_chunks(task)
     load_tensorflow(task.cpus, chunks, gpus=config.gpus_per_worker > 0)
     # Imported here, because the driver imports this file and must stay free of TensorFlow.
@@ -112,29 +113,24 @@ def train_worker(task: WorkerTask) -> None:
         chief.close(len(history))
 
 
-def _start_feed(task: WorkerTask, rank: Rank) -> Future[Feed]:
-    """Starts to read the worker's rows in a thread. The future holds the feed, or the error that reading raised."""
-    feed_task = FeedTask(
-        dataset_uri=task.dataset_uri,
-        manifest=task.manifest,
-        split_name=task.config.split,
-        validation_split=task.index.validation_split,
-        pieces_per_shard=task.index.pieces_per_shard,
-        batch_size=task.config.batch_size,
-        seed=task.config.seed,
-        rank=rank.rank,
-        workers=rank.workers,
-    )
+def _start_feed(task: WorkerTask, rank: int) -> Future[Feed]:
+    """Starts to take the worker's rows in a thread. The future holds the feed, or the error that this raised."""
     future: Future[Feed] = Future()
 
     def build() -> None:
         try:
-            future.set_result(MemoryFeed(feed_task) if task.cache == "memory" else StreamFeed(feed_task))
+            future.set_result(_build_feed(task.feed_task(rank), task.cache))
         except BaseException as err:
             future.set_exception(err)
 
     threading.Thread(target=build, name="build-feed", daemon=True).start()
     return future
+
+
+def _build_feed(task: FeedTask, cache: Cache) -> Feed:
+    if cache == "memory":
+        return MemoryFeed(task, collect_rows(receive_rows(), task.manifest.image_shape))
+    return StreamFeed(task)
 
 
 def _count_chunks(task: WorkerTask) -> int:

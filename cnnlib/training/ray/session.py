@@ -1,4 +1,4 @@
-"""Gives a worker what it needs of Ray Train: its rank, a report that is also a barrier, and a bar on the driver."""
+"""Gives a worker what it needs of Ray Train: its rank and rows, a report that is a barrier, a bar on the driver."""
 
 from __future__ import annotations
 
@@ -7,11 +7,14 @@ from collections.abc import Mapping
 from typing import NamedTuple, Protocol
 
 import ray.train
+from ray.data import DataIterator
 from ray.experimental import tqdm_ray
 from ray.train.collective import broadcast_from_rank_zero
 
 # This logger is in a private module of Ray; there is no public name for it.
 from ray.train.v2._internal.execution.context import logger as _report_logger
+
+from cnnlib.training.ray.shards import TRAIN
 
 
 class Rank(NamedTuple):
@@ -39,6 +42,12 @@ def join_session() -> Rank:
     _report_logger.setLevel(logging.WARNING)
     context = ray.train.get_context()
     return Rank(rank=context.get_world_rank(), workers=context.get_world_size())
+
+
+def receive_rows() -> DataIterator:
+    """Waits for the rows that were dealt to this worker, and returns them as blocks. Call it after `join_session`."""
+    rows: DataIterator = ray.train.get_dataset_shard(TRAIN)
+    return rows
 
 
 def agree(value: int) -> int:

@@ -7,7 +7,8 @@ tests/unit/training/ray/test_trainer.py fails when one of them moves. The differ
   and hit the same error each time.
 - On a cluster that others use, or that has lost a machine, the workers wait for room as a whole, say what for, and give
   up after a stated time. Ray would wait for ever, and log a traceback every five minutes.
-- No actor distributes Ray Datasets to the workers, because workers read their own rows.
+- No actor distributes Ray Datasets to the workers: shards.py deals each worker exactly its rows, or the worker streams
+  them itself.
 - On a cluster that this job started on this machine:
   - No request goes to an autoscaler, because there is none. A request would time out after 5 to 10 s.
   - No actor watches for the death of the driver, with which that cluster ends anyway. Without a dashboard to ask, the
@@ -40,14 +41,25 @@ from ray.train.v2.api.data_parallel_trainer import DataParallelTrainer
 from cnnlib.cluster.connect import find_own_error
 from cnnlib.cluster.local import in_local_mode
 from cnnlib.cluster.reserve import hold
-from cnnlib.errors import AccessError, ClusterError, CnnlibError, DivergedError, InputError, TrainingError
+from cnnlib.errors import (
+    AccessError,
+    ClusterError,
+    CnnlibError,
+    DivergedError,
+    InputError,
+    RowCountError,
+    TrainingError,
+)
+from cnnlib.feed.ray_data import DealtRows
 from cnnlib.log import log_event
 from cnnlib.training.ray.backend import MultiWorkerConfig
+from cnnlib.training.ray.shards import DealRows
 
 
 def run_workers(
     work: Callable[[], None],
     *,
+    deal: Callable[[], DealtRows] | None,
     workers: int,
     cpus_per_worker: int,
     gpus_per_worker: int,
@@ -58,6 +70,7 @@ def run_workers(
 
     Args:
         work: the function of one worker. It finds its rank with `session.join_session`.
+        deal: deals the rows of all workers, once; None if the workers read their own rows.
         max_failures: how often Ray restarts all workers after one fails.
         wait_when_busy_s: the most seconds that the workers wait for room before each start.
 
@@ -72,6 +85,7 @@ def run_workers(
         trainer = Trainer(
             wait_when_busy_s,
             lambda: raise_plain_errors(work),
+            deal=deal,
             backend_config=MultiWorkerConfig(),
             scaling_config=ScalingConfig(
                 num_workers=workers, use_gpu=gpus_per_worker > 0, resources_per_worker=resources
@@ -109,16 +123,26 @@ def raise_plain_errors(work: Callable[[], None]) -> None:
 class Trainer(DataParallelTrainer):  # type: ignore[misc]
     """`DataParallelTrainer` with the differences that this file's docstring lists."""
 
-    def __init__(self, wait_when_busy_s: float, *args: object, **parts: object) -> None:
+    def __init__(
+        self,
+        wait_when_busy_s: float,
+        *args: object,
+        deal: Callable[[], DealtRows] | None = None,
+        **parts: object,
+    ) -> None:
         super().__init__(*args, **parts)
         self._wait_when_busy_s = wait_when_busy_s
+        self._deal = deal
 
     def _create_default_callbacks(self) -> list[object]:
         unneeded: tuple[type, ...] = (DatasetsCallback,)
         if in_local_mode():
             unneeded += (PlacementGroupCleanerCallback,)
         callbacks = [each for each in super()._create_default_callbacks() if not isinstance(each, unneeded)]
-        return callbacks if in_local_mode() else [*callbacks, WaitForRoom(self._wait_when_busy_s)]
+        if not in_local_mode():
+            callbacks.append(WaitForRoom(self._wait_when_busy_s))
+        # The last, because nothing is read before there is room.
+        return [*callbacks, DealRows(self._deal)] if self._deal is not None else callbacks
 
     def _initialize_and_run_controller(self, **parts: object) -> Result:
         parts["failure_policy"] = RestartPolicy(self.run_config.failure_config)
@@ -199,10 +223,12 @@ class RestartPolicy(DefaultFailurePolicy):  # type: ignore[misc]
 def happens_again(err: CnnlibError) -> bool:
     """Returns whether an error of a worker would be the same after a restart.
 
-    Bad input stays bad, the same steps diverge again, and who has waited for room in vain has waited long enough.
-    Storage may answer again, and credentials may be renewed.
+    Bad input stays bad, a shard keeps its rows, the same steps diverge again, and who has waited for room in vain has
+    waited long enough. Storage may answer again, and credentials may be renewed.
     """
-    return isinstance(err, InputError | ClusterError | DivergedError) and not isinstance(err, AccessError)
+    return isinstance(err, InputError | ClusterError | DivergedError | RowCountError) and not isinstance(
+        err, AccessError
+    )
 
 
 def describe_failure(err: TrainingFailedError) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import os
 import pickle
+from contextlib import nullcontext
 from typing import Any
 
 import pytest
@@ -18,8 +19,8 @@ from cnnlib.cluster.connect import ResourceRequest, find_own_error
 from cnnlib.errors import ClusterError, CnnlibError, DatasetError, ModelError, ResourceError
 
 
-def request(count: int, cpus: int = 1, gpus: int = 0) -> ResourceRequest:
-    return ResourceRequest(what="workers", count=count, cpus=cpus, gpus=gpus)
+def request(count: int, cpus: int = 1, gpus: int = 0, readers: int = 1) -> ResourceRequest:
+    return ResourceRequest(what="workers", count=count, cpus=cpus, gpus=gpus, readers=readers)
 
 
 def set_nodes(monkeypatch: pytest.MonkeyPatch, *nodes: dict[str, float]) -> None:
@@ -123,7 +124,7 @@ def test_process_that_was_killed_is_told_from_a_bug() -> None:
     assert str(memory) == "A predictor was killed again and again, its machine ran out of memory. Try less."
 
 
-# Whether a request fits. One CPU must stay free for the tasks that read.
+# Whether a request fits. One CPU must stay free for the tasks that read, unless none of them needs one.
 
 
 @pytest.mark.parametrize(
@@ -131,6 +132,8 @@ def test_process_that_was_killed_is_told_from_a_bug() -> None:
     [
         ([{"CPU": 3}], request(2), True),
         ([{"CPU": 2}], request(2), False),
+        ([{"CPU": 2}], request(2, readers=0), True),
+        ([{"CPU": 1}], request(2, readers=0), False),
         ([{"CPU": 4}, {"CPU": 4}], request(2, cpus=3), True),
         ([{"CPU": 4}, {"CPU": 4}], request(2, cpus=4), False),
         ([{"CPU": 4}, {"CPU": 4}, {"CPU": 1}], request(2, cpus=4), True),
@@ -170,6 +173,17 @@ def test_request_that_does_not_fit_fails_at_once_and_says_what_there_is(
         "The cluster cannot provide 3 workers of 2 CPU and 1 GPU each, with one CPU left to read the data. "
         "It has 2 machines (4 CPU, 8 CPU and 2 GPU). Request fewer or smaller ones, add machines, or"
     )
+
+
+def test_request_without_readers_asks_for_no_cpu_more(monkeypatch: pytest.MonkeyPatch) -> None:
+    set_nodes(monkeypatch, {"CPU": 2})
+    held: list[tuple[object, ...]] = []
+    monkeypatch.setattr(cluster, "hold", lambda *arguments: nullcontext(held.append(arguments)))
+    with cluster.reserve(request(2, readers=0), 60.0):
+        pass
+    assert held == [([{"CPU": 1}] * 2, "2 workers of 1 CPU each", 60.0)]
+    with pytest.raises(ResourceError, match=r"cannot provide 3 workers of 1 CPU each\. It has 1 machine"):
+        cluster._check_request(request(3, readers=0), wait_s=0)
 
 
 @pytest.fixture

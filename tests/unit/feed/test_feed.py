@@ -18,6 +18,7 @@ from cnnlib.feed.memory import MemoryFeed
 from cnnlib.feed.order import steps_per_epoch
 from cnnlib.feed.stream import StreamFeed
 from cnnlib.feed.validation import ValidationSplit, choose_validation_rows
+from tests.feeds import build_feed
 
 WORKER_COUNTS = (1, 2, 3, 4, 5, 6, 7, 8)
 SHARD_ROWS = 13
@@ -94,7 +95,7 @@ def feeds(kind: type[Feed], run: Run, workers: int) -> list[Feed]:
         seed=run.seed,
         workers=workers,
     )
-    return [kind(dataclasses.replace(task, rank=rank)) for rank in range(workers)]  # type: ignore[call-arg]
+    return [build_feed(kind, dataclasses.replace(task, rank=rank)) for rank in range(workers)]
 
 
 def global_batches(
@@ -238,19 +239,21 @@ def test_consumers_that_stop_early_leave_no_more_threads_than_one_that_goes_on()
 
 
 @pytest.mark.parametrize(
-    ("mode", "needed", "free", "expected"),
+    ("mode", "needed", "free", "store", "expected"),
     [
-        ("auto", 1 * GiB, 2 * GiB, "memory"),
-        ("auto", 1 * GiB + 1, 2 * GiB, "none"),
-        ("auto", 1, 0, "none"),
-        ("none", 1, 2 * GiB, "none"),
-        ("memory", 8 * GiB, 2 * GiB, "memory"),
+        ("auto", 1 * GiB, 2 * GiB, 2 * GiB, "memory"),
+        ("auto", 1 * GiB + 1, 2 * GiB, 2 * GiB, "none"),
+        ("auto", 4 * GiB, 9 * GiB, 5 * GiB, "memory"),
+        ("auto", 4 * GiB + 1, 9 * GiB, 5 * GiB, "none"),
+        ("auto", 1, 0, 2 * GiB, "none"),
+        ("none", 1, 2 * GiB, 2 * GiB, "none"),
+        ("memory", 8 * GiB, 2 * GiB, 2 * GiB, "memory"),
     ],
 )
-def test_rows_are_kept_in_memory_where_they_take_at_most_half(
-    mode: str, needed: int, free: int, expected: str
+def test_rows_are_kept_in_memory_where_they_take_at_most_half_and_fit_the_object_store(
+    mode: str, needed: int, free: int, store: int, expected: str
 ) -> None:
-    assert choose_cache(mode, needed, free) == expected  # type: ignore[arg-type]
+    assert choose_cache(mode, needed, free, store) == expected  # type: ignore[arg-type]
 
 
 def test_bytes_of_a_worker_count_pixels_ids_and_labels() -> None:

@@ -1,0 +1,18 @@
+"""Builds feeds without Ray: reads a worker's rows here, in the order in which the worker would receive them."""
+
+from __future__ import annotations
+
+from cnnlib.dataset.reader import read_positions
+from cnnlib.feed.deal import row_owners, sort_by_owner
+from cnnlib.feed.feed import Feed, FeedTask
+from cnnlib.feed.memory import MemoryFeed
+from cnnlib.feed.stream import StreamFeed
+
+
+def build_feed(kind: type[Feed], task: FeedTask) -> Feed:
+    """Builds the feed of one worker."""
+    if kind is StreamFeed:
+        return StreamFeed(task)
+    order, bounds = sort_by_owner(row_owners(task), task.workers)
+    own = order[bounds[task.rank] : bounds[task.rank + 1]]
+    return MemoryFeed(task, read_positions(task.dataset_uri, task.manifest, task.split, own))
