@@ -1,7 +1,7 @@
 """Defines the gate of a model: limits on its accuracy, from a TOML file or a recipe, as frozen dataclasses.
 
     significance = 0.05              # 0: plain thresholds, without tests
-    baseline = "previous"            # or "best-of-run", "best", "run:NAME", or a report's id
+    baseline = "previous"            # or "previous-run", "best-of-run", "best", "run:NAME", a report's id
     fail_exit_code = 3
     inconclusive_exit_code = 4
 
@@ -32,7 +32,7 @@ from typing import Any
 
 from cnnlib.errors import ConfigError, nearest
 
-EARLIER = ("previous", "best-of-run", "best")
+EARLIER = ("previous", "previous-run", "best-of-run", "best")
 """Baselines that are chosen among the earlier reports."""
 
 _REPORT_ID = re.compile(r"[0-9a-f]{1,16}")
@@ -68,9 +68,10 @@ class GateConfig:
         min_accuracy: the lowest accuracies that pass.
         max_drop: the largest drops below the accuracies of the baseline that pass.
         baseline: the report that drops are measured against, among those on the same rows. previous: the one before
-            of the same run, else of the last run before of the same recipe and model. best-of-run: the most accurate
-            earlier one of the same run. best: of any run. run:NAME: the last epoch of that run. Or a report's id,
-            which may be shortened while unique. It is chosen when the gate is first applied, and then kept.
+            of the same run, else as previous-run. previous-run: the last one of the last run before of the same recipe
+            and model; while this run is trained, as far as this run has come. best-of-run: the most accurate earlier
+            one of the same run. best: of any run. run:NAME: the last epoch of that run. Or a report's id, which may be
+            shortened while unique. It is chosen when the gate is first applied, and then kept.
         significance: the highest probability, 0..0.5, that a model that keeps all limits fails. 0: no statistical
             tests; a check fails whenever its limit is broken.
         fail_exit_code: the exit code of jobs.evaluate if a check fails: 0 or 3..125.

@@ -7,13 +7,14 @@ python -m jobs.evaluate --checkpoint some.keras --data URI --reports URI
 python -m jobs.evaluate --pending RUNS --data URI --reports URI      scores each checkpoint without a report
 
 With --gate, the exit code is 3 if a model fails the gate and 4 if a check is inconclusive. The reports are written
-before the gate is evaluated. A checkpoint that cannot be scored does not keep the others from their reports: then the
-exit code is 5, unless a model fails the gate.
+before the gate is evaluated. With --pending, a model that failed its gate is reported at every look, until a later run
+of its recipe and model has a report. A checkpoint that cannot be scored does not keep the others from their reports:
+then the exit code is 5, unless a model fails the gate.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Annotated
 
@@ -21,6 +22,7 @@ from tyro.conf import arg
 
 from cnnlib.errors import ConfigError, InputError
 from cnnlib.evaluate_config import EvaluateConfig
+from cnnlib.reports.earlier import is_replaced
 from cnnlib.reports.read import list_reports, read_report
 from cnnlib.storage.uri import normalize_uri
 from cnnlib.views.terminal.tables import render_report
@@ -133,7 +135,8 @@ def _evaluate(args: Args) -> Finished:
     # Pages come last: reports and verdicts are stored by now, so an error in a page cannot lose them.
     if reports:
         publish_pages(reports_uri, [each.record.report_id for each in reports], changed=new | gates.keys())
-    _write_marks(plan, outcome, reports)
+    failed_ids = {each.report_id for each in results if each.verdict == "fail"}
+    _write_marks(plan, outcome, reports, failed_ids)
     for left_out in outcome.left_out:
         print_error(_describe(left_out))
     rows = [{**report.record.to_row(), "new": report.record.report_id in new} for report in reports]
@@ -177,13 +180,24 @@ def _gated_targets(plan: EvaluationPlan, *, every: bool) -> list[Target]:
     return [target for target in plan.targets if target.uri in plan.pending.last_and_best]
 
 
-def _write_marks(plan: EvaluationPlan, outcome: EvaluationOutcome, reports: Sequence[Report]) -> None:
-    """Notes what is done with pending checkpoints, after everything else: see `cnnlib.evaluation.pending`."""
+def _write_marks(
+    plan: EvaluationPlan, outcome: EvaluationOutcome, reports: Sequence[Report], failed: Collection[str]
+) -> None:
+    """Notes what is done with pending checkpoints, after everything else: see `cnnlib.evaluation.pending`.
+
+    A model that failed its gate stays pending until a later run replaces it: a job that is tried again must not end
+    with another exit code.
+    """
     from cnnlib.evaluation.pending import mark_done, mark_left_out
 
     if plan.pending is None:
         return
-    done = {report.record.report_id for report in reports}
+    records = list_reports(plan.reports_uri) if failed else []
+    done = {
+        report.record.report_id
+        for report in reports
+        if report.record.report_id not in failed or is_replaced(report.record, records)
+    }
     for target in plan.pending.targets:
         if (report_id := plan.report_id(target)) in done:
             mark_done(plan.reports_uri, plan.pending.keys[target.uri], report_id)

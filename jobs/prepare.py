@@ -195,6 +195,9 @@ class Table(_ImageFiles):
     """The column with the labels, names or numbers. None: the one that is called label, class, category, target, …"""
     split_column: str | None = None
     """The column with the splits. None: the one that is called split, if there is one."""
+    first_label: int | None = None
+    """For labels that are numbers, with --class-names: the number of the first class. None: 0, or 1 if they plainly
+    count from 1."""
 
     def load_streamed(self) -> StreamedSource:
         """Reads the table."""
@@ -203,7 +206,12 @@ class Table(_ImageFiles):
         return load_table(
             normalize_uri(self.file),
             self.rules(),
-            columns=TableColumns(path=self.path_column, label=self.label_column, split=self.split_column),
+            columns=TableColumns(
+                path=self.path_column,
+                label=self.label_column,
+                split=self.split_column,
+                first_label=self.first_label,
+            ),
             class_names=self.class_names,
             splits=self.splits,
             max_images=self.max_images,

@@ -39,6 +39,8 @@ def find_baseline(
         found = earlier.find_best_of_run(record, known)
     elif baseline == "previous":
         found = _find_previous(record, known)
+    elif baseline == "previous-run":
+        found = earlier.find_previous_run(record, known, is_final=is_result(record.subject))
     else:
         return read_report(reports_uri, resolve(reports_uri, baseline))
     return None if found is None else complete_record(reports_uri, found)

@@ -134,6 +134,7 @@ def _no_baseline(baseline_name: str, run: str | None) -> Evidence:
         return Evidence(note=note, passes_without=named == run)
     notes = {
         "previous": "no earlier report on the same rows of this run, or of this recipe and model",
+        "previous-run": "no report on the same rows of an earlier run of this recipe and model",
         "best-of-run": "no earlier report of this run on the same rows",
     }
     return Evidence(note=notes.get(baseline_name, "no earlier report on the same rows"), passes_without=True)

@@ -30,13 +30,27 @@ def find_previous(
     of_run = [each for each in earlier if _is_of_run(each, record) and _epoch(each) < _epoch(record)]
     if of_run:
         return max(of_run, key=lambda each: (_epoch(each), each.age))
-    alike = [each for each in earlier if _replaces(record, each)]
+    return find_previous_run(record, earlier, is_final=is_final)
+
+
+def find_previous_run(
+    record: ReportRecord, records: Iterable[ReportRecord], *, is_final: bool = False
+) -> ReportRecord | None:
+    """Finds the report of the last earlier run of the same recipe and model; see `find_previous` for `is_final`."""
+    alike = [each for each in records if _precedes(each, record) and _replaces(record, each)]
     if not alike:
         return None
     newest = max(alike, key=lambda each: each.age)
     run = [each for each in alike if _is_of_run(each, newest)]
     reached = [each for each in run if is_final or _epoch(each) <= _epoch(record)]
     return max(reached, key=lambda each: (_epoch(each), each.age), default=None)
+
+
+def is_replaced(record: ReportRecord, records: Iterable[ReportRecord]) -> bool:
+    """Returns whether a later run of the same recipe and model has a report on the same rows."""
+    return any(
+        each.age > record.age and _is_comparable(each, record) and _replaces(each, record) for each in records
+    )
 
 
 def find_best_of_run(record: ReportRecord, records: Iterable[ReportRecord]) -> ReportRecord | None:

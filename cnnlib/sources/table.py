@@ -48,11 +48,17 @@ _SPLITS = ("split", "subset", "fold")
 
 @dataclass(frozen=True, kw_only=True)
 class TableColumns:
-    """Which columns of a table mean what; None: the one with a usual name."""
+    """Which columns of a table mean what; None: the one with a usual name.
+
+    Attributes:
+        first_label: for labels that are numbers, that of the first class name; None: 0, or 1 if they plainly count
+            from 1.
+    """
 
     path: str | None = None
     label: str | None = None
     split: str | None = None
+    first_label: int | None = None
 
 
 def load_table(
@@ -87,7 +93,7 @@ def load_table(
     split = _find_split(table, columns.split)
     if split is not None and splits:
         raise ConfigError(f"The column {split!r} of {table_uri} states the splits. Leave out --splits.")
-    names, labels = _find_labels(table[label], class_names, table_uri)
+    names, labels = _find_labels(table[label], class_names, table_uri, columns.first_label)
     metadata = _find_metadata(table, {path, label, split})
     keys, split_names = table[path].to_pylist(), None if split is None else table[split].to_pylist()
     values = {name: column.to_pylist() for name, (_, column) in metadata.items()}
@@ -193,7 +199,7 @@ def _find_split(table: pa.Table, given: str | None) -> str | None:
 
 
 def _find_labels(
-    column: pa.ChunkedArray, class_names: Sequence[str], origin: str
+    column: pa.ChunkedArray, class_names: Sequence[str], origin: str, first_label: int | None
 ) -> tuple[tuple[str, ...], list[int | None]]:
     """Returns the class names, and the class of every row; None where it has none."""
     values = column.to_pylist()
@@ -201,7 +207,7 @@ def _find_labels(
         values = [None if each is None or math.isnan(each) else each for each in values]
         values = [int(each) if each is not None and each.is_integer() else each for each in values]
     if all(isinstance(each, int) and not isinstance(each, bool) for each in values if each is not None):
-        return _number_classes(values, class_names, origin)
+        return _number_classes(values, class_names, origin, first_label)
     texts = [None if each is None or not str(each).strip() else str(each).strip() for each in values]
     found = sorted({each for each in texts if each is not None})
     if class_names:
@@ -213,7 +219,7 @@ def _find_labels(
 
 
 def _number_classes(
-    values: Sequence[int | None], class_names: Sequence[str], origin: str
+    values: Sequence[int | None], class_names: Sequence[str], origin: str, first_label: int | None
 ) -> tuple[tuple[str, ...], list[int | None]]:
     known = sorted({each for each in values if each is not None})
     if not known:
@@ -221,8 +227,13 @@ def _number_classes(
     if not class_names:
         index = {number: label for label, number in enumerate(known)}
         return tuple(map(str, known)), [None if each is None else index[each] for each in values]
-    first = 1 if known[0] == 1 and known[-1] == len(class_names) else 0
-    if first:
+    if first_label is None and known[0] == 1 and known[-1] < len(class_names):
+        raise ConfigError(
+            f"The labels of {origin} are {known[0]}..{known[-1]}, and there are {len(class_names)} class names. Give "
+            f"--first-label=0 if 1 is {class_names[1]!r}, or --first-label=1 if it is {class_names[0]!r}."
+        )
+    first = first_label if first_label is not None else int(known[0] == 1 and known[-1] == len(class_names))
+    if first and first_label is None:
         log_event("labels", note=f"the labels count from 1 to {known[-1]}: class 0 is label 1")
     inside = range(first, first + len(class_names))
     return tuple(class_names), [

@@ -20,6 +20,7 @@ from cnnlib.feed.feed import Cache, FeedTask
 from cnnlib.feed.index import RowIndex
 from cnnlib.feed.order import ROW_ORDER_VERSION, steps_per_epoch
 from cnnlib.feed.validation import count_validation_rows
+from cnnlib.log import log_event
 from cnnlib.models.registry import check_model_name
 from cnnlib.runs.checkpoints import list_checkpoints
 from cnnlib.runs.mending import find_history, match_history
@@ -128,6 +129,7 @@ def plan_run(
     manifest = load_manifest(dataset_uri)
     train_rows = _count_train_rows(config, manifest)
     steps = _count_steps(config, train_rows)
+    _check_classes(config, manifest)
     class_weights(config.loss, manifest.split(config.split).rows_per_class)
     run = layout.run_uri(runs_uri, name)
     record = find_run_record(run)
@@ -165,6 +167,18 @@ def has_stopped_early(config: TrainConfig, run: str, done_epochs: int) -> bool:
 def _count_train_rows(config: TrainConfig, manifest: Manifest) -> int:
     split = manifest.split(config.split)
     return split.rows - sum(count_validation_rows(split.rows_per_class, config.validation_fraction))
+
+
+def _check_classes(config: TrainConfig, manifest: Manifest) -> None:
+    """Checks that there is something to tell apart, and says which classes nobody will learn."""
+    absent = manifest.classes_without_rows(config.split)
+    if manifest.num_classes - len(absent) < 2:
+        raise ConfigError(
+            f"The split {config.split!r} has rows of fewer than two classes; it has none of {', '.join(absent)}. A "
+            "classifier needs at least two. Prepare other data, or train on another --split."
+        )
+    if absent:
+        log_event("labels", note=f"{config.split} has no rows of these classes: {', '.join(absent)}")
 
 
 def _count_steps(config: TrainConfig, train_rows: int) -> int:

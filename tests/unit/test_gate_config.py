@@ -79,7 +79,7 @@ def test_report_is_named_by_its_id_or_the_first_digits_of_it() -> None:
         ("[max_drop.classes]\nShirt = 3", "max_drop.classes.Shirt must be a fraction, 0..1"),
         ("significance = 1\n[max_drop]\noverall = 0", "significance must lie in 0..0.5. Received 1.0."),
         ("significance = nan\n[max_drop]\noverall = 0", "significance must lie in 0..0.5. Received nan."),
-        ("baseline = 'latest'\n[max_drop]\noverall = 0", "baseline must be previous, best-of-run, best, run:NAME or"),
+        ("baseline = 'latest'\n[max_drop]\noverall = 0", "baseline must be previous, previous-run, best-of-run, best"),
         ("baseline = 7\n[max_drop]\noverall = 0", "baseline must be a string. Received 7."),
         ("fail_exit_code = 1\n[max_drop]\noverall = 0", "fail_exit_code must be 0 or 3..125"),
         ("fail_exit_code = 130\n[max_drop]\noverall = 0", "fail_exit_code must be 0 or 3..125"),

@@ -115,6 +115,27 @@ def test_the_result_of_a_run_is_compared_with_the_last_epoch_of_the_run_before(t
     assert page_compares_with(tmp_path, new) == last
 
 
+def test_a_run_of_several_epochs_is_compared_with_the_run_before_if_asked_for(tmp_path: Path) -> None:
+    """Its own first epoch is no measure for a scheduled training that went wrong."""
+    for epoch, wrong in ((1, 10), (2, 1)):
+        write(tmp_path, "good", epoch, wrong)
+    run = str(tmp_path / "runs" / "bad")
+    write_run_record(run, TrainConfig(), "fingerprint", None)
+    for epoch in (1, 2):
+        write_checkpoint_without_model(run, epoch)
+    first = write(tmp_path, "bad", 1, 40, minute=3)
+    last = write(tmp_path, "bad", 2, 39, minute=4)
+    assert baseline_of(tmp_path, last) == first
+    gate = GateConfig(max_drop=Limits(overall=0.01), baseline="previous-run")
+    result = apply_gates(str(tmp_path), last, gate)
+    assert result.verdict == "fail"
+    assert read_report(str(tmp_path), result.rows[0]["baseline_id"]).record.subject.model_label == "good@2"
+    alone = write(tmp_path / "alone", "good", 1)
+    assert apply_gates(str(tmp_path / "alone"), alone, gate).rows[0]["reason"] == (
+        "no report on the same rows of an earlier run of this recipe and model."
+    )
+
+
 def test_a_run_that_takes_over_a_name_is_compared_with_the_one_before(tmp_path: Path) -> None:
     before = write(tmp_path, "nightly", 1)
     after = write(tmp_path, "nightly", 1, minute=2, checkpoint_digest="trained again")

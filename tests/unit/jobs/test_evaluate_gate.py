@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -47,7 +48,7 @@ def write_report(manifest: Manifest, tmp_path: Path) -> Callable[[int, int], str
 
     def write(epoch: int, wrong: int) -> str:
         target = find_target(f"{tmp_path}/runs/seed@{epoch}", None)
-        subject = target.subject(EvaluateConfig(), str(tmp_path / "data"), manifest)
+        subject = replace(target, recipe="seed").subject(EvaluateConfig(), str(tmp_path / "data"), manifest)
         about = {name: getattr(subject, name) for name in subject.to_document()}
         labels = np.repeat(np.arange(manifest.num_classes), manifest.split("test").rows_per_class)
         predictions = np.where(np.arange(len(labels)) < wrong, (labels + 1) % manifest.num_classes, labels)
@@ -124,6 +125,28 @@ def test_every_checkpoint_is_judged_if_asked_for(write_report: Any, run: Run) ->
     assert run("--pending", "runs", "--gate", "gates.toml")[0] == 0
     code, result, _ = run("--pending", "runs", "--gate", "gates.toml", "--gate-every")
     assert (code, [each["verdict"] for each in result["gates"]]) == (3, ["pass", "fail", "pass"])
+
+
+def test_a_failed_gate_stays_failed_until_a_later_run_replaces_the_model(
+    write_report: Any, run: Run, tmp_path: Path, manifest: Manifest
+) -> None:
+    """A job that is tried again, or the next look of a schedule, does not turn it green."""
+    for epoch, wrong in ((1, 1), (2, 1), (3, 18)):
+        write_report(epoch, wrong)
+    for _ in range(2):
+        code, result, err = run("--pending", "runs", "--gate", "gates.toml")
+        assert (code, [each["verdict"] for each in result["gates"]][-1]) == (3, "fail")
+        assert "gates fail" in err
+    later = str(tmp_path / "runs" / "seed2")
+    write_run_record(later, TrainConfig(), manifest.fingerprint, "seed")
+    write_checkpoint_without_model(later, 1)
+    target = find_target(f"{later}@1", None)
+    subject = replace(target, recipe="seed").subject(EvaluateConfig(), str(tmp_path / "data"), manifest)
+    about = {name: getattr(subject, name) for name in subject.to_document()}
+    labels = np.repeat(np.arange(manifest.num_classes), manifest.split("test").rows_per_class)
+    write_rows(tmp_path / "reports", labels, labels, epoch=9, **about)
+    assert run("--pending", "runs", "--gate", "gates.toml")[0] == 3, "said once more"
+    assert run("--pending", "runs", "--gate", "gates.toml")[0] == 0
 
 
 def test_flags_for_pending_are_refused_without_it(write_report: Any, run: Run) -> None:

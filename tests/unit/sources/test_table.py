@@ -77,6 +77,18 @@ def test_numbers_from_1_with_as_many_names_begin_with_the_first_name(tmp_path: P
     assert [each.label for each in load(table, class_names=["a", "b", "c"]).candidates] == [0, 1, 2]
 
 
+def test_numbers_that_may_count_from_0_or_1_need_a_word(tmp_path: Path) -> None:
+    table = write(tmp_path, "csv", [{"path": f"{number}.png", "label": number} for number in (1, 2)])
+    names = ["red", "green", "blue"]
+    with pytest.raises(
+        ConfigError, match=r"--first-label=0 if 1 is 'green', or --first-label=1 if it is 'red'"
+    ):
+        load(table, class_names=names)
+    for first, expected in ((0, [1, 2]), (1, [0, 1])):
+        source = load(table, TableColumns(first_label=first), class_names=names)
+        assert [each.label for each in source.candidates] == expected
+
+
 def test_rows_that_cannot_be_used_keep_their_reason(tmp_path: Path) -> None:
     rows = [
         {"path": "a.png", "label": "cat"},
