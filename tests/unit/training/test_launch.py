@@ -57,6 +57,25 @@ def names_below(folder: Path) -> list[str]:
     return sorted(str(path.relative_to(folder)) for path in folder.rglob("*"))
 
 
+@pytest.mark.parametrize("num_classes", [1, 2])
+def test_classes_without_training_rows_are_said_and_one_class_is_refused(
+    tmp_path: Path, num_classes: int, capsys: pytest.CaptureFixture[str]
+) -> None:
+    source = make_source()
+    train = source.splits["train"]
+    few = dataclasses.replace(train, labels=train.labels % num_classes)
+    splits = {**source.splits, "train": few}
+    write_dataset_without_ray(str(tmp_path / "data"), dataclasses.replace(source, splits=splits))
+    if num_classes == 1:
+        with pytest.raises(
+            ConfigError, match=r"has rows of fewer than two classes; it has none of Bag, Sandal\."
+        ):
+            plan(str(tmp_path / "data"))
+    else:
+        plan(str(tmp_path / "data"))
+        assert "train has no rows of these classes: Sandal" in capsys.readouterr().err
+
+
 def test_plan_knows_the_steps_and_the_remainder(data: str, tmp_path: Path) -> None:
     planned = plan(data)
     assert planned.run == str(tmp_path / "runs" / "run")
