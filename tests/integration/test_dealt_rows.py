@@ -79,15 +79,12 @@ def test_a_cluster_that_the_workers_fill_deals_the_rows_that_a_single_machine_de
     with run_small_head(tmp_path, WORKERS) as environment:
         filled = run_job("train", [*command, "--name", "filled"], environment)
         assert filled.code == 0, filled.stderr[-6000:]
-        more = run_job("train", [*command, "--name", "more", "--workers", WORKERS + 2], environment)
         wrong = run_job(
             "train",
             [*command, "--name", "wrong", "--data", state_one_row_more(tiny_dataset, tmp_path)],
             environment,
         )
     assert losses(filled.result["history"]) == losses(alone.result["history"])
-    assert more.code == 2
-    assert "The cluster cannot provide 4 workers of 1 CPU each. It has 1 machine (2 CPU)." in more.stderr
     # The digests are right, so only counting finds it; a restart would find it again.
     assert wrong.code == 1
     [error] = [line for line in wrong.stderr.splitlines() if line.startswith("error: ")]
