@@ -87,7 +87,13 @@ def find_pending(
     """
     found = scan_runs(runs_uri)
     marks = _read_marks(reports_uri)
-    keys = {each.uri: _build_key(each, config, manifest, gate) for each in found}
+    # A gate judges the last checkpoint of a run. If that one is deleted, another is the last, and not done.
+    of_run = {each.run: each.uri for each in sorted(found, key=lambda each: each.epoch)}
+    last = frozenset(of_run.values()) if gate else frozenset()
+    keys = {
+        each.uri: _build_key(each, config, manifest, f"{gate} last" if each.uri in last else gate)
+        for each in found
+    }
     outcomes = {uri: marks.outcomes.get(key) for uri, key in keys.items()}
     left_out: list[LeftOut] = []
     unknown: list[FoundCheckpoint] = []

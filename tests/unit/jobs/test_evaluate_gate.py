@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -147,6 +148,16 @@ def test_a_failed_gate_stays_failed_until_a_later_run_replaces_the_model(
     write_rows(tmp_path / "reports", labels, labels, epoch=9, **about)
     assert run("--pending", "runs", "--gate", "gates.toml")[0] == 3, "said once more"
     assert run("--pending", "runs", "--gate", "gates.toml")[0] == 0
+
+
+def test_a_checkpoint_that_becomes_the_last_one_is_judged(
+    write_report: Any, run: Run, tmp_path: Path
+) -> None:
+    ids = [write_report(epoch, wrong) for epoch, wrong in ((1, 1), (2, 18), (3, 1))]
+    assert run("--pending", "runs", "--gate", "gates.toml")[0] == 0
+    shutil.rmtree(tmp_path / "runs" / "seed" / "checkpoints" / "epoch-0003")
+    code, result, _ = run("--pending", "runs", "--gate", "gates.toml")
+    assert (code, [each["report_id"] for each in result["gates"]]) == (3, [ids[1]])
 
 
 def test_flags_for_pending_are_refused_without_it(write_report: Any, run: Run) -> None:
