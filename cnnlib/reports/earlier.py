@@ -3,11 +3,15 @@
 `previous` is the report before it of the same run. The first report of a run is compared with an earlier run of the
 same recipe and model, as far as that run had trained then: a first epoch is not worse because an earlier run has
 finished. Two models of different recipes are no series, so none of them is a regression of the other.
+
+What is earlier is decided by when a model was first scored on the rows: a second report of it, such as one with other
+slices, does not make it a later model.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
+from datetime import datetime
 
 from cnnlib.reports.manifest import ReportRecord
 
@@ -16,7 +20,7 @@ _DECIDING = ("pixel_range", "outputs", "class_map")
 
 
 def find_previous(
-    record: ReportRecord, records: Iterable[ReportRecord], *, is_final: bool = False
+    record: ReportRecord, records: Sequence[ReportRecord], *, is_final: bool = False
 ) -> ReportRecord | None:
     """Finds the report before one; None where there is none.
 
@@ -26,44 +30,42 @@ def find_previous(
         is_final: True if its model is a result of its run, the last or the best one. It is then compared with the
             last one of an earlier run, even if that run had trained longer.
     """
-    earlier = [each for each in records if _precedes(each, record)]
+    earlier = _find_earlier(record, records)
     of_run = [each for each in earlier if _is_of_run(each, record) and _epoch(each) < _epoch(record)]
     if of_run:
         return max(of_run, key=lambda each: (_epoch(each), each.age))
-    return find_previous_run(record, earlier, is_final=is_final)
+    return _find_in_previous_run(record, earlier, is_final=is_final)
 
 
 def find_previous_run(
-    record: ReportRecord, records: Iterable[ReportRecord], *, is_final: bool = False
+    record: ReportRecord, records: Sequence[ReportRecord], *, is_final: bool = False
 ) -> ReportRecord | None:
     """Finds the report of the last earlier run of the same recipe and model; see `find_previous` for `is_final`."""
-    alike = [each for each in records if _precedes(each, record) and _replaces(record, each)]
-    if not alike:
-        return None
-    newest = max(alike, key=lambda each: each.age)
-    run = [each for each in alike if _is_of_run(each, newest)]
-    reached = [each for each in run if is_final or _epoch(each) <= _epoch(record)]
-    return max(reached, key=lambda each: (_epoch(each), each.age), default=None)
+    return _find_in_previous_run(record, _find_earlier(record, records), is_final=is_final)
 
 
-def is_replaced(record: ReportRecord, records: Iterable[ReportRecord]) -> bool:
+def is_replaced(record: ReportRecord, records: Sequence[ReportRecord]) -> bool:
     """Returns whether a later run of the same recipe and model has a report on the same rows."""
+    first_seen = _first_seen(record, records)
     return any(
-        each.age > record.age and _is_comparable(each, record) and _replaces(each, record) for each in records
+        first_seen[each.subject.checkpoint_digest] > first_seen[record.subject.checkpoint_digest]
+        and _replaces(each, record)
+        for each in records
+        if _is_comparable(each, record)
     )
 
 
-def find_best_of_run(record: ReportRecord, records: Iterable[ReportRecord]) -> ReportRecord | None:
+def find_best_of_run(record: ReportRecord, records: Sequence[ReportRecord]) -> ReportRecord | None:
     """Finds the most accurate earlier report of the same run, the newest among equals; None where there is none."""
-    return _find_best([each for each in records if _precedes(each, record) and _is_of_run(each, record)])
+    return _find_best([each for each in _find_earlier(record, records) if _is_of_run(each, record)])
 
 
-def find_best(record: ReportRecord, records: Iterable[ReportRecord]) -> ReportRecord | None:
+def find_best(record: ReportRecord, records: Sequence[ReportRecord]) -> ReportRecord | None:
     """Finds the most accurate earlier report of any run, the newest among equals; None where there is none."""
-    return _find_best([each for each in records if _precedes(each, record)])
+    return _find_best(_find_earlier(record, records))
 
 
-def find_last_of_run(record: ReportRecord, records: Iterable[ReportRecord], run: str) -> ReportRecord | None:
+def find_last_of_run(record: ReportRecord, records: Sequence[ReportRecord], run: str) -> ReportRecord | None:
     """Finds the report of the last epoch of a named run, other than this report's own model; None without one."""
     found = [each for each in records if each.subject.run == run and _is_comparable(each, record)]
     return max(found, key=lambda each: (_epoch(each), each.age), default=None)
@@ -83,8 +85,41 @@ def _is_comparable(other: ReportRecord, record: ReportRecord) -> bool:
     )
 
 
-def _precedes(other: ReportRecord, record: ReportRecord) -> bool:
-    return other.age < record.age and _is_comparable(other, record)
+Age = tuple[datetime, int, str]
+
+
+def _first_seen(record: ReportRecord, records: Sequence[ReportRecord]) -> dict[str, Age]:
+    """Returns when each model was first scored on the rows of a report, by the digest of its checkpoint."""
+    found = {record.subject.checkpoint_digest: record.age}
+    for each in records:
+        digest = each.subject.checkpoint_digest
+        if each.scored_rows == record.scored_rows:
+            found[digest] = min(found.get(digest, each.age), each.age)
+    return found
+
+
+def _find_earlier(record: ReportRecord, records: Sequence[ReportRecord]) -> list[ReportRecord]:
+    """Returns the comparable reports of models that were scored before, the model that came last at the end."""
+    first_seen = _first_seen(record, records)
+    own = first_seen[record.subject.checkpoint_digest]
+    found = [
+        each
+        for each in records
+        if _is_comparable(each, record) and first_seen[each.subject.checkpoint_digest] < own
+    ]
+    return sorted(found, key=lambda each: (first_seen[each.subject.checkpoint_digest], each.age))
+
+
+def _find_in_previous_run(
+    record: ReportRecord, earlier: Sequence[ReportRecord], *, is_final: bool
+) -> ReportRecord | None:
+    """Finds the report of the last run before among earlier reports, those of the last model at the end."""
+    alike = [each for each in earlier if _replaces(record, each)]
+    if not alike:
+        return None
+    run = [each for each in alike if _is_of_run(each, alike[-1])]
+    reached = [each for each in run if is_final or _epoch(each) <= _epoch(record)]
+    return max(reached, key=lambda each: (_epoch(each), each.age), default=None)
 
 
 def _is_of_run(other: ReportRecord, record: ReportRecord) -> bool:

@@ -159,6 +159,23 @@ def test_other_slices_or_another_k_do_not_hide_the_earlier_report(tmp_path: Path
     assert apply_gates(str(tmp_path), sliced, NO_DROP).verdict == "fail"
 
 
+def test_a_second_report_of_a_model_does_not_make_it_a_later_one(tmp_path: Path) -> None:
+    """As when slices are switched on, and all models are scored again in whatever order."""
+    for number, name in ((1, "first"), (2, "second")):
+        run = str(tmp_path / "runs" / name)
+        write_run_record(run, TrainConfig(), "fingerprint", None)
+        write_checkpoint_without_model(run, 1)
+        write(tmp_path, name, 1, 40 - 20 * number, minute=number)
+    sliced = {"top_k": 1, "slice_by": "source"}
+    second = write(tmp_path, "second", 1, 0, minute=3, evaluation=sliced)
+    first = write(tmp_path, "first", 1, 20, minute=4, evaluation=sliced)
+    assert baseline_of(tmp_path, first) is None
+    for name in ("previous", "previous-run", "best"):
+        found = baseline_of(tmp_path, second, name)
+        assert found is not None
+        assert read_report(str(tmp_path), found).record.subject.run == "first"
+
+
 def test_other_choices(tmp_path: Path) -> None:
     best_of_all = write(tmp_path, "other", 1, 0, recipe="seed")
     best, worse = write(tmp_path, "a", 1, 3, minute=2), write(tmp_path, "a", 2, 9, minute=3)
