@@ -28,6 +28,8 @@ _PASSED = frozenset(
 _LARGEST_SCALE = 0.05  # 1/255, 1/127.5 and 1/64 are for raw pixels; 1 and 2 are for pixels of 0..1
 _LARGEST_MEAN = 2.0  # the means of ImageNet are 0.4 of 0..1, or 110 of 0..255
 _SIGNIFICANCE = 1e-4
+# Few rows show a difference less clearly, and a wrong range is worse than a question.
+_FEW_ROWS, _SIGNIFICANCE_OF_FEW = 100, 0.05
 
 
 class Sample(NamedTuple):
@@ -59,11 +61,12 @@ def find_pixel_range(
     assumed = find_own_scaling(model) or DEFAULT
     if sample is None or not len(sample.labels):
         return assumed
+    level = _SIGNIFICANCE if len(sample.labels) >= _FEW_ROWS else _SIGNIFICANCE_OF_FEW
     correct = {each: _score(model, input_shape, sample, each) for each in _RANGES}
     for other in _RANGES:
         won = int((correct[other] & ~correct[assumed]).sum())
         lost = int((correct[assumed] & ~correct[other]).sum())
-        if won > lost and mcnemar_p(lost, won) < _SIGNIFICANCE:
+        if won > lost and mcnemar_p(lost, won) < level:
             best = max(_RANGES, key=lambda each: int(correct[each].sum()))
             counts = ", ".join(f"{int(correct[each].sum())} with {each}" for each in _RANGES)
             raise ModelError(

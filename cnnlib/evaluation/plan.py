@@ -11,7 +11,7 @@ from cnnlib.errors import ConfigError, InputError, ModelError
 from cnnlib.evaluate_config import EvaluateConfig
 from cnnlib.evaluation.outcome import LeftOut
 from cnnlib.evaluation.pending import PendingTargets, find_pending
-from cnnlib.evaluation.target import Target, find_target, fit_classes, name_recipes
+from cnnlib.evaluation.target import Target, describe_runs, find_target, fit_classes
 from cnnlib.log import log_event
 from cnnlib.reports.manifest import find_manifest
 from cnnlib.reports.subject import ReportSubject
@@ -90,7 +90,7 @@ def plan_evaluation(
     else:
         pending = None
         targets, left_out = _find_targets(checkpoints, config, manifest)
-    targets = name_recipes(targets)
+    targets = describe_runs(targets)
     for target in targets:
         if target.columns is not None:
             log_event(

@@ -14,7 +14,7 @@ from cnnlib.evaluation.foreign_files import explain_foreign_file
 from cnnlib.models.source import ModelSource
 from cnnlib.reports.subject import ReportSubject, report_id
 from cnnlib.runs.checkpoints import Checkpoint, find_checkpoint, resolve_checkpoint
-from cnnlib.runs.record import find_run_record
+from cnnlib.runs.record import RunRecord, find_run_record
 from cnnlib.storage import files, layout, publish
 from cnnlib.storage.threads import map_threads
 from cnnlib.storage.uri import normalize_uri, uri_name
@@ -34,7 +34,8 @@ class Target:
         pixel_range: the range of the pixels that the model takes; None: the predictor finds it out.
         model: the model's name; the file's name if it is no checkpoint of this project.
         run, step, epoch: where the checkpoint comes from; None for a model file.
-        recipe: name of the recipe of its run; None if there is none, or before `name_recipes`.
+        recipe, run_started_at: of the record of its run; None if there is none, or before `describe_runs`.
+        trained_at: when its epoch ended, ISO 8601; None if that is not known.
         source: how to build a user's own model of a checkpoint again; None for every other model.
         outputs: probabilities or logits, as the checkpoint's manifest states it; None: the predictor finds it out.
         class_names: the classes that the checkpoint was trained on; None for a model file.
@@ -50,6 +51,8 @@ class Target:
     step: int | None = None
     epoch: int | None = None
     recipe: str | None = None
+    run_started_at: str | None = None
+    trained_at: str | None = None
     source: ModelSource | None = None
     outputs: OutputKind | None = None
     class_names: tuple[str, ...] | None = None
@@ -78,6 +81,8 @@ class Target:
             run=self.run,
             model=self.model,
             recipe=self.recipe,
+            run_started_at=self.run_started_at,
+            trained_at=self.trained_at,
             checkpoint_step=self.step,
             checkpoint_epoch=self.epoch,
         )
@@ -117,16 +122,18 @@ def find_target(name: str, pixel_range: PixelRange | None) -> Target:
     return target_of_checkpoint(checkpoint, pixel_range)
 
 
-def name_recipes(targets: Sequence[Target]) -> list[Target]:
-    """Returns targets with the recipe of their run; each run's record is read once."""
+def describe_runs(targets: Sequence[Target]) -> list[Target]:
+    """Returns targets with the recipe and the start of their run; each run's record is read once."""
     runs = sorted({layout.run_of_checkpoint(target.uri) for target in targets if target.run is not None})
-    recipes = dict(zip(runs, map_threads(_find_recipe, runs), strict=True))
-    return [
-        target
-        if target.run is None
-        else replace(target, recipe=recipes[layout.run_of_checkpoint(target.uri)])
-        for target in targets
-    ]
+    records = dict(zip(runs, map_threads(_find_record, runs), strict=True))
+    described = []
+    for target in targets:
+        record = None if target.run is None else records[layout.run_of_checkpoint(target.uri)]
+        if record is not None:
+            recipe, started_at = record.get("recipe"), record.get("started_at")
+            target = replace(target, recipe=recipe, run_started_at=started_at)
+        described.append(target)
+    return described
 
 
 def fit_classes(target: Target, config: EvaluateConfig, manifest: Manifest) -> Target:
@@ -146,12 +153,17 @@ def fit_classes(target: Target, config: EvaluateConfig, manifest: Manifest) -> T
     return target if columns is None else replace(target, columns=columns)
 
 
-def _find_recipe(run: str) -> str | None:
+def _find_record(run: str) -> RunRecord | None:
     try:
-        record = find_run_record(run)
+        return find_run_record(run)
     except InputError:
         return None  # it is damaged, which concerns whoever continues the run
-    return None if record is None else record.get("recipe")
+
+
+def _find_time(checkpoint: Checkpoint) -> str | None:
+    """Returns when the epoch of a checkpoint ended, ISO 8601; None if that is not known."""
+    time = checkpoint.record.time if checkpoint.record else None
+    return None if time is None else time.isoformat()
 
 
 def _find_checkpoint_of(model_uri: str) -> Checkpoint | None:
@@ -190,6 +202,7 @@ def target_of_checkpoint(checkpoint: Checkpoint, pixel_range: PixelRange | None)
         run=checkpoint.run,
         step=checkpoint.step,
         epoch=checkpoint.epoch,
+        trained_at=_find_time(checkpoint),
         source=checkpoint.source,
         outputs=None if checkpoint.outputs is None else _checked(checkpoint, "outputs", get_args(OutputKind)),
         class_names=checkpoint.class_names,

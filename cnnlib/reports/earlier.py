@@ -4,8 +4,8 @@
 same recipe and model, as far as that run had trained then: a first epoch is not worse because an earlier run has
 finished. Two models of different recipes are no series, so none of them is a regression of the other.
 
-What is earlier is decided by when a model was first scored on the rows: a second report of it, such as one with other
-slices, does not make it a later model.
+What is earlier is decided by when a model was trained, or for a model of unknown origin by when it was first scored on
+the rows: neither the order of an evaluation nor a second report, such as one with other slices, makes it a later model.
 """
 
 from __future__ import annotations
@@ -89,13 +89,19 @@ Age = tuple[datetime, int, str]
 
 
 def _first_seen(record: ReportRecord, records: Sequence[ReportRecord]) -> dict[str, Age]:
-    """Returns when each model was first scored on the rows of a report, by the digest of its checkpoint."""
-    found = {record.subject.checkpoint_digest: record.age}
+    """Returns when each model with a report on the same rows came into being, by the digest of its checkpoint."""
+    found = {record.subject.checkpoint_digest: _origin(record)}
     for each in records:
         digest = each.subject.checkpoint_digest
         if each.scored_rows == record.scored_rows:
-            found[digest] = min(found.get(digest, each.age), each.age)
+            found[digest] = min(found.get(digest, _origin(each)), _origin(each))
     return found
+
+
+def _origin(record: ReportRecord) -> Age:
+    trained_at = record.subject.trained_at
+    evaluated_at, epoch, report_id = record.age
+    return evaluated_at if trained_at is None else datetime.fromisoformat(trained_at), epoch, report_id
 
 
 def _find_earlier(record: ReportRecord, records: Sequence[ReportRecord]) -> list[ReportRecord]:
@@ -126,7 +132,8 @@ def _is_of_run(other: ReportRecord, record: ReportRecord) -> bool:
     """Returns whether two models are of one run; each file of unknown origin is a run of its own."""
     if record.subject.run is None:
         return other.subject.run is None and other.subject.checkpoint_uri == record.subject.checkpoint_uri
-    return other.subject.run == record.subject.run and other.subject.model == record.subject.model
+    ours, theirs = record.subject, other.subject
+    return (theirs.run, theirs.model, theirs.run_started_at) == (ours.run, ours.model, ours.run_started_at)
 
 
 def _replaces(record: ReportRecord, other: ReportRecord) -> bool:

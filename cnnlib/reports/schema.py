@@ -136,7 +136,10 @@ _OVERALL = (
     *_ranked("macro_auc", "Mean of the areas under the classes' ROC curves; null in a slice."),
     *_ranked("weighted_auc", "The same mean, weighted by support; null in a slice."),
     *_ranked("macro_average_precision", "Mean average precision of the classes; null in a slice."),
-    *_of_rows("loss", "Mean cross-entropy, in nats; null without rows."),
+    *_of_rows(
+        "loss",
+        "Mean cross-entropy, in nats; a probability below 1e-7 counts as 1e-7. Null without rows.",
+    ),
     *_of_rows(
         "brier",
         "Brier score: mean over rows of the sum over classes of (probability - truth)², 0..2; null without rows.",

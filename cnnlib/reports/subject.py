@@ -32,6 +32,8 @@ class ReportSubject:
         run: name of the training run; None for a model of another origin.
         model: registered name of the model, or the name of its file.
         recipe: name of the recipe that the run's config came from; None if it came from none, or is not known.
+        run_started_at: when the run was first started, ISO 8601: two runs may have one name; None if not known.
+        trained_at: when the checkpoint's epoch ended, ISO 8601; None if not known.
         checkpoint_step: training steps that the checkpoint has completed; None if unknown.
         checkpoint_epoch: epochs that the checkpoint has completed; None if unknown.
     """
@@ -46,6 +48,8 @@ class ReportSubject:
     run: str | None = None
     model: str | None = None
     recipe: str | None = None
+    run_started_at: str | None = None
+    trained_at: str | None = None
     checkpoint_step: int | None = None
     checkpoint_epoch: int | None = None
 

@@ -12,6 +12,8 @@ from keras import layers
 
 from cnnlib.errors import ModelError
 from cnnlib.evaluation.pixel_range import Sample, find_own_scaling, find_pixel_range
+from cnnlib.models.pixels import pixels_to_inputs
+from cnnlib.models.probe import predict
 from tests.unit.evaluation.test_predictor import CLASSES, ROWS, SHAPE, nearest_pattern
 
 pytestmark = pytest.mark.usefixtures("strategy")
@@ -75,6 +77,21 @@ def test_a_model_that_divides_in_a_way_that_no_layer_tells_is_refused_with_the_f
     model = keras.Model(inputs, nearest_pattern()(inputs / 255.0))
     with pytest.raises(ModelError, match="Give --pixel-range=0-255"):
         find_pixel_range(model, SHAPE, "mine", SAMPLE)
+
+
+def test_a_dozen_rows_are_enough_to_ask() -> None:
+    """Of twelve rows, six that only another range gets right are no chance."""
+    model = nearest_pattern(scale=255.0)
+    few = Sample(ROWS.images[:12], ROWS.labels[:12])
+    right = {
+        each: int(
+            (predict(model, pixels_to_inputs(few.images, each).numpy()).argmax(axis=1) == few.labels).sum()
+        )
+        for each in ("0-255", "0-1")
+    }
+    assert right["0-255"] - right["0-1"] >= 6
+    with pytest.raises(ModelError, match="Give --pixel-range=0-255"):
+        find_pixel_range(model, SHAPE, "mine", few)
 
 
 def test_pixels_are_scaled_as_the_range_says() -> None:

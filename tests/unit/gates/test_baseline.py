@@ -176,6 +176,37 @@ def test_a_second_report_of_a_model_does_not_make_it_a_later_one(tmp_path: Path)
         assert read_report(str(tmp_path), found).record.subject.run == "first"
 
 
+def test_models_are_in_the_order_of_their_training(tmp_path: Path) -> None:
+    """As when a look finds two new runs, and scores them in the order of their names."""
+    times = {"nightly-9": "2026-11-20T01:00:00+00:00", "nightly-10": "2026-11-21T01:00:00+00:00"}
+    ids = {}
+    for minute, (name, wrong) in enumerate((("nightly-10", 40), ("nightly-9", 10)), 1):
+        run = str(tmp_path / "runs" / name)
+        write_run_record(run, TrainConfig(), "fingerprint", None)
+        write_checkpoint_without_model(run, 1)
+        started = {"run_started_at": times[name], "trained_at": times[name]}
+        ids[name] = write(tmp_path, name, 1, wrong, minute=minute, **started)
+    assert baseline_of(tmp_path, ids["nightly-9"]) is None
+    assert baseline_of(tmp_path, ids["nightly-10"]) == ids["nightly-9"]
+    assert apply_gates(str(tmp_path), ids["nightly-10"], NO_DROP).verdict == "fail"
+
+
+def test_epochs_of_two_runs_with_one_name_are_not_mixed(tmp_path: Path) -> None:
+    for started, first in (("2026-11-20", 1), ("2026-11-21", 4)):
+        for epoch in (1, 2, 3):
+            changes = {
+                "run_started_at": f"{started}T00:00:00+00:00",
+                "trained_at": f"{started}T0{epoch}:00:00+00:00",
+                "checkpoint_digest": f"{started} {epoch}",
+            }
+            if started == "2026-11-20" or epoch == 3:
+                last = write(tmp_path, "nightly", epoch, minute=first + epoch, **changes)
+    found = baseline_of(tmp_path, last)
+    assert found is not None
+    baseline = read_report(str(tmp_path), found).record.subject
+    assert (baseline.run_started_at, baseline.checkpoint_epoch) == ("2026-11-20T00:00:00+00:00", 3)
+
+
 def test_other_choices(tmp_path: Path) -> None:
     best_of_all = write(tmp_path, "other", 1, 0, recipe="seed")
     best, worse = write(tmp_path, "a", 1, 3, minute=2), write(tmp_path, "a", 2, 9, minute=3)
