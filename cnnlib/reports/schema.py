@@ -138,7 +138,7 @@ _OVERALL = (
     *_ranked("macro_average_precision", "Mean average precision of the classes; null in a slice."),
     *_of_rows(
         "loss",
-        "Mean cross-entropy, in nats; a probability below 1e-7 counts as 1e-7. Null without rows.",
+        "Mean cross-entropy, in nats; a probability below 1e-7 counts as 1e-7; null without rows.",
     ),
     *_of_rows(
         "brier",
