@@ -135,8 +135,13 @@ def _evaluate(args: Args) -> Finished:
     # Pages come last: reports and verdicts are stored by now, so an error in a page cannot lose them.
     if reports:
         publish_pages(reports_uri, [each.record.report_id for each in reports], changed=new | gates.keys())
-    failed_ids = {each.report_id for each in results if each.verdict == "fail"}
-    _write_marks(plan, outcome, reports, failed_ids)
+    failed = {each.report_id for each in results if each.verdict == "fail"}
+    kept = {
+        report.record.report_id
+        for report in reports
+        if report.record.report_id in failed and not is_replaced(report.record, records)
+    }
+    _write_marks(plan, outcome, reports, kept)
     for left_out in outcome.left_out:
         print_error(_describe(left_out))
     rows = [{**report.record.to_row(), "new": report.record.report_id in new} for report in reports]
@@ -154,7 +159,6 @@ def _evaluate(args: Args) -> Finished:
             for each in outcome.left_out
         ],
     }
-    failed = any(each.verdict == "fail" for each in results)
     code = EXIT_LEFT_OUT if outcome.left_out and not failed else exit_code(results)
     return Finished(result=result, exit_code=code)
 
@@ -181,23 +185,19 @@ def _gated_targets(plan: EvaluationPlan, *, every: bool) -> list[Target]:
 
 
 def _write_marks(
-    plan: EvaluationPlan, outcome: EvaluationOutcome, reports: Sequence[Report], failed: Collection[str]
+    plan: EvaluationPlan, outcome: EvaluationOutcome, reports: Sequence[Report], kept: Collection[str]
 ) -> None:
     """Notes what is done with pending checkpoints, after everything else: see `cnnlib.evaluation.pending`.
 
-    A model that failed its gate stays pending until a later run replaces it: a job that is tried again must not end
-    with another exit code.
+    Args:
+        kept: ids of reports that stay pending, because their model failed its gate and no later run has replaced it: a
+            job that is tried again must not end with another exit code.
     """
     from cnnlib.evaluation.pending import mark_done, mark_left_out
 
     if plan.pending is None:
         return
-    records = list_reports(plan.reports_uri) if failed else []
-    done = {
-        report.record.report_id
-        for report in reports
-        if report.record.report_id not in failed or is_replaced(report.record, records)
-    }
+    done = {report.record.report_id for report in reports} - set(kept)
     for target in plan.pending.targets:
         if (report_id := plan.report_id(target)) in done:
             mark_done(plan.reports_uri, plan.pending.keys[target.uri], report_id)

@@ -21,11 +21,11 @@ import numpy as np
 import pyarrow as pa
 
 from cnnlib.dataset.chunks import BadRow, ChunkTask, WrittenChunk, add_digests, count_reasons, run_chunk
-from cnnlib.dataset.manifest import Manifest, ShardRange, Split, load_manifest
+from cnnlib.dataset.manifest import Manifest, Split, load_manifest, whole_shard
 from cnnlib.dataset.progress import build_progress
 from cnnlib.dataset.reader import read_range
 from cnnlib.dataset.streamed import BadImageError, Candidate, StreamedSource, encode_text
-from cnnlib.dataset.writer import PreparedDataset, rows_per_shard
+from cnnlib.dataset.writer import PreparedDataset, check_no_other_files, check_same, rows_per_shard
 from cnnlib.errors import CnnlibError, ConflictError, DatasetError
 from cnnlib.log import log_event
 from cnnlib.shapes import ImageShape
@@ -79,14 +79,14 @@ def write_streamed(
     plan = _digest_plan(shuffled, shape, options)
     exists = files.find_size(layout.dataset_manifest(dataset_uri)) is not None
     if not exists:
-        _check_no_other_files(dataset_uri)
+        check_no_other_files(dataset_uri, lambda uri: _may_be_ours(dataset_uri, uri))
         files.check_writable(dataset_uri)
     tasks = list(_plan_chunks(shuffled, shape, dataset_uri, None if exists else plan, options))
     written = _run(tasks, run_tasks, live=live)
     bad = [row for chunk in written for row in chunk.bad]
     manifest = _build_manifest(source, shape, written)
     if exists:
-        stored = _check_same(manifest, dataset_uri)
+        stored = check_same(dataset_uri, manifest.source_digest, manifest.source)
         _check_bad(bad, len(source.candidates), options.max_bad, source)
         return PreparedDataset(stored, created=False)
     try:
@@ -103,10 +103,14 @@ def write_streamed(
         kept = load_manifest(dataset_uri)
         names = frozenset(shard.name for split in kept.splits.values() for shard in split.shards)
         _delete_own(dataset_uri, plan, manifest, kept=names)
-        return PreparedDataset(_check_same(manifest, dataset_uri), created=False)
+        return PreparedDataset(
+            check_same(dataset_uri, manifest.source_digest, manifest.source), created=False
+        )
     files.write_bytes(layout.dataset_preview(dataset_uri), _draw_preview(dataset_uri, manifest))
     if created:
         _delete_others(dataset_uri, manifest)
+    else:
+        _delete_marks(dataset_uri, plan)
     return PreparedDataset(manifest, created)
 
 
@@ -273,25 +277,6 @@ def _quarantine(bad: Sequence[BadRow], source: StreamedSource) -> bytes:
     )
 
 
-def _check_same(manifest: Manifest, dataset_uri: str) -> Manifest:
-    stored = load_manifest(dataset_uri)
-    if stored.source_digest != manifest.source_digest:
-        raise ConflictError(
-            f"{dataset_uri} already holds another dataset ({stored.source}). Received {manifest.source}. "
-            "Choose another --output, or delete that dataset first."
-        )
-    return stored
-
-
-def _check_no_other_files(dataset_uri: str) -> None:
-    others = [each.uri for each in files.list_objects(dataset_uri) if not _may_be_ours(dataset_uri, each.uri)]
-    if others:
-        raise ConflictError(
-            f"{dataset_uri} already holds something else: {others[0]}"
-            f"{f' and {len(others) - 1} more' if others[1:] else ''}. Choose an empty --output."
-        )
-
-
 def _may_be_ours(dataset_uri: str, uri: str) -> bool:
     known = (layout.dataset_manifest, layout.dataset_preview, layout.dataset_quarantine)
     name = uri.removeprefix(join_uri(dataset_uri, ""))
@@ -337,7 +322,7 @@ def _draw_preview(dataset_uri: str, manifest: Manifest) -> bytes:
 
     split = next(iter(manifest.splits.values()))
     shard = split.shards[0]
-    rows = read_range(dataset_uri, manifest, ShardRange(shard_index=0, shard=shard, start=0, stop=shard.rows))
+    rows = read_range(dataset_uri, manifest, whole_shard(0, shard))
     of_class = [np.flatnonzero(rows.labels == label) for label in range(manifest.num_classes)]
     dealt = [each[place] for place in range(PREVIEW_ROWS) for each in of_class if place < len(each)]
     shown = np.array(dealt[:PREVIEW_ROWS], np.int64)

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import numpy as np
 import numpy.typing as npt
 
-from cnnlib.dataset.manifest import Manifest, Shard, ShardRange
+from cnnlib.dataset.manifest import Manifest, Shard, whole_shard
 from cnnlib.dataset.reader import read_range
 from cnnlib.errors import DatasetError
 from cnnlib.storage.threads import DECODE_THREADS, map_threads
@@ -21,6 +21,7 @@ def verify_dataset(dataset_uri: str, manifest: Manifest) -> dict[str, int]:
 
     Raises:
         DatasetError: a shard is missing or damaged, or its rows are not those that the manifest counts.
+        RowCountError: a shard has another number of rows than the manifest states.
     """
     return {name: _verify_split(dataset_uri, manifest, name) for name in manifest.splits}
 
@@ -51,12 +52,7 @@ def _read(
 
     def read(item: tuple[int, Shard]) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
         index, shard = item
-        whole = ShardRange(shard_index=index, shard=shard, start=0, stop=shard.rows)
-        rows = read_range(dataset_uri, manifest, whole)
-        if len(rows) != shard.rows:
-            raise DatasetError(
-                f"{dataset_uri}: {shard.name} has {len(rows)} rows. The manifest states {shard.rows}."
-            )
+        rows = read_range(dataset_uri, manifest, whole_shard(index, shard))
         if len(rows) and not 0 <= int(rows.labels.min()) <= int(rows.labels.max()) < manifest.num_classes:
             raise DatasetError(
                 f"{dataset_uri}: {shard.name} has labels outside 0..{manifest.num_classes - 1}."

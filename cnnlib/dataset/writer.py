@@ -78,7 +78,7 @@ def write_dataset(source: Source, dataset_uri: str, shard_bytes: int | None = No
     except ConflictError:
         # Another job was faster. With the same source it may still have made other shards, such as larger ones.
         _delete_own_shards(dataset_uri, manifest, kept=load_manifest(dataset_uri))
-        return PreparedDataset(_check_source(source, dataset_uri), created=False)
+        return PreparedDataset(check_same(dataset_uri, source.digest, source.description), created=False)
     # Only now: the preview is of the dataset that was published.
     files.write_bytes(layout.dataset_preview(dataset_uri), preview)
     return PreparedDataset(manifest, created)
@@ -99,26 +99,39 @@ def check_output(source: Source, dataset_uri: str) -> bool:
 
 def _find_existing(source: Source, dataset_uri: str) -> Manifest | None:
     if files.find_size(layout.dataset_manifest(dataset_uri)) is None:
-        _check_no_other_files(source, dataset_uri)
+        check_no_other_files(dataset_uri, lambda uri: _is_ours(source, dataset_uri, uri))
         return None
-    return _check_source(source, dataset_uri)
+    return check_same(dataset_uri, source.digest, source.description)
 
 
-def _check_source(source: Source, dataset_uri: str) -> Manifest:
-    """Returns the manifest of the published dataset, after a check that it is the dataset of this source."""
+def check_same(dataset_uri: str, source_digest: str, description: str) -> Manifest:
+    """Returns the manifest of the published dataset.
+
+    Args:
+        source_digest, description: of the source that it must come from.
+
+    Raises:
+        ConflictError: it is the dataset of another source.
+    """
     manifest = load_manifest(dataset_uri)
-    if manifest.source_digest != source.digest:
+    if manifest.source_digest != source_digest:
         raise ConflictError(
-            f"{dataset_uri} already holds another dataset ({manifest.source}). Received {source.description}. "
+            f"{dataset_uri} already holds another dataset ({manifest.source}). Received {description}. "
             "Choose another --output, or delete that dataset first."
         )
     return manifest
 
 
-def _check_no_other_files(source: Source, dataset_uri: str) -> None:
-    others = [
-        each.uri for each in files.list_objects(dataset_uri) if not _is_ours(source, dataset_uri, each.uri)
-    ]
+def check_no_other_files(dataset_uri: str, is_ours: Callable[[str], bool]) -> None:
+    """Checks that a folder holds nothing but what preparations of this dataset write.
+
+    Args:
+        is_ours: returns whether an object, by its URI, may come from one of them.
+
+    Raises:
+        ConflictError: it holds something else.
+    """
+    others = [each.uri for each in files.list_objects(dataset_uri) if not is_ours(each.uri)]
     if others:
         raise ConflictError(
             f"{dataset_uri} already holds something else: {others[0]}"

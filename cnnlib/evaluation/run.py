@@ -15,7 +15,7 @@ import numpy as np
 from ray.data import ActorPoolStrategy
 
 from cnnlib.cluster import connect as cluster
-from cnnlib.dataset.manifest import ShardRange
+from cnnlib.dataset.manifest import whole_shard
 from cnnlib.dataset.reader import read_range
 from cnnlib.errors import ClusterError, CnnlibError, ConfigError, DatasetError, EvaluationError, RowCountError
 from cnnlib.evaluate_config import EvaluateConfig
@@ -231,7 +231,7 @@ def _read_sample(plan: EvaluationPlan, targets: tuple[Target, ...]) -> Sample | 
         rows = read_range(
             plan.dataset_uri,
             plan.manifest,
-            ShardRange(shard_index=index, shard=shard, start=0, stop=shard.rows),
+            whole_shard(index, shard),
         )
         positions = np.unique(np.linspace(0, len(rows) - 1, most, dtype=int))
         images.append(rows.images[positions])

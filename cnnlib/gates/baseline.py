@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 
 from cnnlib.errors import ConfigError, InputError, ReportError, nearest
-from cnnlib.gate_config import find_baseline_run
+from cnnlib.gate_config import EARLIER, find_baseline_run
 from cnnlib.reports import earlier
 from cnnlib.reports.manifest import ReportRecord
 from cnnlib.reports.read import Report, complete_record, list_reports, read_report, resolve
@@ -29,20 +29,20 @@ def find_baseline(
     Raises:
         ReportError: there is no report with that id.
     """
-    known = list_reports(reports_uri) if records is None else records
     run = find_baseline_run(baseline)
+    if run is None and baseline not in EARLIER:
+        return read_report(reports_uri, resolve(reports_uri, baseline))
+    known = list_reports(reports_uri) if records is None else records
     if run is not None:
         found = earlier.find_last_of_run(record, known, run)
     elif baseline == "best":
         found = earlier.find_best(record, known)
     elif baseline == "best-of-run":
         found = earlier.find_best_of_run(record, known)
-    elif baseline == "previous":
-        found = _find_previous(record, known)
     elif baseline == "previous-run":
         found = earlier.find_previous_run(record, known, is_final=is_result(record.subject))
     else:
-        return read_report(reports_uri, resolve(reports_uri, baseline))
+        found = _find_previous(record, known)
     return None if found is None else complete_record(reports_uri, found)
 
 

@@ -144,6 +144,7 @@ def _read_table(uri: str) -> pa.Table:
         raise ConfigError(f"{uri} is not a table. Expected a file that ends in {', '.join(_READERS)}.")
     try:
         table: pa.Table = _READERS[ending](io.BytesIO(files.read_bytes(uri)))
+    # A damaged Parquet file is an OSError of pyarrow's; the bytes are in memory, so it is none of the disk's.
     except (pa.ArrowInvalid, pa.ArrowNotImplementedError, OSError) as err:
         first_line = str(err).splitlines()[0]
         raise DatasetError(f"{uri} cannot be read as {ending[1:]}: {first_line}.") from err

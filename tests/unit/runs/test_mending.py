@@ -80,7 +80,7 @@ def test_history_of_a_run_that_needs_no_mending_is_not_written(
 ) -> None:
     store(run, *map(record, (1, 2, 3)))
     monkeypatch.setattr(files, "write_bytes", lambda *_: pytest.fail("the history was written"))
-    mend_history(run, list_checkpoints(run))
+    assert [each.step for each in mend_history(run, list_checkpoints(run))] == [100, 200, 300]
 
 
 def test_a_record_comes_back_from_its_document() -> None:
