@@ -33,8 +33,9 @@ from jobs.cli import exit_with, has_terminal, run_job
 from jobs.flags import parse_args
 
 if TYPE_CHECKING:
+    from cnnlib.dataset.decode import ImageRules
+    from cnnlib.dataset.encoding import ImageEncoding
     from cnnlib.dataset.streamed import StreamedSource
-    from cnnlib.sources.decode import ImageRules
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -126,6 +127,10 @@ class _ImageFiles(_Output):
     distorts."""
     channels: Literal[1, 3] = 3
     """1 for grey images, 3 for colour."""
+    encoding: Literal["raw", "jpeg", "png"] = "raw"
+    """What the shards hold. raw: the pixels in the size above. jpeg, png: image files, as they came where they have
+    that format, in their own size; they are decoded whenever they are read, and a training can crop them anew in every
+    epoch."""
     background: str = "white"
     """What lies behind transparent pixels, and beside an image with --resize fit: white, black, grey or RRGGBB."""
     splits: tuple[str, ...] = ()
@@ -150,7 +155,7 @@ class _ImageFiles(_Output):
 
     def rules(self) -> ImageRules:
         """Returns what every image becomes."""
-        from cnnlib.sources.decode import ImageRules
+        from cnnlib.dataset.decode import ImageRules
         from cnnlib.sources.image_files import parse_colour, parse_size
 
         return ImageRules(
@@ -159,6 +164,12 @@ class _ImageFiles(_Output):
             channels=self.channels,
             background=parse_colour(self.background),
         )
+
+    def stored(self) -> ImageEncoding | None:
+        """Returns how image files are stored; None: the pixels are stored."""
+        from cnnlib.dataset.encoding import ImageEncoding
+
+        return None if self.encoding == "raw" else ImageEncoding(format=self.encoding, rules=self.rules())
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -287,7 +298,9 @@ def _write(args: AnySource, output: str) -> bool:
         from cnnlib.dataset.stream_writer import StreamOptions, write_streamed
         from cnnlib.sources.executor import run_tasks
 
-        options = StreamOptions(max_bad=0.0 if args.strict else args.max_bad, shard_bytes=shard_bytes)
+        options = StreamOptions(
+            max_bad=0.0 if args.strict else args.max_bad, shard_bytes=shard_bytes, encoding=args.stored()
+        )
         return write_streamed(args.load_streamed(), output, options, run_tasks, live=has_terminal()).created
     from cnnlib.dataset.writer import check_output, write_dataset
 

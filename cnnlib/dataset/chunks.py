@@ -17,9 +17,10 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
+from cnnlib.dataset.encoding import ImageEncoding, to_stored
 from cnnlib.dataset.manifest import Shard
 from cnnlib.dataset.metadata import TYPES
-from cnnlib.dataset.record import Rows, encode_shard
+from cnnlib.dataset.record import Rows, encode_file_shard, encode_shard
 from cnnlib.dataset.streamed import BadImageError, Candidate, StreamedSource, row_id
 from cnnlib.errors import CnnlibError, DatasetError
 from cnnlib.shapes import ImageShape
@@ -91,6 +92,7 @@ class ChunkTask:
         image_shape: of every image.
         mark_uri: where the result is noted, so that a preparation that is killed goes on here; None: nothing is
             written, and only the digest is computed.
+        encoding: how image files are stored; None: pixels are.
     """
 
     index: int
@@ -98,12 +100,13 @@ class ChunkTask:
     image_shape: ImageShape
     dataset_uri: str
     mark_uri: str | None
+    encoding: ImageEncoding | None = None
 
 
 @dataclass(kw_only=True)
 class _SplitRows:
     ids: list[int] = field(default_factory=list)
-    images: list[npt.NDArray[np.uint8]] = field(default_factory=list)
+    images: list[npt.NDArray[np.uint8] | bytes] = field(default_factory=list)
     labels: list[int] = field(default_factory=list)
     metadata: list[Mapping[str, Any]] = field(default_factory=list)
 
@@ -143,10 +146,10 @@ def write_chunk(task: ChunkTask) -> WrittenChunk:
             if isinstance(found, str):
                 bad.append(BadRow(key=candidate.key, label=candidate.label, reason=found))
                 continue
-            content, pixels = found
+            content, image = found
             rows = splits[task.source.split_of(candidate, content)]
             rows.ids.append(row_id(candidate.key))
-            rows.images.append(pixels)
+            rows.images.append(image)
             assert candidate.label is not None
             rows.labels.append(candidate.label)
             rows.metadata.append(candidate.metadata)
@@ -186,8 +189,8 @@ def count_reasons(bad: Sequence[BadRow]) -> dict[str, int]:
     return dict(Counter(row.reason for row in bad).most_common())
 
 
-def _read(task: ChunkTask, candidate: Candidate) -> tuple[bytes, npt.NDArray[np.uint8]] | str:
-    """Returns the content and the pixels of an image, or why it cannot be used."""
+def _read(task: ChunkTask, candidate: Candidate) -> tuple[bytes, npt.NDArray[np.uint8] | bytes] | str:
+    """Returns the content of an image and what is stored of it, its pixels or a file; or why it cannot be used."""
     if candidate.problem:
         return candidate.problem
     try:
@@ -200,10 +203,10 @@ def _read(task: ChunkTask, candidate: Candidate) -> tuple[bytes, npt.NDArray[np.
             f"The images are of different sizes: {candidate.key} has {received} pixels, others have {expected}. "
             "Give --size, which scales all to one."
         )
-    return content, pixels
+    return content, pixels if task.encoding is None else to_stored(content, task.encoding)
 
 
-def _digest(candidate: Candidate, found: tuple[bytes, npt.NDArray[np.uint8]] | str) -> int:
+def _digest(candidate: Candidate, found: tuple[bytes, object] | str) -> int:
     content = found if isinstance(found, str) else hashlib.sha256(found[0]).hexdigest()
     described = [candidate.key, candidate.label, candidate.split, dict(candidate.metadata), content]
     return int.from_bytes(hashlib.sha256(json.dumps(described).encode()).digest(), "big")
@@ -220,19 +223,22 @@ def _count(task: ChunkTask, rows: _SplitRows) -> list[int]:
 
 
 def _write_shard(task: ChunkTask, split: str, rows: _SplitRows) -> Shard:
-    data = encode_shard(
-        Rows(
-            ids=np.array(rows.ids, np.int64),
-            images=np.stack(rows.images),
-            labels=np.array(rows.labels, np.int32),
-            metadata={
-                name: pa.array([row.get(name) for row in rows.metadata], TYPES[kind])
-                for name, kind in task.source.metadata.items()
-            },
-        )
-    )
+    data = _encode(task, rows)
     digest = publish.sha256_hex(data)
     name = layout.shard_name(split, task.index, digest)
     if task.mark_uri is not None:
         files.write_bytes(join_uri(task.dataset_uri, name), data)
     return Shard(name=name, rows=len(rows.ids), bytes=len(data), sha256=digest)
+
+
+def _encode(task: ChunkTask, rows: _SplitRows) -> bytes:
+    ids, labels = np.array(rows.ids, np.int64), np.array(rows.labels, np.int32)
+    metadata = {
+        name: pa.array([row.get(name) for row in rows.metadata], TYPES[kind])
+        for name, kind in task.source.metadata.items()
+    }
+    if task.encoding is None:
+        return encode_shard(Rows(ids=ids, images=np.stack(rows.images), labels=labels, metadata=metadata))
+    return encode_file_shard(
+        ids, labels, rows.images, metadata, image_shape=task.image_shape, encoding=task.encoding
+    )

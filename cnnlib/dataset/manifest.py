@@ -12,8 +12,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from cnnlib.dataset.class_names import check_class_names
+from cnnlib.dataset.encoding import ImageEncoding
 from cnnlib.dataset.metadata import check_types
-from cnnlib.errors import DatasetError, NotFoundError, nearest
+from cnnlib.errors import ConfigError, DatasetError, NotFoundError, nearest
 from cnnlib.shapes import ImageShape
 from cnnlib.storage import layout, publish
 
@@ -82,6 +83,7 @@ class Manifest:
         source: where the rows came from, in words.
         source_digest: `Source.digest`, the sha256 (hex) of the rows before they were written to shards.
         metadata: name and type (bool, int64, float64, string) of the columns besides id, image and label.
+        encoding: how image files are stored; None: the shards hold pixels.
     """
 
     class_names: tuple[str, ...]
@@ -90,6 +92,7 @@ class Manifest:
     source: str
     source_digest: str
     metadata: Mapping[str, str] = field(default_factory=dict)
+    encoding: ImageEncoding | None = None
 
     @property
     def num_classes(self) -> int:
@@ -137,6 +140,7 @@ class Manifest:
             "source_digest": self.source_digest,
             # Left out if empty: a dataset without metadata keeps the fingerprint it had before metadata existed.
             **({"metadata": dict(self.metadata)} if self.metadata else {}),
+            **({"encoding": self.encoding.to_document()} if self.encoding else {}),
         }
 
 
@@ -194,8 +198,9 @@ def _parse(document: Mapping[str, Any], dataset_uri: str) -> Manifest:
             source=document["source"],
             source_digest=document["source_digest"],
             metadata=check_types(document.get("metadata", {})),
+            encoding=ImageEncoding.from_document(document["encoding"]) if "encoding" in document else None,
         )
-    except (AttributeError, KeyError, TypeError, ValueError) as err:
+    except (AttributeError, ConfigError, KeyError, TypeError, ValueError) as err:
         raise DatasetError(
             f"The manifest of {dataset_uri} has a missing or invalid entry: {type(err).__name__}: {err}. "
             "Prepare the dataset again."

@@ -21,6 +21,7 @@ import numpy as np
 import pyarrow as pa
 
 from cnnlib.dataset.chunks import BadRow, ChunkTask, WrittenChunk, add_digests, count_reasons, run_chunk
+from cnnlib.dataset.encoding import ImageEncoding
 from cnnlib.dataset.manifest import Manifest, Split, load_manifest, whole_shard
 from cnnlib.dataset.progress import build_progress
 from cnnlib.dataset.reader import read_range
@@ -49,10 +50,12 @@ class StreamOptions:
     Attributes:
         max_bad: the fraction of images, 0..1, that may become no row.
         shard_bytes: bytes of pixels in one shard; None: a sixteenth of all, within 4..16 MiB.
+        encoding: how image files are stored; None: pixels are stored.
     """
 
     max_bad: float = 0.01
     shard_bytes: int | None = None
+    encoding: ImageEncoding | None = None
 
 
 def write_streamed(
@@ -84,7 +87,7 @@ def write_streamed(
     tasks = list(_plan_chunks(shuffled, shape, dataset_uri, None if exists else plan, options))
     written = _run(tasks, run_tasks, live=live)
     bad = [row for chunk in written for row in chunk.bad]
-    manifest = _build_manifest(source, shape, written)
+    manifest = _build_manifest(source, shape, written, options.encoding)
     if exists:
         stored = check_same(dataset_uri, manifest.source_digest, manifest.source)
         _check_bad(bad, len(source.candidates), options.max_bad, source)
@@ -184,6 +187,7 @@ def _plan_chunks(
             image_shape=shape,
             dataset_uri=dataset_uri,
             mark_uri=None if plan is None else layout.prepare_mark(dataset_uri, plan, index),
+            encoding=options.encoding,
         )
 
 
@@ -203,9 +207,22 @@ def _run(tasks: Sequence[ChunkTask], run_tasks: RunTasks, *, live: bool) -> list
     return [found[index] for index in range(len(tasks))]
 
 
-def _build_manifest(source: StreamedSource, shape: ImageShape, written: Sequence[WrittenChunk]) -> Manifest:
+def _build_manifest(
+    source: StreamedSource,
+    shape: ImageShape,
+    written: Sequence[WrittenChunk],
+    encoding: ImageEncoding | None,
+) -> Manifest:
     names = sorted({name for chunk in written for name in chunk.shards}, key=_split_order)
-    identity = (source.class_names, shape, source.settings, dict(source.fractions), add_digests(written))
+    identity: tuple[object, ...] = (
+        source.class_names,
+        shape,
+        source.settings,
+        dict(source.fractions),
+        add_digests(written),
+    )
+    if encoding is not None:
+        identity += (encoding.to_document(),)
     return Manifest(
         class_names=source.class_names,
         image_shape=shape,
@@ -224,6 +241,7 @@ def _build_manifest(source: StreamedSource, shape: ImageShape, written: Sequence
         source=source.description,
         source_digest=publish.sha256_hex(repr(identity).encode()),
         metadata=source.metadata,
+        encoding=encoding,
     )
 
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Sequence
 
+from cnnlib.dataset.decode import EXTENSIONS, ImageRules
 from cnnlib.dataset.streamed import Candidate, StreamedSource
 from cnnlib.errors import DatasetError, NotFoundError
 from cnnlib.log import log_event
-from cnnlib.sources.decode import EXTENSIONS, ImageRules
 from cnnlib.sources.image_files import (
     DEFAULT_SPLITS,
     SPLIT_NAMES,

@@ -11,9 +11,9 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from cnnlib.dataset.decode import ImageRules, decode_image
 from cnnlib.dataset.streamed import BadImageError
 from cnnlib.errors import AccessError, ConfigError, InputError, NotFoundError
-from cnnlib.sources.decode import ImageRules, decode_image
 from cnnlib.storage import files
 from cnnlib.storage.uri import join_uri, normalize_uri
 

@@ -15,11 +15,11 @@ import pyarrow.csv
 import pyarrow.json
 import pyarrow.parquet as pq
 
+from cnnlib.dataset.decode import ImageRules
 from cnnlib.dataset.metadata import check_name
 from cnnlib.dataset.streamed import Candidate, StreamedSource, Value
 from cnnlib.errors import ConfigError, DatasetError
 from cnnlib.log import log_event
-from cnnlib.sources.decode import ImageRules
 from cnnlib.sources.folders import limit
 from cnnlib.sources.image_files import (
     DEFAULT_SPLITS,

@@ -15,6 +15,7 @@ import pytest
 
 from cnnlib.dataset import stream_writer
 from cnnlib.dataset.chunks import run_chunk
+from cnnlib.dataset.decode import ImageRules
 from cnnlib.dataset.manifest import Manifest, load_manifest
 from cnnlib.dataset.reader import read_positions
 from cnnlib.dataset.record import Rows, decode_shard
@@ -22,7 +23,6 @@ from cnnlib.dataset.stream_writer import StreamOptions, run_in_threads, shuffle,
 from cnnlib.dataset.streamed import StreamedSource, row_id
 from cnnlib.dataset.verify import verify_dataset
 from cnnlib.errors import ConflictError, DatasetError
-from cnnlib.sources.decode import ImageRules
 from cnnlib.sources.folders import load_folders
 from cnnlib.storage import files, layout
 from tests.image_files import encode, noise, write_folders

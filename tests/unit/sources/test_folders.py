@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
+from cnnlib.dataset.decode import ImageRules
 from cnnlib.dataset.streamed import BadImageError
 from cnnlib.errors import ConfigError, DatasetError, NotFoundError
-from cnnlib.sources.decode import ImageRules
 from cnnlib.sources.folders import load_folders
 from tests.image_files import encode, noise, write_folders
 

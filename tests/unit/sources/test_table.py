@@ -10,9 +10,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from cnnlib.dataset.decode import ImageRules
 from cnnlib.dataset.streamed import BadImageError, StreamedSource
 from cnnlib.errors import ConfigError, DatasetError, NotFoundError
-from cnnlib.sources.decode import ImageRules
 from cnnlib.sources.table import TableColumns, load_table
 from tests.image_files import encode, noise
 

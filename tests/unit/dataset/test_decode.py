@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from cnnlib.dataset.decode import ImageRules, decode_image
 from cnnlib.dataset.streamed import BadImageError
 from cnnlib.errors import ConfigError
-from cnnlib.sources.decode import ImageRules, decode_image
 from tests.image_files import encode, noise
 
 GREY, COLOUR = ImageRules(channels=1), ImageRules()

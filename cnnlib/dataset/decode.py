@@ -109,14 +109,22 @@ def decode_image(data: bytes, rules: ImageRules) -> Pixels:
         raise BadImageError("damaged image") from err
 
 
+def flatten_image(picture: Image.Image, rules: ImageRules) -> Image.Image:
+    """Returns an opened image upright, over the background, with the channels of the rules, in its own size.
+
+    Raises:
+        BadImageError: its pixels are of a kind that is refused.
+    """
+    picture.load()
+    upright = ImageOps.exif_transpose(picture)
+    return _flatten(upright, rules.background).convert("L" if rules.channels == 1 else "RGB")
+
+
 def _convert(picture: Image.Image, rules: ImageRules) -> Pixels:
     if rules.size is not None and picture.format == "JPEG":
         longest = _REDUCED * max(rules.size)
         picture.draft(None, (longest, longest))
-    picture.load()
-    upright = ImageOps.exif_transpose(picture)
-    flat = _flatten(upright, rules.background)
-    converted = flat.convert("L" if rules.channels == 1 else "RGB")
+    converted = flatten_image(picture, rules)
     if rules.size is not None:
         converted = _resize(converted, rules)
     return np.asarray(converted, np.uint8).reshape(converted.height, converted.width, rules.channels)
