@@ -106,7 +106,7 @@ class ChunkTask:
 @dataclass(kw_only=True)
 class _SplitRows:
     ids: list[int] = field(default_factory=list)
-    images: list[npt.NDArray[np.uint8] | bytes] = field(default_factory=list)
+    images: list[Any] = field(default_factory=list)  # the pixels of each image, or a file
     labels: list[int] = field(default_factory=list)
     metadata: list[Mapping[str, Any]] = field(default_factory=list)
 
