@@ -315,7 +315,7 @@ def _checked_sums(collected: CollectedScores, plan: EvaluationPlan, target: Targ
         raise RowCountError(
             f"{target.uri}: {sums.rows} rows were scored, the manifest states {expected.rows}. No report was written."
         )
-    rows_per_class = tuple(map(int, sums.confusion.counts.sum(axis=1)))
+    rows_per_class = tuple(map(int, sums.confusion.rows_by_true))
     if rows_per_class != expected.rows_per_class:
         raise DatasetError(
             f"{plan.dataset_uri}: the labels in its shards are not those its manifest counts: "

@@ -49,8 +49,8 @@ _TAILS = (0.025, 0.975)
 
 def resample_confusion(confusion: ConfusionCounts) -> Values:
     """Returns `confusion_values` of resampled rows: arrays [resamples] and [resamples, num_classes]."""
-    true, predicted = np.nonzero(confusion.counts)
-    counts, rows = confusion.counts[true, predicted], confusion.rows
+    true, predicted = confusion.true, confusion.predicted
+    counts, rows = confusion.counts, confusion.rows
     resamples = max(MIN_RESAMPLES, min(RESAMPLES, _CELL_DRAWS // max(1, len(counts))))
     generator, blocks = np.random.default_rng(SEED), []
     sum_by_true, sum_by_predicted, sum_correct = (

@@ -17,6 +17,7 @@ from numpy.typing import ArrayLike, NDArray
 from cnnlib.errors import ReportError
 from cnnlib.metrics.sums.arrays import as_scored
 from cnnlib.metrics.sums.confusion import ConfusionCounts
+from cnnlib.reports.confusion import to_confusion
 from cnnlib.reports.manifest import ReportRecord, StoredTable, read_record
 from cnnlib.reports.read import read_stored
 from cnnlib.reports.schema import table_schema
@@ -143,16 +144,14 @@ def _slices_column(slices: Mapping[str, NDArray[np.bool_]] | None, rows: int) ->
 def _check_counts(reports_uri: str, record: ReportRecord, table: pa.Table) -> None:
     """Checks that the predictions belong to the report's evaluation: they give the report's confusion counts."""
     cells = read_stored(reports_uri, record, record.tables["confusion"])
-    counts = cells["count"].to_numpy()
-    num_classes = len(record.subject.class_names)
     labels, predictions = table["label"].to_numpy(), table["prediction"].to_numpy()
-    received = ConfusionCounts.from_labels(labels, predictions, num_classes).counts
-    if np.array_equal(received.ravel(), counts):
+    received = ConfusionCounts.from_labels(labels, predictions, len(record.subject.class_names))
+    if received == to_confusion(cells, received.num_classes):
         return
     folder = layout.report_predictions(reports_uri, record.report_id)
     raise ReportError(
         f"The predictions in {folder} are not those that report {record.report_id} counts. Received {len(table)} "
-        f"rows, {int(np.trace(received))} right, expected {record.rows} and {record.correct}. They come from "
+        f"rows, {received.correct} right, expected {record.rows} and {record.correct}. They come from "
         "another evaluation. Delete all objects of that report, its predictions too, and evaluate again."
     )
 

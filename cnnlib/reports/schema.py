@@ -12,6 +12,8 @@ from cnnlib.storage.parquet import Column
 
 REPORT_VERSION = 3
 VERSION_KEY = b"cnnlib.report_version"
+ALL_PAIRS_CLASSES = 100
+"""Of up to this many classes, `confusion` has a row for every pair; of more, only for the pairs that have rows."""
 
 _STRING, _UTC = pa.string(), pa.timestamp("us", tz="UTC")
 _INT32, _INT64, _FLOAT32, _FLOAT64 = pa.int32(), pa.int64(), pa.float32(), pa.float64()
@@ -185,7 +187,10 @@ _CONFUSION = (
     _column("true_name", _STRING, "Name of the true class."),
     _column("predicted_name", _STRING, "Name of the predicted class."),
     _column(
-        "count", _INT64, "Rows with this true class and this predicted class; 0 for a pair without rows."
+        "count",
+        _INT64,
+        "Rows with this true class and this predicted class; 0 for a pair without rows. Of more than "
+        f"{ALL_PAIRS_CLASSES} classes, only pairs that have rows are stored.",
     ),
 )
 
