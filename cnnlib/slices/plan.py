@@ -205,7 +205,8 @@ def _check_memory(slices: int, num_classes: int) -> None:
     if slices * num_classes > MAX_SLICE_CLASSES:
         raise ConfigError(
             f"slice_by makes too many slices for so many classes. Received {slices} slices of {num_classes} classes, "
-            f"expected at most {MAX_SLICE_CLASSES // num_classes}: each has sums for every class. Slice by fewer at a time."
+            f"expected at most {MAX_SLICE_CLASSES // num_classes}: each has sums for every class. "
+            "Slice by fewer at a time."
         )
 
 

@@ -13,7 +13,9 @@ from numpy.typing import ArrayLike, NDArray
 
 from cnnlib.metrics.sums.arrays import as_labels
 
-_MAX_CELLS = 2**20  # up to so many cells they are counted in an array of all, 8 MB, which is faster than sorting
+_MAX_CELLS = (
+    2**20
+)  # up to so many cells they are counted in an array of all, 8 MB, which is faster than sorting
 
 
 @dataclass(frozen=True, eq=False)
