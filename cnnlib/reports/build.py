@@ -90,7 +90,7 @@ def _per_class(
         "predicted": counts.rows_by_predicted,
         **_metric_columns(metrics, "per_class"),
         "top_k": sums.top_k,
-        "most_confused_with": np.where(most > 0, names[confused], None),
+        "most_confused_with": np.where(most > 0, names[confused], np.array(None, dtype=object)),
         "most_confused_count": most,
     }
     return _table("per_class", counts.num_classes, columns)

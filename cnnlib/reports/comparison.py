@@ -156,9 +156,11 @@ def compare_reports(reports_uri: str, a: Report, b: Report) -> Comparison:
 def compare_rows(paired: PairedRows, class_names: Sequence[str]) -> Comparison:
     """Compares two models on the rows that both scored."""
     right_a, right_b = paired.right
+    by_class = np.argsort(paired.labels, kind="stable")
+    bounds = np.searchsorted(paired.labels[by_class], np.arange(len(class_names) + 1))
     classes = []
     for index, name in enumerate(class_names):
-        rows = np.flatnonzero(paired.labels == index)
+        rows = by_class[bounds[index] : bounds[index + 1]]
         classes.append(_paired_difference(name, paired.ids[rows], right_a[rows], right_b[rows]))
     overall = _paired_difference("all", paired.ids, right_a, right_b)
     return Comparison(overall=overall, classes=_adjust(classes), unpaired_because=None)

@@ -136,7 +136,7 @@ def test_cell_opens_its_images_and_gives_the_focus_back(reports: Reports, visit:
     page = visit(page_file(reports, "report")).page
     data = load_report_data(reports.uri, reports.ids[-1])
     true, predicted = 6, 4
-    count = int(data.counts[true, predicted])
+    count = data.counts.count(true, predicted)
     expected = [each for each in data.mistakes.by_pair if each.pair == (true, predicted)]
     assert len(expected) == 24 < count
     cell = page.locator(f'[data-pair="{true}-{predicted}"]')

@@ -12,9 +12,10 @@ import numpy as np
 import numpy.typing as npt
 
 from cnnlib.views.page import formatting
-from cnnlib.views.page.images import Pixels, png_uri
+from cnnlib.views.page.images import Pixels, picture_uri
 
 _TILE, _GAP, _COLUMNS = 48, 4, 8
+_MAX_EXACT = 32  # larger maps of 16 layers would take 4 MB as PNG; as WebP they take a tenth
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,6 +48,12 @@ class Activations:
     kernels: MapGrid | None
     layers: Sequence[MapGrid]
 
+    @property
+    def num_bytes(self) -> int:
+        """The bytes of all pictures on the page."""
+        grids = [grid for grid in (self.image, self.kernels, *self.layers) if grid]
+        return sum(len(grid.uri) for grid in grids)
+
 
 def build_activations(rows: Sequence[Mapping[str, Any]]) -> Activations | None:
     """Draws the maps of a report; None without any."""
@@ -76,7 +83,7 @@ def _draw(rows: Sequence[Mapping[str, Any]]) -> MapGrid:
         kind=first["kind"],
         title=f"{first['layer']}, {first['height']} × {first['width']}",
         note=of_all if shown == total else f"{shown} of {of_all}",
-        uri=png_uri(pixels),
+        uri=picture_uri(pixels, lossy=max(first["height"], first["width"]) > _MAX_EXACT),
         width=pixels.shape[1],
         height=pixels.shape[0],
     )

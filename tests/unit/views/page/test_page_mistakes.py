@@ -12,6 +12,7 @@ import pyarrow as pa
 import pytest
 from PIL import Image
 
+from cnnlib.metrics.sums.confusion import ConfusionCounts
 from cnnlib.reports.predictions import predictions_table
 from cnnlib.views.page import images
 from cnnlib.views.page.images import build_sheet, read_images, shrink
@@ -113,9 +114,12 @@ def test_sheet_of_big_noisy_images_stays_below_its_limit() -> None:
     [
         ((28, 28, 1), (28, 28, 1)),
         ((28, 28, 2), (28, 28, 1)),
-        ((224, 112, 3), (64, 32, 3)),
-        ((100, 300, 4), (21, 64, 3)),
-        ((128, 128, 1), (64, 64, 1)),
+        ((64, 64, 3), (64, 64, 3)),
+        ((100, 100, 1), (100, 100, 1)),
+        ((224, 112, 3), (128, 64, 3)),
+        ((100, 300, 4), (43, 128, 3)),
+        ((256, 256, 1), (128, 128, 1)),
+        ((2160, 4096, 3), (68, 128, 3)),
     ],
 )
 def test_images_are_shrunk_to_what_a_page_shows(
@@ -136,7 +140,7 @@ def dataset(tmp_path: Path) -> tuple[str, str]:
 
 def test_images_are_those_of_the_rows(dataset: tuple[str, str]) -> None:
     expected = make_source().splits["test"].images
-    read = read_images(*dataset, "test", {0, 11, 22})
+    read = read_images(*dataset, "test", {0: 0, 11: 1, 22: 2})
     assert (set(read.by_id), read.missing) == ({0, 11, 22}, "")
     assert all(np.array_equal(pixels, expected[row_id]) for row_id, pixels in read.by_id.items())
 
@@ -144,14 +148,14 @@ def test_images_are_those_of_the_rows(dataset: tuple[str, str]) -> None:
 def test_only_shards_that_hold_wanted_rows_are_read(dataset: tuple[str, str]) -> None:
     for index in (0, 2):
         (Path(dataset[0]) / "test" / f"part-{index:05d}.parquet").unlink()
-    assert set(read_images(*dataset, "test", {10, 15, 19}).by_id) == {10, 15, 19}
+    assert set(read_images(*dataset, "test", {19: 1, 15: 1, 10: 1}).by_id) == {10, 15, 19}
 
 
 def test_shards_beyond_the_limit_are_not_read_and_the_page_says_so(
     dataset: tuple[str, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(images, "MAX_READ_BYTES", 1)
-    read = read_images(*dataset, "test", {0, 10, 11, 12})
+    read = read_images(*dataset, "test", {10: 1, 0: 0, 11: 1, 12: 1})
     assert set(read.by_id) == {10, 11, 12}
     assert read.missing.startswith("1 image")
 
@@ -167,14 +171,14 @@ def test_data_that_is_gone_or_changed_gives_a_reason_and_no_images(
         fingerprint = "another"
     else:
         (Path(uri) / "test" / "part-00000.parquet").write_bytes(b"rot")
-    read = read_images(uri, fingerprint, "test", {0})
+    read = read_images(uri, fingerprint, "test", {0: 0})
     assert not read.by_id
     assert {"gone": "No dataset", "changed": "has changed", "shard": "does not match"}[damage] in read.missing
 
 
 def test_heat_grows_with_the_fraction_and_marks_neither_zeros_nor_the_diagonal() -> None:
     counts = np.array([[50, 40, 10, 0], [0, 99, 1, 0], [0, 0, 100, 0], [0, 0, 0, 0]])
-    matrix = build_confusion(counts, ()).matrix
+    matrix = build_confusion(ConfusionCounts.from_matrix(counts), ()).matrix
     heat = [[cell.heat for cell in row] for row in matrix]
     assert heat == [[0, HEAT_LEVELS, 4, 0], [0, 0, 2, 0], [0, 0, 0, 0], [0, 0, 0, 0]]
     assert matrix[0][1].fraction == 0.4
@@ -183,7 +187,7 @@ def test_heat_grows_with_the_fraction_and_marks_neither_zeros_nor_the_diagonal()
 def test_many_classes_give_the_worst_pairs_and_no_matrix() -> None:
     counts = np.zeros((31, 31), np.int64)
     counts[3, 4], counts[5, 6] = 7, 9
-    confusion = build_confusion(counts, ())
+    confusion = build_confusion(ConfusionCounts.from_matrix(counts), ())
     assert not confusion.matrix
     assert [(cell.true, cell.predicted, cell.count) for cell in confusion.pairs] == [(5, 6, 9), (3, 4, 7)]
 
@@ -193,7 +197,7 @@ def test_json_of_the_page_keeps_only_mistakes_with_a_place_on_the_sheet() -> Non
         Mistake(id=row_id, label=0, prediction=1, probability=0.91239, true_probability=0.05)
         for row_id in (5, 6, 7)
     ]
-    counts = np.array([[0, 3], [0, 0]])
+    counts = ConfusionCounts.from_matrix([[0, 3], [0, 0]])
     sheet = build_sheet({6: np.zeros((2, 2, 1), np.uint8)})
     document = mistakes_json(shown, counts, ["a", "b"], sheet)
     assert document["pairs"] == {"0-1": {"count": 3, "rows": [[0, 6, 0.9124, 0.05]]}}
