@@ -106,11 +106,15 @@ def main(num_classes: int, num_rows: int, slices: int) -> None:
         def done(stage: str, size: int = 0) -> None:
             peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
             seconds = time.perf_counter() - started
-            print(f"{num_classes=} {num_rows=} {slices=} {stage}: {seconds:.1f} s, peak {peak:.0f} MiB, {size:,} bytes")
+            sys.stdout.write(f"{stage}: {seconds:.1f} s, peak {peak:.0f} MiB, {size:,} bytes\n")
 
+        sys.stdout.write(f"{num_classes=} {num_rows=} {slices=}\n")
         done("start")
         name = write_many_classes(folder, num_classes, num_rows, slices=slices)
-        done("scored and written", sum(path.stat().st_size for path in Path(folder).rglob("*") if path.is_file()))
+        done(
+            "scored and written",
+            sum(path.stat().st_size for path in Path(folder).rglob("*") if path.is_file()),
+        )
         assert len(read_report(folder, name).classes) == num_classes
         for table in ("confusion", "per_class", "calibration"):
             done(f"read; {table}", (Path(folder) / table / f"{name}.parquet").stat().st_size)
