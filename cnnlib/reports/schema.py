@@ -218,7 +218,7 @@ _ACTIVATIONS = (
         "kind", _STRING, "image, kernel (weights of the first convolution) or activation (output of a layer)."
     ),
     _column("map", _INT32, "Index of the kernel or of the output channel, from 0."),
-    _column("height", _INT32, "Height in pixels; larger maps are scaled down to at most 64."),
+    _column("height", _INT32, "Height in pixels; larger maps are scaled down to at most 64, in their shape."),
     _column("width", _INT32, "Width in pixels, likewise."),
     _column("channels", _INT32, "Values per pixel: the input's channels for image and kernel, else 1."),
     _column("values", pa.list_(_FLOAT32), "The pixel values, row by row, channels last."),

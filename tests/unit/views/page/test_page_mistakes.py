@@ -12,14 +12,18 @@ import pyarrow as pa
 import pytest
 from PIL import Image
 
+from cnnlib.dataset.source import Source, SourceSplit
 from cnnlib.metrics.sums.confusion import ConfusionCounts
 from cnnlib.reports.predictions import predictions_table
 from cnnlib.views.page import images
-from cnnlib.views.page.images import build_sheet, read_images, shrink
+from cnnlib.views.page.images import build_sheet, is_photo, picture_uri, read_images, shrink
+from cnnlib.views.page.publish import draw_page
 from cnnlib.views.page.sections import mistakes
 from cnnlib.views.page.sections.confusion import HEAT_LEVELS, build_confusion, mistakes_json
 from cnnlib.views.page.sections.mistakes import Mistake, choose_mistakes
 from tests.datasets import make_source, write_dataset_without_ray
+from tests.page_html import Page
+from tests.pages import write_small_reports
 
 
 def make_predictions(rows: int = 3000, classes: int = 4, seed: int = 0) -> pa.Table:
@@ -203,3 +207,80 @@ def test_json_of_the_page_keeps_only_mistakes_with_a_place_on_the_sheet() -> Non
     assert document["pairs"] == {"0-1": {"count": 3, "rows": [[0, 6, 0.9124, 0.05]]}}
     without = mistakes_json(shown, counts, ["a", "b"], None)
     assert [row[:2] for row in without["pairs"]["0-1"]["rows"]] == [[None, 5], [None, 6], [None, 7]]
+
+
+def make_photo(height: int, width: int) -> np.ndarray:
+    """Makes a colour image whose left half is red and whose right half fades to blue downwards."""
+    photo = np.zeros((height, width, 3), np.uint8)
+    photo[:, : width // 2, 0] = 255
+    photo[:, width // 2 :, 2] = np.linspace(0, 255, height).astype(np.uint8)[:, np.newaxis]
+    return photo
+
+
+@pytest.fixture(scope="module")
+def photographs(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, str]:
+    """Writes a dataset of four frames of 4096 x 2160, one in a shard; returns its URI and fingerprint."""
+    uri = str(tmp_path_factory.mktemp("photos") / "data")
+    images_4k = np.stack([make_photo(2160, 4096)] * 4)
+    split = SourceSplit(images=images_4k, labels=np.arange(4, dtype=np.int32) % 2)
+    source = Source(
+        class_names=("a", "b"), image_shape=(2160, 4096, 3), splits={"test": split}, description="4K"
+    )
+    return uri, write_dataset_without_ray(uri, source, shard_rows=1).fingerprint
+
+
+def test_4k_frames_become_small_colour_pictures_in_their_shape(photographs: tuple[str, str]) -> None:
+    read = read_images(*photographs, "test", {3: 3, 1: 1})
+    assert (list(read.by_id), read.missing) == ([3, 1], "")
+    small = read.by_id[3]
+    assert (small.shape, is_photo(small)) == ((68, 128, 3), True)
+    assert small[:, :60].reshape(-1, 3).tolist() == [[255, 0, 0]] * (68 * 60)
+    assert small[0, 100, 2] < 5
+    assert small[67, 100, 2] > 250
+    uri = picture_uri(small, lossy=True)
+    kind, _, data = uri.partition(",")
+    shown = np.asarray(Image.open(io.BytesIO(base64.b64decode(data))))
+    assert (kind, shown.shape) == ("data:image/webp;base64", (68, 128, 3))
+    assert np.abs(shown.astype(int) - small).mean() < 4
+    assert len(uri) < 8000
+
+
+def test_limit_on_what_is_read_keeps_the_most_important_rows(
+    photographs: tuple[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(images, "MAX_READ_BYTES", 1)
+    read = read_images(*photographs, "test", {2: 2, 0: 0, 3: 3})
+    assert list(read.by_id) == [2]
+    assert read.missing.startswith("2 images")
+
+
+def test_sheet_of_noisy_photographs_stays_below_its_limit() -> None:
+    rng = np.random.default_rng(0)
+    pixels = {row_id: rng.integers(0, 256, (68, 128, 3), np.uint8) for row_id in range(600)}
+    sheet = build_sheet(pixels, max_bytes=400_000)
+    assert len(sheet.uri) < 400_000 * 4 / 3 + 100
+    assert 20 < len(sheet.places) < 600
+    assert list(sheet.places) == list(range(len(sheet.places)))
+    assert sheet.is_photo
+    _, _, data = sheet.uri.partition(",")
+    assert Image.open(io.BytesIO(base64.b64decode(data))).width == 128 * sheet.columns
+
+
+def test_page_of_photographs_is_smaller_than_3_mb(tmp_path: Path) -> None:
+    many = write_small_reports(
+        tmp_path,
+        class_names=[f"class {index}" for index in range(12)],
+        image_shape=(96, 160, 3),
+        rows=900,
+        reports=1,
+    )
+    html = draw_page(many.uri, "/elsewhere/page.html", many.ids[0])
+    assert len(html) < 3_000_000
+    page = Page(html)
+    assert {each["class"] for each in page.all("img") if each.get("alt")} == {"photo"}
+    assert page.mistakes["sheet"] == {
+        "columns": page.mistakes["sheet"]["columns"],
+        "width": 128,
+        "height": 77,
+        "photo": True,
+    }
