@@ -30,7 +30,8 @@ MAX_SHEET_BYTES = 2**20 + 2**18
 """Bytes of a sheet. PNG and base64 add at most a third, so a page stays under 3 MB."""
 MAX_READ_BYTES = 2**30
 """Shards are read, those with the most important rows first, until they have this many bytes together."""
-_WEBP = {"quality": 75, "method": 2}
+PHOTO_QUALITY = 75
+"""Quality of photographs as WebP, 0..100."""
 
 Pixels = npt.NDArray[np.uint8]
 
@@ -90,9 +91,13 @@ def read_images(
         return RowImages(by_id={}, missing=str(err))
 
 
-def picture_uri(pixels: Pixels, *, lossy: bool = False) -> str:
-    """Encodes uint8 [height, width, 1, 3 or 4] in a data URI: as a PNG, or as a WebP with losses."""
-    return _data_uri(_encode(pixels, lossy), lossy)
+def picture_uri(pixels: Pixels, quality: int | None = None) -> str:
+    """Encodes uint8 [height, width, 1, 3 or 4] in a data URI.
+
+    Args:
+        quality: of a WebP with losses, 0..100; None: a PNG.
+    """
+    return _data_uri(_encode(pixels, quality), is_webp=quality is not None)
 
 
 def is_photo(pixels: Pixels) -> bool:
@@ -111,12 +116,12 @@ def build_sheet(images: Mapping[int, Pixels], max_bytes: int = MAX_SHEET_BYTES) 
     while True:
         shown = dict(itertools.islice(images.items(), count))
         columns = math.ceil(math.sqrt(count * height / width))
-        data = _encode(_arrange(list(shown.values()), columns), photos)
+        data = _encode(_arrange(list(shown.values()), columns), PHOTO_QUALITY if photos else None)
         if not photos or count == 1 or len(data) <= max_bytes:
             break
         count = max(1, int(0.95 * count * max_bytes / len(data)))
     return Sheet(
-        uri=_data_uri(data, photos),
+        uri=_data_uri(data, is_webp=photos),
         columns=columns,
         width=width,
         height=height,
@@ -148,18 +153,18 @@ def _arrange(images: Sequence[Pixels], columns: int) -> Pixels:
     return canvas
 
 
-def _encode(pixels: Pixels, lossy: bool) -> bytes:
+def _encode(pixels: Pixels, quality: int | None) -> bytes:
     picture = Image.fromarray(pixels[..., 0] if pixels.shape[2] == 1 else pixels)
     buffer = io.BytesIO()
-    if lossy:
-        picture.save(buffer, "WEBP", **_WEBP)
+    if quality is not None:
+        picture.save(buffer, "WEBP", quality=quality, method=2)
     else:
         picture.save(buffer, "PNG", optimize=True)
     return buffer.getvalue()
 
 
-def _data_uri(data: bytes, lossy: bool) -> str:
-    return f"data:image/{'webp' if lossy else 'png'};base64," + base64.b64encode(data).decode()
+def _data_uri(data: bytes, *, is_webp: bool) -> str:
+    return f"data:image/{'webp' if is_webp else 'png'};base64," + base64.b64encode(data).decode()
 
 
 def _read_rows(dataset_uri: str, manifest: Manifest, split: Split, shard_of: Mapping[int, int]) -> RowImages:

@@ -8,7 +8,7 @@ from typing import Any
 
 from cnnlib.reports.manifest import ReportRecord
 from cnnlib.views.page.charts import LineChart
-from cnnlib.views.page.images import MAX_SHEET_BYTES, Sheet, is_photo, picture_uri
+from cnnlib.views.page.images import MAX_SHEET_BYTES, PHOTO_QUALITY, Sheet, is_photo, picture_uri
 from cnnlib.views.page.report_data import ReportData, Row
 from cnnlib.views.page.sections.activations import Activations, build_activations
 from cnnlib.views.page.sections.calibration import Reliability, build_reliability
@@ -129,4 +129,6 @@ def _gallery_item(data: ReportData, mistake: Mistake) -> GalleryItem:
     if pixels is None:
         return GalleryItem(mistake=mistake, image=None, is_photo=False)
     photo = is_photo(pixels)
-    return GalleryItem(mistake=mistake, image=picture_uri(pixels, lossy=photo), is_photo=photo)
+    return GalleryItem(
+        mistake=mistake, image=picture_uri(pixels, PHOTO_QUALITY if photo else None), is_photo=photo
+    )

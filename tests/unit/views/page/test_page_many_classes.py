@@ -5,9 +5,12 @@ from __future__ import annotations
 import io
 from pathlib import Path
 
+import numpy as np
 import pytest
 from rich.console import Console
 
+from cnnlib.models.activations import build_maps
+from cnnlib.reports.build import build_activations
 from cnnlib.reports.comparison import compare_reports
 from cnnlib.reports.manifest import read_record
 from cnnlib.reports.predictions import read_predictions
@@ -18,6 +21,7 @@ from cnnlib.views.terminal.comparison import render_comparison
 from cnnlib.views.terminal.tables import MAX_CLASSES, render_report
 from tests.many_classes import write_many_classes
 from tests.page_html import Page
+from tests.pages import write_small_reports
 
 MAX_BYTES = 3_000_000
 
@@ -111,3 +115,30 @@ def test_20000_classes_have_their_table_and_a_small_page(tmp_path: Path) -> None
     headers = [each for each in page.all("th") if each.get("scope") == "row"]
     assert len(headers) == known < MAX_LINES
     assert f"{known} of 20,000 classes: those with the lowest accuracy" in page.text
+
+
+def test_page_with_the_largest_contents_stays_under_3_mb(tmp_path: Path) -> None:
+    """Noise cannot be compressed: no real photograph and no real map of activations takes more."""
+    rng = np.random.default_rng(0)
+    layers = [
+        build_maps(
+            rng.normal(size=(64, 64, 64, 1)), layer_index=index, layer=f"conv {index}", kind="activation"
+        )
+        for index in range(16)
+    ]
+    many = write_small_reports(
+        tmp_path,
+        class_names=[f"a class with the long name {index}" for index in range(1000)],
+        image_shape=(70, 90, 3),
+        rows=2100,
+        reports=1,
+        activations=build_activations(0, layers),
+    )
+    page = draw(many.uri, many.ids[0])
+    assert len(page.html.encode()) < MAX_BYTES
+    assert {"classes", "confusion", "mistakes", "activations"} <= set(page.sections)
+    assert len([each for each in page.all("th") if each.get("scope") == "row"]) == 1000
+    assert len([each for each in page.all("img") if "photo" in each.get("class", "")]) == 24
+    shown = [row for pair in page.mistakes["pairs"].values() for row in pair["rows"]]
+    assert len(shown) > 20
+    assert all(place is not None for place, *_ in shown)

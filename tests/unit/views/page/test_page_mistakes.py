@@ -237,7 +237,7 @@ def test_4k_frames_become_small_colour_pictures_in_their_shape(photographs: tupl
     assert small[:, :60].reshape(-1, 3).tolist() == [[255, 0, 0]] * (68 * 60)
     assert small[0, 100, 2] < 5
     assert small[67, 100, 2] > 250
-    uri = picture_uri(small, lossy=True)
+    uri = picture_uri(small, images.PHOTO_QUALITY)
     kind, _, data = uri.partition(",")
     shown = np.asarray(Image.open(io.BytesIO(base64.b64decode(data))))
     assert (kind, shown.shape) == ("data:image/webp;base64", (68, 128, 3))
