@@ -124,8 +124,10 @@ def _draw_history(reports_uri: str, records: Sequence[ReportRecord], links: froz
 
 def _newest(records: Sequence[ReportRecord]) -> Sequence[ReportRecord]:
     """Returns the newest reports that fit into memory together."""
-    rows = itertools.accumulate(record.tables["per_class"].rows for record in records[:MAX_HISTORY])
-    return records[: max(2, sum(total <= MAX_HISTORY_ROWS for total in rows))]
+    newest = records[:MAX_HISTORY]
+    # A damaged report may lack the table.
+    rows = (record.tables["per_class"].rows if "per_class" in record.tables else 0 for record in newest)
+    return newest[: max(2, sum(total <= MAX_HISTORY_ROWS for total in itertools.accumulate(rows)))]
 
 
 def _read_or_log(reports_uri: str, record: ReportRecord) -> Report | CnnlibError:
