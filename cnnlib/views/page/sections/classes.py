@@ -29,6 +29,7 @@ class Classes:
         lines: of the table, in the order of the classes.
         lines_note: which classes or intervals the table leaves out; empty if none.
         has_intervals: whether the table shows them.
+        is_tall: whether the table scrolls in a window of its own.
         has_search: whether the table has a field to search for a class.
         sentence: the classes with the lowest and the highest accuracy.
     """
@@ -38,6 +39,7 @@ class Classes:
     lines: Sequence[ClassLine]
     lines_note: str
     has_intervals: bool
+    is_tall: bool
     has_search: bool
     sentence: str
 
@@ -48,6 +50,10 @@ def build_classes(lines: Sequence[ClassLine]) -> Classes:
     ranked = sorted((line for line in lines if line.row["accuracy"] is not None), key=_accuracy)
     unknown = [line for line in lines if line.row["accuracy"] is None]
     few_bars = total > MAX_BARS
+    if (
+        few_bars
+    ):  # of classes with equal accuracy first those with most rows, which have the narrowest intervals
+        ranked.sort(key=lambda line: (_accuracy(line), line.row["accuracy_high"]))
     table = _choose_lines(lines, ranked) if total > MAX_LINES else lines
     return Classes(
         bars=ranked[:FEW_BARS] if few_bars else [*unknown, *ranked],
@@ -57,6 +63,7 @@ def build_classes(lines: Sequence[ClassLine]) -> Classes:
         lines=table,
         lines_note=_describe_lines(len(table), total),
         has_intervals=total <= MAX_INTERVALS,
+        is_tall=len(table) > MAX_BARS,
         has_search=total > MIN_SEARCHED,
         sentence=_describe(ranked),
     )

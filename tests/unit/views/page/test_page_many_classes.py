@@ -53,7 +53,8 @@ def test_page_of_a_thousand_classes_has_them_all_in_3_mb(thousand: tuple[str, st
     assert len(headers) == 1000
     assert [each for each in page.all("input") if each["id"] == "class-search"]
     assert f"The {FEW_BARS} of 1,000 classes with the lowest accuracy." in page.text
-    lowest = min((row for row in report.classes if row["support"]), key=lambda row: row["accuracy"])
+    known = (row for row in report.classes if row["support"])
+    lowest = min(known, key=lambda row: (row["accuracy"], row["accuracy_high"]))
     assert f"{lowest['class_name']} has the lowest accuracy" in page.text
     buttons = [each["data-pair"] for each in page.all("button") if "data-pair" in each]
     assert 0 < len(buttons) <= 40
