@@ -96,6 +96,7 @@ def write_small_reports(
     rows: int = 60,
     reports: int = 2,
     predictions: bool = True,
+    **extras: Any,
 ) -> Reports:
     """Writes reports on random images with random probabilities, about two of three correct."""
     data_uri, uri = str(folder / "data"), str(folder / "reports")
@@ -118,6 +119,7 @@ def write_small_reports(
                 epoch=None,
                 evaluated_at=_FIRST_DAY + timedelta(minutes=epoch),
                 predictions=predictions,
+                **extras,
             )
         )
     return Reports(uri=uri, data_uri=data_uri, ids=tuple(ids))

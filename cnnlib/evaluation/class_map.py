@@ -6,6 +6,8 @@ from collections.abc import Sequence
 
 from cnnlib.errors import ConfigError, ModelError, nearest
 
+_MAX_NAMES = 20  # in a message
+
 
 def map_classes(
     theirs: Sequence[str], ours: Sequence[str], entries: Sequence[str], name: str
@@ -39,14 +41,15 @@ def map_classes(
     wanted = [renamed.get(our, our) for our in ours]
     if not entries:
         _check_same(theirs, ours, name)
+    places = {their: index for index, their in reversed(list(enumerate(theirs)))}
     for our, their in zip(ours, wanted, strict=True):
-        if their not in theirs:
+        if their not in places:
             raise ModelError(
-                f"{name} was not trained on the class {our!r} of the data. Its classes: {', '.join(theirs)}. "
+                f"{name} was not trained on the class {our!r} of the data. Its classes: {_enumerate(theirs)}. "
                 "Give --class-map THEIRS=OURS for each class with another name."
             )
     _check_one_to_one(wanted, ours, entries)
-    columns = tuple(list(theirs).index(their) for their in wanted)
+    columns = tuple(places[their] for their in wanted)
     return None if columns == tuple(range(len(theirs))) else columns
 
 
@@ -67,28 +70,41 @@ def _split(entry: str, theirs: Sequence[str], ours: Sequence[str]) -> tuple[str,
 
 def _check_one_to_one(wanted: Sequence[str], ours: Sequence[str], entries: Sequence[str]) -> None:
     """Checks that every class of the data has an output of its own: probabilities would not add up to 1 otherwise."""
+    first: dict[str, int] = {}
     for index, their in enumerate(wanted):
-        if their in wanted[:index]:
+        if first.setdefault(their, index) != index:
             raise ConfigError(
-                f"class_map: {ours[wanted.index(their)]!r} and {ours[index]!r} of the data would both be the class "
+                f"class_map: {ours[first[their]]!r} and {ours[index]!r} of the data would both be the class "
                 f"{their!r} of the checkpoint. Received {' '.join(entries)}. Give each its own class, with "
                 "--class-map THEIRS=OURS."
             )
 
 
+def _enumerate(names: Sequence[str]) -> str:
+    """Returns names in a message; of many, only the first ones.
+
+    >>> _enumerate([f"c{index}" for index in range(1000)])
+    'c0, c1, c2, c3, c4, c5, c6, c7, c8, c9, … 1,000 in all'
+    """
+    if len(names) <= _MAX_NAMES:
+        return ", ".join(names)
+    return f"{', '.join(names[: _MAX_NAMES // 2])}, … {len(names):,} in all"
+
+
 def _check_same(theirs: Sequence[str], ours: Sequence[str], name: str) -> None:
-    if set(theirs) == set(ours):
+    known, wanted = set(theirs), set(ours)
+    if known == wanted:
         return
     if len(theirs) != len(ours):
         raise ModelError(
-            f"{name} was trained on other classes. Received {len(ours)} classes in the data ({', '.join(ours)}), "
-            f"expected the {len(theirs)} of the checkpoint ({', '.join(theirs)}). If the data are meant, give "
+            f"{name} was trained on other classes. Received {len(ours)} classes in the data ({_enumerate(ours)}), "
+            f"expected the {len(theirs)} of the checkpoint ({_enumerate(theirs)}). If the data are meant, give "
             "--class-map THEIRS=OURS for the classes that belong together."
         )
     index, their, our = next(
         (index, their, our)
         for index, (their, our) in enumerate(zip(theirs, ours, strict=True))
-        if our not in theirs or their not in ours
+        if our not in known or their not in wanted
     )
     raise ModelError(
         f"{name} was trained on other classes. Class {index} is {our!r} in the data, and {their!r} in the checkpoint. "

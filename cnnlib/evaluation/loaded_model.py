@@ -90,6 +90,7 @@ def load_model(
     *,
     image_shape: ImageShape,
     num_classes: int,
+    batch_rows: int,
     chunks: int,
     sample: Sample | None = None,
 ) -> LoadedModel:
@@ -97,9 +98,10 @@ def load_model(
 
     Args:
         target: the model file, and the pixel range that the model takes.
-        config: has the batch size, and how to interpret the outputs.
+        config: says how to interpret the outputs.
         image_shape: height, width, channels of the dataset's images.
         num_classes: number of classes of the dataset.
+        batch_rows: rows that are computed at a time.
         chunks: see `compile_predict`.
         sample: rows on which the range of the pixels is checked, if the target does not state it.
 
@@ -118,7 +120,7 @@ def load_model(
         model,
         input_shape=input_shape,
         image_shape=image_shape,
-        batch_size=config.batch_size,
+        batch_size=batch_rows,
         pixel_range=pixel_range,
         logits=outputs == "logits",
         chunks=chunks,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pickle
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from cnnlib.errors import CnnlibError
@@ -53,7 +53,7 @@ class PartialScores:
     Attributes:
         sums: the metric sums of the rows.
         rows: the rows themselves; None if the split has too many to keep.
-        predictions: the object that holds their predictions; None if predictions are not stored.
+        predictions: the objects that hold their predictions; None if predictions are not stored.
         busy_s: seconds that scoring them took.
         profile: the model's profile; None unless the rows are of the split's first shard.
         slices: the metric sums of each slice of the rows, and of all rows under each corruption, by the slice's name.
@@ -62,11 +62,32 @@ class PartialScores:
 
     sums: MetricSums
     rows: ScoredRows | None
-    predictions: StoredTable | None
+    predictions: tuple[StoredTable, ...] | None
     busy_s: float
     profile: ModelProfile | None = None
     slices: Mapping[str, MetricSums] = field(default_factory=dict)
     corrupted_s: float = 0.0
+
+    def merge(self, other: PartialScores) -> PartialScores:
+        """Returns the scores of both sets of rows, of one target and one shard, with the profile of the first."""
+        rows = (
+            None if self.rows is None or other.rows is None else ScoredRows.merge_all([self.rows, other.rows])
+        )
+        stored = None if self.predictions is None else self.predictions + (other.predictions or ())
+        return replace(
+            self,
+            sums=self.sums.merge(other.sums),
+            rows=rows,
+            predictions=stored,
+            busy_s=self.busy_s + other.busy_s,
+            slices=merge_slices(self.slices, other.slices),
+            corrupted_s=self.corrupted_s + other.corrupted_s,
+        )
+
+
+def merge_slices(a: Mapping[str, MetricSums], b: Mapping[str, MetricSums]) -> dict[str, MetricSums]:
+    """Returns the metric sums of every slice that has rows in either."""
+    return {**a, **{name: a[name].merge(sums) if name in a else sums for name, sums in b.items()}}
 
 
 def encode_outcome(outcome: PartialScores | CnnlibError) -> bytes:
@@ -132,10 +153,9 @@ class CollectedScores:
         if scores.rows is not None:
             self._rows.append(scores.rows)
         if scores.predictions is not None:
-            self._predictions.append(scores.predictions)
+            self._predictions += scores.predictions
         self._keep_first_profile(scores.profile)
-        for name, sums in scores.slices.items():
-            self._slices[name] = self._slices[name].merge(sums) if name in self._slices else sums
+        self._slices = merge_slices(self._slices, scores.slices)
 
     @property
     def seconds(self) -> float:

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
-from functools import partial
+from functools import partial, reduce
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
@@ -14,6 +14,7 @@ import numpy.typing as npt
 from cnnlib.dataset.record import SHARD_ERROR, SHARD_INDEX, Rows, table_to_rows
 from cnnlib.errors import CnnlibError, EvaluationError, ModelError
 from cnnlib.evaluate_config import EvaluateConfig
+from cnnlib.evaluation.batches import fit_batch, split_rows
 from cnnlib.evaluation.loaded_model import Images, LoadedModel, Probabilities, load_model
 from cnnlib.evaluation.partial_scores import (
     NO_TARGET,
@@ -69,7 +70,12 @@ class PredictorTask:
     @property
     def chunks(self) -> int:
         """The number of chunks of a batch that are computed in parallel; 1 on a GPU."""
-        return 1 if self.config.gpus_per_actor else count_chunks(self.cpus, self.config.batch_size)
+        return 1 if self.config.gpus_per_actor else count_chunks(self.cpus, self.batch_rows)
+
+    @property
+    def batch_rows(self) -> int:
+        """The rows that the model computes in one call."""
+        return fit_batch(self.config.batch_size, self.image_shape)
 
 
 class Predictor:
@@ -127,6 +133,7 @@ class Predictor:
                 task.config,
                 image_shape=task.image_shape,
                 num_classes=task.num_classes,
+                batch_rows=task.batch_rows,
                 chunks=task.chunks,
                 sample=task.sample,
             )
@@ -159,27 +166,46 @@ class Predictor:
         """Scores the rows with one target, as a whole and by slice, and stores its predictions."""
         if isinstance(profile, CnnlibError):
             return profile
-        keep_rows = self._task.keep_rows
 
         def score(model: LoadedModel) -> PartialScores:
             started = time.perf_counter()
-            probabilities = model.predict(rows.images)
-            predictions = self._store_predictions(target_index, rows, shard_index, probabilities, masks)
-            return PartialScores(
-                sums=self._sum_metrics(rows.labels, probabilities, histogram=not keep_rows),
-                rows=ScoredRows.from_probabilities(rows.ids, rows.labels, probabilities)
-                if keep_rows
-                else None,
-                predictions=predictions,
-                slices={
-                    name: self._sum_metrics(rows.labels[mask], probabilities[mask])
-                    for name, mask in masks.items()
-                },
-                busy_s=time.perf_counter() - started,
-                profile=profile,
+            pieces = (
+                self._score_piece(
+                    model,
+                    target_index,
+                    rows.slice(piece.start, piece.stop),
+                    shard_index,
+                    {name: mask[piece] for name, mask in masks.items()},
+                )
+                for piece in self._pieces(len(rows))
             )
+            whole = reduce(PartialScores.merge, pieces)
+            return replace(whole, busy_s=time.perf_counter() - started, profile=profile)
 
         return self._attempt(target_index, score)
+
+    def _score_piece(
+        self, model: LoadedModel, target_index: int, rows: Rows, shard_index: int, masks: Mapping[str, Mask]
+    ) -> PartialScores:
+        """Scores so few rows that all their probabilities fit into memory; the caller measures the time."""
+        keep_rows = self._task.keep_rows
+        probabilities = model.predict(rows.images)
+        stored = self._store_predictions(target_index, rows, shard_index, probabilities, masks)
+        kept = ScoredRows.from_probabilities(rows.ids, rows.labels, probabilities) if keep_rows else None
+        return PartialScores(
+            sums=self._sum_metrics(rows.labels, probabilities, histogram=not keep_rows),
+            rows=kept,
+            predictions=None if stored is None else (stored,),
+            slices={
+                name: self._sum_metrics(rows.labels[mask], probabilities[mask])
+                for name, mask in masks.items()
+                if mask.any()
+            },
+            busy_s=0.0,
+        )
+
+    def _pieces(self, num_rows: int) -> Iterator[slice]:
+        return split_rows(num_rows, self._task.num_classes, self._task.batch_rows)
 
     def _store_predictions(
         self,
@@ -235,7 +261,10 @@ class Predictor:
         return added
 
     def _score_images(self, images: Images, labels: npt.NDArray[np.int32], model: LoadedModel) -> MetricSums:
-        return self._sum_metrics(labels, model.predict(images))
+        return MetricSums.merge_all(
+            self._sum_metrics(labels[piece], model.predict(images[piece]))
+            for piece in self._pieces(len(labels))
+        )
 
 
 def _block(

@@ -315,10 +315,12 @@ def _checked_sums(collected: CollectedScores, plan: EvaluationPlan, target: Targ
         raise RowCountError(
             f"{target.uri}: {sums.rows} rows were scored, the manifest states {expected.rows}. No report was written."
         )
-    rows_per_class = tuple(map(int, sums.confusion.counts.sum(axis=1)))
+    rows_per_class = tuple(map(int, sums.confusion.rows_by_true))
     if rows_per_class != expected.rows_per_class:
+        pairs = enumerate(zip(rows_per_class, expected.rows_per_class, strict=True))
+        index, (found, stated) = next(each for each in pairs if each[1][0] != each[1][1])
         raise DatasetError(
-            f"{plan.dataset_uri}: the labels in its shards are not those its manifest counts: "
-            f"{rows_per_class} against {expected.rows_per_class}."
+            f"{plan.dataset_uri}: the labels in its shards are not those its manifest counts: {found} rows of class "
+            f"{plan.manifest.class_names[index]!r} against {stated}."
         )
     return sums

@@ -43,21 +43,21 @@ SEED = 1893
 BOOTSTRAP_VALUES = 2_000_000
 """The most probabilities, rows times classes, for which rows are resampled, which takes seconds."""
 _CELL_DRAWS = 20_000_000  # cells x resamples, unless MIN_RESAMPLES needs more
-_BLOCK_VALUES = 1_000_000  # rows x resamples in memory at a time
+_BLOCK_VALUES = 1_000_000  # rows, or classes, x resamples in memory at a time
 _TAILS = (0.025, 0.975)
 
 
 def resample_confusion(confusion: ConfusionCounts) -> Values:
     """Returns `confusion_values` of resampled rows: arrays [resamples] and [resamples, num_classes]."""
-    true, predicted = np.nonzero(confusion.counts)
-    counts, rows = confusion.counts[true, predicted], confusion.rows
+    true, predicted = confusion.true, confusion.predicted
+    counts, rows = confusion.counts, confusion.rows
     resamples = max(MIN_RESAMPLES, min(RESAMPLES, _CELL_DRAWS // max(1, len(counts))))
     generator, blocks = np.random.default_rng(SEED), []
     sum_by_true, sum_by_predicted, sum_correct = (
         _indicator(labels, confusion.num_classes, np.flatnonzero(where))
         for labels, where in ((true, true >= 0), (predicted, true >= 0), (true, true == predicted))
     )
-    for size in _block_sizes(resamples, len(counts)):
+    for size in _block_sizes(resamples, max(len(counts), confusion.num_classes)):
         cells = generator.multinomial(rows, counts / rows, size=size).T.astype(np.float64)
         blocks.append(
             confusion_values((sum_correct @ cells).T, (sum_by_true @ cells).T, (sum_by_predicted @ cells).T)
@@ -81,7 +81,7 @@ def resample_rows(rows: ScoredRows) -> Values:
     sum_by_class = _indicator(labels, num_classes)
     sum_gaps = _calibration_gaps(labels, probabilities_f64)
     generator, blocks = np.random.default_rng(SEED), []
-    for size in _block_sizes(RESAMPLES, num_rows):
+    for size in _block_sizes(RESAMPLES, max(num_rows, num_classes)):
         weights = _draw_weights(generator, size, num_rows)
         weights_f64 = weights.T.astype(np.float64)
         support, total = (sum_by_class @ weights_f64).T, np.full(size, float(num_rows))

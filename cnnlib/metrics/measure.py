@@ -144,5 +144,9 @@ def _other_intervals(
 
 def _counts(sums: MetricSums) -> tuple[Floats, Floats, Floats]:
     """Returns the correct, true and predicted rows of every class."""
-    counts = sums.confusion.counts.astype(np.float64)
-    return np.diag(counts), counts.sum(axis=1), counts.sum(axis=0)
+    counts = sums.confusion
+    correct, support, predicted = (
+        values.astype(np.float64)
+        for values in (counts.correct_by_class, counts.rows_by_true, counts.rows_by_predicted)
+    )
+    return correct, support, predicted

@@ -59,7 +59,7 @@ def ranking_fields(sums: MetricSums, rankings: Sequence[Ranking], auc: str, aver
         auc: the field of the AUC: the value, its standard error or its error.
         average_precision: the same field of the average precision.
     """
-    support = sums.confusion.counts.sum(axis=1).astype(np.float64)
+    support = sums.confusion.rows_by_true.astype(np.float64)
     auc_values, average_precision_values = (
         np.array([getattr(ranking, name) for ranking in rankings]) for name in (auc, average_precision)
     )
@@ -68,7 +68,7 @@ def ranking_fields(sums: MetricSums, rankings: Sequence[Ranking], auc: str, aver
 
 def _standard_errors(sums: MetricSums) -> Values:
     """Returns the standard errors of loss and Brier score: standard deviation over the square root of the rows."""
-    support = sums.confusion.counts.sum(axis=1).astype(np.float64)
+    support = sums.confusion.rows_by_true.astype(np.float64)
     rows = np.array(float(sums.rows))
     means = loss_values(sums.loss.to_float(), support) | brier_values(sums.brier.to_float(), rows)
     squares = loss_values(sums.loss_squares.to_float(), support) | brier_values(

@@ -101,10 +101,10 @@ def resample_ranking(
     Returns:
         AUC and average precision, float64 [resamples]; NaN where they are not defined.
     """
+    if not is_positive.any():
+        return np.full(len(weights), np.nan), np.full(len(weights), np.nan)
     order = np.argsort(-probabilities, kind="stable")
     hit = is_positive[order]
-    if not hit.any():
-        return np.full(len(weights), np.nan), np.full(len(weights), np.nan)
     starts = _group_starts(probabilities[order])
     group = np.searchsorted(starts, np.flatnonzero(hit), side="right") - 1
     first = np.flatnonzero(np.diff(group, prepend=-1))  # the first positive of each group that has one

@@ -40,7 +40,7 @@ class LayerMaps:
         layer_index: index of the layer in the model, from 0; -1 for the image itself.
         layer: the layer's name, after the names of the models that it is nested in; `image` for the image itself.
         kind: the image, a kernel (the weights of the first convolution), or an activation (a layer's output).
-        maps: float32 [maps, height, width, channels], at most 64 maps of at most 64 x 64.
+        maps: float32 [maps, height, width, channels], at most 64 maps of at most 64 x 64, in the shape of the layer.
         total: number of maps that the layer has.
     """
 
@@ -77,7 +77,7 @@ def record_activations(
 
 
 def build_maps(maps: npt.ArrayLike, *, layer_index: int, layer: str, kind: Kind) -> LayerMaps:
-    """Keeps the first 64 maps of a layer and scales down those larger than 64 x 64.
+    """Keeps the first 64 maps of a layer and scales down those larger than 64 x 64; they keep their shape.
 
     Args:
         maps: numbers [maps, height, width, channels].
@@ -86,21 +86,26 @@ def build_maps(maps: npt.ArrayLike, *, layer_index: int, layer: str, kind: Kind)
         kind: see `LayerMaps`.
     """
     values = np.asarray(maps, np.float32)
-    small = shrink(values[:MAX_MAPS])
+    height, width = values.shape[1:3]
+    longer = max(height, width, MAX_PIXELS)
+    # Both sides by one factor: a wide image stays wide.
+    sides = (max(1, round(side * MAX_PIXELS / longer)) for side in (height, width))
+    small = shrink(values[:MAX_MAPS], *sides)
     return LayerMaps(layer_index=layer_index, layer=layer, kind=kind, maps=small, total=len(values))
 
 
-def shrink(maps: Floats, limit: int = MAX_PIXELS) -> Floats:
-    """Scales maps down to at most `limit` pixels a side. Every pixel is the mean of a block; blocks are nearly equal.
+def shrink(maps: Floats, height: int = MAX_PIXELS, width: int = MAX_PIXELS) -> Floats:
+    """Scales maps down. Every pixel is the mean of a block; blocks are nearly equal.
 
     Args:
         maps: float32 [maps, height, width, channels].
-        limit: the most pixels of a side. A side with fewer is kept, pixel by pixel.
+        height: the most pixels of a column. Fewer are kept, pixel by pixel.
+        width: the most pixels of a row, likewise.
 
-    >>> shrink(np.array([1, 3, 5, 9], np.float32).reshape(1, 1, 4, 1), limit=2).ravel().tolist()
+    >>> shrink(np.array([1, 3, 5, 9], np.float32).reshape(1, 1, 4, 1), width=2).ravel().tolist()
     [2.0, 7.0]
     """
-    for axis in (1, 2):
+    for axis, limit in ((1, height), (2, width)):
         size = maps.shape[axis]
         if size > limit:
             edges = np.arange(limit) * size // limit

@@ -16,6 +16,7 @@ from cnnlib.metrics.measure import Metrics, measure, measure_slice
 from cnnlib.metrics.sums.calibration import NUM_BINS
 from cnnlib.metrics.sums.metric_sums import MetricSums
 from cnnlib.models.activations import LayerMaps
+from cnnlib.reports.confusion import list_pairs, most_confused
 from cnnlib.reports.result import EvaluationResult
 from cnnlib.reports.schema import table_schema
 
@@ -32,7 +33,7 @@ def build_tables(result: EvaluationResult) -> dict[str, pa.Table]:
     return {
         "overall": pa.concat_tables(_overall(result, *part) for part in parts),
         "per_class": pa.concat_tables(_per_class(result, *part) for part in parts),
-        "confusion": _confusion(result),
+        "confusion": _table("confusion", *_confusion(result)),
         "calibration": _calibration(result),
         "activations": _activations(result),
     }
@@ -78,38 +79,35 @@ def _overall(
 def _per_class(
     result: EvaluationResult, slice_name: str | None, sums: MetricSums, metrics: Metrics
 ) -> pa.Table:
-    counts, names = sums.confusion.counts, _names(result)
-    mistakes = counts.copy()
-    np.fill_diagonal(mistakes, 0)
-    confused, most = mistakes.argmax(axis=1), mistakes.max(axis=1)  # the lowest index among equals
+    counts, names = sums.confusion, _names(result)
+    confused, most = most_confused(counts)
     columns = {
         **_keys(result, slice_name),
-        "class_index": np.arange(len(counts)),
+        "class_index": np.arange(counts.num_classes),
         "class_name": names,
-        "support": counts.sum(axis=1),
-        "correct": np.diag(counts),
-        "predicted": counts.sum(axis=0),
+        "support": counts.rows_by_true,
+        "correct": counts.correct_by_class,
+        "predicted": counts.rows_by_predicted,
         **_metric_columns(metrics, "per_class"),
         "top_k": sums.top_k,
-        "most_confused_with": np.where(most > 0, names[confused], None),
+        "most_confused_with": np.where(most > 0, names[confused], np.array(None, dtype=object)),
         "most_confused_count": most,
     }
-    return _table("per_class", len(counts), columns)
+    return _table("per_class", counts.num_classes, columns)
 
 
-def _confusion(result: EvaluationResult) -> pa.Table:
-    """Builds one row per pair of classes, in the order of the indexes."""
-    counts, names = result.sums.confusion.counts, _names(result)
-    true, predicted = (index.ravel() for index in np.indices(counts.shape))
-    columns: _Columns = {
+def _confusion(result: EvaluationResult) -> tuple[int, _Columns]:
+    """Returns the number of rows, one per pair of classes in the order of the indexes, and their columns."""
+    true, predicted, counts = list_pairs(result.sums.confusion)
+    names = _names(result)
+    return len(counts), {
         "report_id": result.report_id,
         "true": true,
         "predicted": predicted,
         "true_name": names[true],
         "predicted_name": names[predicted],
-        "count": counts.ravel(),
+        "count": counts,
     }
-    return _table("confusion", counts.size, columns)
 
 
 def _calibration(result: EvaluationResult) -> pa.Table:

@@ -17,20 +17,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cnnlib.metrics import significance
-from cnnlib.metrics.intervals import (
-    Proportion,
-    match_interval,
-    paired_interval,
-    proportion,
-    unpaired_interval,
-)
+from cnnlib.metrics.intervals import Proportion, match_interval, proportion
+from cnnlib.reports.difference_tests import Counts, DifferenceTest, measure_paired, measure_unpaired
 from cnnlib.reports.pairing import PairedRows, Unpaired, pair_rows
 from cnnlib.reports.read import Report
 
 LEVEL = 0.05
 """The level of significance: differences with a p-value of at most this are called distinguishable."""
-Counts = tuple[int, int]
-"""Correct rows, and all rows."""
 _MAX_IDS = 100
 _MAX_NAMED_CLASSES = 3  # of those that got worse, and of those that got better, in the sentence
 
@@ -156,9 +149,11 @@ def compare_reports(reports_uri: str, a: Report, b: Report) -> Comparison:
 def compare_rows(paired: PairedRows, class_names: Sequence[str]) -> Comparison:
     """Compares two models on the rows that both scored."""
     right_a, right_b = paired.right
+    by_class = np.argsort(paired.labels, kind="stable")
+    bounds = np.searchsorted(paired.labels[by_class], np.arange(len(class_names) + 1))
     classes = []
     for index, name in enumerate(class_names):
-        rows = np.flatnonzero(paired.labels == index)
+        rows = by_class[bounds[index] : bounds[index + 1]]
         classes.append(_paired_difference(name, paired.ids[rows], right_a[rows], right_b[rows]))
     overall = _paired_difference("all", paired.ids, right_a, right_b)
     return Comparison(overall=overall, classes=_adjust(classes), unpaired_because=None)
@@ -198,8 +193,7 @@ def _paired_difference(
         name,
         (int(right_a.sum()), rows),
         (int(right_b.sum()), rows),
-        interval=paired_interval(len(lost), len(won), rows),
-        p_value=significance.mcnemar_p(len(lost), len(won)),
+        test=measure_paired(len(lost), len(won), rows),
         flips=(_flips(lost), _flips(won)),
     )
 
@@ -209,8 +203,7 @@ def _unpaired_difference(name: str, a: Counts, b: Counts) -> Difference:
         name,
         a,
         b,
-        interval=unpaired_interval(*a, *b),
-        p_value=significance.unpaired_p(*a, *b) if a[1] and b[1] else 1.0,
+        test=measure_unpaired(a, b),
         flips=(None, None),
     )
 
@@ -220,14 +213,13 @@ def _difference(
     a: Counts,
     b: Counts,
     *,
-    interval: tuple[NDArray[np.float64], NDArray[np.float64]],
-    p_value: float,
+    test: DifferenceTest,
     flips: tuple[Flips | None, Flips | None],
 ) -> Difference:
     """Returns the difference between two models, each given as correct rows and all rows.
 
     Args:
-        interval: of the difference, before it is matched with the test.
+        test: of the difference.
     """
     accuracy_a, accuracy_b = proportion(*a), proportion(*b)
     lost, won = flips
@@ -246,8 +238,8 @@ def _difference(
         return found
     # From exact fractions: as floats, 0.90 - 0.89 is more than 0.01.
     points = float(100 * (Fraction(*b) - Fraction(*a)))
-    low, high = (100 * float(end) for end in interval)
-    return _with_p_value(dataclasses.replace(found, points=points, low=low, high=high), p_value)
+    measured = dataclasses.replace(found, points=points, low=100 * test.low, high=100 * test.high)
+    return _with_p_value(measured, test.p_value)
 
 
 def _with_p_value(difference: Difference, p_value: float) -> Difference:

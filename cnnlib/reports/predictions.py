@@ -17,6 +17,7 @@ from numpy.typing import ArrayLike, NDArray
 from cnnlib.errors import ReportError
 from cnnlib.metrics.sums.arrays import as_scored
 from cnnlib.metrics.sums.confusion import ConfusionCounts
+from cnnlib.reports.confusion import to_confusion
 from cnnlib.reports.manifest import ReportRecord, StoredTable, read_record
 from cnnlib.reports.read import read_stored
 from cnnlib.reports.schema import table_schema
@@ -26,7 +27,9 @@ from cnnlib.storage.threads import map_threads
 from cnnlib.storage.uri import join_uri
 
 TOP_CLASSES = 10
-"""How many of a row's most probable classes are stored."""
+"""How many of a row's most probable classes are stored: with many classes, all would take 80 KB for a row of 20,000."""
+SHARD = "shard_index"
+"""The column of `read_predictions` that no object has: the index of the row's shard."""
 
 
 def write_predictions(
@@ -96,8 +99,11 @@ def predictions_table(
     return pa.table([*flat, *lists, _slices_column(slices, len(true))], schema=schema)
 
 
-def read_predictions(reports_uri: str, report_id: str) -> pa.Table:
+def read_predictions(reports_uri: str, report_id: str, *, with_shards: bool = False) -> pa.Table:
     """Reads the predictions of a report as one table, sorted by id.
+
+    Args:
+        with_shards: True: the last column, `SHARD`, is the index of the row's shard in its split, int32.
 
     Raises:
         ReportError: there is no such report, it has no predictions, or another evaluation wrote them.
@@ -108,11 +114,11 @@ def read_predictions(reports_uri: str, report_id: str) -> pa.Table:
             f"Report {report_id} has no predictions: it was evaluated with --no-predictions. Evaluate it "
             "without that, into another folder of reports, or delete the report's objects first."
         )
-    parts = map_threads(lambda part: read_stored(reports_uri, record, part), record.predictions)
-    whole = pa.concat_tables([table_schema("predictions").empty_table(), *parts], promote_options="default")
-    table = whole.sort_by("id")
+    parts = map_threads(lambda part: _read_part(reports_uri, record, part), record.predictions)
+    empty = _add_shard(table_schema("predictions").empty_table(), 0)
+    table = pa.concat_tables([empty, *parts], promote_options="default").sort_by("id")
     _check_counts(reports_uri, record, table)
-    return table
+    return table if with_shards else table.drop_columns([SHARD])
 
 
 def rows_in_slice(slices: pa.Table, name: str) -> NDArray[np.bool_] | None:
@@ -126,6 +132,14 @@ def rows_in_slice(slices: pa.Table, name: str) -> NDArray[np.bool_] | None:
     mask = np.zeros(len(slices), np.bool_)
     mask[found.to_numpy()] = True
     return mask if mask.any() else None
+
+
+def _read_part(reports_uri: str, record: ReportRecord, part: StoredTable) -> pa.Table:
+    return _add_shard(read_stored(reports_uri, record, part), layout.shard_of_predictions(part.name))
+
+
+def _add_shard(table: pa.Table, shard_index: int) -> pa.Table:
+    return table.append_column(SHARD, pa.repeat(pa.scalar(shard_index, pa.int32()), len(table)))
 
 
 def _slices_column(slices: Mapping[str, NDArray[np.bool_]] | None, rows: int) -> pa.Array:
@@ -143,16 +157,14 @@ def _slices_column(slices: Mapping[str, NDArray[np.bool_]] | None, rows: int) ->
 def _check_counts(reports_uri: str, record: ReportRecord, table: pa.Table) -> None:
     """Checks that the predictions belong to the report's evaluation: they give the report's confusion counts."""
     cells = read_stored(reports_uri, record, record.tables["confusion"])
-    counts = cells["count"].to_numpy()
-    num_classes = len(record.subject.class_names)
     labels, predictions = table["label"].to_numpy(), table["prediction"].to_numpy()
-    received = ConfusionCounts.from_labels(labels, predictions, num_classes).counts
-    if np.array_equal(received.ravel(), counts):
+    received = ConfusionCounts.from_labels(labels, predictions, len(record.subject.class_names))
+    if received == to_confusion(cells, received.num_classes):
         return
     folder = layout.report_predictions(reports_uri, record.report_id)
     raise ReportError(
         f"The predictions in {folder} are not those that report {record.report_id} counts. Received {len(table)} "
-        f"rows, {int(np.trace(received))} right, expected {record.rows} and {record.correct}. They come from "
+        f"rows, {received.correct} right, expected {record.rows} and {record.correct}. They come from "
         "another evaluation. Delete all objects of that report, its predictions too, and evaluate again."
     )
 

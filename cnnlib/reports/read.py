@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -59,16 +60,16 @@ def complete_record(reports_uri: str, record: ReportRecord) -> Report:
         ReportError: the report is damaged.
     """
     overall = read_overall(reports_uri, record)
-    classes = _read_table(reports_uri, record, "per_class").to_pylist()
+    by_slice: dict[str | None, list[dict[str, Any]]] = defaultdict(list)
+    for row in _read_table(reports_uri, record, "per_class").to_pylist():
+        by_slice[row["slice"]].append(row)
     slices = [row for row in overall if row["slice"] is not None]
     return Report(
         record=record,
         overall=next(row for row in overall if row["slice"] is None),
-        classes=[row for row in classes if row["slice"] is None],
+        classes=by_slice[None],
         slices=slices,
-        slice_classes={
-            part["slice"]: [row for row in classes if row["slice"] == part["slice"]] for part in slices
-        },
+        slice_classes={part["slice"]: by_slice[part["slice"]] for part in slices},
     )
 
 

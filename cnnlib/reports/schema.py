@@ -12,6 +12,8 @@ from cnnlib.storage.parquet import Column
 
 REPORT_VERSION = 3
 VERSION_KEY = b"cnnlib.report_version"
+ALL_PAIRS_CLASSES = 100
+"""Of up to this many classes, `confusion` has a row for every pair; of more, only for the pairs that have rows."""
 
 _STRING, _UTC = pa.string(), pa.timestamp("us", tz="UTC")
 _INT32, _INT64, _FLOAT32, _FLOAT64 = pa.int32(), pa.int64(), pa.float32(), pa.float64()
@@ -185,7 +187,10 @@ _CONFUSION = (
     _column("true_name", _STRING, "Name of the true class."),
     _column("predicted_name", _STRING, "Name of the predicted class."),
     _column(
-        "count", _INT64, "Rows with this true class and this predicted class; 0 for a pair without rows."
+        "count",
+        _INT64,
+        "Rows with this true class and this predicted class; 0 for a pair without rows. Of more than "
+        f"{ALL_PAIRS_CLASSES} classes, only pairs that have rows are stored.",
     ),
 )
 
@@ -213,7 +218,7 @@ _ACTIVATIONS = (
         "kind", _STRING, "image, kernel (weights of the first convolution) or activation (output of a layer)."
     ),
     _column("map", _INT32, "Index of the kernel or of the output channel, from 0."),
-    _column("height", _INT32, "Height in pixels; larger maps are scaled down to at most 64."),
+    _column("height", _INT32, "Height in pixels; larger maps are scaled down to at most 64, in their shape."),
     _column("width", _INT32, "Width in pixels, likewise."),
     _column("channels", _INT32, "Values per pixel: the input's channels for image and kernel, else 1."),
     _column("values", pa.list_(_FLOAT32), "The pixel values, row by row, channels last."),

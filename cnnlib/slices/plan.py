@@ -41,8 +41,8 @@ SAMPLE_BYTES = 256 * 2**20
 MAX_NUMBERS = 20
 """A column of numbers is sliced by value up to this many distinct ones, by quantile above."""
 
-MAX_COUNTS = 2**27
-"""The confusion matrices of all slices together may have this many cells of 8 bytes, 1 GiB."""
+MAX_SLICE_CLASSES = 2**20
+"""The slices may have this many sums of a class together: each takes about 1 KB, most of it in its calibration bins."""
 
 _NUMBER_TYPES = ("int64", "float64")
 
@@ -202,10 +202,11 @@ def _sample_values(names: Sequence[str], rows: Rows, columns: Mapping[str, str])
 
 
 def _check_memory(slices: int, num_classes: int) -> None:
-    if slices * num_classes**2 > MAX_COUNTS:
+    if slices * num_classes > MAX_SLICE_CLASSES:
         raise ConfigError(
             f"slice_by makes too many slices for so many classes. Received {slices} slices of {num_classes} classes, "
-            f"expected at most {MAX_COUNTS // num_classes**2}: each has a confusion matrix. Slice by fewer at a time."
+            f"expected at most {MAX_SLICE_CLASSES // num_classes}: each has sums for every class. "
+            "Slice by fewer at a time."
         )
 
 

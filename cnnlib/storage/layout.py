@@ -171,6 +171,15 @@ def predictions_part(shard_index: int, first_id: int, sha256: str) -> str:
     return f"part-{shard_index:05d}-{first_id:012d}-{sha256[:_DIGEST_DIGITS]}.parquet"
 
 
+def shard_of_predictions(part: str) -> int:
+    """Returns the index of the shard whose rows are in an object that `predictions_part` named, or earlier versions.
+
+    >>> shard_of_predictions("predictions/report_id=ab/part-00012-000000000300-0123456789abcdef.parquet")
+    12
+    """
+    return int(part.rpartition("/")[2].removesuffix(".parquet").split("-")[1])
+
+
 def report_claim(reports_uri: str, report_id: str) -> str:
     """`REPORTS/claims/<report_id>.zip`: all tables of a report in one object, which is written first."""
     return join_uri(reports_uri, "claims", f"{report_id}.zip")

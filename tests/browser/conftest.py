@@ -61,6 +61,16 @@ def many(browser: Browser, tmp_path_factory: pytest.TempPathFactory) -> Reports:
     return written
 
 
+@pytest.fixture(scope="session")
+def thousand(browser: Browser, tmp_path_factory: pytest.TempPathFactory) -> Reports:
+    """Writes one report of 1,000 classes of photographs, and its page."""
+    names = [f"class number {index}" for index in range(1000)]
+    folder = tmp_path_factory.mktemp("thousand")
+    written = write_small_reports(folder, class_names=names, image_shape=(96, 160, 3), rows=2100, reports=1)
+    publish_pages(written.uri, written.ids, written.ids)
+    return written
+
+
 @pytest.fixture
 def visit(browser: Browser) -> Iterator[OpenPage]:
     """Opens pages from the disk; at the end of the test none may have faults or requests over a network."""
@@ -80,4 +90,5 @@ def visit(browser: Browser) -> Iterator[OpenPage]:
     for opened in visits:
         assert opened.faults == []
         assert opened.requests
-        assert [url for url in opened.requests if not url.startswith(("file://", "data:image/png;"))] == []
+        own = ("file://", "data:image/png;", "data:image/webp;")
+        assert [url for url in opened.requests if not url.startswith(own)] == []

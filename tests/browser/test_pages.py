@@ -132,11 +132,50 @@ def test_history_table_sorts_and_rows_without_a_value_stay_last(reports: Reports
         assert values[:-1] == sorted(values[:-1], key=float, reverse=order == "descending")
 
 
+@pytest.mark.parametrize("size", SIZES)
+@pytest.mark.parametrize("scheme", SCHEMES)
+def test_page_of_a_thousand_classes_fits_and_can_be_searched(
+    thousand: Reports, visit: OpenPage, size: str, scheme: str
+) -> None:
+    page = visit(page_file(thousand, "report"), SIZES[size], scheme).page
+    assert page.evaluate("document.documentElement.scrollWidth") == SIZES[size][0]
+    rows = page.locator("#class-table tbody tr")
+    assert rows.count() == 1000
+    page.get_by_role("searchbox", name="Search for a class").fill("NUMBER 99")
+    expect(page.get_by_role("status")).to_have_text("11 classes shown.")
+    shown = page.locator("#class-table tbody tr:visible")
+    assert shown.count() == 11
+    page.get_by_role("button", name="Accuracy", exact=True).click()
+    values = shown.locator(":nth-child(4)").all_text_contents()
+    numbers = [float(value.rstrip("%")) for value in values if value != "–"]
+    assert len(numbers) > 5
+    assert numbers == sorted(numbers, reverse=True)
+    assert "–" not in values[: len(numbers)]
+    page.get_by_role("searchbox").fill("")
+    assert page.locator(".scroll.tall").evaluate("box => box.clientHeight < 700 && box.scrollHeight > 20000")
+    page.screenshot(path=SHOTS / f"thousand-{size}-{scheme}.png", full_page=True)
+    assert_accessible(page)
+
+
+def test_pair_of_photographs_opens_in_their_shape(thousand: Reports, visit: OpenPage) -> None:
+    page = visit(page_file(thousand, "report")).page
+    page.locator("[data-pair]").first.click()
+    canvas = page.locator("#dialog-rows canvas").first
+    expect(canvas).to_be_visible()
+    assert canvas.evaluate("canvas => [canvas.width, canvas.height]") == [128, 77]
+    assert canvas.evaluate("canvas => getComputedStyle(canvas).imageRendering") == "auto"
+    assert (
+        canvas.evaluate("canvas => new Set(canvas.getContext('2d').getImageData(0, 0, 128, 77).data).size")
+        > 50
+    )
+    page.screenshot(path=SHOTS / "photographs.png")
+
+
 def test_cell_opens_its_images_and_gives_the_focus_back(reports: Reports, visit: OpenPage) -> None:
     page = visit(page_file(reports, "report")).page
     data = load_report_data(reports.uri, reports.ids[-1])
     true, predicted = 6, 4
-    count = int(data.counts[true, predicted])
+    count = data.counts.count(true, predicted)
     expected = [each for each in data.mistakes.by_pair if each.pair == (true, predicted)]
     assert len(expected) == 24 < count
     cell = page.locator(f'[data-pair="{true}-{predicted}"]')
@@ -273,7 +312,7 @@ def test_pair_of_many_classes_opens_its_images(many: Reports, visit: OpenPage) -
     assert page.locator("#matrix").count() == 0
     page.locator(".pairs button").first.click()
     expect(page.get_by_role("dialog").locator("canvas").first).to_be_visible()
-    assert page.locator("canvas").first.evaluate("c => [c.width, c.height]") == [53, 64]
+    assert page.locator("canvas").first.evaluate("c => [c.width, c.height]") == [80, 96]
     page.keyboard.press("Escape")
     assert_accessible(page)
 

@@ -47,8 +47,13 @@ class ProbabilityHistogram:
         for first in range(0, len(probabilities), step):
             true = labels[first : first + step]
             cells = histogram_bin(probabilities[first : first + step]) + first_cells
-            all_rows += np.bincount(cells.ravel(), minlength=size)
-            positives += np.bincount(cells[np.arange(len(true)), true], minlength=size)
+            if (
+                cells.size < size
+            ):  # many classes: an array of all bins for each block would take most of the time
+                np.add.at(all_rows, cells.ravel(), 1)
+            else:
+                all_rows += np.bincount(cells.ravel(), minlength=size)
+            np.add.at(positives, cells[np.arange(len(true)), true], 1)
         shape = (num_classes, NUM_BINS)
         return cls(positives=positives.reshape(shape), negatives=(all_rows - positives).reshape(shape))
 

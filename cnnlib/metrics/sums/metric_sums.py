@@ -25,6 +25,9 @@ from cnnlib.metrics.sums.histogram import ProbabilityHistogram
 # Keras's cross-entropy clips probabilities here, too: so this loss agrees with that of `model.evaluate`.
 SMALLEST_PROBABILITY = 1e-7
 _BLOCK_VALUES = 2**18  # 2 MB of float64, which stay in the cache
+# Sums of blocks are Python integers, 15 per class in the calibration bins, so with many classes more rows are summed
+# before. Of 20,000 classes they are 20 MB.
+_MIN_BLOCK_ROWS = 128
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -79,13 +82,12 @@ class MetricSums:
         num_classes = checked.shape[1]
         if top_k < 1:
             raise ValueError(f"top_k must be at least 1. Received {top_k}.")
-        step = min(MAX_BLOCK_ROWS, max(1, _BLOCK_VALUES // num_classes))
+        step = min(MAX_BLOCK_ROWS, max(_MIN_BLOCK_ROWS, _BLOCK_VALUES // num_classes))
         blocks = [
             _sum_block(true[first : first + step], checked[first : first + step], top_k)
             for first in range(0, max(1, len(true)), step)
         ]
         return cls(
-            # Of all rows at once: with many classes the matrix is larger than a block.
             confusion=ConfusionCounts.from_labels(true, checked.argmax(axis=1), num_classes),
             top_k=top_k,
             histogram=ProbabilityHistogram.from_rows(true, checked) if histogram else None,

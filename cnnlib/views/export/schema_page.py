@@ -10,14 +10,16 @@ import sys
 import pyarrow as pa
 
 from cnnlib.metrics.bootstrap import BOOTSTRAP_VALUES
-from cnnlib.reports.schema import COLUMNS, REPORT_VERSION
+from cnnlib.reports.schema import ALL_PAIRS_CLASSES, COLUMNS, REPORT_VERSION
 from cnnlib.storage.parquet import Column
 from cnnlib.views.export.hive import create_table
 
 _TABLES = {
     "overall": "One row per report, and one per slice: the metrics of all classes together.",
     "per_class": "One row per report and class, and one per slice and class.",
-    "confusion": "One row per report and pair of classes.",
+    "confusion": (
+        f"One row per report and pair of classes; of more than {ALL_PAIRS_CLASSES} classes, per pair that has rows."
+    ),
     "calibration": "One row per report, class and bin of predicted probability: the reliability diagram.",
     "activations": "One row per report and map: an example image, the first kernels, the layers' activations.",
     "predictions": "One row per report and row of the split, unless the evaluation ran with `--no-predictions`.",

@@ -26,6 +26,8 @@ class Trend:
         key: prefix of the ids of its elements on the page.
         newest: the newest report.
         overall: chart of all classes for a wide window; None where the split has no rows.
+        classes: charts of the classes.
+        classes_left_out: how many classes of the newest report have no chart, because there are too many.
         overall_narrow: the same for a phone; the style sheet shows one of the two.
         regressions: the reports in which a class, or all classes together, became clearly worse; newest first.
         lines: all reports, newest first.
@@ -38,6 +40,7 @@ class Trend:
     overall: LineChart | None
     overall_narrow: LineChart | None
     classes: Sequence[LineChart]
+    classes_left_out: int
     regressions: Sequence[ReportLine]
     lines: Sequence[ReportLine]
 
@@ -96,6 +99,8 @@ def _trend(key: str, series: Sequence[Report], gates: Mapping[str, Sequence[Row]
         compared = find_compared(report.record, records, rows)
         previous = None if compared is None else by_id[compared.report_id]
         lines.append(report_line(report, previous, worst_verdict(rows)))
+    charts = class_charts(series, lines)
+    known = sum(row["accuracy"] is not None for row in series[-1].classes)
     return Trend(
         key=key,
         data=newest.subject.data_label,
@@ -103,7 +108,8 @@ def _trend(key: str, series: Sequence[Report], gates: Mapping[str, Sequence[Row]
         newest=lines[-1],
         overall=overall_chart(series, lines, _WIDTH, _HEIGHT),
         overall_narrow=overall_chart(series, lines, _NARROW_WIDTH, _NARROW_HEIGHT),
-        classes=class_charts(series, lines),
+        classes=charts,
+        classes_left_out=max(0, known - len(charts)),
         regressions=[line for line in reversed(lines) if line.regressions],
         lines=list(reversed(lines)),
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import traceback
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
@@ -21,6 +22,8 @@ from cnnlib.views.page.report_view import build_report_view
 
 MAX_HISTORY = 300
 """The history page shows at most this many reports, the newest."""
+MAX_HISTORY_ROWS = 100_000
+"""It reads this many rows of their tables `per_class`, about 400 MB, but at least two reports."""
 INDEX = "index"
 
 
@@ -108,7 +111,7 @@ def _draw_report(
 
 
 def _draw_history(reports_uri: str, records: Sequence[ReportRecord], links: frozenset[str]) -> str:
-    newest = records[:MAX_HISTORY]
+    newest = _newest(records)
     found = map_threads(lambda record: _read_or_log(reports_uri, record), newest)
     reports = [each for each in found if isinstance(each, Report)]
     errors = [each for each in found if isinstance(each, CnnlibError)]
@@ -117,6 +120,14 @@ def _draw_history(reports_uri: str, records: Sequence[ReportRecord], links: froz
     damaged = [record for record, each in zip(newest, found, strict=True) if isinstance(each, CnnlibError)]
     gates = find_gates(reports_uri, {record.report_id for record in newest})
     return render_history_page(build_history_view(reports, gates, links, damaged, total=len(records)))
+
+
+def _newest(records: Sequence[ReportRecord]) -> Sequence[ReportRecord]:
+    """Returns the newest reports that fit into memory together."""
+    newest = records[:MAX_HISTORY]
+    # A damaged report may lack the table.
+    rows = (record.tables["per_class"].rows if "per_class" in record.tables else 0 for record in newest)
+    return newest[: max(2, sum(total <= MAX_HISTORY_ROWS for total in itertools.accumulate(rows)))]
 
 
 def _read_or_log(reports_uri: str, record: ReportRecord) -> Report | CnnlibError:

@@ -6,15 +6,16 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
-import numpy.typing as npt
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from cnnlib.errors import CnnlibError, InputError
 from cnnlib.gates.verdicts import find_compared, read_gates
+from cnnlib.metrics.sums.confusion import ConfusionCounts
 from cnnlib.reports.comparison import Comparison, compare_reports
+from cnnlib.reports.confusion import to_confusion
 from cnnlib.reports.manifest import ReportRecord
-from cnnlib.reports.predictions import read_predictions
+from cnnlib.reports.predictions import SHARD, read_predictions
 from cnnlib.reports.read import Report, complete_record, list_reports, read_report, read_table
 from cnnlib.runs.history import EpochRecord, decode_history
 from cnnlib.storage import files, layout
@@ -37,7 +38,7 @@ class ReportData:
         overall: row of the table `overall` for the whole split.
         classes: rows of `per_class` for the whole split, in the order of the class indexes.
         slices: rows of `overall` for the slices.
-        counts: int64 [classes, classes], rows true, columns predicted.
+        counts: the confusion counts.
         calibration: rows of `calibration` for the predicted class's probability.
         activations: rows of `activations`.
         gates: rows of `gates` from the last time that gates were evaluated.
@@ -55,7 +56,7 @@ class ReportData:
     overall: Row
     classes: Sequence[Row]
     slices: Sequence[Row]
-    counts: npt.NDArray[np.int64]
+    counts: ConfusionCounts
     calibration: Sequence[Row]
     activations: Sequence[Row]
     gates: Sequence[Row]
@@ -82,12 +83,13 @@ def load_report_data(
     """
     report = read_report(reports_uri, report_id)
     record = report.record
-    counts = _read_counts(reports_uri, report_id, len(record.subject.class_names))
+    cells = read_table(reports_uri, "confusion", [report_id])
+    counts = to_confusion(cells, len(record.subject.class_names))
     predictions, notes = _find_predictions(reports_uri, record)
     mistakes = (
         ShownMistakes() if predictions is None else choose_mistakes(predictions, _pairs_to_show(counts))
     )
-    images = _find_images(record, mistakes)
+    images = _find_images(record, mistakes, predictions)
     gates = read_gates(reports_uri, report_id)
     previous = _find_previous(reports_uri, record, records or list_reports(reports_uri), gates)
     return ReportData(
@@ -110,15 +112,8 @@ def load_report_data(
     )
 
 
-def _pairs_to_show(counts: npt.NDArray[np.int64]) -> set[Pair] | None:
-    return None if len(counts) <= MAX_MATRIX_CLASSES else set(worst_pairs(counts))
-
-
-def _read_counts(reports_uri: str, report_id: str, num_classes: int) -> npt.NDArray[np.int64]:
-    table = read_table(reports_uri, "confusion", [report_id])
-    counts = np.zeros((num_classes, num_classes), np.int64)
-    counts[table["true"].to_numpy(), table["predicted"].to_numpy()] = table["count"].to_numpy()
-    return counts
+def _pairs_to_show(counts: ConfusionCounts) -> set[Pair] | None:
+    return None if counts.num_classes <= MAX_MATRIX_CLASSES else set(worst_pairs(counts))
 
 
 def _find_rows(reports_uri: str, record: ReportRecord, table: str) -> list[Row]:
@@ -137,16 +132,19 @@ def _find_predictions(reports_uri: str, record: ReportRecord) -> tuple[pa.Table 
             f"Individual mistakes are not shown: this split has more than {MAX_PREDICTIONS:,} rows.",
         )
     try:
-        return read_predictions(reports_uri, record.report_id), ()
+        return read_predictions(reports_uri, record.report_id, with_shards=True), ()
     except InputError as err:
         return None, (f"Individual mistakes are not shown. {err}",)
 
 
-def _find_images(record: ReportRecord, mistakes: ShownMistakes) -> RowImages:
-    if not mistakes.ids:
+def _find_images(record: ReportRecord, mistakes: ShownMistakes, predictions: pa.Table | None) -> RowImages:
+    ids, subject = mistakes.ids, record.subject
+    if predictions is None or not ids:
         return RowImages(by_id={})
-    subject = record.subject
-    return read_images(subject.dataset_uri, subject.dataset_fingerprint, subject.split, mistakes.ids)
+    rows = predictions.filter(pc.is_in(predictions["id"], pa.array(ids, pa.int64())))
+    shards = dict(zip(rows["id"].to_pylist(), rows[SHARD].to_pylist(), strict=True))
+    shard_of = {row_id: shards[row_id] for row_id in ids}
+    return read_images(subject.dataset_uri, subject.dataset_fingerprint, subject.split, shard_of)
 
 
 def _find_history(record: ReportRecord) -> list[EpochRecord]:

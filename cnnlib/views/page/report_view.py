@@ -7,13 +7,13 @@ from dataclasses import dataclass
 from typing import Any
 
 from cnnlib.reports.manifest import ReportRecord
-from cnnlib.reports.percent import format_percent
 from cnnlib.views.page.charts import LineChart
-from cnnlib.views.page.images import Sheet, png_uri
+from cnnlib.views.page.images import MAX_SHEET_BYTES, PHOTO_QUALITY, Sheet, is_photo, picture_uri
 from cnnlib.views.page.report_data import ReportData, Row
 from cnnlib.views.page.sections.activations import Activations, build_activations
 from cnnlib.views.page.sections.calibration import Reliability, build_reliability
-from cnnlib.views.page.sections.comparison import ClassLine, class_lines, describe_comparison
+from cnnlib.views.page.sections.classes import Classes, build_classes
+from cnnlib.views.page.sections.comparison import class_lines, describe_comparison
 from cnnlib.views.page.sections.confusion import (
     Confusion,
     build_confusion,
@@ -26,6 +26,12 @@ from cnnlib.views.page.sections.mistakes import Mistake
 from cnnlib.views.page.sections.slices import Dimension, corruption_charts, group_slices
 from cnnlib.views.page.sections.verdict import Verdict, build_verdict
 
+MAX_PAGE_BYTES = 3_000_000
+"""A page is smaller than this: its sheet of mistakes gets what the other parts leave."""
+_OTHER_BYTES = 300_000  # style, script, charts, bars, the list of pairs and their mistakes
+_LINE_BYTES, _SHORT_LINE_BYTES = 2000, 850  # of a class in the table, with intervals and without
+_MIN_SHEET_BYTES = 2**16
+
 
 @dataclass(frozen=True, kw_only=True)
 class GalleryItem:
@@ -33,6 +39,7 @@ class GalleryItem:
 
     mistake: Mistake
     image: str | None
+    is_photo: bool
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,8 +61,7 @@ class ReportView:
     comparison: Sequence[str]
     verdict: Verdict | None
     metrics: Sequence[Metric]
-    classes: Sequence[ClassLine]
-    classes_sentence: str
+    classes: Classes
     confusion: Confusion
     gallery: Sequence[GalleryItem]
     sheet: Sheet | None
@@ -75,7 +81,12 @@ def build_report_view(data: ReportData, links: Collection[str] = ()) -> ReportVi
     Args:
         links: ids of the reports whose pages lie beside this one, and `index` for the history page.
     """
-    sheet = build_mistake_sheet(data.mistakes.by_pair, data.images.by_id)
+    classes = build_classes(class_lines(data.classes, data.comparison))
+    activations = build_activations(data.activations)
+    gallery = [_gallery_item(data, mistake) for mistake in data.mistakes.most_confident]
+    sheet = build_mistake_sheet(
+        data.mistakes.by_pair, data.images.by_id, _sheet_bytes(activations, gallery, classes)
+    )
     subject = data.record.subject
     previous = data.previous.record if data.previous else None
     previous_model = previous.subject.model_label if previous else ""
@@ -89,33 +100,35 @@ def build_report_view(data: ReportData, links: Collection[str] = ()) -> ReportVi
         comparison=describe_comparison(data.comparison, previous_model),
         verdict=build_verdict(data.gates),
         metrics=headline_metrics(data.overall),
-        classes=class_lines(data.classes, data.comparison),
-        classes_sentence=_describe_classes(data.classes),
+        classes=classes,
         confusion=build_confusion(data.counts, data.mistakes.by_pair),
-        gallery=[_gallery_item(data, mistake) for mistake in data.mistakes.most_confident],
+        gallery=gallery,
         sheet=sheet,
         mistakes=mistakes_json(data.mistakes.by_pair, data.counts, subject.class_names, sheet),
         reliability=build_reliability(data.calibration),
         dimensions=group_slices(data.slices),
         corruptions=corruption_charts(data.overall, data.slices),
         curves=learning_curves(data.history, subject.checkpoint_epoch),
-        activations=build_activations(data.activations),
+        activations=activations,
         notes=data.notes,
         links=links,
     )
 
 
-def _describe_classes(classes: Sequence[Row]) -> str:
-    ranked = sorted((row for row in classes if row["accuracy"] is not None), key=lambda row: row["accuracy"])
-    if len(ranked) < 2:
-        return ""
-    lowest, highest = ranked[0], ranked[-1]
-    return (
-        f"{lowest['class_name']} has the lowest accuracy, {format_percent(lowest['accuracy'])}; "
-        f"{highest['class_name']} has the highest, {format_percent(highest['accuracy'])}."
-    )
+def _sheet_bytes(activations: Activations | None, gallery: Sequence[GalleryItem], classes: Classes) -> int:
+    """Returns the bytes that are left for the sheet of mistakes on a page of `MAX_PAGE_BYTES`."""
+    pictures = 0 if activations is None else activations.num_bytes
+    pictures += sum(len(item.image or "") for item in gallery)
+    table = len(classes.lines) * (_LINE_BYTES if classes.has_intervals else _SHORT_LINE_BYTES)
+    room = (MAX_PAGE_BYTES - _OTHER_BYTES - pictures - table) * 3 // 4  # base64 makes 4 bytes of 3
+    return max(_MIN_SHEET_BYTES, min(MAX_SHEET_BYTES, room))
 
 
 def _gallery_item(data: ReportData, mistake: Mistake) -> GalleryItem:
     pixels = data.images.by_id.get(mistake.id)
-    return GalleryItem(mistake=mistake, image=None if pixels is None else png_uri(pixels))
+    if pixels is None:
+        return GalleryItem(mistake=mistake, image=None, is_photo=False)
+    photo = is_photo(pixels)
+    return GalleryItem(
+        mistake=mistake, image=picture_uri(pixels, PHOTO_QUALITY if photo else None), is_photo=photo
+    )

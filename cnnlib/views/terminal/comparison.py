@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from rich.console import Group, RenderableType
 from rich.text import Text
 
@@ -11,8 +13,10 @@ from cnnlib.reports.percent import format_percent
 from cnnlib.reports.ranking import Ranking
 from cnnlib.reports.subject import SHORT_ID_DIGITS
 from cnnlib.views.terminal.tables import (
+    MAX_CLASSES,
     NOTHING,
     Columns,
+    describe_left_out,
     format_accuracy,
     heading,
     new_table,
@@ -46,7 +50,8 @@ def render_comparison(a: ReportRecord, b: ReportRecord, comparison: Comparison) 
     """Renders two reports side by side: both accuracies, the difference B - A in points, its interval and p-value."""
     overall = comparison.overall
     table = new_table(_COMPARISON_COLUMNS, (overall.name, *_format_difference(overall)))
-    for difference in comparison.classes:
+    shown = _classes_to_show(comparison.classes)
+    for difference in shown:
         table.add_row(Text(difference.name), *_format_difference(difference))
     level = format_percent(LEVEL, 0)
     lines = [f"B - A in points; *: significant at the {level} level (Holm over the classes)."]
@@ -59,6 +64,9 @@ def render_comparison(a: ReportRecord, b: ReportRecord, comparison: Comparison) 
         ]
     else:
         lines.append(f"{_describe_unpaired(comparison.unpaired_because)} p: Fisher's exact test.")
+    left_out = len(comparison.classes) - len(shown)
+    if left_out:
+        lines.insert(0, describe_left_out(left_out, "with larger p-values").plain)
     sentence = Text(comparison.words, style="bold")
     return Group(heading("A", a), heading("B", b), "", sentence, "", table, *map(Text, lines))
 
@@ -79,6 +87,14 @@ def render_ranking(ranking: Ranking) -> RenderableType:
     if ranking.unpaired_because is not None:
         lines.append(_describe_unpaired(ranking.unpaired_because))
     return Group(Text(ranking.words, style="bold"), "", table, *map(Text, lines))
+
+
+def _classes_to_show(classes: Sequence[Difference]) -> Sequence[Difference]:
+    """Returns all classes or, of more than `MAX_CLASSES`, those with the lowest p-values, the worst first."""
+    if len(classes) <= MAX_CLASSES:
+        return classes
+    known = [each for each in classes if each.p_value is not None]
+    return sorted(known, key=lambda each: (each.p_value or 0.0, each.points or 0.0))[:MAX_CLASSES]
 
 
 def _describe_unpaired(reason: str) -> str:

@@ -17,13 +17,15 @@ _COLUMNS: Columns = {
     "observed": "number",
     "reason": "name",
 }
+MAX_CHECKS = 100
+"""The table has at most this many lines."""
 _STYLES = {"pass": "green", "fail": "bold red", "inconclusive": "yellow"}
 
 
 def render_gates(result: GateResult) -> RenderableType:
     """Renders the checks, worst first, under the verdict of all checks."""
     table = new_table(_COLUMNS)
-    for row in sorted(result.rows, key=worst_first):
+    for row in sorted(result.rows, key=worst_first)[:MAX_CHECKS]:
         table.add_row(
             Text(row["verdict"], style=_STYLES[row["verdict"]]),
             row["check"],
@@ -37,4 +39,10 @@ def render_gates(result: GateResult) -> RenderableType:
     heading = Text.assemble(
         (f"gates {result.verdict}", _STYLES[result.verdict]), f"  report {result.report_id}{against}"
     )
-    return Group(heading, "", table)
+    left_out = len(result.rows) - MAX_CHECKS
+    more = (
+        [Text(f"{left_out:,} more checks are in the table gates (Parquet) and in --json.")]
+        if left_out > 0
+        else []
+    )
+    return Group(heading, "", table, *more)

@@ -17,6 +17,8 @@ from cnnlib.reports.read import Report
 from cnnlib.reports.subject import SHORT_ID_DIGITS
 
 NOTHING = "-"
+MAX_CLASSES = 100
+"""A table has at most this many lines of classes."""
 
 # Header to kind. A long name is folded, not cut: two names may differ only at the end. Words and numbers stay whole.
 Columns = Mapping[str, Literal["name", "word", "number"]]
@@ -70,7 +72,8 @@ def render_report(report: Report) -> RenderableType:
     record = report.record
     totals = ("all", str(record.rows), str(record.correct), *format_accuracy(record.accuracy))
     table = new_table(_REPORT_COLUMNS, totals)
-    for row in report.classes:
+    shown = _classes_to_show(report.classes)
+    for row in shown:
         table.add_row(
             Text(row["class_name"]),
             str(row["support"]),
@@ -80,12 +83,29 @@ def render_report(report: Report) -> RenderableType:
             percent_cell(row["f1"]),
             Text(_describe_confusion(row)),
         )
-    parts: list[RenderableType] = [heading("report", record), "", table, Text(_describe_totals(record))]
+    parts: list[RenderableType] = [heading("report", record), "", table]
+    if len(shown) < len(report.classes):
+        parts.append(describe_left_out(len(report.classes) - len(shown), "with a higher accuracy"))
+    parts.append(Text(_describe_totals(record)))
     if report.overall["macro_f1"] is not None:
         parts += ["", _metrics_table(report.overall)]
     if report.slices:
         parts += ["", _slices_table(report.slices)]
     return Group(*parts)
+
+
+def describe_left_out(count: int, which: str) -> Text:
+    """Returns a line that says how many classes a table leaves out, and where they are."""
+    return Text(f"{count:,} more classes, {which}, are in the table per_class (Parquet) and in --json.")
+
+
+def _classes_to_show(classes: Sequence[Mapping[str, Any]]) -> Sequence[Mapping[str, Any]]:
+    """Returns all classes or, of more than `MAX_CLASSES`, those with the lowest accuracy, the lowest first."""
+    if len(classes) <= MAX_CLASSES:
+        return classes
+    known = [row for row in classes if row["accuracy"] is not None]
+    # Of classes with equal accuracy first those with most rows, which have the narrowest intervals.
+    return sorted(known, key=lambda row: (float(row["accuracy"]), float(row["accuracy_high"])))[:MAX_CLASSES]
 
 
 def _metrics_table(overall: Mapping[str, Any]) -> RenderableType:

@@ -79,7 +79,12 @@ def write_checkpoint(runs: Path, function: str, *, opens_in_keras: bool) -> tupl
 
 def predict(checkpoint: str) -> np.ndarray:
     loaded = load_model(
-        find_target(checkpoint, None), EvaluateConfig(), image_shape=SHAPE, num_classes=CLASSES, chunks=1
+        find_target(checkpoint, None),
+        EvaluateConfig(),
+        image_shape=SHAPE,
+        num_classes=CLASSES,
+        batch_rows=500,
+        chunks=1,
     )
     return loaded.predict(IMAGES)
 

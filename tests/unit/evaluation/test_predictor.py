@@ -283,14 +283,15 @@ def test_predictions_are_stored_row_by_row_and_only_when_asked_for(tmp_path: Pat
     [part] = decode(columns)
     assert correct == part.sums.confusion.correct
     assert part.predictions is not None
-    assert (part.predictions.rows, part.predictions.name.split("/")[:2]) == (
+    [written] = part.predictions
+    assert (written.rows, written.name.split("/")[:2]) == (
         230,
         ["predictions", "report_id=abc"],
     )
     assert (np.stack(stored["top_classes"])[:, 0] == stored["prediction"]).all()
     assert stored["probability"].between(1 / CLASSES, 1).all()
     assert [path.name for path in (reports / "predictions" / "report_id=abc").iterdir()] == [
-        f"part-{SHARD:05d}-000000000000-{part.predictions.sha256[:16]}.parquet"
+        f"part-{SHARD:05d}-000000000000-{written.sha256[:16]}.parquet"
     ]
 
 

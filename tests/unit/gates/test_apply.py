@@ -273,3 +273,26 @@ def test_misspelt_slices_are_found_before_anything_is_scored(tmp_path: Path, nam
     with pytest.raises(ConfigError) as err:
         check_gates(GateConfig(max_drop=Limits(slices={name: 0.1})), str(tmp_path), CLASSES, made)
     assert message in str(err.value)
+
+
+def test_gate_of_a_thousand_classes_prints_the_worst_and_how_many_more_there_are() -> None:
+    known = {
+        "check": "min_accuracy",
+        "slice": None,
+        "limit": 0.5,
+        "observed": 0.4,
+        "reason": "r",
+        "baseline_id": None,
+    }
+    rows = [
+        {**known, "class_name": f"c{index}", "verdict": "fail" if index == 999 else "pass"}
+        for index in range(1000)
+    ]
+    out = io.StringIO()
+    Console(file=out, width=80).print(
+        render_gates(GateResult(report_id="a", verdict="fail", rows=rows, exit_code=3))
+    )
+    lines = out.getvalue().splitlines()
+    assert "c999" in lines[4]
+    assert lines[-1].startswith("900 more checks are in the table gates")
+    assert len(lines) == 2 + 2 + 100 + 1

@@ -33,9 +33,9 @@ def sum_up(rows: ScoredRows) -> MetricSums:
 
 def test_resampled_confusion_is_that_of_resampled_rows() -> None:
     """Its mean and standard deviation agree with those of rows that are resampled one by one."""
-    counts = ConfusionCounts([[40, 10, 0], [5, 30, 5], [0, 0, 10]])
+    counts = ConfusionCounts.from_matrix([[40, 10, 0], [5, 30, 5], [0, 0, 10]])
     resampled = resample_confusion(counts)
-    rng, cells = np.random.default_rng(5), np.repeat(np.arange(9), counts.counts.ravel())
+    rng, cells = np.random.default_rng(5), np.repeat(np.arange(9), counts.to_matrix().ravel())
     samples = []
     for _ in range(2000):
         matrix = np.bincount(rng.choice(cells, len(cells)), minlength=9).reshape(3, 3)

@@ -174,7 +174,7 @@ def test_table_has_a_row_per_picture_with_its_pixels_channels_last() -> None:
 @given(height=st.integers(1, 200), width=st.integers(1, 200), limit=st.integers(1, 70))
 def test_every_pixel_of_a_shrunk_map_is_the_mean_of_its_block(height: int, width: int, limit: int) -> None:
     maps = np.random.default_rng(0).normal(size=(2, height, width, 1)).astype(np.float32)
-    small = shrink(maps, limit)
+    small = shrink(maps, limit, limit)
     assert small.shape == (2, min(height, limit), min(width, limit), 1)
     assert small.dtype == np.float32
     rows, columns = (
@@ -189,6 +189,23 @@ def test_every_pixel_of_a_shrunk_map_is_the_mean_of_its_block(height: int, width
 def test_map_that_is_small_enough_is_kept_pixel_by_pixel() -> None:
     maps = np.arange(2 * 64 * 3, dtype=np.float32).reshape(2, 64, 3, 1)
     np.testing.assert_array_equal(shrink(maps), maps)
+
+
+@pytest.mark.parametrize(
+    ("shape", "expected"),
+    [
+        ((28, 28), (28, 28)),
+        ((64, 32), (64, 32)),
+        ((2160, 4096), (34, 64)),
+        ((300, 100), (64, 21)),
+        ((2, 999), (1, 64)),
+    ],
+)
+def test_large_maps_keep_their_shape(shape: tuple[int, int], expected: tuple[int, int]) -> None:
+    maps = np.full((2, *shape, 3), 7, np.float32)
+    built = build_maps(maps, layer_index=3, layer="conv", kind="activation").maps
+    assert built.shape == (2, *expected, 3)
+    np.testing.assert_allclose(built, 7, rtol=1e-6)
 
 
 def test_at_most_64_maps_are_kept_and_all_are_counted() -> None:

@@ -12,9 +12,13 @@ import numpy as np
 import numpy.typing as npt
 
 from cnnlib.views.page import formatting
-from cnnlib.views.page.images import Pixels, png_uri
+from cnnlib.views.page.images import Pixels, picture_uri
 
 _TILE, _GAP, _COLUMNS = 48, 4, 8
+_MAX_EXACT = 32  # larger maps of 16 layers would take 4 MB as PNG; as WebP they take a tenth
+_QUALITIES = (75, 30, 5)  # of a WebP, the first one with which the pictures fit
+MAX_BYTES = 900_000
+"""The pictures of a page take at most so many bytes, if the lowest quality can do that."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,14 +51,28 @@ class Activations:
     kernels: MapGrid | None
     layers: Sequence[MapGrid]
 
+    @property
+    def num_bytes(self) -> int:
+        """The bytes of all pictures on the page."""
+        grids = [grid for grid in (self.image, self.kernels, *self.layers) if grid]
+        return sum(len(grid.uri) for grid in grids)
+
 
 def build_activations(rows: Sequence[Mapping[str, Any]]) -> Activations | None:
     """Draws the maps of a report; None without any."""
     if not rows:
         return None
+    for quality in _QUALITIES:
+        drawn = _draw_all(rows, quality)
+        if drawn.num_bytes <= MAX_BYTES:
+            break
+    return drawn
+
+
+def _draw_all(rows: Sequence[Mapping[str, Any]], quality: int) -> Activations:
     ordered = sorted(rows, key=lambda row: (row["layer_index"], row["kind"], row["map"]))
     groups = [list(group) for _, group in groupby(ordered, lambda row: (row["layer_index"], row["kind"]))]
-    maps = [_draw(group) for group in groups]
+    maps = [_draw(group, quality) for group in groups]
     return Activations(
         example_id=rows[0]["example_id"],
         image=next((each for each in maps if each.kind == "image"), None),
@@ -63,7 +81,7 @@ def build_activations(rows: Sequence[Mapping[str, Any]]) -> Activations | None:
     )
 
 
-def _draw(rows: Sequence[Mapping[str, Any]]) -> MapGrid:
+def _draw(rows: Sequence[Mapping[str, Any]], quality: int) -> MapGrid:
     first = rows[0]
     arrays = [
         np.asarray(row["values"], np.float64).reshape(row["height"], row["width"], row["channels"])
@@ -76,7 +94,7 @@ def _draw(rows: Sequence[Mapping[str, Any]]) -> MapGrid:
         kind=first["kind"],
         title=f"{first['layer']}, {first['height']} × {first['width']}",
         note=of_all if shown == total else f"{shown} of {of_all}",
-        uri=png_uri(pixels),
+        uri=picture_uri(pixels, quality if max(first["height"], first["width"]) > _MAX_EXACT else None),
         width=pixels.shape[1],
         height=pixels.shape[0],
     )

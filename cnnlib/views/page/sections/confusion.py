@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
-from cnnlib.views.page.images import Pixels, Sheet, build_sheet
+from cnnlib.metrics.sums.confusion import ConfusionCounts
+from cnnlib.views.page.images import MAX_SHEET_BYTES, Pixels, Sheet, build_sheet
 from cnnlib.views.page.sections.mistakes import Mistake, Pair
 
 MAX_MATRIX_CLASSES = 30
@@ -66,15 +66,16 @@ class Confusion:
     worst: Cell | None
 
 
-def build_confusion(counts: npt.NDArray[np.int64], mistakes: Sequence[Mistake]) -> Confusion:
-    """Lays out the confusion counts, int64 [true, predicted]; a cell opens if `mistakes` has one of its pair."""
-    support = counts.sum(axis=1)
-    fractions = counts / np.maximum(support, 1)[:, None]
-    highest = float(np.where(np.eye(len(counts), dtype=bool), 0, fractions).max(initial=0.0))
+def build_confusion(counts: ConfusionCounts, mistakes: Sequence[Mistake]) -> Confusion:
+    """Lays out the confusion counts; a cell opens if `mistakes` has one of its pair."""
+    support = counts.rows_by_true
+    true, _, wrong = counts.mistakes()
+    highest = float((wrong / support[true]).max(initial=0.0))
     shown_pairs = {mistake.pair for mistake in mistakes}
 
     def cell(true: int, predicted: int) -> Cell:
-        count, fraction = int(counts[true, predicted]), float(fractions[true, predicted])
+        count = counts.count(true, predicted)
+        fraction = count / max(int(support[true]), 1)
         return Cell(
             true=true,
             predicted=predicted,
@@ -85,44 +86,45 @@ def build_confusion(counts: npt.NDArray[np.int64], mistakes: Sequence[Mistake]) 
         )
 
     worst = [cell(*pair) for pair in worst_pairs(counts)]
-    classes, small = range(len(counts)), len(counts) <= MAX_MATRIX_CLASSES
+    classes, small = range(counts.num_classes), counts.num_classes <= MAX_MATRIX_CLASSES
     return Confusion(
         matrix=[[cell(true, predicted) for predicted in classes] for true in classes] if small else (),
         pairs=() if small else worst,
-        total=int(counts.sum() - np.trace(counts)),
+        total=int(wrong.sum()),
         worst=worst[0] if worst else None,
     )
 
 
-def worst_pairs(counts: npt.NDArray[np.int64]) -> list[Pair]:
+def worst_pairs(counts: ConfusionCounts) -> list[Pair]:
     """Returns the `WORST_PAIRS` most frequent pairs of a true and another predicted class, most frequent first.
 
-    >>> worst_pairs(np.array([[5, 2], [3, 5]]))
+    >>> worst_pairs(ConfusionCounts.from_matrix([[5, 2], [3, 5]]))
     [(1, 0), (0, 1)]
     """
-    mistaken = counts.copy()
-    np.fill_diagonal(mistaken, 0)
-    order = np.argsort(-mistaken, axis=None, kind="stable")[:WORST_PAIRS]
-    pairs = [divmod(int(place), len(counts)) for place in order]
-    return [pair for pair in pairs if mistaken[pair]]
+    true, predicted, wrong = counts.mistakes()
+    order = np.argsort(-wrong, kind="stable")[:WORST_PAIRS]
+    return list(zip(true[order].tolist(), predicted[order].tolist(), strict=True))
 
 
-def build_mistake_sheet(mistakes: Sequence[Mistake], images: Mapping[int, Pixels]) -> Sheet | None:
-    """Packs the images of the mistakes of all pairs into one picture; None without any."""
+def build_mistake_sheet(
+    mistakes: Sequence[Mistake], images: Mapping[int, Pixels], max_bytes: int = MAX_SHEET_BYTES
+) -> Sheet | None:
+    """Packs the images of the mistakes of all pairs into one picture of at most `max_bytes`; None without any."""
     known = {mistake.id: images[mistake.id] for mistake in mistakes if mistake.id in images}
-    return build_sheet(known) if known else None
+    return build_sheet(known, max_bytes) if known else None
 
 
 def mistakes_json(
     mistakes: Sequence[Mistake],
-    counts: npt.NDArray[np.int64],
+    counts: ConfusionCounts,
     class_names: Sequence[str],
     sheet: Sheet | None,
 ) -> dict[str, Any]:
     """Returns the mistakes as JSON values for the script of the page.
 
     A pair has its count, and per shown mistake: the place on the sheet (null without an image), the id, the probability
-    of the predicted class and that of the true class. With a sheet, mistakes without a place on it are left out.
+    of the predicted class and that of the true class. With a sheet, mistakes without a place on it are left out. The
+    names are those of the classes in these pairs, by the class's index.
     """
     by_pair: dict[Pair, list[list[float | int | None]]] = defaultdict(list)
     for each in mistakes:
@@ -130,12 +132,18 @@ def mistakes_json(
         if sheet is None or place is not None:
             true_probability = None if each.true_probability is None else round(each.true_probability, 4)
             by_pair[each.pair].append([place, each.id, round(each.probability, 4), true_probability])
-    size = {"columns": sheet.columns, "width": sheet.width, "height": sheet.height} if sheet else None
+    size = (
+        {"columns": sheet.columns, "width": sheet.width, "height": sheet.height, "photo": sheet.is_photo}
+        if sheet
+        else None
+    )
     return {
-        "names": list(class_names),
+        "names": {
+            index: class_names[index] for index in sorted({label for pair in by_pair for label in pair})
+        },
         "sheet": size,
         "pairs": {
-            f"{true}-{predicted}": {"count": int(counts[true, predicted]), "rows": rows}
+            f"{true}-{predicted}": {"count": counts.count(true, predicted), "rows": rows}
             for (true, predicted), rows in sorted(by_pair.items())
         },
     }

@@ -56,9 +56,9 @@ class ShownMistakes:
     by_pair: tuple[Mistake, ...] = ()
 
     @property
-    def ids(self) -> set[int]:
-        """The ids of all their rows."""
-        return {mistake.id for mistake in (*self.most_confident, *self.by_pair)}
+    def ids(self) -> list[int]:
+        """The ids of all their rows, those of the gallery first."""
+        return list(dict.fromkeys(mistake.id for mistake in (*self.most_confident, *self.by_pair)))
 
 
 def choose_mistakes(predictions: pa.Table, pairs: Collection[Pair] | None = None) -> ShownMistakes:

@@ -15,6 +15,13 @@ from cnnlib.views.page.charts import LineChart, Sample, line_chart
 from cnnlib.views.page.sections.verdict import lies_below
 
 ALL_CLASSES = "all classes"
+MAX_CHARTS = 60
+"""Of more classes, only those with the lowest accuracy in the newest report have a chart."""
+MAX_POINTS = 6000
+"""The charts of the classes of a dataset have at most so many points together, about 2 MB, but `MIN_CHARTS` charts."""
+MIN_CHARTS = 10
+MAX_NAMES = 20
+"""Of more classes that became worse in one report, only the first ones are named."""
 
 _CLASS_WIDTH, _CLASS_HEIGHT = 190, 116
 _PIXELS_PER_DAY = 70
@@ -44,6 +51,13 @@ class ReportLine:
     verdict: str
     change: str
     regressions: Sequence[Regression]
+
+    @property
+    def regressed(self) -> str:
+        """The names of these classes, at most `MAX_NAMES`, and how many more there are."""
+        names = ", ".join(each.name for each in self.regressions[:MAX_NAMES])
+        more = len(self.regressions) - MAX_NAMES
+        return f"{names} and {more:,} more" if more > 0 else names
 
     def has_regression(self, name: str) -> bool:
         """Returns whether this class, or `ALL_CLASSES`, is clearly worse."""
@@ -86,11 +100,15 @@ def overall_chart(
 
 
 def class_charts(series: Sequence[Report], lines: Sequence[ReportLine]) -> list[LineChart]:
-    """Draws a chart per class. All y axes span the same number of points, so that slopes can be compared."""
+    """Draws a chart per class, of many classes those with the lowest accuracy in the newest report.
+
+    All y axes span the same number of points, so that slopes can be compared.
+    """
     by_class: dict[str, list[Sample]] = defaultdict(list)
+    shown = _classes_to_show(series)
     for place, (report, line) in enumerate(zip(series, lines, strict=True)):
         for name, row in _classes_by_name(report).items():
-            if row["accuracy"] is not None:
+            if row["accuracy"] is not None and name in shown:
                 by_class[name].append(_sample(place, row, report.record, "", line.has_regression(name)))
     span = 1.08 * max((_height(samples) for samples in by_class.values()), default=0.1)
     return [
@@ -107,6 +125,20 @@ def class_charts(series: Sequence[Report], lines: Sequence[ReportLine]) -> list[
         )
         for name, samples in by_class.items()
     ]
+
+
+def _classes_to_show(series: Sequence[Report]) -> set[str]:
+    limit = min(MAX_CHARTS, max(MIN_CHARTS, MAX_POINTS // len(series)))
+    newest = _classes_by_name(series[-1])
+    every = dict.fromkeys(name for report in series for name in _classes_by_name(report))
+    if len(every) <= limit:
+        return set(every)
+    ranked = sorted(
+        (row["accuracy"], place, name)
+        for place, (name, row) in enumerate(newest.items())
+        if row["accuracy"] is not None
+    )
+    return {name for _, _, name in ranked[:limit]}
 
 
 def _regressions(report: Report, previous: Report) -> list[Regression]:

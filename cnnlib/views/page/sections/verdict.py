@@ -10,6 +10,8 @@ from cnnlib.gates.verdicts import worst, worst_first
 from cnnlib.views.page import formatting
 
 _MIN_SHOWN = 3
+MAX_CHECKS = 50
+"""At most so many checks are visible, and so many collapsed: a check of every class may be thousands."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -22,14 +24,20 @@ class Verdict:
 
     @property
     def shown(self) -> Sequence[Mapping[str, Any]]:
-        """The visible checks: all that did not pass, or the first few."""
+        """The visible checks: those that did not pass, at most `MAX_CHECKS`, or the first few."""
         not_passed = sum(check["verdict"] != "pass" for check in self.checks)
-        return self.checks[: max(not_passed, _MIN_SHOWN)]
+        return self.checks[: min(max(not_passed, _MIN_SHOWN), MAX_CHECKS)]
 
     @property
     def folded(self) -> Sequence[Mapping[str, Any]]:
-        """The collapsed checks, all of which passed."""
-        return self.checks[len(self.shown) :]
+        """The collapsed checks, all of which passed, at most `MAX_CHECKS`."""
+        passed = [check for check in self.checks[len(self.shown) :] if check["verdict"] == "pass"]
+        return passed[:MAX_CHECKS]
+
+    @property
+    def left_out(self) -> int:
+        """How many checks are neither visible nor collapsed."""
+        return len(self.checks) - len(self.shown) - len(self.folded)
 
 
 def worst_verdict(gates: Sequence[Mapping[str, Any]]) -> str:

@@ -19,7 +19,7 @@ function sortBy(table, headers, column, button) {
   const order = before === first ? second : first;
   const sign = order === "ascending" ? 1 : -1;
   const body = table.tBodies[0];
-  const valued = [...body.rows].map((row) => [row, row.cells[column].dataset.value ?? ""]);
+  const valued = [...body.rows].map((row) => [row, valueOf(row.cells[column], numeric)]);
   valued.sort(([, a], [, b]) => {
     if (a === "" || b === "") return (a === "") - (b === "");
     return sign * (numeric ? Number(a) - Number(b) : a.localeCompare(b));
@@ -28,6 +28,23 @@ function sortBy(table, headers, column, button) {
   headers.forEach((header) => header.removeAttribute("aria-sort"));
   headers[column].setAttribute("aria-sort", order);
   announce(`Sorted by ${button.textContent}, ${order}.`);
+}
+
+// The value of a cell: as the page states it, or else its text, in which a dash means that there is none.
+function valueOf(cell, numeric) {
+  const text = cell.textContent === "–" ? "" : cell.textContent;
+  return cell.dataset.value ?? (numeric ? text.replace(/[,%]/g, "") : text);
+}
+
+// With many classes: a field that keeps the rows whose class contains its text.
+const search = document.getElementById("class-search");
+if (search) {
+  search.addEventListener("input", () => {
+    const wanted = search.value.trim().toLocaleLowerCase();
+    const rows = [...document.getElementById("class-table").tBodies[0].rows];
+    rows.forEach((row) => { row.hidden = !row.cells[0].textContent.toLocaleLowerCase().includes(wanted); });
+    announce(`${rows.filter((row) => !row.hidden).length} classes shown.`);
+  });
 }
 
 function announce(text) {
@@ -78,8 +95,8 @@ if (dialog) {
   const percent = (fraction) => `${(100 * fraction).toFixed(1)}%`;
 
   const draw = (place, label) => {
-    const canvas = element("canvas");
-    const { columns, width, height } = sheet;
+    const { columns, width, height, photo } = sheet;
+    const canvas = element("canvas", "", photo ? "photo" : "");
     canvas.width = width;
     canvas.height = height;
     canvas.setAttribute("role", "img");

@@ -27,7 +27,7 @@ def add_up(rows: ScoredRows, where: object = slice(None), *, top_k: int = 2) -> 
 def test_sums_add_up_loss_and_hits_of_a_batch() -> None:
     batch = [[0.5, 0.25, 0.25], [0.1, 0.2, 0.7], [0.3, 0.4, 0.3]]
     sums = MetricSums.from_probabilities([0, 1, 2], batch, top_k=2)
-    assert sums.confusion.counts.tolist() == [[1, 0, 0], [0, 0, 1], [0, 1, 0]]
+    assert sums.confusion.to_matrix().tolist() == [[1, 0, 0], [0, 0, 1], [0, 1, 0]]
     # Row 2: classes 0 and 2 are equal, and the lower index goes first, so class 2 comes third.
     assert sums.top_k_hits.tolist() == [1, 1, 0]
     assert sums.top_k_correct == 2
@@ -45,7 +45,7 @@ def test_loss_of_probability_zero_is_that_of_keras() -> None:
 @given(scored_rows())
 def test_top_one_is_the_accuracy_even_with_ties(rows: ScoredRows) -> None:
     sums = add_up(rows, top_k=1)
-    assert sums.top_k_hits.tolist() == np.diag(sums.confusion.counts).tolist()
+    assert sums.top_k_hits.tolist() == sums.confusion.correct_by_class.tolist()
 
 
 @given(scored_rows(), st.integers(1, 7))

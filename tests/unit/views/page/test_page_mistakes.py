@@ -12,13 +12,18 @@ import pyarrow as pa
 import pytest
 from PIL import Image
 
+from cnnlib.dataset.source import Source, SourceSplit
+from cnnlib.metrics.sums.confusion import ConfusionCounts
 from cnnlib.reports.predictions import predictions_table
 from cnnlib.views.page import images
-from cnnlib.views.page.images import build_sheet, read_images, shrink
+from cnnlib.views.page.images import build_sheet, is_photo, picture_uri, read_images, shrink
+from cnnlib.views.page.publish import draw_page
 from cnnlib.views.page.sections import mistakes
 from cnnlib.views.page.sections.confusion import HEAT_LEVELS, build_confusion, mistakes_json
 from cnnlib.views.page.sections.mistakes import Mistake, choose_mistakes
 from tests.datasets import make_source, write_dataset_without_ray
+from tests.page_html import Page
+from tests.pages import write_small_reports
 
 
 def make_predictions(rows: int = 3000, classes: int = 4, seed: int = 0) -> pa.Table:
@@ -113,9 +118,12 @@ def test_sheet_of_big_noisy_images_stays_below_its_limit() -> None:
     [
         ((28, 28, 1), (28, 28, 1)),
         ((28, 28, 2), (28, 28, 1)),
-        ((224, 112, 3), (64, 32, 3)),
-        ((100, 300, 4), (21, 64, 3)),
-        ((128, 128, 1), (64, 64, 1)),
+        ((64, 64, 3), (64, 64, 3)),
+        ((100, 100, 1), (100, 100, 1)),
+        ((224, 112, 3), (128, 64, 3)),
+        ((100, 300, 4), (43, 128, 3)),
+        ((256, 256, 1), (128, 128, 1)),
+        ((2160, 4096, 3), (68, 128, 3)),
     ],
 )
 def test_images_are_shrunk_to_what_a_page_shows(
@@ -136,7 +144,7 @@ def dataset(tmp_path: Path) -> tuple[str, str]:
 
 def test_images_are_those_of_the_rows(dataset: tuple[str, str]) -> None:
     expected = make_source().splits["test"].images
-    read = read_images(*dataset, "test", {0, 11, 22})
+    read = read_images(*dataset, "test", {0: 0, 11: 1, 22: 2})
     assert (set(read.by_id), read.missing) == ({0, 11, 22}, "")
     assert all(np.array_equal(pixels, expected[row_id]) for row_id, pixels in read.by_id.items())
 
@@ -144,14 +152,14 @@ def test_images_are_those_of_the_rows(dataset: tuple[str, str]) -> None:
 def test_only_shards_that_hold_wanted_rows_are_read(dataset: tuple[str, str]) -> None:
     for index in (0, 2):
         (Path(dataset[0]) / "test" / f"part-{index:05d}.parquet").unlink()
-    assert set(read_images(*dataset, "test", {10, 15, 19}).by_id) == {10, 15, 19}
+    assert set(read_images(*dataset, "test", {19: 1, 15: 1, 10: 1}).by_id) == {10, 15, 19}
 
 
 def test_shards_beyond_the_limit_are_not_read_and_the_page_says_so(
     dataset: tuple[str, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(images, "MAX_READ_BYTES", 1)
-    read = read_images(*dataset, "test", {0, 10, 11, 12})
+    read = read_images(*dataset, "test", {10: 1, 0: 0, 11: 1, 12: 1})
     assert set(read.by_id) == {10, 11, 12}
     assert read.missing.startswith("1 image")
 
@@ -167,14 +175,14 @@ def test_data_that_is_gone_or_changed_gives_a_reason_and_no_images(
         fingerprint = "another"
     else:
         (Path(uri) / "test" / "part-00000.parquet").write_bytes(b"rot")
-    read = read_images(uri, fingerprint, "test", {0})
+    read = read_images(uri, fingerprint, "test", {0: 0})
     assert not read.by_id
     assert {"gone": "No dataset", "changed": "has changed", "shard": "does not match"}[damage] in read.missing
 
 
 def test_heat_grows_with_the_fraction_and_marks_neither_zeros_nor_the_diagonal() -> None:
     counts = np.array([[50, 40, 10, 0], [0, 99, 1, 0], [0, 0, 100, 0], [0, 0, 0, 0]])
-    matrix = build_confusion(counts, ()).matrix
+    matrix = build_confusion(ConfusionCounts.from_matrix(counts), ()).matrix
     heat = [[cell.heat for cell in row] for row in matrix]
     assert heat == [[0, HEAT_LEVELS, 4, 0], [0, 0, 2, 0], [0, 0, 0, 0], [0, 0, 0, 0]]
     assert matrix[0][1].fraction == 0.4
@@ -183,7 +191,7 @@ def test_heat_grows_with_the_fraction_and_marks_neither_zeros_nor_the_diagonal()
 def test_many_classes_give_the_worst_pairs_and_no_matrix() -> None:
     counts = np.zeros((31, 31), np.int64)
     counts[3, 4], counts[5, 6] = 7, 9
-    confusion = build_confusion(counts, ())
+    confusion = build_confusion(ConfusionCounts.from_matrix(counts), ())
     assert not confusion.matrix
     assert [(cell.true, cell.predicted, cell.count) for cell in confusion.pairs] == [(5, 6, 9), (3, 4, 7)]
 
@@ -193,9 +201,86 @@ def test_json_of_the_page_keeps_only_mistakes_with_a_place_on_the_sheet() -> Non
         Mistake(id=row_id, label=0, prediction=1, probability=0.91239, true_probability=0.05)
         for row_id in (5, 6, 7)
     ]
-    counts = np.array([[0, 3], [0, 0]])
+    counts = ConfusionCounts.from_matrix([[0, 3], [0, 0]])
     sheet = build_sheet({6: np.zeros((2, 2, 1), np.uint8)})
     document = mistakes_json(shown, counts, ["a", "b"], sheet)
     assert document["pairs"] == {"0-1": {"count": 3, "rows": [[0, 6, 0.9124, 0.05]]}}
     without = mistakes_json(shown, counts, ["a", "b"], None)
     assert [row[:2] for row in without["pairs"]["0-1"]["rows"]] == [[None, 5], [None, 6], [None, 7]]
+
+
+def make_photo(height: int, width: int) -> np.ndarray:
+    """Makes a colour image whose left half is red and whose right half fades to blue downwards."""
+    photo = np.zeros((height, width, 3), np.uint8)
+    photo[:, : width // 2, 0] = 255
+    photo[:, width // 2 :, 2] = np.linspace(0, 255, height).astype(np.uint8)[:, np.newaxis]
+    return photo
+
+
+@pytest.fixture(scope="module")
+def photographs(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, str]:
+    """Writes a dataset of four frames of 4096 x 2160, one in a shard; returns its URI and fingerprint."""
+    uri = str(tmp_path_factory.mktemp("photos") / "data")
+    images_4k = np.stack([make_photo(2160, 4096)] * 4)
+    split = SourceSplit(images=images_4k, labels=np.arange(4, dtype=np.int32) % 2)
+    source = Source(
+        class_names=("a", "b"), image_shape=(2160, 4096, 3), splits={"test": split}, description="4K"
+    )
+    return uri, write_dataset_without_ray(uri, source, shard_rows=1).fingerprint
+
+
+def test_4k_frames_become_small_colour_pictures_in_their_shape(photographs: tuple[str, str]) -> None:
+    read = read_images(*photographs, "test", {3: 3, 1: 1})
+    assert (list(read.by_id), read.missing) == ([3, 1], "")
+    small = read.by_id[3]
+    assert (small.shape, is_photo(small)) == ((68, 128, 3), True)
+    assert small[:, :60].reshape(-1, 3).tolist() == [[255, 0, 0]] * (68 * 60)
+    assert small[0, 100, 2] < 5
+    assert small[67, 100, 2] > 250
+    uri = picture_uri(small, images.PHOTO_QUALITY)
+    kind, _, data = uri.partition(",")
+    shown = np.asarray(Image.open(io.BytesIO(base64.b64decode(data))))
+    assert (kind, shown.shape) == ("data:image/webp;base64", (68, 128, 3))
+    assert np.abs(shown.astype(int) - small).mean() < 4
+    assert len(uri) < 8000
+
+
+def test_limit_on_what_is_read_keeps_the_most_important_rows(
+    photographs: tuple[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(images, "MAX_READ_BYTES", 1)
+    read = read_images(*photographs, "test", {2: 2, 0: 0, 3: 3})
+    assert list(read.by_id) == [2]
+    assert read.missing.startswith("2 images")
+
+
+def test_sheet_of_noisy_photographs_stays_below_its_limit() -> None:
+    rng = np.random.default_rng(0)
+    pixels = {row_id: rng.integers(0, 256, (68, 128, 3), np.uint8) for row_id in range(600)}
+    sheet = build_sheet(pixels, max_bytes=400_000)
+    assert len(sheet.uri) < 400_000 * 4 / 3 + 100
+    assert 20 < len(sheet.places) < 600
+    assert list(sheet.places) == list(range(len(sheet.places)))
+    assert sheet.is_photo
+    _, _, data = sheet.uri.partition(",")
+    assert Image.open(io.BytesIO(base64.b64decode(data))).width == 128 * sheet.columns
+
+
+def test_page_of_photographs_is_smaller_than_3_mb(tmp_path: Path) -> None:
+    many = write_small_reports(
+        tmp_path,
+        class_names=[f"class {index}" for index in range(12)],
+        image_shape=(96, 160, 3),
+        rows=900,
+        reports=1,
+    )
+    html = draw_page(many.uri, "/elsewhere/page.html", many.ids[0])
+    assert len(html) < 3_000_000
+    page = Page(html)
+    assert {each["class"] for each in page.all("img") if each.get("alt")} == {"photo"}
+    assert page.mistakes["sheet"] == {
+        "columns": page.mistakes["sheet"]["columns"],
+        "width": 128,
+        "height": 77,
+        "photo": True,
+    }

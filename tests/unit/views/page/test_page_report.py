@@ -153,7 +153,7 @@ def test_many_classes_are_a_list_of_pairs(tmp_path: Path) -> None:
 
 def test_cells_that_open_are_the_pairs_with_images(reports: Reports) -> None:
     page = draw(reports, reports.ids[1])
-    counts = load_report_data(reports.uri, reports.ids[1]).counts
+    counts = load_report_data(reports.uri, reports.ids[1]).counts.to_matrix()
     mistaken = {f"{i}-{j}" for i in range(3) for j in range(3) if i != j and counts[i, j]}
     assert {each["data-pair"] for each in page.all("button") if "data-pair" in each} == mistaken
     assert set(page.mistakes["pairs"]) == mistaken

@@ -30,7 +30,9 @@ def test_hostile_names_are_text_and_never_markup(tmp_path: Path) -> None:
             tag for tag, attributes in hostile_page.tags if any(a.startswith("on") for a in attributes)
         ]
         assert HOSTILE[0] in hostile_page.text
-    assert draw(hostile, hostile.ids[1]).mistakes["names"] == list(HOSTILE)
+    assert draw(hostile, hostile.ids[1]).mistakes["names"] == {
+        str(index): name for index, name in enumerate(HOSTILE)
+    }
 
 
 @pytest.mark.parametrize("kind", ["report", "history"])

@@ -58,3 +58,18 @@ def test_class_that_fell_significantly_is_named_and_one_that_did_not_is_not() ->
         "The accuracy is 0.5 points higher than in the previous report (demo@1, 80.0%); this may be chance. "
         "The reports could not be compared row by row.",
     )
+
+
+@pytest.mark.parametrize(
+    ("failed", "shown", "folded"), [(2, 3, 50), (30, 30, 50), (400, 50, 50), (1000, 50, 0)]
+)
+def test_checks_of_a_thousand_classes_are_shown_in_part_and_counted(
+    failed: int, shown: int, folded: int
+) -> None:
+    rows = [{"verdict": "fail" if index % 1000 < failed else "pass"} for index in range(1000)]
+    verdict = build_verdict(rows)
+    assert verdict is not None
+    assert verdict.sentence == f"{failed} of 1,000 checks failed."
+    assert (len(verdict.shown), len(verdict.folded), verdict.shown[0]["verdict"]) == (shown, folded, "fail")
+    assert {check["verdict"] for check in verdict.folded} <= {"pass"}
+    assert verdict.left_out == 1000 - shown - folded
