@@ -1,4 +1,4 @@
-"""A folder of image files through the whole product: prepared by the cluster, trained on, evaluated, shown."""
+"""A folder of image files through the whole product: prepared by the cluster as files, trained on, scored, shown."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def test_from_a_folder_of_images_to_a_report(
 ) -> None:
     data = f"{s3_uri}/data"
     # Small shards, so that several tasks of the cluster share the work.
-    prepare = ["prepare", "folders", folder, "--output", data, "--channels", 1]
+    prepare = ["prepare", "folders", folder, "--output", data, "--channels", 1, "--encoding", "png"]
     prepared = on_cluster(*prepare)
     assert prepared.result["rows"] == {"train": TRAIN_ROWS, "test": TEST_ROWS}
     assert 'quarantine images=1 of=731 reasons="1 not an image"' in prepared.stderr
