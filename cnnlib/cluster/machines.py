@@ -23,7 +23,13 @@ def count_other_machines() -> int:
 
 def machines_with_cpus() -> list[str]:
     """Returns the node ids of all machines of the cluster that have CPUs. Requires a connection."""
-    return [node["NodeID"] for node in ray.nodes() if node["Alive"] and node["Resources"].get("CPU", 0) > 0]
+    return list(cpus_of_machines())
+
+
+def cpus_of_machines() -> dict[str, float]:
+    """Returns the CPUs of all machines of the cluster that have some, by node id. Requires a connection."""
+    cpus = {node["NodeID"]: node["Resources"].get("CPU", 0.0) for node in ray.nodes() if node["Alive"]}
+    return {node: count for node, count in cpus.items() if count > 0}
 
 
 def ask_other_machines(function: Callable[[], ResultT]) -> dict[str, ResultT]:

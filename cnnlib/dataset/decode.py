@@ -21,6 +21,7 @@ import io
 import struct
 import warnings
 import zlib
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
@@ -42,10 +43,14 @@ MAX_SIDE = 16_384
 
 Resize = Literal["fill", "fit", "stretch"]
 Pixels = npt.NDArray[np.uint8]
+Box = tuple[float, float, float, float]
+"""A part of an image: left, top, right, bottom, in pixels."""
 
 _16_BIT = 65535
 _REDUCED = 2  # a JPEG is decoded at least this many times as large as it is needed
 _ANTIALIASED = Image.Resampling.BICUBIC
+_CROPPED = Image.Resampling.BILINEAR  # antialiased, too; random crops are scaled anew in every epoch
+_ORIENTATION, _LYING = 0x0112, 5  # EXIF: from this value on, height and width change places
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -82,13 +87,64 @@ def decode_image(data: bytes, rules: ImageRules) -> Pixels:
     Raises:
         BadImageError: it is no image, damaged, too large, or of a kind that is refused.
     """
+    return _open(data, lambda picture: _convert(picture, rules))
+
+
+def decode_crop(
+    data: bytes, rules: ImageRules, size: tuple[int, int], choose: Callable[[int, int], Box]
+) -> Pixels:
+    """Decodes a part of an image file and scales it to a size, uint8 [height, width, channels].
+
+    A JPEG is decoded at a half, a quarter or an eighth of its size where the part is still at least as large as asked
+    for.
+
+    Args:
+        data: the whole file.
+        rules: what the image becomes, but for its size.
+        size: height and width of the result.
+        choose: returns the part for the image's height and width, as it stands upright.
+
+    Raises:
+        BadImageError: see `decode_image`.
+    """
+
+    def convert(picture: Image.Image) -> Pixels:
+        width, height = picture.size
+        if picture.getexif().get(_ORIENTATION, 1) >= _LYING:
+            width, height = height, width
+        left, top, right, bottom = choose(height, width)
+        if picture.format == "JPEG":
+            factor = max(size[0] / (bottom - top), size[1] / (right - left))
+            least = max(1, round(max(picture.size) * factor))
+            picture.draft(None, (least, least))
+        flat = flatten_image(picture, rules)
+        across, down = flat.width / width, flat.height / height
+        box = (left * across, top * down, min(right * across, flat.width), min(bottom * down, flat.height))
+        scaled = flat.resize((size[1], size[0]), _CROPPED, box)
+        return np.asarray(scaled, np.uint8).reshape(*size, rules.channels)
+
+    return _open(data, convert)
+
+
+def resize_crop(image: Pixels, box: Box) -> Pixels:
+    """Scales a part of an image to the image's size, uint8 [height, width, channels]."""
+    height, width, channels = image.shape
+    scaled = [
+        np.asarray(Image.fromarray(image[..., channel]).resize((width, height), _CROPPED, box))
+        for channel in range(channels)
+    ]
+    return np.stack(scaled, axis=-1)
+
+
+def _open(data: bytes, convert: Callable[[Image.Image], Pixels]) -> Pixels:
+    """Opens an image file and converts it; every way in which that may fail is a BadImageError."""
     if not data:
         raise BadImageError("empty file")
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # Pillow warns of large images and odd EXIF data
             with Image.open(io.BytesIO(data), formats=FORMATS) as picture:
-                return _convert(picture, rules)
+                return convert(picture)
     except BadImageError:
         raise
     except Image.DecompressionBombError as err:

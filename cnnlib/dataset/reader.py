@@ -9,9 +9,10 @@ from collections.abc import Sequence
 
 import numpy as np
 import numpy.typing as npt
+import pyarrow as pa
 
 from cnnlib.dataset.manifest import Manifest, Shard, ShardRange, Split, whole_shard
-from cnnlib.dataset.record import Rows, decode_labels, decode_shard, table_to_rows
+from cnnlib.dataset.record import Rows, decode_labels, decode_shard, open_shard, table_to_rows
 from cnnlib.errors import DatasetError, DigestError, NotFoundError, RowCountError
 from cnnlib.storage import files, publish
 from cnnlib.storage.threads import DECODE_THREADS, map_threads
@@ -109,12 +110,28 @@ def read_range(dataset_uri: str, manifest: Manifest, shard_range: ShardRange) ->
     """
     shard = shard_range.shard
     table = decode_shard(read_shard(dataset_uri, shard), shard.name)
+    _check_rows(dataset_uri, table, shard)
+    return table_to_rows(table.slice(shard_range.start, shard_range.rows), manifest.image_shape)
+
+
+def open_checked_shard(dataset_uri: str, shard: Shard) -> pa.Table:
+    """Opens a shard, with the images as they are stored, and checks its digest and its rows.
+
+    Raises:
+        DatasetError: the shard is missing or its bytes do not match the manifest.
+        RowCountError: the shard has another number of rows than the manifest states.
+    """
+    table = open_shard(read_shard(dataset_uri, shard), shard.name)
+    _check_rows(dataset_uri, table, shard)
+    return table
+
+
+def _check_rows(dataset_uri: str, table: pa.Table, shard: Shard) -> None:
     if len(table) != shard.rows:
         raise RowCountError(
             f"{dataset_uri}: the shard {shard.name} has {len(table)} rows, expected {shard.rows} as the manifest "
             "states. Prepare the dataset again."
         )
-    return table_to_rows(table.slice(shard_range.start, shard_range.rows), manifest.image_shape)
 
 
 def _check_digest(dataset_uri: str, shard: Shard) -> None:

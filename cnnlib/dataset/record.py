@@ -13,7 +13,7 @@ at the same size.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -214,18 +214,19 @@ def decode_shard(data: bytes | pa.Buffer, name: str, threads: int = DECODE_THREA
 
 
 def decode_file(
-    data: bytes, encoding: ImageEncoding, image_shape: ImageShape, shard_name: str, row: object
+    decode: Callable[[], npt.NDArray[np.uint8]], image_shape: ImageShape, shard_name: str, row: object
 ) -> npt.NDArray[np.uint8]:
-    """Decodes the image file of a row, uint8 [height, width, channels].
+    """Returns the pixels of a row's image file, uint8 [height, width, channels].
 
     Args:
+        decode: decodes the file.
         row: the row's id, for the error message.
 
     Raises:
         DatasetError: the file is damaged, or gives an image of another shape.
     """
     try:
-        pixels = decode_image(data, encoding.rules)
+        pixels = decode()
         problem = (
             "" if pixels.shape == image_shape else f"its shape is {pixels.shape}, expected {image_shape}"
         )
@@ -245,8 +246,9 @@ def _to_pixels(table: pa.Table, encoding: ImageEncoding, name: str, threads: int
     pixels = np.empty((len(table), height, width, channels), np.uint8)
 
     def decode(index: int) -> None:
+        data = files[index].as_py()
         pixels[index] = decode_file(
-            files[index].as_py(), encoding, pixels.shape[1:], name, table.column(ID)[index]
+            lambda: decode_image(data, encoding.rules), pixels.shape[1:], name, table.column(ID)[index]
         )
 
     map_threads(decode, range(len(table)), threads=threads)

@@ -1,6 +1,6 @@
 """Defines the feed of a training worker: what it is built from, and the protocol by which it gives batches and rows.
 
-There are two feeds: one keeps all of a worker's rows in memory (memory.py), one streams them from storage (stream.py).
+There are two feeds: one keeps all of a worker's rows in memory (memory.py), one takes them as a stream (stream.py).
 The batches of both depend only on the task and the epoch, never on timing.
 """
 
@@ -21,6 +21,8 @@ from cnnlib.feed.validation import ValidationSplit
 
 Cache = Literal["memory", "none"]
 
+MAX_BYTES_IN_MEMORY = 2 * 2**30
+"""A split whose rows take more is streamed unless the config says otherwise."""
 # The fraction of a worker's memory that its rows may take: TensorFlow and batches need memory too.
 _MEMORY_FRACTION = 0.5
 # The fraction of Ray's object store that rows may take: they are dealt through it and stay there, and what does not fit
@@ -53,6 +55,7 @@ class FeedTask:
         batch_size: rows of a global batch; a multiple of `workers`.
         validation_split: which rows of the split are kept from training.
         pieces_per_shard: pieces into which the stream cuts every shard, so that each worker's share is a fair sample.
+        min_crop_area: the smallest part of an image's area that a random crop keeps; 1: images are not cropped.
         rank: rank of this worker, 0..workers - 1.
     """
 
@@ -63,6 +66,7 @@ class FeedTask:
     validation_split: ValidationSplit
     pieces_per_shard: int = 1
     seed: int = 0
+    min_crop_area: float = 1.0
     rank: int = 0
     workers: int = 1
 
@@ -93,27 +97,52 @@ class Feed(Protocol):
         """Yields the worker's validation rows, some at a time."""
 
 
-def worker_bytes(manifest: Manifest, split: Split, workers: int) -> int:
-    """Returns the bytes that the rows of one worker take in memory."""
-    return -(-split.rows // workers) * (math.prod(manifest.image_shape) + _ID_AND_LABEL_BYTES)
+@dataclass(frozen=True)
+class TwoSplits:
+    """A feed whose validation rows are a split of their own.
+
+    Attributes:
+        train: gives the epochs.
+        validation: gives the validation rows.
+    """
+
+    train: Feed
+    validation: Feed
+
+    def epoch(self, epoch: int, steps: int, steps_per_call: int) -> Generator[HostBatch]:
+        """Implements `Feed.epoch`."""
+        return self.train.epoch(epoch, steps, steps_per_call)
+
+    def validation_rows(self) -> Iterator[Rows]:
+        """Implements `Feed.validation_rows`."""
+        return self.validation.validation_rows()
 
 
-def choose_cache(mode: CacheMode, needed_bytes: int, free_bytes: int, store_bytes: int) -> Cache:
-    """Chooses where a worker keeps its rows; `auto`: in memory if they fit.
+def split_bytes(manifest: Manifest, split_name: str) -> int:
+    """Returns the bytes that the rows of a split take in memory."""
+    return manifest.split(split_name).rows * (math.prod(manifest.image_shape) + _ID_AND_LABEL_BYTES)
 
-    They fit if they take at most half of `free_bytes` and 80 % of `store_bytes`.
+
+def choose_cache(mode: CacheMode, num_bytes: int, *, cropped: bool) -> Cache:
+    """Chooses where rows are kept. It depends on the data and the config alone, as the order of rows depends on it.
 
     Args:
-        needed_bytes: size of one worker's rows.
-        free_bytes: memory of one worker.
-        store_bytes: one worker's part of the object store of its machine.
+        num_bytes: of all rows of the split.
+        cropped: whether every epoch crops the rows anew.
 
-    >>> choose_cache("auto", needed_bytes=2**30, free_bytes=16 * 2**30, store_bytes=6 * 2**30)
-    'memory'
-    >>> choose_cache("auto", needed_bytes=2**34, free_bytes=16 * 2**30, store_bytes=6 * 2**30)
-    'none'
+    >>> choose_cache("auto", 2**31, cropped=False), choose_cache("auto", 2**31 + 1, cropped=False)
+    ('memory', 'none')
     """
     if mode != "auto":
         return mode
-    fits = needed_bytes <= _MEMORY_FRACTION * free_bytes and needed_bytes <= _STORE_FRACTION * store_bytes
-    return "memory" if fits else "none"
+    return "none" if cropped or num_bytes > MAX_BYTES_IN_MEMORY else "memory"
+
+
+def fits_in_memory(worker_bytes: int, free_bytes: int, store_bytes: int) -> bool:
+    """Returns whether the rows of one worker fit: into half of its memory, and into 80 % of its object store.
+
+    Args:
+        free_bytes: memory of one worker.
+        store_bytes: one worker's part of the object store of its machine.
+    """
+    return worker_bytes <= _MEMORY_FRACTION * free_bytes and worker_bytes <= _STORE_FRACTION * store_bytes

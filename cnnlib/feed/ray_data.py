@@ -50,6 +50,11 @@ class DealtRows:
     of_rank: Sequence[WorkerRows]
     reads: Sequence[ray.ObjectRef] = ()
 
+    def for_workers(self, nodes: Sequence[str]) -> Sequence[WorkerRows]:
+        """Returns the rows of each worker, wherever they run."""
+        del nodes
+        return self.of_rank
+
     def have_failed(self) -> bool:
         """Returns whether a task that has ended could not read: the rows must then be dealt again."""
         if not self.reads:

@@ -42,6 +42,11 @@ class ValidationSplit:
         """Builds the split from the mask of its validation rows, bool [num_rows]."""
         return cls(num_rows=len(mask), count=int(mask.sum()), bits=np.packbits(mask))
 
+    @classmethod
+    def all(cls, num_rows: int) -> ValidationSplit:
+        """Builds the split of validation rows alone."""
+        return cls.of(np.ones(num_rows, np.bool_))
+
     @property
     def train_rows(self) -> int:
         """Returns the number of training rows."""

@@ -19,6 +19,7 @@ class RunRecord(TypedDict):
         recipe: name of the recipe that the config came from; None if it came from none. Old runs lack this key.
         config: the config as `to_dict` gives it.
         cache: where the run keeps its rows, `memory` or `none`. It stays the same when the run continues.
+        validation_split: the split of the validation rows; None if there is none. Old runs lack this key: None.
         row_order: `ROW_ORDER_VERSION` of the version that started the run. Old runs lack this key: 1.
         started_at: when the run was first started, ISO 8601, UTC.
     """
@@ -26,6 +27,7 @@ class RunRecord(TypedDict):
     recipe: NotRequired[str | None]
     config: dict[str, Any]
     cache: Cache
+    validation_split: NotRequired[str | None]
     row_order: NotRequired[int]
     dataset_uri: str
     dataset_fingerprint: str
@@ -33,13 +35,20 @@ class RunRecord(TypedDict):
 
 
 def build_run_record(
-    config: TrainConfig, *, recipe: str | None, cache: Cache, dataset_uri: str, dataset_fingerprint: str
+    config: TrainConfig,
+    *,
+    recipe: str | None,
+    cache: Cache,
+    validation_split: str | None,
+    dataset_uri: str,
+    dataset_fingerprint: str,
 ) -> RunRecord:
     """Builds the record of a run that starts now."""
     return {
         "recipe": recipe,
         "config": to_dict(config),
         "cache": cache,
+        "validation_split": validation_split,
         "row_order": ROW_ORDER_VERSION,
         "dataset_uri": dataset_uri,
         "dataset_fingerprint": dataset_fingerprint,

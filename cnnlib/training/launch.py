@@ -6,19 +6,18 @@ Only `check_model` loads TensorFlow in the driver; otherwise the workers load it
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
 from contextlib import ExitStack
-from functools import partial
 from typing import TypedDict
 
 import ray
 
 from cnnlib.cluster import connect as cluster
 from cnnlib.cluster.local import in_local_mode
-from cnnlib.errors import TrainingError
-from cnnlib.feed.feed import Cache, FeedTask, choose_cache, worker_bytes
+from cnnlib.errors import ResourceError, TrainingError
+from cnnlib.feed.feed import Cache, choose_cache, fits_in_memory, split_bytes
 from cnnlib.feed.index import RowIndex, index_rows
-from cnnlib.feed.ray_data import DealtRows, deal_from_driver, deal_from_tasks
+from cnnlib.feed.ray_data import deal_from_driver, deal_from_tasks
+from cnnlib.feed.read_tasks import StreamedRows
 from cnnlib.feed.shared import check_shared_folders
 from cnnlib.log import log_event
 from cnnlib.models.registry import build_model, is_registered
@@ -30,6 +29,7 @@ from cnnlib.runs.mending import find_history, match_history
 from cnnlib.runs.record import RunRecord, build_run_record, find_run_record, write_run_record
 from cnnlib.storage import layout
 from cnnlib.training.plan import RunPlan, WorkerTask, check_continues, has_stopped_early
+from cnnlib.training.ray.shards import TRAIN, VALIDATION, Deal
 from cnnlib.training.ray.trainer import run_workers
 from cnnlib.training.worker import train_worker
 
@@ -109,7 +109,7 @@ def train(plan: RunPlan, *, live: bool) -> None:
         count=config.workers,
         cpus=cpus,
         gpus=config.gpus_per_worker,
-        readers=0,  # rows in memory are read while the workers start, and a stream is read by the workers
+        readers=0,  # rows are read by tasks that take no CPU of the cluster's count
     )
     with cluster.connect(request, config.cluster.wait_for_resources_s), ExitStack() as held:
         with cluster.reserve(request, config.cluster.wait_when_busy_s):
@@ -143,10 +143,11 @@ def train(plan: RunPlan, *, live: bool) -> None:
             index=_index_rows(plan, cache),
             live=live,
             opens_in_keras=opens_in_keras,
+            validation_split=plan.validation_split,
         )
         run_workers(
             lambda: train_worker(task),
-            deal=partial(_deal_rows(), task.feed_task()) if cache == "memory" else None,
+            deal=_deal_rows(task),
             workers=config.workers,
             cpus_per_worker=cpus,
             gpus_per_worker=config.gpus_per_worker,
@@ -187,18 +188,31 @@ def _check_last_checkpoint(plan: RunPlan) -> None:
 
 
 def _choose_cache(plan: RunPlan, request: cluster.ResourceRequest) -> Cache:
-    split = plan.manifest.split(plan.config.split)
-    needed = worker_bytes(plan.manifest, split, plan.config.workers)
+    """Chooses where rows are kept, and checks that rows in memory fit.
+
+    Raises:
+        ResourceError: they do not fit, and nobody asked for them to be in memory.
+    """
+    config = plan.config
+    names = [config.split, *([plan.validation_split] if plan.validation_split else [])]
+    total = sum(split_bytes(plan.manifest, name) for name in names)
+    cache = choose_cache(config.cache, total, cropped=config.min_crop_area < 1)
+    needed = -(-total // config.workers)
     memory, store = cluster.memory_per_worker(request), cluster.object_store_per_worker(request)
-    cache = choose_cache(plan.config.cache, needed, memory, store)
     log_event(
         "cache",
-        asked=plan.config.cache,
+        asked=config.cache,
         chosen=cache,
         rows_mib_per_worker=needed / 2**20,
         memory_mib_per_worker=memory / 2**20,
         object_store_mib_per_worker=store / 2**20,
     )
+    if cache == "memory" and config.cache == "auto" and not fits_in_memory(needed, memory, store):
+        raise ResourceError(
+            f"The rows of a worker take {needed / 2**20:.0f} MiB and do not fit: at most half of its "
+            f"{memory / 2**20:.0f} MiB of memory, and 80 % of its {store / 2**20:.0f} MiB of Ray's object store, may "
+            "hold rows. Give --cache none, which streams them in another order, or more --workers on more machines."
+        )
     return cache
 
 
@@ -223,20 +237,33 @@ def _index_rows(plan: RunPlan, cache: Cache) -> RowIndex:
         plan.dataset_uri,
         plan.manifest,
         config.split,
-        fraction=config.validation_fraction,
+        fraction=0.0 if plan.validation_split else config.validation_fraction,
         seed=config.seed,
         cache=cache,
     )
-    if index.validation_split.count:
+    if plan.validation_split:
+        unused = {"note": "validation_fraction is not used"} if config.validation_fraction else {}
+        rows = plan.manifest.split(plan.validation_split).rows
+        log_event("validation", split=plan.validation_split, rows=rows, **unused)
+    elif index.validation_split.count:
         log_event(
             "validation", rows=index.validation_split.count, train_rows=index.validation_split.train_rows
         )
     return index
 
 
-def _deal_rows() -> Callable[[FeedTask], DealtRows]:
-    """Returns how rows in memory reach the workers: read here on a Ray of our own, else by tasks of the cluster."""
-    return deal_from_driver if in_local_mode() else deal_from_tasks
+def _deal_rows(task: WorkerTask) -> Deal:
+    """Returns how rows reach the workers.
+
+    Rows in memory are read here on a Ray of our own, else by tasks of the cluster; streamed ones by tasks that each
+    worker starts.
+    """
+    parts = {TRAIN: task.feed_task(), VALIDATION: task.validation_task()}
+    tasks = {name: part for name, part in parts.items() if part is not None}
+    if task.cache == "memory":
+        deal = deal_from_driver if in_local_mode() else deal_from_tasks
+        return lambda: {name: deal(part) for name, part in tasks.items()}
+    return lambda: {name: StreamedRows(task=part, cpus_per_worker=task.cpus) for name, part in tasks.items()}
 
 
 def _build_record(plan: RunPlan, cache: Cache) -> RunRecord:
@@ -244,6 +271,7 @@ def _build_record(plan: RunPlan, cache: Cache) -> RunRecord:
         plan.config,
         recipe=plan.recipe,
         cache=cache,
+        validation_split=plan.validation_split,
         dataset_uri=plan.dataset_uri,
         dataset_fingerprint=plan.manifest.fingerprint,
     )

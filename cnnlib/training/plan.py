@@ -6,6 +6,7 @@ part of the plan that every worker receives.
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import re
 from collections.abc import Mapping
@@ -19,7 +20,7 @@ from cnnlib.errors import ConfigError, ConflictError
 from cnnlib.feed.feed import Cache, FeedTask
 from cnnlib.feed.index import RowIndex
 from cnnlib.feed.order import ROW_ORDER_VERSION, steps_per_epoch
-from cnnlib.feed.validation import count_validation_rows
+from cnnlib.feed.validation import ValidationSplit, count_validation_rows
 from cnnlib.log import log_event
 from cnnlib.models.registry import check_model_name
 from cnnlib.runs.checkpoints import list_checkpoints
@@ -37,6 +38,7 @@ _MAY_CHANGE = {"epochs", "early_stopping", "workers", "gpus_per_worker", "cluste
     for name in ("steps_per_call", "log_every_steps", "profile_steps", "tensorboard", "mlflow_uri")
 }
 _UNKNOWN = object()
+_USUAL_SPLIT, _NO_SPLIT = "val", "none"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,6 +50,7 @@ class RunPlan:
         remainder: training rows that an epoch leaves out; each epoch leaves out others.
         done_epochs: epochs that an earlier part of the run has finished.
         cache: where that earlier part kept the rows; None if there was none.
+        validation_split: the split of the validation rows; None if they are a fraction of the training rows, or none.
         stopped_early: True if early stopping, as this config has it, ended that earlier part.
         recipe: name of the recipe that the config came from; None if it came from none.
     """
@@ -60,6 +63,7 @@ class RunPlan:
     remainder: int
     done_epochs: int
     cache: Cache | None
+    validation_split: str | None
     stopped_early: bool
     recipe: str | None = None
 
@@ -78,6 +82,7 @@ class WorkerTask:
         steps_per_epoch: the same for every worker, or the last all-reduce would wait for ever.
         cache: where rows are kept, the same for every worker, and the same as before if the run continues.
         index: what all workers must agree on about the rows.
+        validation_split: see `RunPlan`.
         live: True if a person watches at a terminal.
         opens_in_keras: False if plain Keras does not open the model's files; the checkpoints then say so.
     """
@@ -92,6 +97,12 @@ class WorkerTask:
     index: RowIndex
     live: bool
     opens_in_keras: bool = True
+    validation_split: str | None = None
+
+    @property
+    def validates(self) -> bool:
+        """True if there are validation rows."""
+        return self.validation_split is not None or self.index.validation_split.count > 0
 
     def feed_task(self, rank: int = 0) -> FeedTask:
         """Returns what the worker of this rank reads."""
@@ -103,9 +114,18 @@ class WorkerTask:
             pieces_per_shard=self.index.pieces_per_shard,
             batch_size=self.config.batch_size,
             seed=self.config.seed,
+            min_crop_area=self.config.min_crop_area,
             rank=rank,
             workers=self.config.workers,
         )
+
+    def validation_task(self, rank: int = 0) -> FeedTask | None:
+        """Returns what the worker reads of the split of the validation rows; None if there is no such split."""
+        if self.validation_split is None:
+            return None
+        rows = ValidationSplit.all(self.manifest.split(self.validation_split).rows)
+        task = self.feed_task(rank)
+        return dataclasses.replace(task, split_name=self.validation_split, validation_split=rows)
 
 
 def plan_run(
@@ -127,20 +147,25 @@ def plan_run(
             f"and not be the name of a checkpoint. Received {name!r}."
         )
     manifest = load_manifest(dataset_uri)
-    train_rows = _count_train_rows(config, manifest)
-    steps = _count_steps(config, train_rows)
-    _check_classes(config, manifest)
-    class_weights(config.loss, manifest.split(config.split).rows_per_class)
     run = layout.run_uri(runs_uri, name)
     record = find_run_record(run)
     if record is not None:
         check_continues(record, config, manifest, run)
+    own_split = _find_validation_split(config, manifest)
+    validation_split = record.get("validation_split") if record is not None else own_split
+    train_rows = _count_train_rows(config, manifest, validation_split)
+    steps = _count_steps(config, train_rows)
+    _check_classes(config, manifest)
+    _check_early_stopping(config, validation_split)
+    class_weights(config.loss, manifest.split(config.split).rows_per_class)
     checkpoints = list_checkpoints(run)
     done_epochs = checkpoints[-1].epoch if checkpoints else 0
     stopped_early = has_stopped_early(config, run, done_epochs)
     if record is not None and done_epochs < config.epochs and not stopped_early:
         _check_row_order(record, run)
     check_shards(dataset_uri, manifest, config.split)
+    if validation_split is not None:
+        check_shards(dataset_uri, manifest, validation_split)
     files.check_writable(run)
     return RunPlan(
         config=config,
@@ -151,6 +176,7 @@ def plan_run(
         remainder=train_rows - steps * config.batch_size,
         done_epochs=done_epochs,
         cache=record["cache"] if record else None,
+        validation_split=validation_split,
         stopped_early=stopped_early,
         recipe=recipe,
     )
@@ -164,8 +190,34 @@ def has_stopped_early(config: TrainConfig, run: str, done_epochs: int) -> bool:
     return is_stopped(done, config.early_stopping)
 
 
-def _count_train_rows(config: TrainConfig, manifest: Manifest) -> int:
+def _find_validation_split(config: TrainConfig, manifest: Manifest) -> str | None:
+    """Returns the split of the validation rows, as the config names it or as the dataset has it."""
+    name = config.validation_split
+    if name == _NO_SPLIT:
+        return None
+    if name is None:
+        return _USUAL_SPLIT if _USUAL_SPLIT in manifest.splits and config.split != _USUAL_SPLIT else None
+    manifest.split(name)
+    if name == config.split:
+        raise ConfigError(
+            f"validation_split must not be the split to train on. Received {name!r} for both. Give "
+            "--validation-fraction to keep a part of its rows from training."
+        )
+    return name
+
+
+def _check_early_stopping(config: TrainConfig, validation_split: str | None) -> None:
+    if config.early_stopping.patience and validation_split is None and not config.validation_fraction:
+        raise ConfigError(
+            f"early_stopping needs validation rows. Received patience={config.early_stopping.patience}, "
+            "validation_fraction=0, and the dataset has no split val. Try --validation-fraction 0.1."
+        )
+
+
+def _count_train_rows(config: TrainConfig, manifest: Manifest, validation_split: str | None) -> int:
     split = manifest.split(config.split)
+    if validation_split is not None:
+        return split.rows
     return split.rows - sum(count_validation_rows(split.rows_per_class, config.validation_fraction))
 
 

@@ -17,7 +17,7 @@ from concurrent.futures import Future
 from datetime import UTC, datetime
 
 from cnnlib.errors import CheckpointError
-from cnnlib.feed.feed import Cache, Feed, FeedTask
+from cnnlib.feed.feed import Feed, FeedTask, TwoSplits
 from cnnlib.feed.memory import MemoryFeed
 from cnnlib.feed.ray_data import collect_rows
 from cnnlib.feed.stream import StreamFeed
@@ -31,6 +31,7 @@ from cnnlib.storage import layout
 from cnnlib.training.early_stopping import is_stopped
 from cnnlib.training.plan import WorkerTask
 from cnnlib.training.ray.session import agree, join_session, receive_rows, report_epoch
+from cnnlib.training.ray.shards import TRAIN, VALIDATION
 
 
 def train_worker(task: WorkerTask) -> None:
@@ -84,7 +85,7 @@ def train_worker(task: WorkerTask) -> None:
         step = first_step + metrics.steps
         check_weights(state.model, epoch=epoch, step=step, learning_rate=state.learning_rate)
         loss_sum, correct, scored = 0.0, 0.0, 0.0
-        if config.validation_fraction:
+        if task.validates:
             with averaged_weights(state.model, state.optimizer):
                 own_sums = score_rows(state.score_call, feed.validation_rows(), SCORED_ROWS)
             loss_sum, correct, scored = state.sum_call(own_sums).numpy()
@@ -119,7 +120,7 @@ def _start_feed(task: WorkerTask, rank: int) -> Future[Feed]:
 
     def build() -> None:
         try:
-            future.set_result(_build_feed(task.feed_task(rank), task.cache))
+            future.set_result(_build_feeds(task, rank))
         except BaseException as err:
             future.set_exception(err)
 
@@ -127,10 +128,19 @@ def _start_feed(task: WorkerTask, rank: int) -> Future[Feed]:
     return future
 
 
-def _build_feed(task: FeedTask, cache: Cache) -> Feed:
-    if cache == "memory":
-        return MemoryFeed(task, collect_rows(receive_rows(), task.manifest.image_shape))
-    return StreamFeed(task)
+def _build_feeds(task: WorkerTask, rank: int) -> Feed:
+    """Builds the worker's feed, of two parts where the validation rows are a split of their own."""
+    feed, validation_task = _build_feed(task, task.feed_task(rank), TRAIN), task.validation_task(rank)
+    if validation_task is None:
+        return feed
+    return TwoSplits(feed, _build_feed(task, validation_task, VALIDATION))
+
+
+def _build_feed(task: WorkerTask, part: FeedTask, name: str) -> Feed:
+    received = receive_rows(name)
+    if task.cache == "memory":
+        return MemoryFeed(part, collect_rows(received, part.manifest.image_shape))
+    return StreamFeed(part, received.read, last_epoch=task.config.epochs)
 
 
 def _count_chunks(task: WorkerTask) -> int:

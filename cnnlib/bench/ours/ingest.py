@@ -7,10 +7,7 @@ import os
 import sys
 import time
 
-from cnnlib.dataset.manifest import load_manifest
-from cnnlib.feed.feed import FeedTask
-from cnnlib.feed.stream import StreamFeed
-from cnnlib.feed.validation import ValidationSplit
+from cnnlib.bench.ours.stream import open_stream
 from cnnlib.models.runtime import load_tensorflow
 
 _STEPS_PER_CALL = 25
@@ -21,28 +18,17 @@ def main(dataset_uri: str, batch_size: int, threads: int) -> float:
     load_tensorflow(threads, gpus=True)
     from cnnlib.feed.device import iter_macro_batches
 
-    manifest = load_manifest(dataset_uri)
-    split = manifest.split("train")
-    feed = StreamFeed(
-        FeedTask(
-            dataset_uri=dataset_uri,
-            manifest=manifest,
-            split_name="train",
-            batch_size=batch_size,
-            validation_split=ValidationSplit.none(split.rows),
-        )
-    )
-
     device = "/device:GPU:0" if os.environ.get("CUDA_VISIBLE_DEVICES") else "/device:CPU:0"
+    with open_stream(dataset_uri, batch_size=batch_size, threads=threads, epochs=2) as (feed, steps):
 
-    def epoch(number: int) -> int:
-        host_batches = feed.epoch(number, split.rows // batch_size, _STEPS_PER_CALL)
-        return sum(batch.steps * batch_size for batch in iter_macro_batches(host_batches, device))
+        def epoch(number: int) -> int:
+            host_batches = feed.epoch(number, steps, _STEPS_PER_CALL)
+            return sum(batch.steps * batch_size for batch in iter_macro_batches(host_batches, device))
 
-    epoch(1)
-    started = time.perf_counter()
-    count = epoch(2)
-    return count / (time.perf_counter() - started)
+        epoch(1)
+        started = time.perf_counter()
+        count = epoch(2)
+        return count / (time.perf_counter() - started)
 
 
 if __name__ == "__main__":

@@ -20,12 +20,9 @@ from pathlib import Path
 
 import numpy as np
 
-from cnnlib.dataset.manifest import load_manifest
+from cnnlib.bench.ours.stream import open_stream
 from cnnlib.dataset.source import Source, SourceSplit
 from cnnlib.dataset.writer import write_dataset
-from cnnlib.feed.feed import FeedTask
-from cnnlib.feed.stream import StreamFeed
-from cnnlib.feed.validation import ValidationSplit
 from cnnlib.models.runtime import load_tensorflow
 
 _BATCH_SIZE = 64
@@ -74,34 +71,25 @@ def _stream(folder: str, epochs: int) -> None:
     load_tensorflow(1)
     from cnnlib.feed.device import iter_macro_batches
 
-    manifest = load_manifest(folder)
-    feed = StreamFeed(
-        FeedTask(
-            dataset_uri=folder,
-            manifest=manifest,
-            split_name="train",
-            batch_size=_BATCH_SIZE,
-            validation_split=ValidationSplit.none(manifest.split("train").rows),
-        )
-    )
-    steps = manifest.split("train").rows // _BATCH_SIZE
-    idle_mib = _rss_mib()
-    for epoch in range(1, epochs + 1):
-        started = time.perf_counter()
-        for _ in iter_macro_batches(feed.epoch(epoch, steps, _STEPS_PER_CALL), "/device:CPU:0"):
-            pass
-        seconds = time.perf_counter() - started
-        measured: dict[str, int] = {
-            "rows": steps * _BATCH_SIZE,
-            "epoch": epoch,
-            "images_per_s": round(steps * _BATCH_SIZE / seconds),
-            "rss_mib": round(_rss_mib()),
-            "peak_rss_mib": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024),
-            "idle_rss_mib": round(idle_mib),
-            "threads": threading.active_count(),
-            "open_files": len(os.listdir("/proc/self/fd")),
-        }
-        print(json.dumps(measured), flush=True)  # noqa: T201
+    stream = open_stream(folder, batch_size=_BATCH_SIZE, threads=1, epochs=epochs)
+    with stream as (feed, steps):
+        idle_mib = _rss_mib()
+        for epoch in range(1, epochs + 1):
+            started = time.perf_counter()
+            for _ in iter_macro_batches(feed.epoch(epoch, steps, _STEPS_PER_CALL), "/device:CPU:0"):
+                pass
+            seconds = time.perf_counter() - started
+            measured: dict[str, int] = {
+                "rows": steps * _BATCH_SIZE,
+                "epoch": epoch,
+                "images_per_s": round(steps * _BATCH_SIZE / seconds),
+                "rss_mib": round(_rss_mib()),
+                "peak_rss_mib": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024),
+                "idle_rss_mib": round(idle_mib),
+                "threads": threading.active_count(),
+                "open_files": len(os.listdir("/proc/self/fd")),
+            }
+            print(json.dumps(measured), flush=True)  # noqa: T201
 
 
 def _rss_mib() -> float:

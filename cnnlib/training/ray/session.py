@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping
-from typing import NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import ray.train
-from ray.data import DataIterator
 from ray.experimental import tqdm_ray
 from ray.train.collective import broadcast_from_rank_zero
 
@@ -44,10 +43,13 @@ def join_session() -> Rank:
     return Rank(rank=context.get_world_rank(), workers=context.get_world_size())
 
 
-def receive_rows() -> DataIterator:
-    """Waits for the rows that were dealt to this worker, and returns them as blocks. Call it after `join_session`."""
-    rows: DataIterator = ray.train.get_dataset_shard(TRAIN)
-    return rows
+def receive_rows(name: str = TRAIN) -> Any:
+    """Waits for the rows of a dataset that were dealt to this worker, and returns them. Call it after `join_session`.
+
+    Returns:
+        A `DataIterator` over its blocks, or for streamed rows the `ReadTasks` that read them.
+    """
+    return ray.train.get_dataset_shard(name)
 
 
 def agree(value: int) -> int:

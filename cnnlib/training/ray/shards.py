@@ -11,30 +11,45 @@ one of them moves.
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
 from functools import partial
+from typing import Any, Protocol
 
-from ray.data import DataIterator
 from ray.exceptions import RayError
 from ray.train.v2._internal.data_integration.interfaces import DatasetShardMetadata
 from ray.train.v2._internal.execution.callback import WorkerGroupCallback
 from ray.train.v2._internal.execution.context import get_train_context
 from ray.train.v2._internal.execution.worker_group import Worker, WorkerGroup, WorkerGroupContext
 
-from cnnlib.feed.ray_data import DealtRows
 from cnnlib.log import log_event
 
-TRAIN = "train"
+TRAIN, VALIDATION = "train", "validation"
+
+
+class Dealt(Protocol):
+    """The rows of a dataset for all workers: `DealtRows` in memory, `StreamedRows` that are read when needed."""
+
+    def for_workers(self, nodes: Sequence[str]) -> Sequence[Any]:
+        """Returns the dataset shard of each worker, for the node ids of the machines on which the workers run."""
+
+    def have_failed(self) -> bool:
+        """Returns whether the rows must be dealt again."""
+
+
+Deal = Callable[[], Mapping[str, Dealt]]
+"""Deals the rows of each dataset, by its name: `TRAIN`, and `VALIDATION` if that is a split of its own."""
 
 
 class DealRows(WorkerGroupCallback):  # type: ignore[misc]
     """Deals the rows of a run once, and hands each worker its own at every start of the workers."""
 
-    def __init__(self, deal: Callable[[], DealtRows]) -> None:
+    def __init__(self, deal: Deal) -> None:
         """Takes a function that deals the rows of all workers."""
         self._deal = deal
-        self._dealt: Future[DealtRows] | None = None  # made where the controller runs: it cannot be pickled
+        self._dealt: Future[Mapping[str, Dealt]] | None = (
+            None  # made where the controller runs: it cannot be pickled
+        )
 
     def before_worker_group_start(self, worker_group_context: WorkerGroupContext) -> None:
         """Begins to deal the rows, at the first start of the workers or if dealing them has failed."""
@@ -59,41 +74,46 @@ class ReceivedRows:
     """Holds, in a worker, the rows that it receives; Ray Train asks it for the worker's dataset shard."""
 
     def __init__(self) -> None:
-        self.rows: Future[DataIterator] = Future()
+        self.rows: Future[Mapping[str, Any]] = Future()
 
     def __reduce__(self) -> tuple[type[ReceivedRows], tuple[()]]:
         return ReceivedRows, ()
 
-    def get_dataset_shard(self, dataset_info: DatasetShardMetadata) -> DataIterator:
+    def get_dataset_shard(self, dataset_info: DatasetShardMetadata) -> Any:
         """Waits for the rows and returns them, or raises the error that dealing them raised."""
-        if dataset_info.dataset_name != TRAIN:
-            raise KeyError(f"There is no dataset {dataset_info.dataset_name!r}, only {TRAIN!r}.")
-        return self.rows.result()
+        rows, name = self.rows.result(), dataset_info.dataset_name
+        if name not in rows:
+            raise KeyError(f"There is no dataset {name!r}, only {', '.join(map(repr, rows))}.")
+        return rows[name]
 
 
-def _settle(dealt: Future[DealtRows], deal: Callable[[], DealtRows]) -> None:
+def _settle(dealt: Future[Mapping[str, Dealt]], deal: Deal) -> None:
     try:
         dealt.set_result(deal())
     except BaseException as err:  # the workers raise it
         dealt.set_exception(err)
 
 
-def _has_failed(dealt: Future[DealtRows]) -> bool:
-    return dealt.done() and (dealt.exception() is not None or dealt.result().have_failed())
+def _has_failed(dealt: Future[Mapping[str, Dealt]]) -> bool:
+    if not dealt.done():
+        return False
+    return dealt.exception() is not None or any(each.have_failed() for each in dealt.result().values())
 
 
-def _hand_out(workers: Sequence[Worker], dealt: Future[DealtRows]) -> None:
+def _hand_out(workers: Sequence[Worker], dealt: Future[Mapping[str, Dealt]]) -> None:
     """Sends each worker its rows, or the error of dealing them. A worker that has died meanwhile needs none."""
     error = dealt.exception()
-    received = [error] * len(workers) if error is not None else dealt.result().of_rank
-    for worker, rows in zip(workers, received, strict=True):
+    nodes = [worker.metadata.node_id for worker in workers]
+    shards = {} if error else {name: each.for_workers(nodes) for name, each in dealt.result().items()}
+    for rank, worker in enumerate(workers):
+        rows = error or {name: of_rank[rank] for name, of_rank in shards.items()}
         try:
             worker.execute_async(_receive, rows)
         except RayError as err:
             log_event("workers", note="a worker could not be handed its rows", reason=type(err).__name__)
 
 
-def _receive(received: DataIterator | BaseException) -> None:
+def _receive(received: Mapping[str, Any] | BaseException) -> None:
     """Runs in a worker: hands what was dealt to those who wait for it."""
     rows = get_train_context().dataset_shard_provider.rows
     if isinstance(received, BaseException):

@@ -7,8 +7,7 @@ tests/unit/training/ray/test_trainer.py fails when one of them moves. The differ
   and hit the same error each time.
 - On a cluster that others use, or that has lost a machine, the workers wait for room as a whole, say what for, and give
   up after a stated time. Ray would wait for ever, and log a traceback every five minutes.
-- No actor distributes Ray Datasets to the workers: shards.py deals each worker exactly its rows, or the worker streams
-  them itself.
+- No actor distributes Ray Datasets to the workers: shards.py deals each worker exactly its rows, or what reads them.
 - On a cluster that this job started on this machine:
   - No request goes to an autoscaler, because there is none. A request would time out after 5 to 10 s.
   - No actor watches for the death of the driver, with which that cluster ends anyway. Without a dashboard to ask, the
@@ -50,16 +49,15 @@ from cnnlib.errors import (
     RowCountError,
     TrainingError,
 )
-from cnnlib.feed.ray_data import DealtRows
 from cnnlib.log import log_event
 from cnnlib.training.ray.backend import MultiWorkerConfig
-from cnnlib.training.ray.shards import DealRows
+from cnnlib.training.ray.shards import Deal, DealRows
 
 
 def run_workers(
     work: Callable[[], None],
     *,
-    deal: Callable[[], DealtRows] | None,
+    deal: Deal,
     workers: int,
     cpus_per_worker: int,
     gpus_per_worker: int,
@@ -70,7 +68,7 @@ def run_workers(
 
     Args:
         work: the function of one worker. It finds its rank with `session.join_session`.
-        deal: deals the rows of all workers, once; None if the workers read their own rows.
+        deal: deals the rows of all workers, once.
         max_failures: how often Ray restarts all workers after one fails.
         wait_when_busy_s: the most seconds that the workers wait for room before each start.
 
@@ -127,7 +125,7 @@ class Trainer(DataParallelTrainer):  # type: ignore[misc]
         self,
         wait_when_busy_s: float,
         *args: object,
-        deal: Callable[[], DealtRows] | None = None,
+        deal: Deal,
         **parts: object,
     ) -> None:
         super().__init__(*args, **parts)
@@ -142,7 +140,7 @@ class Trainer(DataParallelTrainer):  # type: ignore[misc]
         if not in_local_mode():
             callbacks.append(WaitForRoom(self._wait_when_busy_s))
         # The last, because nothing is read before there is room.
-        return [*callbacks, DealRows(self._deal)] if self._deal is not None else callbacks
+        return [*callbacks, DealRows(self._deal)]
 
     def _initialize_and_run_controller(self, **parts: object) -> Result:
         parts["failure_policy"] = RestartPolicy(self.run_config.failure_config)

@@ -4,25 +4,30 @@ from __future__ import annotations
 
 import dataclasses
 import threading
+from collections.abc import Generator, Iterable
 
 import numpy as np
+import pyarrow as pa
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from cnnlib.dataset.manifest import Manifest, Shard, ShardRange, Split
-from cnnlib.dataset.record import Rows
-from cnnlib.feed import stream
-from cnnlib.feed.feed import Feed, FeedTask, choose_cache, worker_bytes
+from cnnlib.dataset import reader
+from cnnlib.dataset.manifest import Manifest, Shard, ShardRange, Split, whole_shard
+from cnnlib.dataset.record import Rows, rows_to_table
+from cnnlib.feed.feed import Feed, FeedTask, choose_cache, fits_in_memory, split_bytes
 from cnnlib.feed.memory import MemoryFeed
 from cnnlib.feed.order import steps_per_epoch
+from cnnlib.feed.read import BlockReader
 from cnnlib.feed.stream import StreamFeed
+from cnnlib.feed.stream_plan import PlannedRead
 from cnnlib.feed.validation import ValidationSplit, choose_validation_rows
-from tests.feeds import build_feed
+from tests.feeds import build_feed, read_here
 
 WORKER_COUNTS = (1, 2, 3, 4, 5, 6, 7, 8)
 SHARD_ROWS = 13
 GiB = 2**30
+MANIFEST = Manifest(class_names=("one",), image_shape=(1, 1, 1), splits={}, source="", source_digest="")
 
 # A busy machine may be slow to draw a case; no case changes the fixture that the cases share.
 UNCHECKED = [HealthCheck.too_slow, HealthCheck.function_scoped_fixture]
@@ -74,7 +79,12 @@ def _rows_without_files(monkeypatch: pytest.MonkeyPatch) -> None:
         return Rows(ids=positions, images=images, labels=positions.astype(np.int32))
 
     monkeypatch.setattr("cnnlib.dataset.reader.read_range", read_range)
-    monkeypatch.setattr("cnnlib.feed.stream.read_range", read_range)
+
+    def open_shard(dataset_uri: str, shard: Shard) -> pa.Table:
+        rows = read_range(dataset_uri, MANIFEST, whole_shard(int(shard.name), shard))
+        return rows_to_table(rows)
+
+    monkeypatch.setattr("cnnlib.feed.read.open_checked_shard", open_shard)
 
 
 def feeds(kind: type[Feed], run: Run, workers: int) -> list[Feed]:
@@ -82,9 +92,7 @@ def feeds(kind: type[Feed], run: Run, workers: int) -> list[Feed]:
     sizes = [min(SHARD_ROWS, run.num_rows - first) for first in range(0, run.num_rows, SHARD_ROWS)]
     shards = tuple(Shard(name=str(index), rows=size, bytes=1, sha256="") for index, size in enumerate(sizes))
     split = Split(rows=run.num_rows, rows_per_class=(run.num_rows,), shards=shards)
-    manifest = Manifest(
-        class_names=("one",), image_shape=(1, 1, 1), splits={"train": split}, source="", source_digest=""
-    )
+    manifest = dataclasses.replace(MANIFEST, splits={"train": split})
     task = FeedTask(
         dataset_uri="",
         manifest=manifest,
@@ -160,20 +168,16 @@ def test_the_order_does_not_depend_on_how_many_steps_a_call_has(
     np.testing.assert_array_equal(global_batches(kind, run, 2, steps_per_call=steps_per_call), expected)
 
 
-@kinds
-def test_the_order_does_not_depend_on_how_fast_shards_are_read(
-    kind: type[Feed], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    run = Run(300, 0.1, 32)
+def test_the_order_does_not_depend_on_how_fast_shards_are_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    kind, run = MemoryFeed, Run(300, 0.1, 32)
     expected = global_batches(kind, run, 1)
-    rng, read = np.random.default_rng(0), stream.read_range
+    rng, read = np.random.default_rng(0), reader.read_range
 
     def read_slowly(dataset_uri: str, manifest: Manifest, shard_range: ShardRange) -> Rows:
         threading.Event().wait(rng.uniform(0, 0.01))
         return read(dataset_uri, manifest, shard_range)
 
     monkeypatch.setattr("cnnlib.dataset.reader.read_range", read_slowly)
-    monkeypatch.setattr("cnnlib.feed.stream.read_range", read_slowly)
     np.testing.assert_array_equal(global_batches(kind, run, 1), expected)
 
 
@@ -224,39 +228,62 @@ def test_every_worker_gets_a_fair_sample_of_rows_that_are_sorted_by_class(
         assert np.abs(proportions - 0.1).max() < 0.025
 
 
-def test_consumers_that_stop_early_leave_no_more_threads_than_one_that_goes_on() -> None:
-    def readers() -> set[threading.Thread]:
-        return {each for each in threading.enumerate() if each.name.startswith("read-shard")}
+def test_one_stream_goes_on_from_epoch_to_epoch_and_starts_anew_anywhere() -> None:
+    run = Run(640, 0.1, 64)
+    expected = [global_batches(StreamFeed, run, 1, epoch) for epoch in (1, 2, 3)]
+    (feed,) = feeds(StreamFeed, run, 1)
+    for epoch in (1, 2, 3, 2, 3):
+        ids = np.concatenate([batch.ids for batch in feed.epoch(epoch, run.steps, 3)])
+        np.testing.assert_array_equal(ids, expected[epoch - 1])
+        if epoch == 2:  # a consumer that stops early
+            batches = feed.epoch(1, run.steps, 3)
+            next(batches)
+            batches.close()
+    opened: list[int] = []
 
-    (feed,) = feeds(StreamFeed, Run(6400, 0.0, 64), 1)
-    # Threads of earlier tests end whenever their feeds are collected: only new ones count.
-    before = readers()
-    for epoch in range(1, 6):
-        batches = feed.epoch(epoch, 100, 3)
-        next(batches)
-        batches.close()
-        assert 0 < len(readers() - before) <= stream.DECODE_THREADS
+    def read(reads: Iterable[PlannedRead]) -> Generator[Rows]:
+        opened.append(1)
+        return read_here(BlockReader.of(feed._task), reads)  # type: ignore[attr-defined]
+
+    feed = StreamFeed(feed._task, read, last_epoch=3)  # type: ignore[attr-defined]
+    for epoch in (1, 2, 3):
+        list(feed.epoch(epoch, run.steps, 3))
+    assert len(opened) == 1
 
 
 @pytest.mark.parametrize(
-    ("mode", "needed", "free", "store", "expected"),
+    ("mode", "num_bytes", "cropped", "expected"),
     [
-        ("auto", 1 * GiB, 2 * GiB, 2 * GiB, "memory"),
-        ("auto", 1 * GiB + 1, 2 * GiB, 2 * GiB, "none"),
-        ("auto", 4 * GiB, 9 * GiB, 5 * GiB, "memory"),
-        ("auto", 4 * GiB + 1, 9 * GiB, 5 * GiB, "none"),
-        ("auto", 1, 0, 2 * GiB, "none"),
-        ("none", 1, 2 * GiB, 2 * GiB, "none"),
-        ("memory", 8 * GiB, 2 * GiB, 2 * GiB, "memory"),
+        ("auto", 2 * GiB, False, "memory"),
+        ("auto", 2 * GiB + 1, False, "none"),
+        ("auto", 1, True, "none"),
+        ("none", 1, False, "none"),
+        ("memory", 8 * GiB, False, "memory"),
     ],
 )
-def test_rows_are_kept_in_memory_where_they_take_at_most_half_and_fit_the_object_store(
-    mode: str, needed: int, free: int, store: int, expected: str
+def test_where_rows_are_kept_depends_on_the_data_and_the_config_alone(
+    mode: str, num_bytes: int, cropped: bool, expected: str
 ) -> None:
-    assert choose_cache(mode, needed, free, store) == expected  # type: ignore[arg-type]
+    assert choose_cache(mode, num_bytes, cropped=cropped) == expected  # type: ignore[arg-type]
 
 
-def test_bytes_of_a_worker_count_pixels_ids_and_labels() -> None:
+@pytest.mark.parametrize(
+    ("needed", "free", "store", "expected"),
+    [
+        (1 * GiB, 2 * GiB, 2 * GiB, True),
+        (1 * GiB + 1, 2 * GiB, 2 * GiB, False),
+        (4 * GiB, 9 * GiB, 5 * GiB, True),
+        (4 * GiB + 1, 9 * GiB, 5 * GiB, False),
+        (1, 0, 2 * GiB, False),
+    ],
+)
+def test_rows_fit_half_the_memory_and_the_object_store(
+    needed: int, free: int, store: int, expected: bool
+) -> None:
+    assert fits_in_memory(needed, free, store) is expected
+
+
+def test_bytes_of_a_split_count_pixels_ids_and_labels() -> None:
     split = Split(rows=101, rows_per_class=(101,), shards=())
-    manifest = Manifest(class_names=("one",), image_shape=(28, 28, 1), splits={}, source="", source_digest="")
-    assert worker_bytes(manifest, split, workers=4) == 26 * (784 + 12)
+    manifest = dataclasses.replace(MANIFEST, image_shape=(28, 28, 1), splits={"train": split})
+    assert split_bytes(manifest, "train") == 101 * (784 + 12)

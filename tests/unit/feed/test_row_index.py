@@ -16,6 +16,7 @@ from cnnlib.feed.index import RowIndex, index_rows, is_mixed
 from cnnlib.feed.stream import StreamFeed
 from cnnlib.feed.validation import choose_validation_rows, count_validation_rows
 from tests.datasets import make_source, write_dataset_without_ray
+from tests.feeds import build_feed
 
 
 def make_rows(labels: np.ndarray) -> Source:
@@ -67,7 +68,7 @@ def test_each_worker_gets_a_fair_share_of_streamed_rows_that_are_sorted_by_class
         workers=2,
     )
     for rank in range(2):
-        (batch,) = StreamFeed(dataclasses.replace(task, rank=rank)).epoch(1, 100, 100)
+        (batch,) = build_feed(StreamFeed, dataclasses.replace(task, rank=rank)).epoch(1, 100, 100)
         proportions = np.bincount(batch.labels.ravel(), minlength=10) / batch.labels.size
         assert np.abs(proportions - 0.1).max() < 0.02
 

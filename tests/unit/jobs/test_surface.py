@@ -34,6 +34,8 @@ FLAGS = {
         "--gpus-per-worker",
         "--split",
         "--validation-fraction",
+        "--validation-split",
+        "--min-crop-area",
         "--cache",
         "--optimizer.name",
         "--optimizer.schedule",

@@ -19,6 +19,7 @@ from cnnlib.config import (
     TrainConfig,
     to_dict,
 )
+from cnnlib.dataset.manifest import load_manifest
 from cnnlib.errors import (
     CheckpointError,
     CnnlibError,
@@ -30,7 +31,7 @@ from cnnlib.errors import (
 )
 from cnnlib.runs import checkpoints as runs
 from cnnlib.runs.history import EpochRecord, encode_history
-from cnnlib.storage import files, layout
+from cnnlib.storage import files, layout, publish
 from cnnlib.training import launch
 from cnnlib.training import plan as plans
 from cnnlib.training.launch import CheckedModel, check_model
@@ -87,6 +88,56 @@ def test_plan_knows_the_steps_and_the_remainder(data: str, tmp_path: Path) -> No
 def test_validation_rows_are_not_trained_on(data: str) -> None:
     planned = plan(data, TrainConfig(batch_size=8, validation_fraction=0.2))
     assert (planned.steps_per_epoch, planned.remainder) == (5, 0)
+
+
+def add_val(dataset: str) -> None:
+    """Gives a dataset a split val, of the rows of its split test."""
+    manifest = load_manifest(dataset)
+    splits = {**manifest.splits, "val": manifest.split("test")}
+    files.delete(layout.dataset_manifest(dataset))
+    publish.write_manifest(
+        layout.dataset_manifest(dataset), dataclasses.replace(manifest, splits=splits).to_json()
+    )
+
+
+def test_validation_rows_are_the_split_val_where_there_is_one(data: str) -> None:
+    stopping = EarlyStoppingConfig(patience=3)
+    config = TrainConfig(batch_size=8, validation_fraction=0.2, early_stopping=stopping)
+    assert plan(data, config).validation_split is None
+    add_val(data)
+    planned = plan(data, config)
+    assert (planned.validation_split, planned.steps_per_epoch, planned.remainder) == ("val", 6, 2)
+    assert plan(data, dataclasses.replace(config, validation_fraction=0.0)).validation_split == "val"
+    assert plan(data, dataclasses.replace(config, validation_split="test")).validation_split == "test"
+    without = plan(data, dataclasses.replace(config, validation_split="none"))
+    assert (without.validation_split, without.steps_per_epoch) == (None, 5)
+    assert plan(data, TrainConfig(batch_size=4, split="val")).validation_split is None
+
+
+def test_a_split_of_validation_rows_that_cannot_be_is_refused(data: str) -> None:
+    for name, error, message in (
+        (
+            "train",
+            ConfigError,
+            "validation_split must not be the split to train on. Received 'train' for both",
+        ),
+        ("vall", DatasetError, "no split 'vall'"),
+    ):
+        with pytest.raises(error, match=message):
+            plan(data, TrainConfig(batch_size=8, validation_split=name))
+    with pytest.raises(ConfigError, match=r"early_stopping needs validation rows\. Received patience=3"):
+        plan(data, TrainConfig(batch_size=8, early_stopping=EarlyStoppingConfig(patience=3)))
+
+
+def test_a_run_keeps_the_validation_rows_that_it_began_with(data: str) -> None:
+    run = start_run(data)
+    record = json.loads(files.read_bytes(layout.run_record(run)))
+    add_val(data)
+    record["dataset_fingerprint"] = load_manifest(data).fingerprint
+    for validation_split in (None, "val"):
+        record["validation_split"] = validation_split
+        files.write_bytes(layout.run_record(run), json.dumps(record).encode())
+        assert plan(data).validation_split == validation_split
 
 
 def test_fewer_steps_leave_more_rows_out(data: str) -> None:
@@ -316,7 +367,7 @@ def test_every_setting_is_known_to_change_the_result_or_not_to() -> None:
     shown = {"steps_per_call", "log_every_steps", "profile_steps", "tensorboard", "mlflow_uri"}
     bound = {
         "model", "batch_size", "learning_rate", "scale_learning_rate_from", "seed", "steps_per_epoch",
-        "validation_fraction", "split", "optimizer", "loss", "cache",
+        "validation_fraction", "validation_split", "split", "min_crop_area", "optimizer", "loss", "cache",
     }  # fmt: skip
     assert free | {f"loop.{name}" for name in shown} == plans._MAY_CHANGE
     assert set(to_dict(CONFIG)) == free | bound | {"loop"}

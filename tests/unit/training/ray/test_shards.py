@@ -34,6 +34,7 @@ class FakeWorker:
 
     def __init__(self) -> None:
         self.received = ReceivedRows()
+        self.metadata = SimpleNamespace(node_id="node")
 
     def execute_async(self, function: Any, *arguments: Any) -> None:
         assert function is shards._receive
@@ -62,9 +63,9 @@ def start(deal: DealRows, workers: Sequence[FakeWorker]) -> None:
 def test_each_worker_gets_its_own_rows_as_soon_as_they_are_dealt() -> None:
     may_read = threading.Event()
 
-    def deal() -> DealtRows:
+    def deal() -> dict[str, DealtRows]:
         assert may_read.wait(60)
-        return DealtRows(of_rank=[rows_of(0), rows_of(1)])
+        return {"train": DealtRows(of_rank=[rows_of(0), rows_of(1)])}
 
     workers = [FakeWorker(), FakeWorker()]
     start(DealRows(deal), workers)
@@ -75,7 +76,7 @@ def test_each_worker_gets_its_own_rows_as_soon_as_they_are_dealt() -> None:
 
 def test_workers_that_start_again_get_the_rows_that_were_dealt_before() -> None:
     calls = []
-    deal = DealRows(lambda: calls.append(1) or DealtRows(of_rank=[rows_of(0)]))  # type: ignore[func-returns-value]
+    deal = DealRows(lambda: calls.append(1) or {"train": DealtRows(of_rank=[rows_of(0)])})  # type: ignore[func-returns-value]
     for _ in range(3):
         worker = FakeWorker()
         start(deal, [worker])
@@ -84,9 +85,12 @@ def test_workers_that_start_again_get_the_rows_that_were_dealt_before() -> None:
 
 
 def test_an_error_reaches_every_worker_and_the_next_start_deals_again() -> None:
-    answers: list[Any] = [StorageError("S3 is away"), DealtRows(of_rank=[rows_of(0), rows_of(1)])]
+    answers: list[Any] = [
+        StorageError("S3 is away"),
+        {"train": DealtRows(of_rank=[rows_of(0), rows_of(1)])},
+    ]
 
-    def deal() -> DealtRows:
+    def deal() -> dict[str, DealtRows]:
         answer = answers.pop(0)
         if isinstance(answer, Exception):
             raise answer
@@ -103,9 +107,12 @@ def test_an_error_reaches_every_worker_and_the_next_start_deals_again() -> None:
     assert [each.rows() for each in workers] == [rows_of(0), rows_of(1)]
 
 
-def test_a_worker_asks_for_the_dataset_of_this_name_only() -> None:
-    with pytest.raises(KeyError, match="no dataset 'test', only 'train'"):
-        ReceivedRows().get_dataset_shard(DatasetShardMetadata("test", 0))
+def test_a_worker_asks_for_datasets_that_were_dealt() -> None:
+    received = ReceivedRows()
+    received.rows.set_result({"train": rows_of(0), "validation": rows_of(1)})
+    assert received.get_dataset_shard(DatasetShardMetadata("validation", 0)) == rows_of(1)
+    with pytest.raises(KeyError, match="no dataset 'test', only 'train', 'validation'"):
+        received.get_dataset_shard(DatasetShardMetadata("test", 0))
 
 
 def test_the_place_for_the_rows_travels_empty() -> None:

@@ -27,6 +27,7 @@ from cnnlib.cluster.connect import find_own_error
 from cnnlib.errors import AccessError, ClusterError, DatasetError, DivergedError, StorageError
 from cnnlib.training.ray import trainer
 from cnnlib.training.ray.backend import MultiWorkerConfig
+from cnnlib.training.ray.shards import DealRows
 from cnnlib.training.ray.trainer import (
     RestartPolicy,
     Trainer,
@@ -50,6 +51,7 @@ def build_trainer() -> Trainer:
     return Trainer(
         60.0,
         lambda: None,
+        deal=dict,
         backend_config=MultiWorkerConfig(),
         scaling_config=ScalingConfig(num_workers=2),
         run_config=RunConfig(failure_config=FailureConfig(max_failures=1)),
@@ -159,7 +161,8 @@ def test_nobody_watches_for_the_drivers_death_on_a_cluster_of_our_own(local: boo
     assert not [each for each in callbacks if isinstance(each, DatasetsCallback)]
     own = [each for each in callbacks if isinstance(each, WaitForRoom)]
     assert len(own) == (0 if local else 1)
-    assert len(callbacks) - len(own) == len(all_of_rays) - (2 if local else 1)
+    assert isinstance(callbacks[-1], DealRows)
+    assert len(callbacks) - 1 - len(own) == len(all_of_rays) - (2 if local else 1)
 
 
 def test_workers_that_find_no_room_in_time_end_the_run_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
