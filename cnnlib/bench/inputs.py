@@ -26,9 +26,14 @@ FRESH = "{fresh}"
 _PHOTO, _PHOTO_CLASSES = (500, 375), 5
 _PLACEHOLDER = re.compile(r"\{(\w+):(\d+)\}")
 
+_SOURCES = ("{idx}", "{photos}")
 # Each program writes to the path in its last argument. `write_idx` writes the kind "idx", `write_photos` "photos".
 _WRITERS: Mapping[str, tuple[str, ...]] = {
     "dataset": ("-m", "jobs.prepare", "idx", "{idx}", "--output"),
+    "jpeg_dataset": (
+        *("-m", "jobs.prepare", "folders", "{photos}", "--size", "224", "--encoding", "jpeg"),
+        *("--splits", "train=1", "--output"),
+    ),
     "ray_parquet": ("-m", "cnnlib.bench.peers.ray.write_parquet", "{idx}"),
     "tfrecord": ("-m", "cnnlib.bench.peers.tfrecord.write", "{idx}"),
     "model": ("-m", "cnnlib.bench.ours.save_seed_model"),
@@ -75,7 +80,7 @@ class Inputs:
 
     def _write(self, kind: str, rows: int, path: Path) -> None:
         arguments = tuple(
-            self.find(f"{{idx:{rows}}}") if each == "{idx}" else each for each in _WRITERS[kind]
+            self.find(f"{each[:-1]}:{rows}}}") if each in _SOURCES else each for each in _WRITERS[kind]
         )
         run_program(
             Program(name=f"writing {kind}", arguments=(*arguments, str(path)), measurement=whole_command)

@@ -2,7 +2,7 @@
 
 A worker that streams has this as its dataset shard of Ray Train. Every block is the result of one task, which reads a
 shard, checks it, decodes its images and crops them; the worker opens no shard. Tasks run on machines whose CPUs the
-training leaves free, where there are any, else beside the worker. They take no CPU of the cluster's count, so a
+training leaves free, where there are any, else on those of the worker. They take no CPU of the cluster's count, so a
 training that fills the cluster has its rows, too, and one job never waits for another's reads.
 
 Ray Data's streaming executor is not used: it is one more process per dataset, starts anew for every plan, and its
@@ -24,6 +24,7 @@ from ray.data._internal.execution.interfaces import BlockEntry, RefBundle
 from ray.data.block import BlockMetadata
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
+from cnnlib.cluster.local import in_local_mode
 from cnnlib.cluster.machines import cpus_of_machines
 from cnnlib.dataset.record import Rows, row_schema, rows_to_table, table_to_rows
 from cnnlib.feed.feed import FeedTask
@@ -128,26 +129,29 @@ class StreamedRows:
 
     def for_workers(self, nodes: Sequence[str]) -> list[ReadTasks]:
         """Returns what reads the rows of each worker, for the machines on which the workers run."""
-        spare = dict(cpus_of_machines())
+        # A Ray of our own counts CPUs that its machine does not have.
+        spare = {} if in_local_mode() else dict(cpus_of_machines())
         for node in nodes:
             spare[node] = spare.get(node, 0) - self.cpus_per_worker
-        reader = BlockReader.of(self.task)
-        return [ReadTasks(reader=reader, machines=machines) for machines in share_cpus(spare, nodes)]
+        reader, shared = BlockReader.of(self.task), share_cpus(spare, nodes, self.cpus_per_worker)
+        return [ReadTasks(reader=reader, machines=machines) for machines in shared]
 
 
-def share_cpus(spare: Mapping[str, float], nodes: Sequence[str]) -> list[list[str]]:
+def share_cpus(spare: Mapping[str, float], nodes: Sequence[str], cpus_per_worker: int) -> list[list[str]]:
     """Deals the CPUs that no worker takes to the workers, for their tasks; returns node ids, one for each CPU.
 
-    A worker gets CPUs of its own machine first. If a worker gets none, one task at a time runs beside it.
+    A worker gets a CPU of its own machine first. If it gets none, its tasks share its own CPUs with it: they wait while
+    enough blocks are ahead, so they take no more than it needs.
 
     Args:
         spare: CPUs of each machine that no worker takes.
         nodes: the machine of each worker.
+        cpus_per_worker: CPUs of each worker.
 
-    >>> share_cpus({"a": 1, "b": 0, "c": 4}, ["a", "b"])
+    >>> share_cpus({"a": 1, "b": 0, "c": 4}, ["a", "b"], 2)
     [['a', 'c', 'c'], ['c', 'c']]
-    >>> share_cpus({"a": 0}, ["a", "a"])
-    [['a'], ['a']]
+    >>> share_cpus({"a": 0}, ["a", "a"], 2)
+    [['a', 'a'], ['a', 'a']]
     """
     left = {node: int(cpus) for node, cpus in spare.items() if cpus >= 1}
     dealt: list[list[str]] = [[] for _ in nodes]
@@ -160,7 +164,7 @@ def share_cpus(spare: Mapping[str, float], nodes: Sequence[str]) -> list[list[st
         dealt[
             min(range(len(nodes)), key=lambda rank: (len(dealt[rank]), (rank - index) % len(nodes)))
         ].append(node)
-    return [own or [node] for own, node in zip(dealt, nodes, strict=True)]
+    return [own or [node] * max(1, cpus_per_worker) for own, node in zip(dealt, nodes, strict=True)]
 
 
 def _read_block(reader: BlockReader, read: PlannedRead, earlier: object) -> list[object]:

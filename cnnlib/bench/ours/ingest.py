@@ -13,13 +13,16 @@ from cnnlib.models.runtime import load_tensorflow
 _STEPS_PER_CALL = 25
 
 
-def main(dataset_uri: str, batch_size: int, threads: int) -> float:
+def main(dataset_uri: str, batch_size: int, threads: int, min_crop_area: float = 1.0) -> float:
     """Returns the images per second of the second epoch, which is streamed from the shards like the first."""
     load_tensorflow(threads, gpus=True)
     from cnnlib.feed.device import iter_macro_batches
 
     device = "/device:GPU:0" if os.environ.get("CUDA_VISIBLE_DEVICES") else "/device:CPU:0"
-    with open_stream(dataset_uri, batch_size=batch_size, threads=threads, epochs=2) as (feed, steps):
+    stream = open_stream(
+        dataset_uri, batch_size=batch_size, threads=threads, epochs=2, min_crop_area=min_crop_area
+    )
+    with stream as (feed, steps):
 
         def epoch(number: int) -> int:
             host_batches = feed.epoch(number, steps, _STEPS_PER_CALL)
@@ -32,4 +35,5 @@ def main(dataset_uri: str, batch_size: int, threads: int) -> float:
 
 
 if __name__ == "__main__":
-    print(json.dumps({"images_per_s": main(sys.argv[1], int(sys.argv[2]), int(sys.argv[3]))}))  # noqa: T201
+    speed = main(sys.argv[1], *map(int, sys.argv[2:4]), *map(float, sys.argv[4:]))
+    print(json.dumps({"images_per_s": speed}))  # noqa: T201

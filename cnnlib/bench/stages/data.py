@@ -13,6 +13,7 @@ _TEST_ROWS = 10_000
 _SHARD_PIXELS = 4 * 2**20
 _IMAGE_PIXELS = 28 * 28
 _PHOTOS, _PHOTO_SIDE = 5_000, 224
+_INGESTED_PHOTOS, _PHOTO_BATCH, _CROP_AREA = 2_000, 32, "0.08"
 _MOST_SHARD_PIXELS = 16 * 2**20
 
 
@@ -39,6 +40,39 @@ def build_ingest(setting: Setting) -> list[Comparison]:
             for peer, target in peers
         ]
     return comparisons
+
+
+def build_ingest_images(setting: Setting) -> list[Comparison]:
+    """Returns the comparisons of the second pass over JPEG files, to batches of random crops."""
+    rows, threads = setting.rows or _INGESTED_PHOTOS, str(setting.threads)
+    photos, batch_size = f"{{photos:{rows}}}", str(_PHOTO_BATCH)
+    cropped = (photos, batch_size, threads, str(_PHOTO_SIDE), _CROP_AREA)
+    ours = ("-m", "cnnlib.bench.ours.ingest", f"{{jpeg_dataset:{rows}}}", batch_size, threads, _CROP_AREA)
+    peers = [
+        (
+            "libjpeg-turbo (Pillow), whole files, decoding alone",
+            ("-m", "cnnlib.bench.peers.jpeg.decode", photos, threads),
+            0.7,
+        ),
+        ("tf.data, decode_and_crop_jpeg", ("-m", "cnnlib.bench.peers.jpeg.tf_data", *cropped), 1.0),
+        (
+            "Ray Data read_images, map, iter_batches",
+            ("-m", "cnnlib.bench.peers.jpeg.ray_data", *cropped),
+            3.0,
+        ),
+    ]
+    measurement = reported("images_per_s")
+    return [
+        Comparison(
+            stage="ingest-images",
+            case=f"{rows} JPEG files of 500x375, random crops to {_PHOTO_SIDE}x{_PHOTO_SIDE}, second pass",
+            ours=Program(name="ours", arguments=ours, measurement=measurement),
+            peer=Program(name=name, arguments=arguments, measurement=measurement),
+            unit="images/s",
+            target=target,
+        )
+        for name, arguments, target in peers
+    ]
 
 
 def build_prepare(setting: Setting) -> list[Comparison]:

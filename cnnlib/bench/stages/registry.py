@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from cnnlib.bench.harness import Comparison
-from cnnlib.bench.stages.data import build_ingest, build_prepare, build_prepare_images
+from cnnlib.bench.stages.data import build_ingest, build_ingest_images, build_prepare, build_prepare_images
 from cnnlib.bench.stages.evaluation import build_evaluate
 from cnnlib.bench.stages.gpu import build_gpu
 from cnnlib.bench.stages.setting import Setting
@@ -23,6 +23,7 @@ STAGES: dict[str, Callable[[Setting], list[Comparison]]] = {
     "job": build_job,
     "start": build_start,
     "ingest": build_ingest,
+    "ingest-images": build_ingest_images,
     "evaluate": build_evaluate,
     "prepare": build_prepare,
     "prepare-images": build_prepare_images,

@@ -126,14 +126,14 @@ def test_the_rows_of_a_split_of_its_own_are_validation_rows(folder: Path) -> Non
     [
         ({"a": 2.0, "b": 2.0}, ["a", "b"], [["a", "a"], ["b", "b"]]),
         ({"a": 0.0, "b": 0.0, "cpu": 8.0}, ["a", "b"], [["cpu"] * 4, ["cpu"] * 4]),
-        ({"a": -1.0, "b": 0.5}, ["a", "b"], [["a"], ["b"]]),
-        ({"a": 1.0}, ["a", "a", "gone"], [["a"], ["a"], ["gone"]]),
+        ({"a": -1.0, "b": 0.5}, ["a", "b"], [["a"] * 3, ["b"] * 3]),
+        ({"a": 1.0}, ["a", "a", "gone"], [["a"], ["a"] * 3, ["gone"] * 3]),
     ],
 )
 def test_cpus_that_no_worker_takes_decode_for_all(
     spare: dict[str, float], nodes: list[str], expected: list[list[str]]
 ) -> None:
-    assert share_cpus(spare, nodes) == expected
+    assert share_cpus(spare, nodes, 3) == expected
 
 
 def _row(path: Path, folder: Path) -> int:

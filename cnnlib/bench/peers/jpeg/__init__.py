@@ -1,0 +1,1 @@
+"""Peers that read JPEG files of photographs."""
