@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import io
-import math
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -16,15 +14,13 @@ import pyarrow.json
 import pyarrow.parquet as pq
 
 from cnnlib.dataset.decode import ImageRules
-from cnnlib.dataset.metadata import check_name
-from cnnlib.dataset.streamed import Candidate, StreamedSource, Value
+from cnnlib.dataset.streamed import Candidate, StreamedSource
 from cnnlib.errors import ConfigError, DatasetError
-from cnnlib.log import log_event
+from cnnlib.sources.columns import LABEL_NAMES, find_column, find_labels, find_metadata, find_split
 from cnnlib.sources.folders import limit
 from cnnlib.sources.image_files import (
     DEFAULT_SPLITS,
     ImageReader,
-    check_names,
     describe_rules,
     list_versions,
     parse_fractions,
@@ -42,8 +38,6 @@ _READERS: Mapping[str, Callable[[io.BytesIO], pa.Table]] = {
     ".parquet": pq.read_table,
 }
 _PATHS = ("path", "file", "filename", "file_name", "image", "image_path", "uri", "url")
-_LABELS = ("label", "class", "class_name", "category", "target", "y")
-_SPLITS = ("split", "subset", "fold")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -88,13 +82,13 @@ def load_table(
         DatasetError: the file is no table, or has no rows.
     """
     table = _read_table(table_uri)
-    path = _find_column(table, columns.path, _PATHS, "path-column")
-    label = _find_column(table, columns.label, _LABELS, "label-column")
-    split = _find_split(table, columns.split)
+    path = find_column(table, columns.path, _PATHS, "path-column")
+    label = find_column(table, columns.label, LABEL_NAMES, "label-column")
+    split = find_split(table, columns.split)
     if split is not None and splits:
         raise ConfigError(f"The column {split!r} of {table_uri} states the splits. Leave out --splits.")
-    names, labels = _find_labels(table[label], class_names, table_uri, columns.first_label)
-    metadata = _find_metadata(table, {path, label, split})
+    names, labels = find_labels(table[label], class_names, table_uri, columns.first_label)
+    metadata = find_metadata(table, {path, label, split})
     keys, split_names = table[path].to_pylist(), None if split is None else table[split].to_pylist()
     values = {name: column.to_pylist() for name, (_, column) in metadata.items()}
     folder = table_uri.rpartition("/")[0]
@@ -177,103 +171,3 @@ def _read_csv(data: io.BytesIO, delimiter: str) -> pa.Table:
         if pc.any(pc.match_substring_regex(texts[name], r"^\s*0\d")).as_py():
             table = table.set_column(table.schema.get_field_index(name), name, texts[name])
     return table
-
-
-def _find_column(table: pa.Table, given: str | None, usual: Sequence[str], flag: str) -> str:
-    names: list[str] = table.column_names
-    if given is not None:
-        if given not in names:
-            raise ConfigError(f"The table has no column {given!r}. It has {', '.join(names)}.")
-        return given
-    found = [name for word in usual for name in names if name.lower() == word]
-    if not found:
-        raise ConfigError(
-            f"No column of the table is called {', '.join(usual)}. It has {', '.join(names)}. Give --{flag}."
-        )
-    return found[0]
-
-
-def _find_split(table: pa.Table, given: str | None) -> str | None:
-    if given is None and not any(name.lower() in _SPLITS for name in table.column_names):
-        return None
-    return _find_column(table, given, _SPLITS, "split-column")
-
-
-def _find_labels(
-    column: pa.ChunkedArray, class_names: Sequence[str], origin: str, first_label: int | None
-) -> tuple[tuple[str, ...], list[int | None]]:
-    """Returns the class names, and the class of every row; None where it has none."""
-    values = column.to_pylist()
-    if pa.types.is_floating(column.type):
-        values = [None if each is None or math.isnan(each) else each for each in values]
-        values = [int(each) if each is not None and each.is_integer() else each for each in values]
-    if all(isinstance(each, int) and not isinstance(each, bool) for each in values if each is not None):
-        return _number_classes(values, class_names, origin, first_label)
-    texts = [None if each is None or not str(each).strip() else str(each).strip() for each in values]
-    found = sorted({each for each in texts if each is not None})
-    if class_names:
-        # A label outside the names is a bad row, but a name without rows is most likely a typing error.
-        check_names(class_names, [name for name in found if name in class_names] or found, origin)
-        found = list(class_names)
-    index = {name: label for label, name in enumerate(found)}
-    return tuple(found), [None if each is None else index.get(each) for each in texts]
-
-
-def _number_classes(
-    values: Sequence[int | None], class_names: Sequence[str], origin: str, first_label: int | None
-) -> tuple[tuple[str, ...], list[int | None]]:
-    known = sorted({each for each in values if each is not None})
-    if not known:
-        raise DatasetError(f"{origin} has no label in any row.")
-    if not class_names:
-        index = {number: label for label, number in enumerate(known)}
-        return tuple(map(str, known)), [None if each is None else index[each] for each in values]
-    if first_label is None and known[0] == 1 and known[-1] < len(class_names):
-        raise ConfigError(
-            f"The labels of {origin} are {known[0]}..{known[-1]}, and there are {len(class_names)} class names. Give "
-            f"--first-label=0 if 1 is {class_names[1]!r}, or --first-label=1 if it is {class_names[0]!r}."
-        )
-    first = first_label if first_label is not None else int(known[0] == 1 and known[-1] == len(class_names))
-    if first and first_label is None:
-        log_event("labels", note=f"the labels count from 1 to {known[-1]}: class 0 is label 1")
-    inside = range(first, first + len(class_names))
-    return tuple(class_names), [
-        each - first if each is not None and each in inside else None for each in values
-    ]
-
-
-def _find_metadata(table: pa.Table, taken: set[str | None]) -> dict[str, tuple[str, pa.ChunkedArray]]:
-    """Returns the type and the values of the columns that are metadata, by name."""
-    found: dict[str, tuple[str, pa.ChunkedArray]] = {}
-    left_out = []
-    for name in table.column_names:
-        if name in taken:
-            continue
-        try:
-            check_name(name)
-        except DatasetError:
-            left_out.append(name)
-            continue
-        found[name] = _to_metadata(table[name])
-    if left_out:
-        log_event(
-            "metadata", note=f"left out, because their names have a meaning here: {', '.join(left_out)}"
-        )
-    return found
-
-
-def _to_metadata(column: pa.ChunkedArray) -> tuple[str, pa.ChunkedArray]:
-    kind = column.type
-    if pa.types.is_boolean(kind):
-        return "bool", column
-    if pa.types.is_integer(kind) and kind != pa.uint64():
-        return "int64", column.cast(pa.int64())
-    if pa.types.is_floating(kind):
-        return "float64", column.cast(pa.float64())
-    return "string", pa.chunked_array(
-        [pa.array([_to_text(each) for each in column.to_pylist()], pa.string())]
-    )
-
-
-def _to_text(value: Any) -> Value:
-    return None if value is None else str(value)

@@ -32,10 +32,34 @@ def read_bytes(uri: str) -> bytes:
         return place.read_bytes()
 
 
+def read_range(uri: str, first: int, num_bytes: int) -> bytes:
+    """Reads a part of an object.
+
+    Args:
+        first: the first byte, from 0. The object has it.
+        num_bytes: how many; fewer come back where the object ends before.
+
+    Raises:
+        NotFoundError: there is no such object.
+    """
+    if num_bytes == 0:
+        return b""
+    with _open_place(uri) as place:
+        return place.read_range(first, num_bytes)
+
+
 def find_size(uri: str) -> int | None:
     """Returns an object's size in bytes; None if there is no object. A folder is not an object."""
     with _open_place(uri) as place:
         return place.find_size()
+
+
+def find_object(uri: str) -> StoredObject | None:
+    """Returns an object as a listing of its folder would; None if there is no object."""
+    uri = normalize_uri(uri)
+    with _open_place(uri) as place:
+        size, version = place.find_size(), place.find_version()
+    return None if size is None or version is None else StoredObject(uri, size, version)
 
 
 def write_bytes(uri: str, data: bytes) -> None:

@@ -41,12 +41,21 @@ class LocalPlace:
     def read_bytes(self) -> bytes:
         return self.path.read_bytes()
 
+    def read_range(self, first: int, num_bytes: int) -> bytes:
+        with self.path.open("rb", buffering=0) as file:
+            file.seek(first)
+            found = bytearray()
+            while len(found) < num_bytes and (some := file.read(num_bytes - len(found))):
+                found += some
+            return bytes(found)
+
     def find_size(self) -> int | None:
-        try:
-            status = self.path.stat()
-        except FileNotFoundError:
-            return None
-        return status.st_size if stat.S_ISREG(status.st_mode) else None
+        status = self._find_status()
+        return None if status is None else status.st_size
+
+    def find_version(self) -> str | None:
+        status = self._find_status()
+        return None if status is None else _version(status)
 
     def write_bytes(self, data: bytes) -> None:
         with self._temporary_file() as temporary:
@@ -103,6 +112,13 @@ class LocalPlace:
                 # rmdir fails for a folder that was never created, and for one that another writer uses by now.
                 with suppress(OSError):
                     folder.rmdir()
+
+    def _find_status(self) -> os.stat_result | None:
+        try:
+            status = self.path.stat()
+        except FileNotFoundError:
+            return None
+        return status if stat.S_ISREG(status.st_mode) else None
 
     @contextmanager
     def _temporary_file(self) -> Iterator[Path]:
@@ -172,7 +188,11 @@ def _scan_objects(folder: Path, above: frozenset[str]) -> Iterator[StoredObject]
         if is_folder:
             yield from _scan_objects(Path(entry.path), above | {real})
         else:
-            yield StoredObject(entry.path, status.st_size, str(status.st_mtime_ns))
+            yield StoredObject(entry.path, status.st_size, _version(status))
+
+
+def _version(status: os.stat_result) -> str:
+    return str(status.st_mtime_ns)
 
 
 def _scan(folder: Path) -> list[os.DirEntry[str]]:

@@ -25,8 +25,14 @@ class Place(Protocol):
     def read_bytes(self) -> bytes:
         """Reads the object."""
 
+    def read_range(self, first: int, num_bytes: int) -> bytes:
+        """Reads at most so many bytes of the object, at least one, from the byte `first`, which it has."""
+
     def find_size(self) -> int | None:
         """Returns the object's size in bytes; None if there is no object."""
+
+    def find_version(self) -> str | None:
+        """Returns the version that a listing would give the object; None if there is no object."""
 
     def write_bytes(self, data: bytes) -> None:
         """Writes the object, or replaces it."""

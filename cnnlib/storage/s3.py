@@ -79,9 +79,19 @@ class S3Place:
         return _client().get_object(Bucket=self.bucket, Key=self.key)["Body"].read()
 
     @_patient
+    def read_range(self, first: int, num_bytes: int) -> bytes:
+        asked = f"bytes={first}-{first + num_bytes - 1}"
+        return _client().get_object(Bucket=self.bucket, Key=self.key, Range=asked)["Body"].read()
+
+    @_patient
     def find_size(self) -> int | None:
         head = self._find_head()
         return None if head is None else head["ContentLength"]
+
+    @_patient
+    def find_version(self) -> str | None:
+        head = self._find_head()
+        return None if head is None else head["ETag"]
 
     @_patient
     def write_bytes(self, data: bytes) -> None:

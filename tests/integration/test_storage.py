@@ -26,6 +26,7 @@ from hypothesis import strategies as st
 from cnnlib.errors import AccessError, ConflictError, InputError, NotFoundError, StorageError
 from cnnlib.storage import files, publish, s3
 from cnnlib.storage.patience import WAIT_VARIABLE
+from cnnlib.storage.range_file import open_range_file
 from cnnlib.storage.uri import is_s3, join_uri, split_s3
 from infra import local_s3
 from infra.local_s3 import LocalS3Server
@@ -48,6 +49,36 @@ def test_absent_object_has_no_size_and_cannot_be_read(base_uri: str, tmp_path: P
         files.read_bytes(uri)
     with pytest.raises(NotFoundError, match=r"absent\.json"):
         files.download(uri, tmp_path / "copy")
+
+
+def test_parts_of_an_object_can_be_read(base_uri: str) -> None:
+    uri = join_uri(base_uri, "object.bin")
+    files.write_bytes(uri, b"0123456789")
+    assert [files.read_range(uri, *part) for part in ((0, 3), (4, 0), (8, 9))] == [b"012", b"", b"89"]
+    with pytest.raises(NotFoundError, match=r"absent\.bin"):
+        files.read_range(join_uri(base_uri, "absent.bin"), 0, 1)
+
+
+def test_an_object_can_be_read_as_a_file_in_any_order(base_uri: str) -> None:
+    uri, data = join_uri(base_uri, "object.bin"), bytes(range(256)) * 40
+    files.write_bytes(uri, data)
+    with open_range_file(uri, len(data), buffer_bytes=64) as file:
+        file.seek(-5, os.SEEK_END)
+        assert file.read() == data[-5:]
+        file.seek(300)
+        assert (file.read(1000), file.tell()) == (data[300:1300], 1300)
+        file.seek(20_000)
+        assert file.read(10) == b"", "it ends where the object ends"
+        file.seek(0)
+        assert file.read() == data
+
+
+def test_an_object_is_found_as_its_listing_shows_it(base_uri: str) -> None:
+    uri = join_uri(base_uri, "object.bin")
+    files.write_bytes(uri, b"0123456789")
+    assert [files.find_object(uri)] == files.list_objects(base_uri)
+    assert files.find_object(base_uri) is None
+    assert files.find_object(f"{uri}.absent") is None
 
 
 def test_folder_is_not_an_object(base_uri: str) -> None:

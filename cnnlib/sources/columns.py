@@ -1,0 +1,147 @@
+"""Finds what the columns of a table mean: labels, splits, and metadata."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import pyarrow as pa
+
+from cnnlib.dataset.metadata import check_name
+from cnnlib.dataset.streamed import Value
+from cnnlib.errors import ConfigError, DatasetError
+from cnnlib.log import log_event
+from cnnlib.sources.image_files import check_names
+
+LABEL_NAMES = ("label", "class", "class_name", "category", "target", "y")
+"""The usual names of a column with labels, in lower case, the first that exists counts."""
+SPLIT_NAMES = ("split", "subset", "fold")
+
+
+def find_column(table: pa.Table, given: str | None, usual: Sequence[str], flag: str) -> str:
+    """Returns the column that was given, or the first with a usual name.
+
+    Args:
+        flag: what names the column, for the message.
+
+    Raises:
+        ConfigError: there is no such column.
+    """
+    names: list[str] = table.column_names
+    if given is not None:
+        if given not in names:
+            raise ConfigError(f"The table has no column {given!r}. It has {', '.join(names)}.")
+        return given
+    found = [name for word in usual for name in names if name.lower() == word]
+    if not found:
+        raise ConfigError(
+            f"No column of the table is called {', '.join(usual)}. It has {', '.join(names)}. Give --{flag}."
+        )
+    return found[0]
+
+
+def find_split(table: pa.Table, given: str | None) -> str | None:
+    """Returns the column with the splits; None if there is none.
+
+    Raises:
+        ConfigError: there is no column of the given name.
+    """
+    if given is None and not any(name.lower() in SPLIT_NAMES for name in table.column_names):
+        return None
+    return find_column(table, given, SPLIT_NAMES, "split-column")
+
+
+def find_labels(
+    column: pa.ChunkedArray, class_names: Sequence[str], origin: str, first_label: int | None
+) -> tuple[tuple[str, ...], list[int | None]]:
+    """Returns the class names, and the class of every row; None where it has none.
+
+    Args:
+        column: the labels, numbers or names.
+        class_names: for numbers, the name of each; else the classes in the order of their indexes; empty: as found.
+        origin: what holds them, for messages.
+        first_label: for numbers, that of the first class name; None: 0, or 1 if they plainly count from 1.
+
+    Raises:
+        ConfigError: the class names do not fit.
+        DatasetError: no row has a label.
+    """
+    values = column.to_pylist()
+    if pa.types.is_floating(column.type):
+        values = [None if each is None or math.isnan(each) else each for each in values]
+        values = [int(each) if each is not None and each.is_integer() else each for each in values]
+    if all(isinstance(each, int) and not isinstance(each, bool) for each in values if each is not None):
+        return _number_classes(values, class_names, origin, first_label)
+    texts = [None if each is None or not str(each).strip() else str(each).strip() for each in values]
+    found = sorted({each for each in texts if each is not None})
+    if class_names:
+        # A label outside the names is a bad row, but a name without rows is most likely a typing error.
+        check_names(class_names, [name for name in found if name in class_names] or found, origin)
+        found = list(class_names)
+    index = {name: label for label, name in enumerate(found)}
+    return tuple(found), [None if each is None else index.get(each) for each in texts]
+
+
+def _number_classes(
+    values: Sequence[int | None], class_names: Sequence[str], origin: str, first_label: int | None
+) -> tuple[tuple[str, ...], list[int | None]]:
+    known = sorted({each for each in values if each is not None})
+    if not known:
+        raise DatasetError(f"{origin} has no label in any row.")
+    if not class_names:
+        index = {number: label for label, number in enumerate(known)}
+        return tuple(map(str, known)), [None if each is None else index[each] for each in values]
+    if first_label is None and known[0] == 1 and known[-1] < len(class_names):
+        raise ConfigError(
+            f"The labels of {origin} are {known[0]}..{known[-1]}, and there are {len(class_names)} class names. Give "
+            f"--first-label=0 if 1 is {class_names[1]!r}, or --first-label=1 if it is {class_names[0]!r}."
+        )
+    first = first_label if first_label is not None else int(known[0] == 1 and known[-1] == len(class_names))
+    if first and first_label is None:
+        log_event("labels", note=f"the labels count from 1 to {known[-1]}: class 0 is label 1")
+    inside = range(first, first + len(class_names))
+    return tuple(class_names), [
+        each - first if each is not None and each in inside else None for each in values
+    ]
+
+
+def find_metadata(table: pa.Table, taken: set[str | None]) -> dict[str, tuple[str, pa.ChunkedArray]]:
+    """Returns the type and the values of the columns that are metadata, by name.
+
+    Args:
+        taken: the columns that mean something else.
+    """
+    found: dict[str, tuple[str, pa.ChunkedArray]] = {}
+    left_out = []
+    for name in table.column_names:
+        if name in taken:
+            continue
+        try:
+            check_name(name)
+        except DatasetError:
+            left_out.append(name)
+            continue
+        found[name] = _to_metadata(table[name])
+    if left_out:
+        log_event(
+            "metadata", note=f"left out, because their names have a meaning here: {', '.join(left_out)}"
+        )
+    return found
+
+
+def _to_metadata(column: pa.ChunkedArray) -> tuple[str, pa.ChunkedArray]:
+    kind = column.type
+    if pa.types.is_boolean(kind):
+        return "bool", column
+    if pa.types.is_integer(kind) and kind != pa.uint64():
+        return "int64", column.cast(pa.int64())
+    if pa.types.is_floating(kind):
+        return "float64", column.cast(pa.float64())
+    return "string", pa.chunked_array(
+        [pa.array([_to_text(each) for each in column.to_pylist()], pa.string())]
+    )
+
+
+def _to_text(value: Any) -> Value:
+    return None if value is None else str(value)
