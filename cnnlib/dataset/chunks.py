@@ -194,7 +194,7 @@ def _read(task: ChunkTask, candidate: Candidate) -> tuple[bytes, npt.NDArray[np.
     if candidate.problem:
         return candidate.problem
     try:
-        content, pixels = task.source.read(candidate.key)
+        content, pixels = task.source.read(candidate.location or candidate.key)
     except BadImageError as err:
         return str(err)
     if pixels.shape != task.image_shape:

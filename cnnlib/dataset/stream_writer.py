@@ -77,6 +77,15 @@ def write_streamed(
         DatasetError: too many images cannot be used, they are of different sizes, two have the same key, or a split
             or all classes but one have no rows.
     """
+    try:
+        return _write(source, dataset_uri, options, run_tasks, live=live)
+    finally:
+        map_threads(files.delete, source.copies)
+
+
+def _write(
+    source: StreamedSource, dataset_uri: str, options: StreamOptions, run_tasks: RunTasks, *, live: bool
+) -> PreparedDataset:
     shape = _find_shape(source)
     shuffled = shuffle(source)
     plan = _digest_plan(shuffled, shape, options)
@@ -152,7 +161,7 @@ def _find_shape(source: StreamedSource) -> ImageShape:
         problem = candidate.problem
         if not problem:
             try:
-                height, width, channels = source.read(candidate.key)[1].shape
+                height, width, channels = source.read(candidate.location or candidate.key)[1].shape
             except BadImageError as err:
                 problem = str(err)
             else:

@@ -32,6 +32,7 @@ class Candidate:
         metadata: the values of the metadata columns by name.
         problem: why it cannot be used, if that is known already.
         version: a text that changes when its file is replaced; empty if that is not known.
+        location: what `ReadImage` is called with, if that is not the key.
     """
 
     key: str
@@ -40,10 +41,11 @@ class Candidate:
     metadata: Mapping[str, Value] = field(default_factory=dict)
     problem: str = ""
     version: str = ""
+    location: str = ""
 
 
 class ReadImage(Protocol):
-    """Reads one image. It is sent to other processes, so it can be pickled."""
+    """Reads one image, by its candidate's location or key. It is sent to other processes, so it can be pickled."""
 
     def __call__(self, key: str) -> tuple[bytes, npt.NDArray[np.uint8]]:
         """Returns the bytes that identify the image, and its pixels, uint8 [height, width, channels].
@@ -66,6 +68,7 @@ class StreamedSource:
         metadata: name and type of the metadata columns, see `cnnlib.dataset.metadata`.
         settings: everything else that changes a pixel, in words: a part of what identifies the dataset.
         description: where the images came from, in words.
+        copies: objects below the dataset's folder that the source made of its images; they are deleted at the end.
     """
 
     class_names: tuple[str, ...]
@@ -75,6 +78,7 @@ class StreamedSource:
     settings: str
     description: str
     metadata: Mapping[str, str] = field(default_factory=dict)
+    copies: Sequence[str] = ()
 
     def __post_init__(self) -> None:
         check_class_names(self.class_names, self.description)

@@ -80,6 +80,11 @@ def prepare_mark(dataset_uri: str, plan: str, index: int) -> str:
     return join_uri(prepare_marks(dataset_uri), f"{plan[:_DIGEST_DIGITS]}-{index:05d}.json")
 
 
+def prepare_copy(dataset_uri: str, digest: str) -> str:
+    """`DATASET/progress/images-<digest>`: images of a source that cannot be read one by one; the digest is theirs."""
+    return join_uri(prepare_marks(dataset_uri), f"images-{digest[:_DIGEST_DIGITS]}")
+
+
 def dataset_quarantine(dataset_uri: str) -> str:
     """`DATASET/quarantine.parquet`: the images that became no row, and why."""
     return join_uri(dataset_uri, "quarantine.parquet")

@@ -12,9 +12,11 @@ from cnnlib.dataset.manifest import load_manifest
 from cnnlib.dataset.reader import read_positions
 from cnnlib.dataset.streamed import row_id
 from cnnlib.storage import files, layout
+from infra.local_s3 import LocalS3Server
 from tests.fashion import TEST_ROWS, TRAIN_ROWS, fashion_mnist
 from tests.image_files import encode
-from tests.integration.conftest import RunJob
+from tests.integration.conftest import RunJob, run_job
+from tests.packed_files import record, samples, write_hugging_face, write_tar, write_tfrecord
 
 
 @pytest.fixture(scope="module")
@@ -73,3 +75,34 @@ def files_of(reports: str, table: str, folder: Path) -> Path:
     for number, stored in enumerate(files.list_objects(f"{reports}/{table}")):
         (folder / f"{number}.parquet").write_bytes(files.read_bytes(stored.uri))
     return folder
+
+
+def test_packed_files_in_a_bucket_become_datasets_of_the_same_images(
+    s3_server: LocalS3Server, s3_uri: str, tmp_path: Path
+) -> None:
+    environment = s3_server.environment() | {"HOME": str(tmp_path)}
+    numbers = range(60)
+    write_tar(tmp_path / "train-0.tar", samples(numbers))
+    write_tfrecord(tmp_path / "train-0.tfrecord", [record(number) for number in numbers])
+    write_hugging_face(tmp_path / "train-0.parquet", numbers)
+    found = {}
+    for source, ending in (("webdataset", "tar"), ("tfrecord", "tfrecord"), ("parquet", "parquet")):
+        name = f"train-0.{ending}"
+        files.write_bytes(f"{s3_uri}/in/{name}", (tmp_path / name).read_bytes())
+        output = f"{s3_uri}/{source}"
+        options = ["--output", output, "--channels", 1, "--splits", "train=0.8,test=0.2", "--encoding", "png"]
+        prepared = run_job("prepare", [source, f"{s3_uri}/in/train-*.{ending}", *options], environment)
+        assert prepared.code == 0, prepared.stderr[-3000:]
+        verified = run_job("prepare", ["verify", output], environment)
+        assert verified.result["rows"] == prepared.result["rows"]
+        manifest = load_manifest(output)
+        assert manifest.class_names in (("cat", "dog"), ("0", "1"))
+        found[source] = {
+            (name, image.tobytes(), int(label))
+            for name, split in manifest.splits.items()
+            for rows in [read_positions(output, manifest, split, np.arange(split.rows))]
+            for image, label in zip(rows.images, rows.labels, strict=True)
+        }
+        assert not files.list_objects(layout.prepare_marks(output))
+    assert len(found["tfrecord"]) == len(numbers)
+    assert found["webdataset"] == found["tfrecord"] == found["parquet"]

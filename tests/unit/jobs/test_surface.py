@@ -14,9 +14,29 @@ from jobs import cli
 JOBS = Path(__file__).parents[3] / "jobs"
 
 PREPARE_FLAGS = ["--output", "--shard-mib", "--json"]
+IMAGE_FLAGS = [
+    "--size",
+    "--resize",
+    "--channels",
+    "--encoding",
+    "--background",
+    "--splits",
+    "--class-names",
+    "--max-images",
+    "--max-bad",
+    "--strict",
+]
 FLAGS = {
     "prepare fashion-mnist": [*PREPARE_FLAGS, "--source"],
     "prepare idx": [*PREPARE_FLAGS, "--class-names", "--prefix", "--transpose"],
+    "prepare folders": [*PREPARE_FLAGS, *IMAGE_FLAGS],
+    "prepare parquet": [
+        *(*PREPARE_FLAGS, *IMAGE_FLAGS, "--label-column", "--first-label", "--image-column", "--split-column")
+    ],
+    "prepare webdataset": [*PREPARE_FLAGS, *IMAGE_FLAGS, "--label-column", "--first-label"],
+    "prepare tfrecord": [
+        *(*PREPARE_FLAGS, *IMAGE_FLAGS, "--label-column", "--first-label", "--image-column")
+    ],
     "train seed": [
         "--data",
         "--runs",
@@ -95,6 +115,10 @@ FLAGS = {
 REQUIRED = {
     "prepare fashion-mnist": {"--output"},
     "prepare idx": {"--output"},
+    "prepare folders": {"--output"},
+    "prepare parquet": {"--output"},
+    "prepare webdataset": {"--output"},
+    "prepare tfrecord": {"--output"},
     "train seed": {"--data"},
     "evaluate": {"--data"},
     "submit": {"--address"},

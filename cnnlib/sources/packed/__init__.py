@@ -1,0 +1,1 @@
+"""Sources whose images are packed into larger files: WebDataset, TFRecord, Parquet."""

@@ -1,0 +1,228 @@
+"""Lists the images of Parquet files that hold them as bytes, those of Hugging Face datasets included.
+
+An image is a binary value, or a struct with the fields `bytes` and `path`, as the package `datasets` writes it; the
+names of its `ClassLabel` are in the schema's metadata. A row of a Parquet file cannot be read by itself, so the first
+pass copies the images into larger objects below `DATASET/progress`, from which they are read by range. They are deleted
+when the dataset is published.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, NamedTuple
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from cnnlib.dataset.streamed import StreamedSource
+from cnnlib.errors import ConfigError, DatasetError
+from cnnlib.sources.columns import LABEL_NAMES, find_column, find_split
+from cnnlib.sources.image_files import to_split
+from cnnlib.sources.packed.records import (
+    PackedFile,
+    PackedOptions,
+    Record,
+    Span,
+    build_packed_source,
+    find_packed_files,
+)
+from cnnlib.storage import files, layout, publish
+from cnnlib.storage.range_file import open_range_file
+
+_COPY_BYTES = 32 * 2**20
+_BATCH_ROWS = 64
+_BUFFER_BYTES = 4 * 2**20
+_BYTES, _PATH = "bytes", "path"
+_NO_LABEL = -1  # Hugging Face writes it for rows whose label is not published
+
+
+def load_parquet_images(pattern_uri: str, dataset_uri: str, options: PackedOptions) -> StreamedSource:
+    """Lists the images of Parquet files, and copies them below the dataset's folder.
+
+    Args:
+        pattern_uri: a folder with Parquet files, a file, or a pattern.
+        dataset_uri: the folder of the dataset to write.
+        options: `image_column`, `label_column` and `split_column` name the columns.
+
+    Raises:
+        NotFoundError: there is no such file.
+        DatasetError: a file is no Parquet file or damaged, files have different classes, or there is no label.
+        ConfigError: class names or splits cannot work, or there are no such columns.
+    """
+    packed = find_packed_files(pattern_uri, (".parquet",))
+    copies, names, rows = _Copies(dataset_uri), _ClassNames(), list[_Row]()
+    for file in packed:
+        rows += _read_file(file, options, copies, names)
+    copies.close()
+    listed: dict[PackedFile, list[Record]] = {}
+    for row in rows:
+        listed.setdefault(row.file, []).append(row.to_record())
+    source = build_packed_source(
+        list(listed.items()), options, f"Parquet {pattern_uri}", names.of_all(len(packed), pattern_uri)
+    )
+    return replace(source, copies=copies.uris)
+
+
+class _Copies:
+    """Copies images into objects of about 32 MiB, named after their bytes."""
+
+    def __init__(self, dataset_uri: str) -> None:
+        self.uris: list[str] = []
+        self._dataset_uri = dataset_uri
+        self._data: list[bytes] = []
+        self._waiting: list[tuple[list[Span], int, int]] = []
+        self._num_bytes = 0
+
+    def add(self, data: bytes) -> list[Span]:
+        """Takes an image; returns a list that will hold its place once its object is written."""
+        place: list[Span] = []
+        self._waiting.append((place, self._num_bytes, len(data)))
+        self._data.append(data)
+        self._num_bytes += len(data)
+        if self._num_bytes >= _COPY_BYTES:
+            self.close()
+        return place
+
+    def close(self) -> None:
+        """Writes what was not written yet."""
+        if not self._waiting:
+            return
+        data = b"".join(self._data)
+        uri = layout.prepare_copy(self._dataset_uri, publish.sha256_hex(data))
+        files.write_bytes(uri, data)
+        self.uris.append(uri)
+        for place, first, num_bytes in self._waiting:
+            place.append(Span(uri, first, num_bytes))
+        self._data, self._waiting, self._num_bytes = [], [], 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Row:
+    """A row of a Parquet file; `place` gets the place of its image once that is written."""
+
+    file: PackedFile
+    key: str
+    place: Sequence[Span]
+    label: str | int | None
+    problem: str
+    metadata: Mapping[str, Any]
+
+    def to_record(self) -> Record:
+        return Record(
+            key=self.key,
+            span=self.place[0] if self.place else None,
+            label=self.label,
+            problem=self.problem,
+            metadata=self.metadata,
+        )
+
+
+class _ClassNames:
+    """Collects the class names that the files state."""
+
+    def __init__(self) -> None:
+        self._found: list[tuple[str, ...]] = []
+
+    def add(self, schema: pa.Schema, label: str) -> None:
+        """Takes the names of a ClassLabel from the metadata of a file's schema, where there are any."""
+        try:
+            features = json.loads((schema.metadata or {})[b"huggingface"])["info"]["features"]
+            names = features[label]["names"]
+        except (KeyError, TypeError, ValueError):
+            return
+        if isinstance(names, list) and all(isinstance(name, str) for name in names):
+            self._found.append(tuple(names))
+
+    def of_all(self, num_files: int, origin: str) -> tuple[str, ...]:
+        """Returns the names that all files state; none if some state none."""
+        different = sorted(set(self._found))
+        if len(different) > 1:
+            first, second = (", ".join(names[:5]) for names in different[:2])
+            raise DatasetError(
+                f"The files of {origin} have different classes: {first}, … and {second}, … Expected the same "
+                "ClassLabel in all of them."
+            )
+        return different[0] if len(self._found) == num_files else ()
+
+
+def _read_file(
+    file: PackedFile, options: PackedOptions, copies: _Copies, names: _ClassNames
+) -> Iterator[_Row]:
+    try:
+        with open_range_file(file.uri, file.num_bytes, _BUFFER_BYTES) as opened:
+            parquet = pq.ParquetFile(opened, buffer_size=_BUFFER_BYTES)
+            columns = _find_columns(file, parquet.schema_arrow, options)
+            names.add(parquet.schema_arrow, columns.label)
+            number = 0
+            for batch in parquet.iter_batches(batch_size=_BATCH_ROWS, columns=columns.read):
+                for row in batch.to_pylist():
+                    yield _to_row(file, number, row, columns, copies)
+                    number += 1
+    # Storage has errors of its own; what pyarrow raises for a damaged file is among these.
+    except (pa.ArrowInvalid, pa.ArrowNotImplementedError, OSError) as err:
+        raise DatasetError(f"{file.uri} cannot be read as Parquet: {str(err).splitlines()[0]}.") from err
+
+
+class _Columns(NamedTuple):
+    image: str
+    label: str
+    split: str | None
+    metadata: Sequence[str]
+
+    @property
+    def read(self) -> list[str]:
+        return [self.image, self.label, *([self.split] if self.split else []), *self.metadata]
+
+
+def _find_columns(file: PackedFile, schema: pa.Schema, options: PackedOptions) -> _Columns:
+    empty = schema.empty_table()
+    images = [field.name for field in schema if _holds_images(field.type)]
+    image = options.image_column or (images[0] if len(images) == 1 else None)
+    if image is None or image not in images:
+        raise ConfigError(
+            f"{file.uri}: {'there is no image column' if image is None else f'{image!r} is no image column'}. Columns "
+            f"of bytes: {', '.join(images) or 'none'}; all: {', '.join(schema.names)}. Give --image-column."
+        )
+    label = find_column(empty, options.label_column, LABEL_NAMES, "label-column")
+    split = find_split(empty, options.split_column)
+    scalar = [
+        field.name
+        for field in schema
+        if field.name not in (image, label, split)
+        and not (pa.types.is_nested(field.type) or _is_binary(field.type))
+    ]
+    return _Columns(image, label, split, scalar)
+
+
+def _to_row(
+    file: PackedFile, number: int, row: Mapping[str, Any], columns: _Columns, copies: _Copies
+) -> _Row:
+    image, label, split, problem = row[columns.image], row[columns.label], file.split, ""
+    if isinstance(image, dict):
+        problem = "only a path, no bytes" if image.get(_BYTES) is None and image.get(_PATH) else ""
+        image = image.get(_BYTES)
+    if columns.split is not None:
+        split = to_split(row[columns.split])
+        problem = problem or ("" if split else "no split, or none that can be the name of a folder")
+    if isinstance(label, float) and label.is_integer():
+        label = int(label)
+    return _Row(
+        file=replace(file, split=split or (None if columns.split is None else "train")),
+        key=f"{file.name}#{number}",
+        place=copies.add(image) if image else [],
+        label=label if isinstance(label, str | int) and label != _NO_LABEL else None,
+        problem=problem,
+        metadata={name: row[name] for name in columns.metadata},
+    )
+
+
+def _holds_images(kind: pa.DataType) -> bool:
+    if pa.types.is_struct(kind):
+        return any(field.name == _BYTES and _is_binary(field.type) for field in kind)
+    return _is_binary(kind)
+
+
+def _is_binary(kind: pa.DataType) -> bool:
+    return bool(pa.types.is_binary(kind) or pa.types.is_large_binary(kind))

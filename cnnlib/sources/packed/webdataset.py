@@ -1,0 +1,131 @@
+"""Lists the images of WebDataset: tar files in which the members of a sample share their name up to the first dot.
+
+`dog/0001.jpg` and `dog/0001.cls` are one sample, `dog/0001`. Its label is what `.cls` holds, a number or a name, else a
+field of `.json`, whose other values are metadata. Format: https://github.com/webdataset/webdataset.
+"""
+
+from __future__ import annotations
+
+import json
+import tarfile
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import IO, Any
+
+from cnnlib.dataset.decode import EXTENSIONS
+from cnnlib.dataset.streamed import StreamedSource
+from cnnlib.errors import DatasetError
+from cnnlib.sources.columns import LABEL_NAMES
+from cnnlib.sources.packed.records import (
+    PackedFile,
+    PackedOptions,
+    Record,
+    Span,
+    build_packed_source,
+    find_packed_files,
+)
+from cnnlib.storage.range_file import open_range_file
+from cnnlib.storage.threads import map_threads
+
+_LABEL_BYTES = 2**20
+_BLOCK = 512
+
+
+@dataclass(kw_only=True)
+class _Sample:
+    spans: list[Span] = field(default_factory=list)
+    label: str | None = None
+    fields: dict[str, Any] = field(default_factory=dict)
+    problem: str = ""
+
+
+def load_webdataset(pattern_uri: str, options: PackedOptions) -> StreamedSource:
+    """Lists the samples of tar files. Reads their headers and labels, but no image.
+
+    Args:
+        pattern_uri: a pattern such as `DIR/train-*.tar`, a file, or a folder with tar files.
+        options: `label_column` names the field of `.json` with the label.
+
+    Raises:
+        NotFoundError: there is no such file.
+        DatasetError: a file is no tar file, is damaged or cut off, or there is no label.
+        ConfigError: class names, splits or the label's field cannot work.
+    """
+    packed = find_packed_files(pattern_uri, (".tar",))
+    listed = map_threads(lambda file: _list_samples(file, options.label_column), packed)
+    return build_packed_source(list(zip(packed, listed, strict=True)), options, f"WebDataset {pattern_uri}")
+
+
+def _list_samples(file: PackedFile, label_field: str | None) -> list[Record]:
+    samples: dict[str, _Sample] = {}
+    with open_range_file(file.uri, file.num_bytes) as opened:
+        for member, stream in _members(file, opened):
+            folder, _, name = member.name.rpartition("/")
+            stem, _, ending = name.partition(".")
+            sample = samples.setdefault(f"{folder}/{stem}" if folder else stem, _Sample())
+            if f".{ending.lower()}" in EXTENSIONS:
+                sample.spans.append(Span(file.uri, member.offset_data, member.size))
+            elif ending.lower() in ("cls", "json"):
+                _read_label(sample, ending.lower(), member, stream)
+    records = [_to_record(file, key, sample, label_field) for key, sample in samples.items()]
+    # A sample of neither an image nor a label is something else, such as a licence.
+    return [each for each in records if each.span is not None or each.label is not None or each.problem]
+
+
+def _members(file: PackedFile, opened: IO[bytes]) -> Iterator[tuple[tarfile.TarInfo, IO[bytes]]]:
+    """Yields the files in a tar file; makes sure that it is read to its end, which Python's module does not."""
+    try:
+        with tarfile.open(fileobj=opened, mode="r:") as archive:
+            for member in archive:
+                if member.offset_data + member.size > file.num_bytes:
+                    raise DatasetError(f"{file.uri} is cut off in {member.name}. Copy it again.")
+                if member.isfile() and not member.name.rpartition("/")[2].startswith("."):
+                    stream = archive.extractfile(member)
+                    assert stream is not None
+                    yield member, stream
+            end = archive.offset
+    except tarfile.TarError as err:
+        raise DatasetError(
+            f"{file.uri} cannot be read as a tar file: {err}. Expected a tar file without compression."
+        ) from err
+    if file.num_bytes - end < _BLOCK:
+        raise DatasetError(f"{file.uri} is cut off after its byte {end}: it has no end mark. Copy it again.")
+    opened.seek(end)
+    while block := opened.read(2**20):
+        if block.strip(b"\0"):
+            raise DatasetError(f"{file.uri} is damaged, or more than one tar file, after its byte {end}.")
+
+
+def _read_label(sample: _Sample, ending: str, member: tarfile.TarInfo, stream: IO[bytes]) -> None:
+    try:
+        text = stream.read(_LABEL_BYTES).decode()
+        if ending == "cls":
+            sample.label = text.strip()
+        else:
+            fields = json.loads(text)
+            if not isinstance(fields, dict):
+                raise ValueError(f"{member.name} is no object")
+            sample.fields = fields
+    except ValueError:
+        sample.problem = f".{ending} cannot be read"
+
+
+def _to_record(file: PackedFile, key: str, sample: _Sample, label_field: str | None) -> Record:
+    label: str | int | None = sample.label
+    fields = dict(sample.fields)
+    if label_field is not None or label is None:
+        name = label_field or next((each for each in (*LABEL_NAMES, "cls") if each in fields), None)
+        value = fields.pop(name, None) if name is not None else None
+        label = value if isinstance(value, str | int) and not isinstance(value, bool) else None
+    if isinstance(label, str) and label.lstrip("-").isdecimal() and str(int(label)) == label:
+        label = int(label)
+    problem = sample.problem or ("several images of one name" if len(sample.spans) > 1 else "")
+    return Record(
+        key=f"{file.name}/{key}",
+        span=sample.spans[0] if len(sample.spans) == 1 else None,
+        label=label,
+        problem=problem,
+        metadata={
+            name: value for name, value in fields.items() if isinstance(value, bool | int | float | str)
+        },
+    )

@@ -1,0 +1,340 @@
+"""WebDataset, TFRecord and Parquet: what every kind of good or broken file gives."""
+
+from __future__ import annotations
+
+import gzip
+import io
+import json
+import tarfile
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from cnnlib.dataset.decode import ImageRules, decode_image
+from cnnlib.dataset.manifest import load_manifest
+from cnnlib.dataset.reader import read_positions
+from cnnlib.dataset.stream_writer import StreamOptions, run_in_threads, write_streamed
+from cnnlib.dataset.streamed import StreamedSource, row_id
+from cnnlib.dataset.verify import verify_dataset
+from cnnlib.errors import ConfigError, DatasetError, NotFoundError
+from cnnlib.sources.packed.example import parse_example
+from cnnlib.sources.packed.parquet_images import load_parquet_images
+from cnnlib.sources.packed.records import PackedOptions
+from cnnlib.sources.packed.tfrecord import load_tfrecord
+from cnnlib.sources.packed.webdataset import load_webdataset
+from cnnlib.storage import files, layout
+from tests.packed_files import (
+    example,
+    frame,
+    picture,
+    record,
+    samples,
+    write_hugging_face,
+    write_tar,
+    write_tfrecord,
+)
+
+GREY = ImageRules(channels=1)
+Load = Callable[..., StreamedSource]
+
+
+def options(**changes: Any) -> PackedOptions:
+    return PackedOptions(rules=GREY, **changes)
+
+
+def tars(folder: str, **changes: Any) -> StreamedSource:
+    return load_webdataset(folder, options(**changes))
+
+
+def tfrecords(folder: str, **changes: Any) -> StreamedSource:
+    return load_tfrecord(folder, options(**changes))
+
+
+def parquets(folder: str, **changes: Any) -> StreamedSource:
+    return load_parquet_images(folder, f"{Path(folder).parent}/data", options(**changes))
+
+
+def write_all(folder: Path, kind: str, split: str, numbers: range) -> None:
+    if kind == "tar":
+        write_tar(folder / f"{split}-000.tar", samples(numbers))
+    elif kind == "tfrecord":
+        write_tfrecord(folder / f"{split}-000.tfrecord", [record(number) for number in numbers])
+    else:
+        write_hugging_face(folder / f"{split}-00000-of-00001.parquet", numbers)
+
+
+def problems(source: StreamedSource) -> Mapping[str, str]:
+    return {each.key: each.problem for each in source.candidates if each.problem}
+
+
+KINDS = pytest.mark.parametrize(
+    ("kind", "load", "key"),
+    [
+        ("tar", tars, "train-000.tar/{0:04d}"),
+        ("tfrecord", tfrecords, "train-000.tfrecord#{0}"),
+        ("parquet", parquets, "train-00000-of-00001.parquet#{0}"),
+    ],
+)
+
+
+@KINDS
+def test_every_image_becomes_the_row_of_its_record(tmp_path: Path, kind: str, load: Load, key: str) -> None:
+    for split, numbers in (("train", range(40)), ("validation", range(40, 60)), ("test", range(60, 75))):
+        write_all(tmp_path / "in", kind, split, numbers)
+    output = str(tmp_path / "data")
+    source = load(str(tmp_path / "in"))
+    small = StreamOptions(shard_bytes=640)
+    manifest = write_streamed(source, output, small, run_in_threads).manifest
+    assert {name: split.rows for name, split in manifest.splits.items()} == {
+        "train": 40,
+        "val": 20,
+        "test": 15,
+    }
+    assert verify_dataset(output, manifest) == {"train": 40, "val": 20, "test": 15}
+    rows = read_positions(output, manifest, manifest.split("train"), np.arange(40))
+    found = dict(zip(rows.ids.tolist(), rows.images, strict=True))
+    labels = dict(zip(rows.ids.tolist(), rows.labels.tolist(), strict=True))
+    for number in range(40):
+        row = row_id(key.format(number))
+        np.testing.assert_array_equal(found[row], decode_image(picture(number), GREY))
+        assert labels[row] == number % 2
+    assert files.list_objects(layout.prepare_marks(output)) == [], "nothing is left but the dataset"
+    again = write_streamed(load(str(tmp_path / "in")), output, small, run_in_threads)
+    assert not again.created
+    assert again.manifest.fingerprint == manifest.fingerprint == load_manifest(output).fingerprint
+    assert files.list_objects(layout.prepare_marks(output)) == []
+
+
+@KINDS
+def test_ids_do_not_depend_on_other_files_and_one_split_may_be_divided(
+    tmp_path: Path, kind: str, load: Load, key: str
+) -> None:
+    write_all(tmp_path / "in", kind, "train", range(30))
+    alone = load(str(tmp_path / "in"))
+    assert {each.split for each in alone.candidates} == {"train"}
+    divided = load(str(tmp_path / "in"), splits=["train=0.5", "val=0.5"])
+    assert {each.split for each in divided.candidates} == {None}
+    write_all(tmp_path / "in", kind, "test", range(30, 40))
+    both = load(str(tmp_path / "in"))
+    assert {each.key for each in alone.candidates} < {each.key for each in both.candidates}
+    with pytest.raises(ConfigError, match=r"state the splits test, train\. Leave out --splits"):
+        load(str(tmp_path / "in"), splits=["train=0.5", "val=0.5"])
+    write_all(tmp_path / "in", kind, "more", range(40, 50))
+    with pytest.raises(
+        DatasetError, match="Expected train, val or test in the name of every file, or of none"
+    ):
+        load(str(tmp_path / "in"))
+
+
+@KINDS
+def test_a_source_without_files_is_an_error(tmp_path: Path, kind: str, load: Load, key: str) -> None:
+    (tmp_path / "in").mkdir()
+    (tmp_path / "in" / "notes.txt").write_text("nothing")
+    for pattern in (tmp_path / "in", tmp_path / "in" / "train-*", tmp_path / "nowhere"):
+        with pytest.raises(NotFoundError):
+            load(str(pattern))
+
+
+@KINDS
+def test_a_file_that_was_cut_off_is_refused(tmp_path: Path, kind: str, load: Load, key: str) -> None:
+    write_all(tmp_path / "in", kind, "train", range(30))
+    [path] = (tmp_path / "in").iterdir()
+    whole = path.read_bytes()
+    for cut in (len(whole) // 2, len(whole) // 3 + 7, 20):
+        path.write_bytes(whole[:cut])
+        with pytest.raises(DatasetError, match=path.name):
+            load(str(tmp_path / "in"))
+    path.write_bytes(b"<html>no such file</html>" * 50)
+    with pytest.raises(DatasetError, match=path.name):
+        load(str(tmp_path / "in"))
+
+
+def test_labels_of_webdataset_are_names_numbers_or_a_field_of_json(tmp_path: Path) -> None:
+    described = [
+        ("a/1.PNG", picture(1)),
+        ("a/1.json", json.dumps({"label": 1, "place": "zoo", "boxes": [1]}).encode()),
+        ("b/1.png", picture(2)),
+        ("b/1.json", json.dumps({"label": 0, "place": "home", "other": 7}).encode()),
+        ("__licence.txt", b"free"),
+    ]
+    write_tar(tmp_path / "in" / "x.tar", described)
+    source = tars(str(tmp_path / "in"), class_names=("dog", "cat"))
+    assert [(each.key, each.label, dict(each.metadata)) for each in source.candidates] == [
+        ("x.tar/a/1", 1, {"other": None, "place": "zoo"}),
+        ("x.tar/b/1", 0, {"other": 7, "place": "home"}),
+    ]
+    by_place = tars(str(tmp_path / "in" / "x.tar"), label_column="place")
+    assert by_place.class_names == ("home", "zoo")
+    write_tar(
+        tmp_path / "in" / "x.tar",
+        [("1.png", picture(1)), ("1.cls", b"10\n"), ("2.png", picture(2)), ("2.cls", b"9")],
+    )
+    assert tars(str(tmp_path / "in")).class_names == ("9", "10")
+
+
+def test_what_is_wrong_with_a_sample_is_its_reason(tmp_path: Path) -> None:
+    members = [
+        *samples(range(4)),
+        ("no-label.png", picture(1)),
+        ("no-image.cls", b"cat"),
+        ("two.png", picture(1)),
+        ("two.jpg", picture(2, "JPEG")),
+        ("two.cls", b"cat"),
+        ("bad.png", picture(3)),
+        ("bad.json", b"{no json"),
+    ]
+    write_tar(tmp_path / "in" / "a.tar", members)
+    assert problems(tars(str(tmp_path / "in"))) == {
+        "a.tar/no-label": "no label, or an unknown one",
+        "a.tar/no-image": "no image",
+        "a.tar/two": "several images of one name",
+        "a.tar/bad": ".json cannot be read",
+    }
+
+
+def test_a_tar_file_with_a_damaged_header_or_a_second_one_behind_is_refused(tmp_path: Path) -> None:
+    path = write_tar(tmp_path / "in" / "a.tar", samples(range(20)))
+    whole = path.read_bytes()
+    damaged = bytearray(whole)
+    with tarfile.open(path) as archive:
+        header = archive.getmembers()[9].offset
+    damaged[header + 148 : header + 156] = b"xxxxxxxx"  # its checksum
+    for data in (bytes(damaged), whole + whole):
+        path.write_bytes(data)
+        with pytest.raises(DatasetError, match="damaged, or more than one tar file, after its byte"):
+            tars(str(tmp_path / "in"))
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode="w:gz"):
+        pass
+    path.write_bytes(buffer.getvalue())
+    with pytest.raises(DatasetError, match="Expected a tar file without compression"):
+        tars(str(tmp_path / "in"))
+
+
+def test_a_record_with_a_wrong_checksum_or_without_an_image_is_a_bad_row(tmp_path: Path) -> None:
+    records = [record(number) for number in range(6)]
+    path = write_tfrecord(tmp_path / "in" / "a.tfrecord", records)
+    data = bytearray(path.read_bytes())
+    data[len(frame(records[0])) + 30] ^= 1
+    no_image = example({"image/encoded": 5, "image/class/label": 1})
+    path.write_bytes(bytes(data) + frame(no_image) + frame(b"\xff\xff no example"))
+    assert problems(tfrecords(str(tmp_path / "in"))) == {
+        "a.tfrecord#1": "the record's checksum is wrong",
+        "a.tfrecord#6": "no image",
+        "a.tfrecord#7": "the record is no tf.train.Example",
+    }
+
+
+def test_features_of_other_names_are_found_or_asked_for(tmp_path: Path) -> None:
+    path = tmp_path / "in" / "a.tfrecord"
+    write_tfrecord(
+        path, [example({"image": picture(n), "label": n % 3, "score": 0.5, "site": "x"}) for n in range(6)]
+    )
+    source = tfrecords(str(path))
+    assert source.class_names == ("0", "1", "2")
+    assert dict(source.metadata) == {"score": "float64", "site": "string"}
+    write_tfrecord(path, [example({"pixels": picture(n), "label": n % 2}) for n in range(6)])
+    with pytest.raises(
+        ConfigError,
+        match=r"without a feature called image/encoded.*It has label, pixels\. Give --image-column",
+    ):
+        tfrecords(str(path))
+    assert not problems(tfrecords(str(path), image_column="pixels"))
+    path.write_bytes(gzip.compress(path.read_bytes()))
+    with pytest.raises(DatasetError, match="is compressed"):
+        tfrecords(str(path))
+
+
+def test_files_of_tensorflow_itself_are_read(tmp_path: Path) -> None:
+    import tensorflow as tf
+
+    (tmp_path / "in").mkdir()
+    expected = []
+    with tf.io.TFRecordWriter(str(tmp_path / "in" / "a.tfrecord")) as writer:
+        for number in range(5):
+            features = {
+                "image/encoded": tf.train.Feature(bytes_list=tf.train.BytesList(value=[picture(number)])),
+                "image/class/label": tf.train.Feature(int64_list=tf.train.Int64List(value=[number % 2])),
+                "weights": tf.train.Feature(float_list=tf.train.FloatList(value=[0.5, -2.0])),
+                "number": tf.train.Feature(int64_list=tf.train.Int64List(value=[-number])),
+            }
+            data = tf.train.Example(features=tf.train.Features(feature=features)).SerializeToString()
+            expected.append(parse_example(data))
+            writer.write(data)
+    assert expected[3] == {
+        "image/encoded": [picture(3)],
+        "image/class/label": [1],
+        "weights": [0.5, -2.0],
+        "number": [-3],
+    }
+    source = tfrecords(str(tmp_path / "in"))
+    for number, each in enumerate(source.candidates):
+        content, _ = source.read(each.location)
+        assert (content, each.label, each.metadata["number"]) == (picture(number), number % 2, -number)
+
+
+def test_parquet_of_other_columns_is_found_or_asked_for(tmp_path: Path) -> None:
+    (tmp_path / "in").mkdir()
+    path = tmp_path / "in" / "a.parquet"
+    table = {
+        "jpg": pa.array([picture(n) for n in range(9)]),
+        "target": pa.array([f"class {n % 3}" for n in range(9)]),
+        "subset": pa.array(["train"] * 6 + ["test"] * 3),
+        "camera": pa.array([n * 0.5 for n in range(9)]),
+        "boxes": pa.array([[1, 2]] * 9),
+    }
+    pq.write_table(pa.table(table), path)
+    source = parquets(str(path))
+    assert source.class_names == ("class 0", "class 1", "class 2")
+    assert [each.split for each in source.candidates] == ["train"] * 6 + ["test"] * 3
+    assert dict(source.metadata) == {"camera": "float64"}
+    pq.write_table(pa.table({**table, "mask": table["jpg"]}), path)
+    with pytest.raises(ConfigError, match="Columns of bytes: jpg, mask"):
+        parquets(str(path))
+    assert len(parquets(str(path), image_column="jpg").candidates) == 9
+    with pytest.raises(ConfigError, match="'camera' is no image column"):
+        parquets(str(path), image_column="camera")
+
+
+def test_rows_of_hugging_face_without_an_image_or_a_label_are_bad_rows(tmp_path: Path) -> None:
+    path = write_hugging_face(tmp_path / "in" / "train.parquet", range(6))
+    table = pq.read_table(path)
+    images, labels = table["image"].to_pylist(), table["label"].to_pylist()
+    images[1], images[2], labels[3], labels[4] = None, {"bytes": None, "path": "x.png"}, -1, None
+    changed = pa.table({"image": pa.array(images, table["image"].type), "label": pa.array(labels)})
+    pq.write_table(changed.replace_schema_metadata(table.schema.metadata), path)
+    source = parquets(str(tmp_path / "in"))
+    assert source.class_names == ("cat", "dog")
+    assert problems(source) == {
+        "train.parquet#1": "no image",
+        "train.parquet#2": "only a path, no bytes",
+        "train.parquet#3": "no label, or an unknown one",
+        "train.parquet#4": "no label, or an unknown one",
+    }
+
+
+def test_files_of_different_classes_are_refused(tmp_path: Path) -> None:
+    write_hugging_face(tmp_path / "in" / "train-0.parquet", range(6))
+    path = write_hugging_face(tmp_path / "in" / "train-1.parquet", range(6))
+    table = pq.read_table(path)
+    names = {
+        b"huggingface": json.dumps({"info": {"features": {"label": {"names": ["dog", "cat"]}}}}).encode()
+    }
+    pq.write_table(table.replace_schema_metadata(names), path)
+    with pytest.raises(DatasetError, match="have different classes: cat, dog, … and dog, cat"):
+        parquets(str(tmp_path / "in"))
+
+
+def test_a_preparation_that_fails_leaves_no_copies(tmp_path: Path) -> None:
+    path = write_hugging_face(tmp_path / "in" / "train.parquet", range(20))
+    table = pq.read_table(path)
+    broken = [{"bytes": b"no image", "path": None}] * 20
+    pq.write_table(pa.table({"image": pa.array(broken, table["image"].type), "label": table["label"]}), path)
+    with pytest.raises(DatasetError, match="none of the 20 images can be used"):
+        write_streamed(parquets(str(path)), str(tmp_path / "data"), StreamOptions(), run_in_threads)
+    assert not list((tmp_path / "data").rglob("images-*"))
