@@ -131,12 +131,13 @@ class LocalPlace:
             temporary.unlink(missing_ok=True)
 
     def _create_with_folders(self, temporary: Path) -> None:
-        # Between the two calls, the writable check of another job may remove the folder as empty.
+        # Between any two calls, the writable check of another job may remove the folder as empty. If that happens inside
+        # `mkdir`, it finds neither that it may make the folder nor that there is one.
         for attempt in range(_MAX_ATTEMPTS):
-            self.path.parent.mkdir(parents=True, exist_ok=True)
             try:
+                self.path.parent.mkdir(parents=True, exist_ok=True)
                 temporary.touch(exist_ok=False)
-            except FileNotFoundError:
+            except (FileNotFoundError, FileExistsError):
                 if attempt == _MAX_ATTEMPTS - 1:
                     raise
             else:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -96,6 +97,23 @@ def test_two_threads_of_two_sources_leave_one_whole_dataset(tmp_path: Path) -> N
         created = list(pool.map(prepare, sources))
     assert sorted(created) == [False, True]
     assert_whole(folder, sources[created.index(True)])
+
+
+def test_folder_that_a_check_removes_while_it_is_made_is_made_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real_mkdir, failed = os.mkdir, []
+
+    def mkdir(path: str, *args: int) -> None:
+        if not failed:
+            failed.append(path)
+            raise FileExistsError(path)  # it was there, and is removed before `Path.mkdir` looks at it
+        real_mkdir(path, *args)
+
+    monkeypatch.setattr(os, "mkdir", mkdir)
+    files.write_bytes(str(tmp_path / "shared" / "object"), b"x")
+    assert failed
+    assert files.read_bytes(str(tmp_path / "shared" / "object")) == b"x"
 
 
 def test_folder_that_a_check_removes_as_empty_is_made_again(
