@@ -131,8 +131,8 @@ class LocalPlace:
             temporary.unlink(missing_ok=True)
 
     def _create_with_folders(self, temporary: Path) -> None:
-        # Between any two calls, the writable check of another job may remove the folder as empty. If that happens inside
-        # `mkdir`, it finds neither that it may make the folder nor that there is one.
+        # Between any two calls, the writable check of another job may remove the folder as empty. If that happens
+        # inside `mkdir`, it finds neither that it may make the folder nor that there is one.
         for attempt in range(_MAX_ATTEMPTS):
             try:
                 self.path.parent.mkdir(parents=True, exist_ok=True)
