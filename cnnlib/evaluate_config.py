@@ -13,6 +13,9 @@ from cnnlib.config_checks import check_at_least, check_range
 from cnnlib.errors import ConfigError
 
 PixelRange = Literal["0-255", "0-1", "-1..1"]
+Preprocess = Literal["imagenet"]
+ModelInputs = Literal["0-255", "0-1", "-1..1", "imagenet"]
+"""What a model takes: pixels in a range, or preprocessed."""
 Outputs = Literal["auto", "probabilities", "logits"]
 
 
@@ -26,6 +29,10 @@ class EvaluateConfig:
     """Range of the pixels that the model takes: raw (0-255), or scaled (0-1 or -1..1).
     None: for a checkpoint of this project, what its manifest states. For a model file, 0-255 if the model scales the
     pixels itself, else 0-1, after a check on a few hundred rows that no other range gives better predictions."""
+    preprocess: Preprocess | None = None
+    """Preprocessing that the model expects, in place of a range. imagenet: pixels of 0..1, less the mean and divided by
+    the standard deviation of ImageNet for each of three channels, as torchvision and Keras's mode torch do.
+    None: the pixels in their range."""
     outputs: Outputs = "auto"
     """Outputs of the model. auto: probabilities if they lie within 0..1 and add up to 1, else logits."""
     class_map: tuple[str, ...] = ()
@@ -61,6 +68,10 @@ class EvaluateConfig:
     Every image is predicted 31 times instead of once; the report's seconds count only the time without corruptions."""
 
     def __post_init__(self) -> None:
+        if self.preprocess is not None and self.pixel_range is not None:
+            raise ConfigError(
+                f"Give pixel_range or preprocess. Received {self.pixel_range} and {self.preprocess}."
+            )
         check_at_least("top_k", self.top_k, 1)
         check_at_least("batch_size", self.batch_size, 1)
         check_at_least("actors", self.actors, 1)
@@ -74,3 +85,8 @@ class EvaluateConfig:
         check_range("wait_when_busy_s", self.wait_when_busy_s, 0.0, math.inf)
         if self.gpus_per_actor not in (0, 1):
             raise ConfigError(f"gpus_per_actor must be 0 or 1. Received {self.gpus_per_actor}.")
+
+    @property
+    def model_inputs(self) -> ModelInputs | None:
+        """What the model takes; None: it is found out."""
+        return self.preprocess or self.pixel_range

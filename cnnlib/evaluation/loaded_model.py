@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from cnnlib.dataset.record import Rows
 from cnnlib.errors import ModelError
-from cnnlib.evaluate_config import EvaluateConfig, PixelRange
+from cnnlib.evaluate_config import EvaluateConfig, ModelInputs
 from cnnlib.evaluation.open_model import find_input_shape, open_model
 from cnnlib.evaluation.partial_scores import ModelProfile
 from cnnlib.evaluation.pixel_range import Sample, find_pixel_range
@@ -43,7 +43,7 @@ class LoadedModel:
     target: Target
     model: keras.Model
     input_shape: tuple[int, ...]
-    pixel_range: PixelRange
+    pixel_range: ModelInputs
     outputs: OutputKind
     outputs_of: Predict
 
@@ -141,7 +141,7 @@ def compile_predict(
     input_shape: tuple[int, ...],
     image_shape: ImageShape,
     batch_size: int,
-    pixel_range: PixelRange,
+    pixel_range: ModelInputs,
     logits: bool,
     chunks: int,
 ) -> Predict:

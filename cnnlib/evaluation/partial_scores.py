@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from cnnlib.errors import CnnlibError
-from cnnlib.evaluate_config import PixelRange
+from cnnlib.evaluate_config import ModelInputs
 from cnnlib.evaluation.target import OutputKind
 from cnnlib.metrics.sums.metric_sums import MetricSums
 from cnnlib.metrics.sums.rows import ScoredRows
@@ -40,7 +40,7 @@ class ModelProfile:
     """
 
     cost: ModelCost
-    pixel_range: PixelRange
+    pixel_range: ModelInputs
     outputs: OutputKind
     example_id: int
     layers: tuple[LayerMaps, ...]

@@ -116,7 +116,7 @@ def find_pending(
         elif result is not None and not _is_of_data(result, manifest, config.class_map):
             strangers.append(keys[each.uri])
         elif result is not None:
-            targets.append(target_of_checkpoint(result, config.pixel_range))
+            targets.append(target_of_checkpoint(result, config.model_inputs))
     map_threads(lambda key: _write_mark(reports_uri, key, _OTHER_DATA), strangers)
     return PendingTargets(
         targets=targets,
@@ -179,7 +179,7 @@ def _build_key(checkpoint: FoundCheckpoint, config: EvaluateConfig, manifest: Ma
         "dataset": manifest.fingerprint,
         "settings": [
             config.split,
-            config.pixel_range,
+            config.model_inputs,
             config.outputs,
             list(config.class_map),
             config.top_k,

@@ -9,14 +9,15 @@ import numpy as np
 import numpy.typing as npt
 
 from cnnlib.errors import ModelError
-from cnnlib.evaluate_config import PixelRange
+from cnnlib.evaluate_config import ModelInputs
 from cnnlib.metrics.significance import mcnemar_p
 
 if TYPE_CHECKING:
     import keras
 
-DEFAULT: PixelRange = "0-1"
-_RANGES: tuple[PixelRange, ...] = ("0-255", "0-1", "-1..1")
+DEFAULT: ModelInputs = "0-1"
+_RANGES: tuple[ModelInputs, ...] = ("0-255", "0-1", "-1..1", "imagenet")
+_COLOURS = 3
 # Operations that change neither the range of the pixels nor where they come from.
 _PASSED = frozenset(
     (
@@ -46,7 +47,7 @@ class Sample(NamedTuple):
 
 def find_pixel_range(
     model: keras.Model, input_shape: tuple[int, ...], name: str, sample: Sample | None
-) -> PixelRange:
+) -> ModelInputs:
     """Returns the range that a model takes: 0-255 if it scales pixels itself, else 0-1, as in most tutorials.
 
     Args:
@@ -62,22 +63,24 @@ def find_pixel_range(
     if sample is None or not len(sample.labels):
         return assumed
     level = _SIGNIFICANCE if len(sample.labels) >= _FEW_ROWS else _SIGNIFICANCE_OF_FEW
-    correct = {each: _score(model, input_shape, sample, each) for each in _RANGES}
-    for other in _RANGES:
+    ranges = [each for each in _RANGES if each != "imagenet" or sample.images.shape[-1] == _COLOURS]
+    correct = {each: _score(model, input_shape, sample, each) for each in ranges}
+    for other in ranges:
         won = int((correct[other] & ~correct[assumed]).sum())
         lost = int((correct[assumed] & ~correct[other]).sum())
         if won > lost and mcnemar_p(lost, won) < level:
-            best = max(_RANGES, key=lambda each: int(correct[each].sum()))
-            counts = ", ".join(f"{int(correct[each].sum())} with {each}" for each in _RANGES)
+            best = max(ranges, key=lambda each: int(correct[each].sum()))
+            counts = ", ".join(f"{int(correct[each].sum())} with {each}" for each in ranges)
+            flag = "--preprocess=imagenet" if best == "imagenet" else f"--pixel-range={best}"
             raise ModelError(
                 f"The range of the pixels that {name} takes is not clear. Of {len(sample.labels)} rows, it is right "
-                f"about {counts}; {assumed} was expected. Give --pixel-range={best}, or the range that it was "
-                "trained with."
+                f"about {counts}; {assumed} was expected. Give {flag}, or the range that it was trained "
+                "with."
             )
     return assumed
 
 
-def find_own_scaling(model: keras.Model) -> PixelRange | None:
+def find_own_scaling(model: keras.Model) -> ModelInputs | None:
     """Returns the range that a model's own preprocessing takes; None if it begins with another layer."""
     for operation in _operations(model):
         kind = type(operation).__name__
@@ -101,7 +104,7 @@ def _operations(model: Any) -> Iterator[Any]:
 
 
 def _score(
-    model: keras.Model, input_shape: tuple[int, ...], sample: Sample, pixel_range: PixelRange
+    model: keras.Model, input_shape: tuple[int, ...], sample: Sample, pixel_range: ModelInputs
 ) -> npt.NDArray[np.bool_]:
     """Returns which rows of a sample the model is right about."""
     from cnnlib.models.pixels import pixels_to_inputs

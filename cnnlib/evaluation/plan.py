@@ -18,6 +18,8 @@ from cnnlib.reports.subject import ReportSubject
 from cnnlib.slices.plan import check_slices
 from cnnlib.storage import files
 
+_COLOURS = 3
+
 
 @dataclass(frozen=True, kw_only=True)
 class EvaluationPlan:
@@ -79,6 +81,11 @@ def plan_evaluation(
     manifest = load_manifest(dataset_uri)
     check_shards(dataset_uri, manifest, config.split)
     check_slices(config.slice_by, manifest, config.split)
+    if config.preprocess is not None and manifest.image_shape[2] != _COLOURS:
+        raise ConfigError(
+            f"--preprocess {config.preprocess} is for images of three channels. The images of {dataset_uri} have "
+            f"{manifest.image_shape[2]}."
+        )
     if pending_runs_uri:
         pending = find_pending(pending_runs_uri, reports_uri, config, manifest, gate=gate, retry=retry)
         targets, left_out = [], list(pending.left_out)
@@ -129,7 +136,7 @@ def _find_targets(
     targets, left_out = [], []
     for name in checkpoints:
         try:
-            targets.append(fit_classes(find_target(name, config.pixel_range), config, manifest))
+            targets.append(fit_classes(find_target(name, config.model_inputs), config, manifest))
         except InputError as err:
             if len(checkpoints) == 1:
                 raise

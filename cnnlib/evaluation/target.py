@@ -8,7 +8,7 @@ from typing import Any, Literal, get_args
 
 from cnnlib.dataset.manifest import Manifest
 from cnnlib.errors import CheckpointError, ConfigError, InputError, ModelError
-from cnnlib.evaluate_config import EvaluateConfig, PixelRange
+from cnnlib.evaluate_config import EvaluateConfig, ModelInputs
 from cnnlib.evaluation.class_map import map_classes
 from cnnlib.evaluation.foreign_files import explain_foreign_file
 from cnnlib.models.source import ModelSource
@@ -45,7 +45,7 @@ class Target:
     uri: str
     model_uri: str
     digest: str
-    pixel_range: PixelRange | None
+    pixel_range: ModelInputs | None
     model: str
     run: str | None = None
     step: int | None = None
@@ -92,7 +92,7 @@ class Target:
         return report_id(self.subject(config, dataset_uri, manifest))
 
 
-def find_target(name: str, pixel_range: PixelRange | None) -> Target:
+def find_target(name: str, pixel_range: ModelInputs | None) -> Target:
     """Finds the target that a command line names: RUNS/NAME[@epoch|@best|@last], a checkpoint's folder or a model file.
 
     Args:
@@ -191,13 +191,13 @@ def _added_rows(config: EvaluateConfig) -> dict[str, str | int | bool]:
     return added
 
 
-def target_of_checkpoint(checkpoint: Checkpoint, pixel_range: PixelRange | None) -> Target:
+def target_of_checkpoint(checkpoint: Checkpoint, pixel_range: ModelInputs | None) -> Target:
     """Returns a checkpoint as a target; see `find_target` for the pixel range."""
     return Target(
         uri=checkpoint.uri,
         model_uri=checkpoint.model_uri,
         digest=checkpoint.digest,
-        pixel_range=pixel_range or _checked(checkpoint, "pixel_range", get_args(PixelRange)),
+        pixel_range=pixel_range or _checked(checkpoint, "pixel_range", get_args(ModelInputs)),
         model=checkpoint.model,
         run=checkpoint.run,
         step=checkpoint.step,

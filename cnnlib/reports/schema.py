@@ -171,7 +171,8 @@ _OVERALL = (
     _nullable(
         "pixel_range",
         _STRING,
-        "Range of the pixels that the model was given, 0-255, 0-1 or -1..1; null without rows.",
+        "Range of the pixels that the model was given, 0-255, 0-1 or -1..1, or their preprocessing, imagenet; null "
+        "without rows.",
     ),
     _nullable(
         "outputs",

@@ -103,6 +103,11 @@ def test_defaults_are_a_config_that_works(cls: type) -> None:
             {"min_crop_area": 0.5, "cache": "memory"},
             "Cropped rows are streamed. Received min_crop_area=0.5, cache=memory.",
         ),
+        (
+            EvaluateConfig,
+            {"preprocess": "imagenet", "pixel_range": "0-1"},
+            "Give pixel_range or preprocess. Received 0-1 and imagenet.",
+        ),
         (LoopConfig, {"steps_per_call": 0}, "loop.steps_per_call must be at least 1. Received 0."),
         (LoopConfig, {"log_every_steps": 0}, "loop.log_every_steps must be at least 1. Received 0."),
         (LoopConfig, {"profile_steps": -1}, "loop.profile_steps must be at least 0. Received -1."),

@@ -101,3 +101,19 @@ def test_pixels_are_scaled_as_the_range_says() -> None:
     assert pixels_to_inputs(pixels).numpy().tolist() == [0, 51, 255]
     np.testing.assert_allclose(pixels_to_inputs(pixels, "0-1"), [0, 0.2, 1], rtol=1e-6)
     np.testing.assert_allclose(pixels_to_inputs(pixels, "-1..1"), [-1, -0.6, 1], rtol=1e-6)
+
+
+def test_imagenet_preprocessing_is_that_of_keras_and_is_suggested_where_it_is_clearly_better() -> None:
+    rng = np.random.default_rng(0)
+    images = rng.integers(0, 256, (300, 4, 4, 3), np.uint8)
+    inputs = pixels_to_inputs(images, "imagenet").numpy()
+    expected = keras.applications.imagenet_utils.preprocess_input(images.astype(np.float32), mode="torch")
+    np.testing.assert_allclose(inputs, expected, atol=1e-5)
+    # A model that is right where the mean of red, as ImageNet's preprocessing gives it, is above 0.
+    red = np.zeros((48, 2), np.float32)
+    red[::3, 1] = 1.0
+    model = keras.Sequential([keras.Input((4, 4, 3)), layers.Flatten(), layers.Dense(2, use_bias=False)])
+    model.layers[-1].set_weights([red])
+    labels = (inputs[..., 0].mean(axis=(1, 2)) > 0).astype(np.int32)
+    with pytest.raises(ModelError, match=r"300 with imagenet; 0-1 was expected\. Give --preprocess=imagenet"):
+        find_pixel_range(model, (4, 4, 3), "mine", Sample(images, labels))

@@ -94,6 +94,7 @@ FLAGS = {
         "--json",
         "--split",
         "--pixel-range",
+        "--preprocess",
         "--outputs",
         "--class-map",
         "--top-k",
