@@ -155,6 +155,10 @@ EVALUATE_CASES = [
     ),
     (f"{EVALUATE} --checkpoint runs/seed/checkpoints/epoch-0002", "epoch-0002 is not a complete checkpoint"),
     (f"{EVALUATE} --checkpoint yours.keras", "There is nothing at {world}/yours.keras."),
+    (
+        f"{EVALUATE} --checkpoint mine.keras --preprocess imagenet",
+        "--preprocess imagenet is for images of three channels. The images of {world}/data have 1.",
+    ),
     (f"{EVALUATE} --checkpoint mine.keras --data nothing", "No dataset at {world}/nothing"),
     (
         f"{EVALUATE} --checkpoint mine.keras --data damaged",
