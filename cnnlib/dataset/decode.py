@@ -172,8 +172,11 @@ def flatten_image(picture: Image.Image, rules: ImageRules) -> Image.Image:
         BadImageError: its pixels are of a kind that is refused.
     """
     picture.load()
-    upright = ImageOps.exif_transpose(picture)
-    return _flatten(upright, rules.background).convert("L" if rules.channels == 1 else "RGB")
+    # Pillow copies the image also where there is nothing to do.
+    turned = picture.getexif().get(_ORIENTATION, 1) != 1
+    flat = _flatten(ImageOps.exif_transpose(picture) if turned else picture, rules.background)
+    mode = "L" if rules.channels == 1 else "RGB"
+    return flat if flat.mode == mode else flat.convert(mode)
 
 
 def _convert(picture: Image.Image, rules: ImageRules) -> Pixels:
