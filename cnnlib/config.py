@@ -107,7 +107,8 @@ class LoopConfig:
     """How the steps run. No flag here changes which rows a step sees."""
 
     steps_per_call: int = 25
-    """Training steps in one call of the compiled function. More steps are faster, but progress is shown less often."""
+    """Training steps in one call of the compiled function; fewer if their pixels take more than 8 MiB. More steps are
+    faster, but progress is shown less often."""
     log_every_steps: int = 200
     """Steps between two lines of progress in the log, where no live progress bar is shown."""
     precision: Precision = "float32"

@@ -13,10 +13,10 @@ from pathlib import Path
 
 import numpy as np
 
-from cnnlib.evaluation.batches import split_rows
 from cnnlib.evaluation.partial_scores import CollectedScores, PartialScores, encode_outcome
 from cnnlib.metrics.sums.metric_sums import MetricSums
 from cnnlib.metrics.sums.rows import ScoredRows, keeps_rows
+from cnnlib.models.batches import split_rows
 from cnnlib.reports.predictions import write_predictions
 from cnnlib.reports.read import read_report
 from cnnlib.reports.result import EvaluationResult, installed_versions

@@ -14,7 +14,6 @@ import numpy.typing as npt
 from cnnlib.dataset.record import SHARD_ERROR, SHARD_INDEX, Rows, table_to_rows
 from cnnlib.errors import CnnlibError, EvaluationError, ModelError
 from cnnlib.evaluate_config import EvaluateConfig
-from cnnlib.evaluation.batches import fit_batch, split_rows
 from cnnlib.evaluation.loaded_model import Images, LoadedModel, Probabilities, load_model
 from cnnlib.evaluation.partial_scores import (
     NO_TARGET,
@@ -30,6 +29,7 @@ from cnnlib.evaluation.pixel_range import Sample
 from cnnlib.evaluation.target import Target
 from cnnlib.metrics.sums.metric_sums import MetricSums
 from cnnlib.metrics.sums.rows import ScoredRows
+from cnnlib.models.batches import fit_batch, split_rows
 from cnnlib.models.runtime import count_chunks, load_tensorflow
 from cnnlib.reports.manifest import StoredTable
 from cnnlib.reports.predictions import write_predictions

@@ -21,6 +21,7 @@ from cnnlib.feed.validation import ValidationSplit
 
 Cache = Literal["memory", "none"]
 
+MACRO_BATCH_BYTES = 8 * 2**20
 MAX_BYTES_IN_MEMORY = 2 * 2**30
 """A split whose rows take more is streamed unless the config says otherwise."""
 # The fraction of a worker's memory that its rows may take: TensorFlow and batches need memory too.
@@ -116,6 +117,20 @@ class TwoSplits:
     def validation_rows(self) -> Iterator[Rows]:
         """Implements `Feed.validation_rows`."""
         return self.validation.validation_rows()
+
+
+def fit_steps_per_call(steps_per_call: int, step_bytes: int) -> int:
+    """Returns how many steps one `HostBatch` has: fewer than asked for if their pixels take more than 8 MiB.
+
+    Memory of that size is used again; larger pieces cost 0.4 ms per image of 224x224x3 to be allocated anew.
+
+    Args:
+        step_bytes: pixels of one step of a worker.
+
+    >>> fit_steps_per_call(25, 32 * 28 * 28), fit_steps_per_call(25, 32 * 224 * 224 * 3)
+    (25, 1)
+    """
+    return max(1, min(steps_per_call, MACRO_BATCH_BYTES // step_bytes))
 
 
 def split_bytes(manifest: Manifest, split_name: str) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Generator, Iterator
 
 import numpy as np
@@ -13,7 +14,7 @@ from cnnlib.feed.deal import own_positions, received_indexes
 from cnnlib.feed.feed import FeedTask, HostBatch
 from cnnlib.feed.order import epoch_order, worker_partitions
 
-_VALIDATION_ROWS_AT_A_TIME = 4096
+_VALIDATION_ROWS_AT_A_TIME, _VALIDATION_BYTES_AT_A_TIME = 4096, 16 * 2**20
 
 
 class MemoryFeed:
@@ -46,8 +47,10 @@ class MemoryFeed:
 
     def validation_rows(self) -> Iterator[Rows]:
         """Implements `Feed.validation_rows`."""
-        for first in range(0, len(self._validation), _VALIDATION_ROWS_AT_A_TIME):
-            yield self._rows.take(self._validation[first : first + _VALIDATION_ROWS_AT_A_TIME])
+        row_bytes = math.prod(self._task.manifest.image_shape)
+        count = max(1, min(_VALIDATION_ROWS_AT_A_TIME, _VALIDATION_BYTES_AT_A_TIME // row_bytes))
+        for first in range(0, len(self._validation), count):
+            yield self._rows.take(self._validation[first : first + count])
 
     def _order(self, epoch: int) -> npt.NDArray[np.int64]:
         """Returns the worker's rows of every step as indexes into them, int64 [steps, worker batch]."""

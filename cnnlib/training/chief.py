@@ -45,7 +45,7 @@ class Chief:
 
     def watch(self, train_call: TrainCall, done_epochs: int) -> TrainCall:
         """Returns the function to call in place of `train_call` in the epochs that are left."""
-        calls_per_epoch = -(-self._task.steps_per_epoch // self._task.config.loop.steps_per_call)
+        calls_per_epoch = -(-self._task.steps_per_epoch // self._task.steps_per_call)
         return self._observers.watch(train_call, (self._task.config.epochs - done_epochs) * calls_per_epoch)
 
     def end_epoch(self, state: TrainState, history: Sequence[EpochRecord]) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import math
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -17,7 +18,7 @@ from cnnlib.config import TrainConfig, to_dict
 from cnnlib.dataset.manifest import Manifest, load_manifest
 from cnnlib.dataset.reader import check_shards
 from cnnlib.errors import ConfigError, ConflictError
-from cnnlib.feed.feed import Cache, FeedTask
+from cnnlib.feed.feed import Cache, FeedTask, fit_steps_per_call
 from cnnlib.feed.index import RowIndex
 from cnnlib.feed.order import ROW_ORDER_VERSION, steps_per_epoch
 from cnnlib.feed.validation import ValidationSplit, count_validation_rows
@@ -103,6 +104,13 @@ class WorkerTask:
     def validates(self) -> bool:
         """True if there are validation rows."""
         return self.validation_split is not None or self.index.validation_split.count > 0
+
+    @property
+    def steps_per_call(self) -> int:
+        """Returns the steps of one call of the compiled function: fewer than the config says if images are large."""
+        worker_batch = self.config.batch_size // self.config.workers
+        step_bytes = worker_batch * math.prod(self.manifest.image_shape)
+        return fit_steps_per_call(self.config.loop.steps_per_call, step_bytes)
 
     def feed_task(self, rank: int = 0) -> FeedTask:
         """Returns what the worker of this rank reads."""

@@ -8,6 +8,7 @@ import keras
 import tensorflow as tf
 
 from cnnlib.errors import ModelError
+from cnnlib.models.batches import fit_batch
 from cnnlib.models.outputs import OutputKind, find_output_kind
 from cnnlib.models.registry import build_model, gives_probabilities
 from cnnlib.shapes import ImageShape
@@ -28,7 +29,7 @@ class TrainState:
 
     Attributes:
         train_call: see `build_train_call`.
-        score_call: see `build_score_call`; it takes SCORED_ROWS rows.
+        score_call: see `build_score_call`; it takes `scored_rows` rows.
         sum_call: see `build_sum_call`; it takes float64 [3].
         outputs: whether the model gives probabilities or logits.
     """
@@ -37,6 +38,7 @@ class TrainState:
     optimizer: keras.optimizers.Optimizer
     train_call: TrainCall
     score_call: ScoreCall
+    scored_rows: int
     sum_call: SumCall
     outputs: OutputKind
 
@@ -92,10 +94,11 @@ def build_train_state(task: WorkerTask, strategy: tf.distribute.Strategy, chunks
         label_smoothing=config.loss.label_smoothing,
         class_weights=class_weights(config.loss, task.manifest.split(config.split).rows_per_class),
     )
+    scored_rows = fit_batch(SCORED_ROWS, shape)
     score_call = build_score_call(
         model=model,
         strategy=strategy,
-        rows=SCORED_ROWS,
+        rows=scored_rows,
         image_shape=shape,
         from_logits=from_logits,
         label_smoothing=config.loss.label_smoothing,
@@ -105,6 +108,7 @@ def build_train_state(task: WorkerTask, strategy: tf.distribute.Strategy, chunks
         optimizer=optimizer,
         train_call=train_call,
         score_call=score_call,
+        scored_rows=scored_rows,
         sum_call=build_sum_call(strategy, size=3),
         outputs=outputs,
     )

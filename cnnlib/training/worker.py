@@ -48,7 +48,7 @@ def train_worker(task: WorkerTask) -> None:
     from cnnlib.training.state.checkpoint import restore_checkpoint
     from cnnlib.training.state.ema import averaged_weights
     from cnnlib.training.strategy import average_moving_statistics, build_strategy, replica_device
-    from cnnlib.training.train_state import SCORED_ROWS, build_train_state
+    from cnnlib.training.train_state import build_train_state
 
     # 1. The state at the start of the run, or that of its last checkpoint.
     is_chief = rank.rank == 0
@@ -71,7 +71,7 @@ def train_worker(task: WorkerTask) -> None:
         if is_stopped(history, config.early_stopping):
             break
         first_step = history[-1].step if history else 0
-        host_batches = feed.epoch(epoch, task.steps_per_epoch, config.loop.steps_per_call)
+        host_batches = feed.epoch(epoch, task.steps_per_epoch, task.steps_per_call)
         metrics = run_epoch(
             train_call,
             iter_macro_batches(host_batches, replica_device(strategy)),
@@ -87,7 +87,7 @@ def train_worker(task: WorkerTask) -> None:
         loss_sum, correct, scored = 0.0, 0.0, 0.0
         if task.validates:
             with averaged_weights(state.model, state.optimizer):
-                own_sums = score_rows(state.score_call, feed.validation_rows(), SCORED_ROWS)
+                own_sums = score_rows(state.score_call, feed.validation_rows(), state.scored_rows)
             loss_sum, correct, scored = state.sum_call(own_sums).numpy()
             check_validation(float(loss_sum), epoch=epoch, step=step, learning_rate=state.learning_rate)
         record = EpochRecord(

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import sys
 import time
 
 from cnnlib.bench.ours.stream import open_stream
+from cnnlib.dataset.manifest import load_manifest
+from cnnlib.feed.feed import fit_steps_per_call
 from cnnlib.models.runtime import load_tensorflow
 
 _STEPS_PER_CALL = 25
@@ -23,9 +26,11 @@ def main(dataset_uri: str, batch_size: int, threads: int, min_crop_area: float =
         dataset_uri, batch_size=batch_size, threads=threads, epochs=2, min_crop_area=min_crop_area
     )
     with stream as (feed, steps):
+        step_bytes = batch_size * math.prod(load_manifest(dataset_uri).image_shape)
+        calls = fit_steps_per_call(_STEPS_PER_CALL, step_bytes)
 
         def epoch(number: int) -> int:
-            host_batches = feed.epoch(number, steps, _STEPS_PER_CALL)
+            host_batches = feed.epoch(number, steps, calls)
             return sum(batch.steps * batch_size for batch in iter_macro_batches(host_batches, device))
 
         epoch(1)

@@ -13,11 +13,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cnnlib.evaluation import batches
-from cnnlib.evaluation.batches import BATCH_BYTES, OUTPUT_BYTES, fit_batch, split_rows
 from cnnlib.evaluation.partial_scores import PARTIAL_SCORES, CollectedScores, decode_outcome
 from cnnlib.evaluation.predictor import Predictor
 from cnnlib.evaluation.target import find_target
+from cnnlib.models import batches
+from cnnlib.models.batches import BATCH_BYTES, OUTPUT_BYTES, fit_batch, split_rows
 from cnnlib.slices.plan import quantile_edges
 from cnnlib.slices.properties import measure
 from cnnlib.slices.slicer import Slicer

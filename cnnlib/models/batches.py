@@ -1,4 +1,4 @@
-"""How many rows are predicted at a time: by the bytes of their pixels and of their probabilities. Pure arithmetic.
+"""How many rows are predicted or validated at a time: by the bytes of their pixels and of their probabilities.
 
 Neither number is part of a report's id: they change the memory and the speed. A row's probabilities depend on its batch
 at most by the rounding of float32, as they do with another `--batch-size`.
