@@ -14,7 +14,8 @@ from cnnlib.dataset.manifest import Manifest
 from cnnlib.dataset.reader import read_positions
 from cnnlib.dataset.stream_writer import StreamOptions, run_in_threads, write_streamed
 from cnnlib.feed.crop import crop_file, crop_pixels
-from cnnlib.feed.feed import FeedTask, HostBatch
+from cnnlib.feed.feed import Feed, FeedTask, HostBatch
+from cnnlib.feed.memory import MemoryFeed
 from cnnlib.feed.read_tasks import share_cpus
 from cnnlib.feed.stream import StreamFeed
 from cnnlib.feed.validation import ValidationSplit
@@ -105,7 +106,8 @@ def test_crops_are_the_same_whoever_reads_and_others_in_every_epoch(
             assert one[number] == expected.tobytes()
 
 
-def test_the_rows_of_a_split_of_its_own_are_validation_rows(folder: Path) -> None:
+@pytest.mark.parametrize("kind", [MemoryFeed, StreamFeed])
+def test_the_rows_of_a_split_of_its_own_are_validation_rows(folder: Path, kind: type[Feed]) -> None:
     data, manifest = prepare(folder, PNG)
     rows = manifest.split("val").rows
     task = task_of(data, manifest, min_crop_area=0.3)
