@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
+import json
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
+from cnnlib.feed.stream import StreamFeed
 from cnnlib.runs.history import EpochRecord, decode_history
 from cnnlib.storage import files, layout
+from tests.feeds import build_feed
 from tests.image_files import write_folders
 from tests.integration.conftest import run_job, run_small_head
 from tests.models import DIE_WHEN
+from tests.three_nodes import task_of
 
 WORKERS, BATCH = 2, 32
 
@@ -59,3 +66,31 @@ def test_a_filled_cluster_streams_the_crops_that_a_single_machine_streams_and_su
         each.rows for each in history_of(alone.result["history"])
     ]
     assert None not in {loss for _, loss, _ in numbers(alone.result["history"])}
+
+
+def test_a_machine_without_workers_decodes_for_all_and_may_be_lost(tmp_path: Path, photos: str) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "tests.three_nodes", photos, tmp_path],
+        env={
+            **os.environ,
+            "HOME": str(tmp_path),
+            "RAY_AUTH_MODE": "disabled",
+            "RAY_USAGE_STATS_ENABLED": "0",
+        },
+        capture_output=True,
+        text=True,
+        timeout=240,
+    )
+    assert done.returncode == 0, done.stderr[-6000:]
+    result = json.loads(done.stdout.splitlines()[-1])
+    before, after = result["read_by"]
+    assert set(before) == {result["spare"]}, "its CPUs are the only ones that no worker takes"
+    assert after
+    assert set(after) <= set(result["workers"]), "the others read on"
+    expected = []
+    for epoch in (1, 2):
+        for rank in range(WORKERS):
+            task = task_of(photos, rank)
+            batches = build_feed(StreamFeed, task).epoch(epoch, task.split.rows // task.batch_size, 3)
+            expected.append([int(row) for batch in batches for row in batch.ids.ravel()])
+    assert result["ids"] == expected
