@@ -226,7 +226,7 @@ class _Packed(ImageFiles):
         from cnnlib.sources.image_files import check_output
         from cnnlib.sources.packed.records import PackedOptions
 
-        if not any(mark in source for mark in "*?["):
+        if not any(mark in source for mark in "*?[{"):
             check_output(normalize_uri(source), normalize_uri(self.output))
         return PackedOptions(
             rules=self.rules(),
@@ -264,7 +264,8 @@ class WebDataset(_Packed):
     """Tar files of WebDataset: KEY.jpg with KEY.cls or KEY.json; splits by train, val, test in the files' names."""
 
     glob: Annotated[Positional[str], arg(metavar="GLOB")]
-    """A pattern such as 'data/train-*.tar', a folder, or one file: paths or s3://bucket/…"""
+    """A pattern such as 'data/train-*.tar' or 'data/train-{000..146}.tar', a folder, or one file: paths or
+    s3://bucket/…"""
 
     def load_streamed(self) -> StreamedSource:
         """Lists the samples."""

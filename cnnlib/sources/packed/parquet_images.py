@@ -183,7 +183,8 @@ def _find_columns(file: PackedFile, schema: pa.Schema, options: PackedOptions) -
     if image is None or image not in images:
         raise ConfigError(
             f"{file.uri}: {'there is no image column' if image is None else f'{image!r} is no image column'}. Columns "
-            f"of bytes: {', '.join(images) or 'none'}; all: {', '.join(schema.names)}. Give --image-column."
+            f"of bytes: {', '.join(images) or 'none'}; all: {', '.join(schema.names)}. Give --image-column. "
+            "For a table with the paths of images: python -m jobs.prepare table."
         )
     label = find_column(empty, options.label_column, LABEL_NAMES, "label-column")
     split = find_split(empty, options.split_column)

@@ -27,6 +27,8 @@ from cnnlib.storage import files
 from cnnlib.storage.uri import join_uri
 
 _WORDS = re.compile(r"[^A-Za-z]+")
+_BRACES = re.compile(r"\{(?:(\d+)\.\.(\d+)|([^{}]*,[^{}]*))\}")
+_MOST_NAMES = 1_000_000
 
 
 class Span(NamedTuple):
@@ -117,6 +119,8 @@ def find_packed_files(pattern_uri: str, endings: Sequence[str]) -> list[PackedFi
     Raises:
         NotFoundError: there is no such file.
     """
+    if (names := expand_braces(pattern_uri)) != [pattern_uri]:
+        return _find_named(names)
     has_pattern = any(mark in pattern_uri for mark in "*?[")
     folder = pattern_uri
     if has_pattern:
@@ -141,6 +145,46 @@ def find_packed_files(pattern_uri: str, endings: Sequence[str]) -> list[PackedFi
         )
     described = (_describe(each.uri, each.num_bytes, each.version, folder) for each in found)
     return sorted(described, key=lambda each: each.name)
+
+
+def expand_braces(pattern: str) -> list[str]:
+    """Returns the names that a pattern with braces stands for, as a shell and WebDataset write them.
+
+    Raises:
+        ConfigError: they are more than a million.
+
+    >>> expand_braces("train-{08..10}.tar")
+    ['train-08.tar', 'train-09.tar', 'train-10.tar']
+    >>> expand_braces("{train,val}-0.tar")
+    ['train-0.tar', 'val-0.tar']
+    """
+    match = _BRACES.search(pattern)
+    if match is None:
+        return [pattern]
+    before, after = pattern[: match.start()], expand_braces(pattern[match.end() :])
+    if match[1] is not None:
+        first, last = int(match[1]), int(match[2])
+        if abs(last - first) >= _MOST_NAMES:
+            raise ConfigError(f"{pattern} stands for more than {_MOST_NAMES:,} files.")
+        numbers = range(first, last + 1) if first <= last else range(first, last - 1, -1)
+        middle = [f"{number:0{len(match[1])}d}" for number in numbers]
+    else:
+        middle = match[3].split(",")
+    if len(middle) * len(after) > _MOST_NAMES:
+        raise ConfigError(f"{pattern} stands for more than {_MOST_NAMES:,} files.")
+    return [f"{before}{each}{rest}" for each in middle for rest in after]
+
+
+def _find_named(uris: Sequence[str]) -> list[PackedFile]:
+    """Returns the files of these names, all of which must be there."""
+    base = uris[0].rpartition("/")[0]
+    folders = {uri.rpartition("/")[0] for uri in uris}
+    listed = {each.uri: each for folder in folders for each in files.list_objects(folder)}
+    missing = [uri for uri in uris if uri not in listed]
+    if missing:
+        raise NotFoundError(f"{len(missing)} of {len(uris)} files are missing. First: {missing[0]}.")
+    found = [listed[uri] for uri in uris]
+    return [_describe(each.uri, each.num_bytes, each.version, base) for each in found]
 
 
 def build_packed_source(

@@ -154,6 +154,20 @@ def test_a_file_that_was_cut_off_is_refused(tmp_path: Path, kind: str, load: Loa
         load(str(tmp_path / "in"))
 
 
+def test_braces_name_files_that_must_all_be_there(tmp_path: Path) -> None:
+    for number in range(3):
+        write_tar(tmp_path / "in" / f"train-{number:03d}.tar", samples(range(4 * number, 4 * number + 4)))
+    pattern = str(tmp_path / "in" / "train-{000..001}.tar")
+    by_pattern = {each.key for each in tars(pattern).candidates}
+    assert by_pattern == {f"train-{n // 4:03d}.tar/{n:04d}" for n in range(8)}
+    assert by_pattern < {each.key for each in tars(str(tmp_path / "in")).candidates}
+    with pytest.raises(NotFoundError, match=r"1 of 4 files are missing\. First: .*train-003\.tar\."):
+        tars(str(tmp_path / "in" / "train-{000..003}.tar"))
+    with pytest.raises(ConfigError, match="stands for more than 1,000,000 files"):
+        tars(str(tmp_path / "in" / "train-{0..9999999}.tar"))
+    assert len(tars(str(tmp_path / "in" / "{train-000,train-002}.tar")).candidates) == 8
+
+
 def test_labels_of_webdataset_are_names_numbers_or_a_field_of_json(tmp_path: Path) -> None:
     described = [
         ("a/1.PNG", picture(1)),
