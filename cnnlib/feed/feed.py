@@ -85,13 +85,14 @@ class FeedTask:
 class Feed(Protocol):
     """Gives one worker its rows of a run."""
 
-    def epoch(self, epoch: int, steps: int, steps_per_call: int) -> Generator[HostBatch]:
+    def epoch(self, epoch: int, steps: int, steps_per_call: int, done_steps: int = 0) -> Generator[HostBatch]:
         """Yields the batches of one epoch, those of several steps at a time.
 
         Args:
             epoch: the number of the epoch, from 1.
             steps: steps of the whole epoch.
             steps_per_call: steps of every `HostBatch`; the last may have fewer.
+            done_steps: the first steps of the epoch, whose batches are left out; the others stay what they are.
         """
 
     def validation_rows(self) -> Iterator[Rows]:
@@ -110,9 +111,9 @@ class TwoSplits:
     train: Feed
     validation: Feed
 
-    def epoch(self, epoch: int, steps: int, steps_per_call: int) -> Generator[HostBatch]:
+    def epoch(self, epoch: int, steps: int, steps_per_call: int, done_steps: int = 0) -> Generator[HostBatch]:
         """Implements `Feed.epoch`."""
-        return self.train.epoch(epoch, steps, steps_per_call)
+        return self.train.epoch(epoch, steps, steps_per_call, done_steps)
 
     def validation_rows(self) -> Iterator[Rows]:
         """Implements `Feed.validation_rows`."""

@@ -41,9 +41,9 @@ class MemoryFeed:
         indexes = received_indexes(np.concatenate([train, validation]))
         self._train, self._validation = indexes[: len(train)], indexes[len(train) :]
 
-    def epoch(self, epoch: int, steps: int, steps_per_call: int) -> Generator[HostBatch]:
+    def epoch(self, epoch: int, steps: int, steps_per_call: int, done_steps: int = 0) -> Generator[HostBatch]:
         """Implements `Feed.epoch`."""
-        return gather(self._rows, self._order(epoch)[:steps], steps_per_call)
+        return gather(self._rows, self._order(epoch)[done_steps:steps], steps_per_call)
 
     def validation_rows(self) -> Iterator[Rows]:
         """Implements `Feed.validation_rows`."""

@@ -38,20 +38,20 @@ class StreamFeed:
         self._plan = StreamPlan(task)
         self._read_blocks = read_blocks
         self._last_epoch = last_epoch
-        self._stream: tuple[tuple[int, int, int], Generator[tuple[PlannedRead, Rows]]] | None = None
+        self._stream: tuple[tuple[int, int, int, int], Generator[tuple[PlannedRead, Rows]]] | None = None
 
-    def epoch(self, epoch: int, steps: int, steps_per_call: int) -> Generator[HostBatch]:
+    def epoch(self, epoch: int, steps: int, steps_per_call: int, done_steps: int = 0) -> Generator[HostBatch]:
         """Implements `Feed.epoch`.
 
         Raises:
             DatasetError: a shard is missing or its bytes do not match the manifest.
             RowCountError: another number of rows came than was planned.
         """
-        blocks = self._blocks_of(epoch, steps, steps_per_call)
+        blocks = self._blocks_of(epoch, steps, steps_per_call, done_steps)
         finished = False
         try:
             mixers = [_Mixer(number, share, blocks) for number, share in enumerate(self._plan.shares)]
-            for first in range(0, steps, steps_per_call):
+            for first in range(done_steps, steps, steps_per_call):
                 yield self._batch(mixers, min(steps_per_call, steps - first))
             finished = not any(mixer.left for mixer in mixers)
             if not finished:
@@ -60,7 +60,7 @@ class StreamFeed:
                 )
         finally:
             if finished and epoch < self._last_epoch:
-                self._stream = ((epoch + 1, steps, steps_per_call), blocks)
+                self._stream = ((epoch + 1, steps, steps_per_call, 0), blocks)
             else:
                 blocks.close()
 
@@ -71,21 +71,26 @@ class StreamFeed:
             for read in reads:
                 yield _checked(read, next(blocks))
 
-    def _blocks_of(self, epoch: int, steps: int, steps_per_call: int) -> Generator[tuple[PlannedRead, Rows]]:
+    def _blocks_of(
+        self, epoch: int, steps: int, steps_per_call: int, done_steps: int
+    ) -> Generator[tuple[PlannedRead, Rows]]:
         """Returns the blocks from an epoch to the last, those that are on their way if the epoch follows on another."""
-        asked, self._stream, running = (epoch, steps, steps_per_call), None, self._stream
+        asked, self._stream, running = (epoch, steps, steps_per_call, done_steps), None, self._stream
         if running is not None:
             if running[0] == asked:
                 return running[1]
             running[1].close()
         return self._open(*asked)
 
-    def _open(self, epoch: int, steps: int, steps_per_call: int) -> Generator[tuple[PlannedRead, Rows]]:
+    def _open(
+        self, epoch: int, steps: int, steps_per_call: int, done_steps: int
+    ) -> Generator[tuple[PlannedRead, Rows]]:
         planned: list[PlannedRead] = []  # reads that have begun; the reader is a few blocks ahead
 
         def reads() -> Iterator[PlannedRead]:
             for number in range(epoch, max(epoch, self._last_epoch) + 1):
-                for read in self._plan.epoch(number, steps, steps_per_call):
+                done = done_steps if number == epoch else 0
+                for read in self._plan.epoch(number, steps, steps_per_call, done):
                     planned.append(read)
                     yield read
 

@@ -70,23 +70,27 @@ class StreamPlan:
         ranges = _deal_pieces(task)
         self._ranges = [self._shard_ranges(ranges[share.virtual_shard]) for share in self.shares]
 
-    def epoch(self, epoch: int, steps: int, steps_per_call: int) -> Iterator[PlannedRead]:
+    def epoch(
+        self, epoch: int, steps: int, steps_per_call: int, done_steps: int = 0
+    ) -> Iterator[PlannedRead]:
         """Yields the reads of an epoch in the order in which calls of so many steps need them.
 
         Args:
             epoch: the number of the epoch, from 1.
             steps: steps of the epoch.
             steps_per_call: steps whose rows are taken from one share, and then from the next.
+            done_steps: the first steps of the epoch, whose rows are not read.
         """
         needed: list[tuple[int, _Range]] = []
         for number, share in enumerate(self.shares):
             width = share.taken.stop - share.taken.start
             for each in self._epoch_ranges(number, epoch):
-                if each.own < min(steps * width, _taken_before(share, each.first + each.train_rows)):
-                    needed.append((each.own // width // steps_per_call, each))
+                end = min(steps * width, _taken_before(share, each.first + each.train_rows))
+                if max(each.own, done_steps * width) < end:
+                    needed.append((max(each.own // width - done_steps, 0) // steps_per_call, each))
         needed.sort(key=lambda item: (item[0], item[1].share, item[1].own))
         for _, each in needed:
-            yield self._plan(each, epoch, steps)
+            yield self._plan(each, epoch, steps, done_steps)
 
     def validation(self) -> Iterator[PlannedRead]:
         """Yields the reads of the worker's part of the validation rows, in the order of the split."""
@@ -122,13 +126,14 @@ class StreamPlan:
             yield _Range(number, index, shard_range, position, train_rows, first, own)
             first += train_rows
 
-    def _plan(self, each: _Range, epoch: int, steps: int) -> PlannedRead:
+    def _plan(self, each: _Range, epoch: int, steps: int, done_steps: int) -> PlannedRead:
         task, share = self._task, self.shares[each.share]
         mask = task.validation_split.mask(each.position, each.position + each.shard_range.rows)
         train = np.flatnonzero(~mask)
         ordered = train[row_order(len(train), task.seed, epoch, share.virtual_shard, each.number)]
         step, column = np.divmod(np.arange(each.first, each.first + len(train)), share.width)
-        taken = (step < steps) & (column >= share.taken.start) & (column < share.taken.stop)
+        taken = (step >= done_steps) & (step < steps)
+        taken &= (column >= share.taken.start) & (column < share.taken.stop)
         return PlannedRead(each.share, each.shard_range, each.shard_range.start + ordered[taken], epoch)
 
 

@@ -20,7 +20,7 @@ from cnnlib.feed.memory import MemoryFeed
 from cnnlib.feed.order import steps_per_epoch
 from cnnlib.feed.read import BlockReader
 from cnnlib.feed.stream import StreamFeed
-from cnnlib.feed.stream_plan import PlannedRead
+from cnnlib.feed.stream_plan import PlannedRead, StreamPlan
 from cnnlib.feed.validation import ValidationSplit, choose_validation_rows
 from tests.feeds import build_feed, read_here
 
@@ -156,6 +156,42 @@ def test_each_validation_row_is_given_once_for_any_number_of_workers(kind: type[
             for row in rows.ids
         ]
         assert sorted(given_out) == np.flatnonzero(run.validation_split.mask(0, run.num_rows)).tolist()
+
+
+@kinds
+@settings(max_examples=20, suppress_health_check=UNCHECKED)
+@given(run=runs(), epoch=st.integers(1, 50), data=st.data())
+def test_an_epoch_that_is_resumed_anywhere_goes_on_with_the_same_batches(
+    kind: type[Feed], run: Run, epoch: int, data: st.DataObject
+) -> None:
+    done = data.draw(st.integers(0, run.steps), "done steps")
+    steps_per_call = data.draw(st.integers(1, 9), "steps per call")
+    workers = data.draw(st.sampled_from(run.worker_counts), "workers")
+    whole = global_batches(kind, run, 1, epoch)
+    parts = [
+        np.concatenate(
+            [
+                np.empty((0, run.batch_size // workers), np.int64),
+                *(batch.ids for batch in feed.epoch(epoch, run.steps, steps_per_call, done)),
+            ]
+        )
+        for feed in feeds(kind, run, workers)
+    ]
+    np.testing.assert_array_equal(np.concatenate(parts, axis=1), whole[done:])
+
+
+def test_a_stream_that_is_resumed_reads_only_what_is_left_and_goes_on_to_the_next_epoch() -> None:
+    run = Run(300, 0.0, 16)
+    (feed,) = feeds(StreamFeed, run, 1)
+    plan = StreamPlan(feed._task)  # type: ignore[attr-defined]
+    rows = [sum(len(read.rows) for read in plan.epoch(1, run.steps, 3, done)) for done in range(run.steps)]
+    assert rows == [(run.steps - done) * 16 for done in range(run.steps)]
+    assert all(len(read.rows) for read in plan.epoch(1, run.steps, 3, run.steps - 1))
+    resumed = [
+        batch.ids for epoch, done in ((1, 5), (2, 0)) for batch in feed.epoch(epoch, run.steps, 3, done)
+    ]
+    expected = np.concatenate([global_batches(StreamFeed, run, 1)[5:], global_batches(StreamFeed, run, 1, 2)])
+    np.testing.assert_array_equal(np.concatenate(resumed), expected)
 
 
 @kinds
