@@ -137,6 +137,24 @@ class LoopConfig:
 
 
 @dataclass(frozen=True, kw_only=True)
+class CheckpointConfig:
+    """When resume points are saved: every epoch ends with a checkpoint, and a long epoch has resume points inside.
+
+    A run that is interrupted goes on from the last of them, with exactly the rows that the epoch has not seen. They are
+    written in the background, and deleted once the epoch has its checkpoint. They are not evaluated.
+    """
+
+    every_steps: int = 0
+    """Steps between two resume points, rounded up to whole calls (--loop.steps-per-call). 0: none by steps."""
+    every_minutes: float = 10.0
+    """Minutes between two resume points, about. 0: none by time."""
+
+    def __post_init__(self) -> None:
+        check_at_least("checkpoint.every_steps", self.every_steps, 0)
+        check_range("checkpoint.every_minutes", self.every_minutes, 0.0, math.inf)
+
+
+@dataclass(frozen=True, kw_only=True)
 class ClusterConfig:
     """The resources of the workers, and how Ray handles their failures."""
 
@@ -204,6 +222,7 @@ class TrainConfig:
     loss: LossConfig = field(default_factory=LossConfig)
     early_stopping: EarlyStoppingConfig = field(default_factory=EarlyStoppingConfig)
     loop: LoopConfig = field(default_factory=LoopConfig)
+    checkpoint: CheckpointConfig = field(default_factory=CheckpointConfig)
     cluster: ClusterConfig = field(default_factory=ClusterConfig)
 
     def __post_init__(self) -> None:

@@ -5,6 +5,7 @@ DATASET/progress/<plan>-00000.json (while it is prepared)
 RUNS/NAME/run.json, history.parquet, learning-curves.png, lease.json (while it is trained)
 RUNS/NAME/tensorboard/events.out.tfevents.epoch-0001, profile/plugins/profile/<time>/<host>.xplane.pb (on request)
 RUNS/NAME/checkpoints/epoch-0001/{model.keras, state.npz, manifest.json}
+RUNS/NAME/resume-points/step-000001250-0a1b2c3d.{npz, json} (inside an epoch)
 REPORTS/claims/<report_id>.zip
 REPORTS/{overall, per_class, confusion, calibration, activations}/<report_id>.parquet
 REPORTS/predictions/report_id=<report_id>/part-00000-000000000000-<digest>.parquet
@@ -29,6 +30,7 @@ REPORT_TABLES = ("overall", "per_class", "confusion", "calibration", "activation
 
 _MARK_SUFFIX = ".mark"
 _EPOCH = re.compile(r"^epoch-(\d{4,})$")
+_STEP = re.compile(r"^step-(\d{9,})-[0-9a-f]+\.(npz|json)$")
 _DIGEST_DIGITS = 16
 _SHARD = re.compile(rf"[^/]+/part-\d{{5,}}(-[0-9a-f]{{{_DIGEST_DIGITS}}})?\.parquet")
 
@@ -151,6 +153,31 @@ def find_epoch(checkpoint_name: str) -> int | None:
     7
     """
     match = _EPOCH.match(checkpoint_name)
+    return int(match.group(1)) if match else None
+
+
+def run_resume_points(run: str) -> str:
+    """`RUNS/NAME/resume-points`."""
+    return join_uri(run, "resume-points")
+
+
+def resume_point(run: str, step: int, attempt: str) -> str:
+    """`RUNS/NAME/resume-points/step-000001250-0a1b2c3d.json`; the attempt is a random text of hexadecimal digits."""
+    return join_uri(run_resume_points(run), f"step-{step:09d}-{attempt}.json")
+
+
+def resume_point_state(resume_point: str) -> str:
+    """`RUNS/NAME/resume-points/step-000001250-0a1b2c3d.npz`, beside the manifest of this name."""
+    return f"{resume_point.removesuffix('.json')}.npz"
+
+
+def find_step(name: str) -> int | None:
+    """Returns the step in the name of a resume point's manifest or state; None for any other name.
+
+    >>> find_step("step-000001250-0a1b2c3d.json")
+    1250
+    """
+    match = _STEP.match(name)
     return int(match.group(1)) if match else None
 
 

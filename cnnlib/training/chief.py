@@ -17,6 +17,7 @@ from cnnlib.training.observe.progress import LiveBar, LogLines, Progress
 from cnnlib.training.observe.tensorboard import ScalarWriter, StepProfiler
 from cnnlib.training.plan import WorkerTask
 from cnnlib.training.state.checkpoint import save_checkpoint
+from cnnlib.training.state.resume_point import ResumePointWriter
 from cnnlib.training.step import TrainCall
 from cnnlib.training.train_state import TrainState
 
@@ -26,6 +27,7 @@ class Chief:
 
     def __init__(self, task: WorkerTask, progress: Progress, observers: Observer) -> None:
         self.progress = progress
+        self.resume_points = ResumePointWriter(task.run)
         self._task = task
         self._observers = observers
 
@@ -56,6 +58,7 @@ class Chief:
         """
         record = history[-1]
         self._save(state, record)
+        self.resume_points.finish()
         files.write_bytes(layout.run_history(self._task.run), encode_history(history))
         with failure_is_logged("learning-curves"):
             self._draw(history)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 import keras
 import numpy as np
@@ -14,6 +14,7 @@ import tensorflow as tf
 from cnnlib.dataset.record import Rows
 from cnnlib.errors import DivergedError
 from cnnlib.feed.device import MacroBatch
+from cnnlib.runs.resume_points import EpochPart
 from cnnlib.training.observe.progress import Progress, Throughput
 from cnnlib.training.step import ScoreCall, TrainCall
 
@@ -31,6 +32,16 @@ class EpochMetrics:
     data_wait: float
 
 
+class ResumePoints(Protocol):
+    """Saves resume points inside an epoch. Every worker has one, and all of them save after the same calls."""
+
+    def is_due(self, step: int) -> bool:
+        """Returns whether one is due after `step` steps of the run."""
+
+    def save(self, step: int, part: EpochPart) -> None:
+        """Saves one; nothing is running on the device, and all workers are in this call."""
+
+
 class _Call(NamedTuple):
     """A call whose result has not been read yet."""
 
@@ -43,26 +54,30 @@ def run_epoch(
     batches: Iterable[MacroBatch],
     *,
     batch_size: int,
-    epoch: int,
+    steps_per_epoch: int,
+    done: EpochPart,
     first_step: int,
     progress: Progress | None,
     learning_rate: Callable[[], float],
+    resume_points: ResumePoints | None = None,
 ) -> EpochMetrics:
-    """Trains on the macro-batches of one epoch.
+    """Trains on the macro-batches of one epoch, or of what is left of it.
 
     Args:
         train_call: see `build_train_call`; every worker must get the same number of steps.
+        batches: the batches of the steps of the epoch that are not done.
         batch_size: the global batch.
-        epoch: the number of the epoch, from 1.
+        done: the part of the epoch that is done; nothing but the number of the epoch, unless the run was interrupted.
         first_step: steps of the run before this epoch.
         progress: shows the end of each call; None: nothing is shown.
         learning_rate: returns the rate of the next step, for the error message.
+        resume_points: saves the state inside the epoch; None: nothing is saved.
 
     Raises:
         DivergedError: the loss of a call is not finite. Every worker raises it, because all get the same sums.
     """
     throughput = Throughput()
-    sums, steps = np.zeros(2), 0
+    epoch, sums, steps = done.epoch, np.array([done.loss_sum, done.correct]), done.steps
     running: _Call | None = None
 
     def finish(call: _Call) -> None:
@@ -83,6 +98,7 @@ def run_epoch(
                 throughput=throughput,
             )
 
+    started_steps = done.steps  # the steps whose call has begun
     for batch in batches:
         throughput.add_wait(batch.waited_s)
         result = train_call(batch.images, batch.labels)
@@ -90,6 +106,13 @@ def run_epoch(
         if running is not None:
             finish(running)
         running = _Call(result, batch.steps)
+        started_steps += batch.steps
+        step = first_step + started_steps
+        if resume_points is not None and started_steps < steps_per_epoch and resume_points.is_due(step):
+            finish(running)
+            running = None
+            seconds = done.seconds + throughput.seconds
+            resume_points.save(step, EpochPart(epoch, steps, float(sums[0]), float(sums[1]), seconds))
     if running is not None:
         finish(running)
     rows = steps * batch_size
@@ -99,7 +122,7 @@ def run_epoch(
         rows=rows,
         loss=float(sums[0]) / rows,
         accuracy=float(sums[1]) / rows,
-        seconds=throughput.seconds,
+        seconds=done.seconds + throughput.seconds,
         images_per_s=throughput.images_per_s,
         data_wait=throughput.data_wait,
     )

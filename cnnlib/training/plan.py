@@ -34,7 +34,7 @@ from cnnlib.training.observe.mlflow import check_installed
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 # What may change when a run continues: how far it trains, on what, and what is shown. The rest decides the result.
-_MAY_CHANGE = {"epochs", "early_stopping", "workers", "gpus_per_worker", "cluster"} | {
+_MAY_CHANGE = {"epochs", "early_stopping", "workers", "gpus_per_worker", "checkpoint", "cluster"} | {
     f"loop.{name}"
     for name in ("steps_per_call", "log_every_steps", "profile_steps", "tensorboard", "mlflow_uri")
 }

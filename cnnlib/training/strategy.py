@@ -8,6 +8,8 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import keras
+import numpy as np
+import numpy.typing as npt
 import tensorflow as tf
 
 SumCall = Callable[[tf.Tensor], tf.Tensor]
@@ -51,7 +53,7 @@ def average_moving_statistics(strategy: tf.distribute.Strategy, model: keras.Mod
     In Keras every replica updates its own statistics. They are linear in the batches, so one average per epoch gives
     what an average after every step would give.
     """
-    own = [weight for weight in model.non_trainable_weights if tf.as_dtype(weight.dtype).is_floating]
+    own = moving_statistics(model)
     if not own or strategy.num_replicas_in_sync == 1:
         return
 
@@ -65,3 +67,27 @@ def average_moving_statistics(strategy: tf.distribute.Strategy, model: keras.Mod
 
     for weight, mean in zip(own, average(), strict=True):
         weight.assign(mean)
+
+
+def gather_moving_statistics(
+    strategy: tf.distribute.Strategy, model: keras.Model
+) -> list[npt.NDArray[np.generic]]:
+    """Returns the moving statistics of every worker, each as [workers, ...]. All workers must call it."""
+    own = moving_statistics(model)
+    if not own or strategy.num_replicas_in_sync == 1:
+        return [np.array(keras.ops.convert_to_numpy(each))[None] for each in own]
+
+    @tf.function(autograph=False)  # type: ignore[untyped-decorator]
+    def gather() -> list[tf.Tensor]:
+        def all_gather() -> list[tf.Tensor]:
+            context = tf.distribute.get_replica_context()
+            return context.all_gather([tf.identity(each.value)[None] for each in own], axis=0)  # type: ignore[no-any-return]
+
+        return strategy.run(all_gather)  # type: ignore[no-any-return]
+
+    return [each.numpy() for each in gather()]
+
+
+def moving_statistics(model: keras.Model) -> list[keras.Variable]:
+    """Returns the weights that every worker moves by itself: those of batch normalisation."""
+    return [weight for weight in model.non_trainable_weights if tf.as_dtype(weight.dtype).is_floating]

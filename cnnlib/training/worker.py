@@ -27,6 +27,13 @@ from cnnlib.models.runtime import count_chunks, load_tensorflow
 from cnnlib.runs.checkpoints import Checkpoint, find_checkpoint, list_checkpoints
 from cnnlib.runs.history import EpochRecord, load_history
 from cnnlib.runs.mending import mend_history
+from cnnlib.runs.resume_points import (
+    EpochPart,
+    ResumePoint,
+    choose_resume_point,
+    delete_resume_points,
+    find_resume_point,
+)
 from cnnlib.storage import layout
 from cnnlib.training.early_stopping import is_stopped
 from cnnlib.training.plan import WorkerTask
@@ -45,19 +52,29 @@ def train_worker(task: WorkerTask) -> None:
     from cnnlib.feed.device import iter_macro_batches
     from cnnlib.training.chief import Chief, log_model, report_values
     from cnnlib.training.loop import check_validation, check_weights, run_epoch, score_rows
+    from cnnlib.training.resume_points import SavedPoints
     from cnnlib.training.state.checkpoint import restore_checkpoint
     from cnnlib.training.state.ema import averaged_weights
+    from cnnlib.training.state.resume_point import restore_resume_point
     from cnnlib.training.strategy import average_moving_statistics, build_strategy, replica_device
     from cnnlib.training.train_state import build_train_state
 
-    # 1. The state at the start of the run, or that of its last checkpoint.
+    # 1. The state at the start of the run, or that of its last checkpoint or resume point.
     is_chief = rank.rank == 0
     strategy = build_strategy()
     state = build_train_state(task, strategy, chunks)
     if is_chief:
         log_model(config.model, state.model)
     checkpoint, history = _find_start(task.run, is_chief)
-    if checkpoint is not None:
+    point = _find_resume_point(task.run, is_chief)
+    done = EpochPart(epoch=len(history) + 1)
+    if point is not None:
+        restore_resume_point(point, state.model, state.optimizer, rank=rank.rank, workers=rank.workers)
+        done = point.part
+        log_event(
+            "resume", resume_point=point.uri, epoch=done.epoch, step=point.step, steps_of_epoch=done.steps
+        )
+    elif checkpoint is not None:
         restore_checkpoint(checkpoint, state.model, state.optimizer)
         log_event("resume", checkpoint=checkpoint.uri, epoch=checkpoint.epoch, step=checkpoint.step)
 
@@ -66,21 +83,30 @@ def train_worker(task: WorkerTask) -> None:
     chief = Chief.of(task) if is_chief else None
     train_call = chief.watch(state.train_call, len(history)) if chief else state.train_call
 
-    # 3. The epochs that are left. Every worker takes the same steps and makes the same decision to stop.
+    step = history[-1].step if history else 0
+    resume_points = SavedPoints(
+        config.checkpoint, step + done.steps, strategy, state, chief.resume_points if chief else None
+    )
+
+    # 3. The epochs that are left, and of the first perhaps a part only. Every worker takes the same steps and makes the
+    # same decision to stop.
     for epoch in range(len(history) + 1, config.epochs + 1):
         if is_stopped(history, config.early_stopping):
             break
         first_step = history[-1].step if history else 0
-        host_batches = feed.epoch(epoch, task.steps_per_epoch, task.steps_per_call)
+        host_batches = feed.epoch(epoch, task.steps_per_epoch, task.steps_per_call, done.steps)
         metrics = run_epoch(
             train_call,
             iter_macro_batches(host_batches, replica_device(strategy)),
             batch_size=config.batch_size,
-            epoch=epoch,
+            steps_per_epoch=task.steps_per_epoch,
+            done=done,
             first_step=first_step,
             progress=chief.progress if chief else None,
             learning_rate=lambda: state.learning_rate,
+            resume_points=resume_points,
         )
+        done = EpochPart(epoch=epoch + 1)
         average_moving_statistics(strategy, state.model)
         step = first_step + metrics.steps
         check_weights(state.model, epoch=epoch, step=step, learning_rate=state.learning_rate)
@@ -149,6 +175,25 @@ def _count_chunks(task: WorkerTask) -> int:
     if config.gpus_per_worker or not is_row_by_row(config.model):
         return 1
     return count_chunks(task.cpus, config.batch_size // config.workers // config.loop.micro_batches)
+
+
+def _find_resume_point(run: str, is_chief: bool) -> ResumePoint | None:
+    """Returns the resume point from which all workers continue; None: there is none after the last checkpoint.
+
+    The chief decides, and deletes those that nobody needs: of an attempt that was interrupted, or damaged.
+    """
+    if not is_chief:
+        uri = agree("")
+        point = find_resume_point(uri) if uri else None
+        if uri and point is None:
+            raise CheckpointError(
+                f"{run} has no resume point {uri} here, from which its first worker continues."
+            )
+        return point
+    point = choose_resume_point(run, list_checkpoints(run))
+    delete_resume_points(run, keep=[point.uri] if point else [])
+    agree(point.uri if point else "")
+    return point
 
 
 def _find_start(run: str, is_chief: bool) -> tuple[Checkpoint | None, list[EpochRecord]]:

@@ -11,6 +11,7 @@ import numpy as np
 
 from cnnlib.dataset.record import Rows
 from cnnlib.models.runtime import count_chunks, load_tensorflow
+from cnnlib.runs.resume_points import EpochPart
 
 _STEPS_PER_CALL = 25
 _CLASSES = 10
@@ -67,7 +68,8 @@ def main(batch_size: int, steps: int, threads: int, precision: str) -> dict[str,
             train_call,
             batches,
             batch_size=batch_size,
-            epoch=1,
+            steps_per_epoch=100_000,
+            done=EpochPart(1),
             first_step=0,
             progress=None,
             learning_rate=lambda: float(optimizer.learning_rate),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol, TypeVar
 
 import ray.train
 from ray.experimental import tqdm_ray
@@ -14,6 +14,8 @@ from ray.train.collective import broadcast_from_rank_zero
 from ray.train.v2._internal.execution.context import logger as _report_logger
 
 from cnnlib.training.ray.shards import TRAIN
+
+T = TypeVar("T", int, str)
 
 
 class Rank(NamedTuple):
@@ -52,9 +54,9 @@ def receive_rows(name: str = TRAIN) -> Any:
     return ray.train.get_dataset_shard(name)
 
 
-def agree(value: int) -> int:
+def agree(value: T) -> T:
     """Returns the value of the worker of rank 0 in every worker, once all of them have called it."""
-    agreed: int = broadcast_from_rank_zero(value)
+    agreed: T = broadcast_from_rank_zero(value)
     return agreed
 
 

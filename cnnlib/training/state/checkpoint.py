@@ -56,7 +56,7 @@ def save_checkpoint(
             Path(directory, layout.CHECKPOINT_MODEL),
             Path(directory, layout.CHECKPOINT_STATE),
         )
-        np.savez(state_path, allow_pickle=False, **_state(model, optimizer))
+        np.savez(state_path, allow_pickle=False, **copy_state(state_groups(model, optimizer)))
         with averaged_weights(model, optimizer):
             model.save(model_path)
             probed = {"probe_outputs": probe_outputs(model, probe_shape)} if probe_shape else {}
@@ -102,19 +102,23 @@ def restore_checkpoint(
         except ValueError as err:
             raise CheckpointError(f"{checkpoint.uri} belongs to another model: {short_reason(err)}") from err
         with np.load(state_path) as state:
-            for group, variables in _groups(model, optimizer).items():
-                _assign(group, variables, state, checkpoint)
+            for group, variables in state_groups(model, optimizer).items():
+                assign_group(group, variables, state, checkpoint.state_uri)
 
 
-def _state(model: keras.Model, optimizer: keras.optimizers.Optimizer) -> dict[str, Array]:
+def copy_state(groups: Mapping[str, Sequence[keras.Variable]]) -> dict[str, Array]:
+    """Copies the values of variables into host memory, named by their group and their index in it."""
     return {
-        f"{group}/{index:04d}": keras.ops.convert_to_numpy(variable)
-        for group, variables in _groups(model, optimizer).items()
+        f"{group}/{index:04d}": np.array(keras.ops.convert_to_numpy(variable))
+        for group, variables in groups.items()
         for index, variable in enumerate(variables)
     }
 
 
-def _groups(model: keras.Model, optimizer: keras.optimizers.Optimizer) -> dict[str, Sequence[keras.Variable]]:
+def state_groups(
+    model: keras.Model, optimizer: keras.optimizers.Optimizer
+) -> dict[str, Sequence[keras.Variable]]:
+    """Returns the variables of a run that are not in its model file: see the docstring of this file."""
     return {
         "optimizer": optimizer.variables,
         "seed": find_seed_states(model),
@@ -122,14 +126,19 @@ def _groups(model: keras.Model, optimizer: keras.optimizers.Optimizer) -> dict[s
     }
 
 
-def _assign(
-    group: str, variables: Sequence[keras.Variable], state: Mapping[str, Array], checkpoint: Checkpoint
+def assign_group(
+    group: str, variables: Sequence[keras.Variable], state: Mapping[str, Array], state_uri: str
 ) -> None:
+    """Sets the variables of a group to what `copy_state` returned.
+
+    Raises:
+        CheckpointError: the state has another number of values, or others in shape. No variable has changed.
+    """
     names = sorted(name for name in state if name.startswith(f"{group}/"))
     shapes = [tuple(state[name].shape) for name in names]
     if shapes != [tuple(variable.shape) for variable in variables]:
         raise CheckpointError(
-            f"The {group} variables in {checkpoint.state_uri} differ from this run's in number or shape."
+            f"The {group} variables in {state_uri} differ from this run's in number or shape."
         )
     for name, variable in zip(names, variables, strict=True):
         variable.assign(state[name])

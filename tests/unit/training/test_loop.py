@@ -14,6 +14,7 @@ import pytest
 from cnnlib.dataset.record import Rows
 from cnnlib.errors import DivergedError
 from cnnlib.feed.device import MacroBatch
+from cnnlib.runs.resume_points import EpochPart
 from cnnlib.training.loop import check_validation, check_weights, run_epoch, score_rows
 from cnnlib.training.observe.progress import Throughput
 
@@ -59,7 +60,8 @@ def run(story: Story, steps: list[int], first_step: int = 0, **options: Any) -> 
         story.train_call,
         story.batches(steps, **options),
         batch_size=BATCH,
-        epoch=2,
+        steps_per_epoch=100_000,
+        done=EpochPart(2),
         first_step=first_step,
         progress=story,
         learning_rate=lambda: 0.5,
@@ -109,7 +111,8 @@ def test_epoch_of_a_worker_without_a_display_says_nothing(capsys: pytest.Capture
         story.train_call,
         story.batches([5, 2]),
         batch_size=BATCH,
-        epoch=1,
+        steps_per_epoch=100_000,
+        done=EpochPart(1),
         first_step=0,
         progress=None,
         learning_rate=lambda: 0.5,
@@ -191,11 +194,71 @@ def test_error_of_the_data_stops_the_epoch() -> None:
             story.train_call,
             broken(),
             batch_size=BATCH,
-            epoch=1,
+            steps_per_epoch=100_000,
+            done=EpochPart(1),
             first_step=0,
             progress=story,
             learning_rate=lambda: 0.5,
         )
+
+
+class Points:
+    """Records what the loop saves; due after the given steps."""
+
+    def __init__(self, story: Story, due: set[int]) -> None:
+        self._story, self._due = story, due
+        self.asked: list[int] = []
+        self.saved: list[tuple[int, EpochPart]] = []
+
+    def is_due(self, step: int) -> bool:
+        self.asked.append(step)
+        return step in self._due
+
+    def save(self, step: int, part: EpochPart) -> None:
+        self._story.events.append(f"save {step}")
+        self.saved.append((step, part))
+
+
+def test_a_resume_point_is_saved_when_nothing_runs_and_never_at_the_end() -> None:
+    story = Story()
+    points = Points(story, {105, 115})
+    metrics = run_epoch(
+        story.train_call,
+        story.batches([5, 5, 5]),
+        batch_size=BATCH,
+        steps_per_epoch=15,
+        done=EpochPart(2),
+        first_step=100,
+        progress=None,
+        learning_rate=lambda: 0.5,
+        resume_points=points,
+    )
+    assert story.events == [
+        "batch 1", "call 1", "read 1", "save 105", "batch 2", "call 2", "batch 3", "call 3", "read 2", "read 3",
+    ]  # fmt: skip
+    ((step, part),) = points.saved
+    assert (step, part.epoch, part.steps, part.loss_sum, part.correct) == (105, 2, 5, 1.0, 10.0)
+    assert points.asked == [105, 110]
+    assert metrics.loss == pytest.approx((1 + 2 + 3) / 150)
+
+
+def test_an_epoch_that_is_resumed_has_the_metrics_of_the_whole_epoch() -> None:
+    story = Story()
+    metrics = run_epoch(
+        story.train_call,
+        story.batches([5, 2]),
+        batch_size=BATCH,
+        steps_per_epoch=20,
+        done=EpochPart(2, 13, 4.0, 50.0, 100.0),
+        first_step=100,
+        progress=story,
+        learning_rate=lambda: 0.5,
+    )
+    assert (metrics.steps, metrics.rows) == (20, 200)
+    assert metrics.loss == pytest.approx((4 + 1 + 2) / 200)
+    assert metrics.accuracy == pytest.approx((50 + 10 + 20) / 200)
+    assert metrics.seconds > 100
+    assert [update["step"] for update in story.updates] == [118, 120]
 
 
 def score(indexes: list[list[int]], batch_rows: int) -> tuple[np.ndarray, list[list[int]]]:
