@@ -58,7 +58,7 @@ class Chief:
         """
         record = history[-1]
         self._save(state, record)
-        self.resume_points.finish()
+        self.resume_points.clear()
         files.write_bytes(layout.run_history(self._task.run), encode_history(history))
         with failure_is_logged("learning-curves"):
             self._draw(history)
@@ -66,13 +66,18 @@ class Chief:
             self._observers.end_epoch(record)
         log_event("epoch", **report_values(record))
 
-    def close(self, done_epochs: int) -> None:
-        """Closes the progress display and the observers, after the last epoch."""
+    def close(self, done_epochs: int, *, stopped: bool) -> None:
+        """Closes the progress display and the observers, after the last epoch.
+
+        Args:
+            stopped: True if the run was asked to end before.
+        """
+        self.resume_points.wait()
         self.progress.close()
         with failure_is_logged("observers"):
             self._observers.close()
         config = self._task.config
-        if done_epochs < config.epochs:
+        if done_epochs < config.epochs and not stopped:
             log_event("early-stopping", epochs=done_epochs, patience=config.early_stopping.patience)
 
     def _draw(self, history: Sequence[EpochRecord]) -> None:

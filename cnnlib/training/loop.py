@@ -21,7 +21,13 @@ from cnnlib.training.step import ScoreCall, TrainCall
 
 @dataclass(frozen=True, kw_only=True)
 class EpochMetrics:
-    """The metrics of one epoch over all workers. `data_wait` is the fraction of time that the chief waited for data."""
+    """The metrics of one epoch over all workers.
+
+    Attributes:
+        steps: steps of the epoch that are done; fewer than it has if the chief requested to stop.
+        data_wait: the fraction of time that the chief waited for data.
+        stopped: True if the chief requested to stop.
+    """
 
     steps: int
     rows: int
@@ -30,13 +36,21 @@ class EpochMetrics:
     seconds: float
     images_per_s: float
     data_wait: float
+    stopped: bool
+
+
+SAVE, STOP = 1.0, 2.0
+"""What the chief may request of all workers: to save a resume point, or to save one and to stop."""
 
 
 class ResumePoints(Protocol):
     """Saves resume points inside an epoch. Every worker has one, and all of them save after the same calls."""
 
+    def request(self) -> float:
+        """Returns what this worker requests of all: 0, `SAVE` or `STOP`. It is heard a call later; ask until it is."""
+
     def is_due(self, step: int) -> bool:
-        """Returns whether one is due after `step` steps of the run."""
+        """Returns whether one is due after `step` steps of the run; the same in every worker."""
 
     def save(self, step: int, part: EpochPart) -> None:
         """Saves one; nothing is running on the device, and all workers are in this call."""
@@ -79,15 +93,17 @@ def run_epoch(
     throughput = Throughput()
     epoch, sums, steps = done.epoch, np.array([done.loss_sum, done.correct]), done.steps
     running: _Call | None = None
+    request = 0.0  # the most that the chief has requested, and was not done yet
 
     def finish(call: _Call) -> None:
-        nonlocal sums, steps
-        call_sums = call.result.numpy()  # waits until the device has done the call
+        nonlocal sums, steps, request
+        *_, requested = call_sums = call.result.numpy()  # waits until the device has done the call
+        request = max(request, float(requested))
         throughput.add_rows(call.steps * batch_size)
         steps += call.steps
         if not np.isfinite(call_sums[0]):
             raise _diverged(f"loss is {call_sums[0]}", epoch, first_step + steps, learning_rate())
-        sums += call_sums
+        sums += call_sums[:2]
         rows = steps * batch_size
         if progress is not None:
             progress.update(
@@ -101,18 +117,24 @@ def run_epoch(
     started_steps = done.steps  # the steps whose call has begun
     for batch in batches:
         throughput.add_wait(batch.waited_s)
-        result = train_call(batch.images, batch.labels)
+        own_request = 0.0 if resume_points is None else resume_points.request()
+        result = train_call(batch.images, batch.labels, own_request)
         # Read the result of the previous call: reading this one would wait for it, and leave a GPU idle meanwhile.
         if running is not None:
             finish(running)
         running = _Call(result, batch.steps)
         started_steps += batch.steps
         step = first_step + started_steps
-        if resume_points is not None and started_steps < steps_per_epoch and resume_points.is_due(step):
+        if resume_points is not None and (resume_points.is_due(step) or request):
+            if started_steps == steps_per_epoch:
+                continue  # the epoch ends with a checkpoint
             finish(running)
             running = None
             seconds = done.seconds + throughput.seconds
             resume_points.save(step, EpochPart(epoch, steps, float(sums[0]), float(sums[1]), seconds))
+            if request == STOP:
+                break
+            request = 0.0
     if running is not None:
         finish(running)
     rows = steps * batch_size
@@ -125,6 +147,7 @@ def run_epoch(
         seconds=done.seconds + throughput.seconds,
         images_per_s=throughput.images_per_s,
         data_wait=throughput.data_wait,
+        stopped=request == STOP,
     )
 
 

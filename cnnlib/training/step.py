@@ -13,7 +13,7 @@ text in the folder for temporary files.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 import keras
 import tensorflow as tf
@@ -24,8 +24,14 @@ from cnnlib.training.state.moving_statistics import MovingStatistics
 from cnnlib.training.state.randomness import find_reseed
 from cnnlib.training.strategy import sum_over_replicas
 
-TrainCall = Callable[[tf.Tensor, tf.Tensor], tf.Tensor]
 ScoreCall = Callable[[tf.Tensor, tf.Tensor, tf.Tensor], tf.Tensor]
+
+
+class TrainCall(Protocol):
+    """Runs many training steps: see `build_train_call`."""
+
+    def __call__(self, images: tf.Tensor, labels: tf.Tensor, request: float = 0.0) -> tf.Tensor:
+        """Trains on a macro-batch, and tells all workers the sum of their requests."""
 
 
 class StepResult(NamedTuple):
@@ -66,8 +72,9 @@ def build_train_call(
     """Builds the compiled function that runs many training steps in one call.
 
     The function takes a macro-batch, images uint8 [steps, worker batch, height, width, channels] and labels int32
-    [steps, worker batch], and returns float64 [2]: the loss summed over all rows of all replicas, and how many rows
-    were predicted right, each with the weights before the row's step.
+    [steps, worker batch], and returns float64 [3]: the loss summed over all rows of all replicas, how many rows were
+    predicted right, each with the weights before the row's step, and the sum of the workers' requests. By a request,
+    one worker tells all the others something after the same call.
 
     Every worker must call it with the same number of steps, or the last all-reduce waits for ever.
 
@@ -107,9 +114,10 @@ def build_train_call(
 
     images_spec = tf.TensorSpec([None, batch_size // replicas, *image_shape], tf.uint8)
     labels_spec = tf.TensorSpec([None, batch_size // replicas], tf.int32)
+    specs = [images_spec, labels_spec, tf.TensorSpec([], tf.float64)]
 
-    @tf.function(input_signature=[images_spec, labels_spec], autograph=False)  # type: ignore[untyped-decorator]
-    def train_call(images: tf.Tensor, labels: tf.Tensor) -> tf.Tensor:
+    @tf.function(input_signature=specs, autograph=False)  # type: ignore[untyped-decorator]
+    def train_call(images: tf.Tensor, labels: tf.Tensor, request: tf.Tensor | float = 0.0) -> tf.Tensor:
         def add_step(step: tf.Tensor, sums: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
             return step + 1, sums + strategy.run(replica_step, args=(images[step], labels[step]))
 
@@ -117,7 +125,7 @@ def build_train_call(
         _, sums = tf.while_loop(
             lambda step, _: step < steps, add_step, [tf.constant(0), tf.zeros([2], tf.float64)]
         )
-        return sum_over_replicas(strategy, sums)
+        return sum_over_replicas(strategy, tf.concat([sums, tf.reshape(request, [1])], axis=0))
 
     return train_call  # type: ignore[no-any-return]
 

@@ -37,6 +37,7 @@ from cnnlib.runs.resume_points import (
 from cnnlib.storage import layout
 from cnnlib.training.early_stopping import is_stopped
 from cnnlib.training.plan import WorkerTask
+from cnnlib.training.ray.ending import watch_for_end
 from cnnlib.training.ray.session import agree, join_session, receive_rows, report_epoch
 from cnnlib.training.ray.shards import TRAIN, VALIDATION
 
@@ -52,7 +53,7 @@ def train_worker(task: WorkerTask) -> None:
     from cnnlib.feed.device import iter_macro_batches
     from cnnlib.training.chief import Chief, log_model, report_values
     from cnnlib.training.loop import check_validation, check_weights, run_epoch, score_rows
-    from cnnlib.training.resume_points import SavedPoints
+    from cnnlib.training.resume_points import ChiefSavedPoints, SavedPoints
     from cnnlib.training.state.checkpoint import restore_checkpoint
     from cnnlib.training.state.ema import averaged_weights
     from cnnlib.training.state.resume_point import restore_resume_point
@@ -84,9 +85,12 @@ def train_worker(task: WorkerTask) -> None:
     train_call = chief.watch(state.train_call, len(history)) if chief else state.train_call
 
     step = history[-1].step if history else 0
-    resume_points = SavedPoints(
-        config.checkpoint, step + done.steps, strategy, state, chief.resume_points if chief else None
+    saved = (config.checkpoint, step + done.steps, strategy, state)
+    resume_points = (
+        ChiefSavedPoints(*saved, chief.resume_points, watch_for_end()) if chief else SavedPoints(*saved)
     )
+
+    stopped = False
 
     # 3. The epochs that are left, and of the first perhaps a part only. Every worker takes the same steps and makes the
     # same decision to stop.
@@ -106,6 +110,9 @@ def train_worker(task: WorkerTask) -> None:
             learning_rate=lambda: state.learning_rate,
             resume_points=resume_points,
         )
+        stopped = metrics.stopped
+        if metrics.steps < task.steps_per_epoch:
+            break
         done = EpochPart(epoch=epoch + 1)
         average_moving_statistics(strategy, state.model)
         step = first_step + metrics.steps
@@ -134,10 +141,12 @@ def train_worker(task: WorkerTask) -> None:
         if chief:
             chief.end_epoch(state, history)
         report_epoch(report_values(record))  # a barrier: no worker runs ahead of a checkpoint
+        if stopped:
+            break
 
-    # 4. The end, after the last epoch or by early stopping.
+    # 4. The end: after the last epoch, by early stopping, or because the run was asked to end.
     if chief:
-        chief.close(len(history))
+        chief.close(len(history), stopped=stopped)
 
 
 def _start_feed(task: WorkerTask, rank: int) -> Future[Feed]:

@@ -60,13 +60,13 @@ class StepProfiler(Observer):
             return train_call
         self._calls_to_skip = min(1, calls - 1)
 
-        def profiled_call(images: tf.Tensor, labels: tf.Tensor) -> tf.Tensor:
+        def profiled_call(images: tf.Tensor, labels: tf.Tensor, request: float = 0.0) -> tf.Tensor:
             if self._steps_left <= 0:
-                return train_call(images, labels)
+                return train_call(images, labels, request)
             traced = self._calls_to_skip == 0
             if traced:
                 self._start()
-            self._last_result = train_call(images, labels)
+            self._last_result = train_call(images, labels, request)
             if traced:
                 self._steps_left -= int(labels.shape[0])
             else:

@@ -51,6 +51,7 @@ from cnnlib.errors import (
 )
 from cnnlib.log import log_event
 from cnnlib.training.ray.backend import MultiWorkerConfig
+from cnnlib.training.ray.ending import ends_with_a_resume_point
 from cnnlib.training.ray.shards import Deal, DealRows
 
 
@@ -93,7 +94,8 @@ def run_workers(
             ),
         )
         try:
-            trainer.fit()
+            with ends_with_a_resume_point():
+                trainer.fit()
         except TrainingFailedError as err:
             own = find_own_error(err)
             if own is not None and (happens_again(own) or not isinstance(own, InputError)):

@@ -99,7 +99,12 @@ class ResumePointWriter:
         )
         self._thread.start()
 
-    def finish(self) -> None:
+    def wait(self) -> None:
+        """Waits until nothing is being written."""
+        if self._thread is not None:
+            self._thread.join()
+
+    def clear(self) -> None:
         """Waits until nothing is being written, and deletes all resume points: the epoch has its checkpoint."""
         if self._thread is not None:
             self._thread.join()

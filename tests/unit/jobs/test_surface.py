@@ -78,6 +78,8 @@ FLAGS = {
         "--loop.profile-steps",
         "--loop.tensorboard",
         "--loop.mlflow-uri",
+        "--checkpoint.every-steps",
+        "--checkpoint.every-minutes",
         "--cluster.cpus-per-worker",
         "--cluster.max-failures",
         "--cluster.wait-for-resources-s",

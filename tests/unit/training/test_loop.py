@@ -15,7 +15,7 @@ from cnnlib.dataset.record import Rows
 from cnnlib.errors import DivergedError
 from cnnlib.feed.device import MacroBatch
 from cnnlib.runs.resume_points import EpochPart
-from cnnlib.training.loop import check_validation, check_weights, run_epoch, score_rows
+from cnnlib.training.loop import SAVE, STOP, check_validation, check_weights, run_epoch, score_rows
 from cnnlib.training.observe.progress import Throughput
 
 BATCH = 10
@@ -35,7 +35,7 @@ class Story:
             self.events.append(f"batch {number}")
             yield MacroBatch(images=f"images {number}", labels=number, steps=count, waited_s=waited_s)
 
-    def train_call(self, images: Any, labels: Any) -> Any:
+    def train_call(self, images: Any, labels: Any, request: float = 0.0) -> Any:
         self._calls += 1
         number = self._calls
         assert (images, labels) == (f"images {number}", number)
@@ -43,7 +43,7 @@ class Story:
 
         def read() -> np.ndarray:
             self.events.append(f"read {number}")
-            return np.array([self._losses.get(number, number), 10.0 * number])
+            return np.array([self._losses.get(number, number), 10.0 * number, request])
 
         return SimpleNamespace(numpy=read)
 
@@ -203,15 +203,20 @@ def test_error_of_the_data_stops_the_epoch() -> None:
 
 
 class Points:
-    """Records what the loop saves; due after the given steps."""
+    """Records what the loop saves; due after the given steps, and with a request at each of the given calls."""
 
-    def __init__(self, story: Story, due: set[int]) -> None:
-        self._story, self._due = story, due
-        self.asked: list[int] = []
+    def __init__(
+        self, story: Story, due: set[int] | None = None, requests: dict[int, float] | None = None
+    ) -> None:
+        self._story, self._due, self._requests = story, due or set(), requests or {}
+        self._calls = 0
         self.saved: list[tuple[int, EpochPart]] = []
 
+    def request(self) -> float:
+        self._calls += 1
+        return self._requests.get(self._calls, 0.0)
+
     def is_due(self, step: int) -> bool:
-        self.asked.append(step)
         return step in self._due
 
     def save(self, step: int, part: EpochPart) -> None:
@@ -219,27 +224,59 @@ class Points:
         self.saved.append((step, part))
 
 
-def test_a_resume_point_is_saved_when_nothing_runs_and_never_at_the_end() -> None:
-    story = Story()
-    points = Points(story, {105, 115})
-    metrics = run_epoch(
+def run_with(points: Points, story: Story, steps: list[int]) -> Any:
+    return run_epoch(
         story.train_call,
-        story.batches([5, 5, 5]),
+        story.batches(steps),
         batch_size=BATCH,
-        steps_per_epoch=15,
+        steps_per_epoch=sum(steps),
         done=EpochPart(2),
         first_step=100,
         progress=None,
         learning_rate=lambda: 0.5,
         resume_points=points,
     )
+
+
+def test_a_resume_point_is_saved_when_nothing_runs_and_never_at_the_end() -> None:
+    story = Story()
+    points = Points(story, due={105, 115})
+    metrics = run_with(points, story, [5, 5, 5])
     assert story.events == [
         "batch 1", "call 1", "read 1", "save 105", "batch 2", "call 2", "batch 3", "call 3", "read 2", "read 3",
     ]  # fmt: skip
     ((step, part),) = points.saved
     assert (step, part.epoch, part.steps, part.loss_sum, part.correct) == (105, 2, 5, 1.0, 10.0)
-    assert points.asked == [105, 110]
     assert metrics.loss == pytest.approx((1 + 2 + 3) / 150)
+    assert (metrics.steps, metrics.stopped) == (15, False)
+
+
+def test_a_request_is_heard_a_call_later_and_is_done_once() -> None:
+    story = Story()
+    points = Points(story, requests={2: SAVE, 3: SAVE})
+    metrics = run_with(points, story, [5, 5, 5, 5, 5])
+    assert [event for event in story.events if event.startswith(("call", "save"))] == [
+        "call 1", "call 2", "call 3", "save 115", "call 4", "call 5",
+    ]  # fmt: skip
+    assert points.saved[0][1].steps == 15
+    assert (metrics.steps, metrics.stopped) == (25, False)
+
+
+def test_a_request_to_stop_saves_and_ends_the_epoch_there() -> None:
+    story = Story()
+    points = Points(story, requests=dict.fromkeys(range(2, 9), STOP))
+    metrics = run_with(points, story, [5] * 8)
+    assert story.events[-2:] == ["read 3", "save 115"]
+    assert (metrics.steps, metrics.stopped, metrics.rows) == (15, True, 150)
+
+
+@pytest.mark.parametrize("call", [7, 8])
+def test_a_request_to_stop_at_the_end_lets_the_epoch_end_and_is_heard(call: int) -> None:
+    story = Story()
+    points = Points(story, requests=dict.fromkeys(range(call, 9), STOP))
+    metrics = run_with(points, story, [5] * 8)
+    assert (metrics.steps, metrics.stopped, points.saved) == (40, True, [])
+    assert story.events[-1] == "read 8"
 
 
 def test_an_epoch_that_is_resumed_has_the_metrics_of_the_whole_epoch() -> None:

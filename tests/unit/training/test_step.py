@@ -132,10 +132,10 @@ def test_call_is_compiled_once_for_any_number_of_steps_and_none_changes_nothing(
 ) -> None:
     model = make_model()
     before, call = plain_copy(model), build(strategy, model)
-    assert call(*make_batches(0, BATCH)).numpy().tolist() == [0.0, 0.0]
+    assert call(*make_batches(0, BATCH)).numpy().tolist() == [0.0, 0.0, 0.0]
     assert_same_weights(model, before)
     for steps in (1, 3, 2):
-        call(*make_batches(steps, BATCH))
+        assert call(*make_batches(steps, BATCH), request=float(steps)).numpy()[2] == steps
     assert call.experimental_get_tracing_count() == 1
 
 

@@ -48,9 +48,9 @@ class Calls:
 
         return recorded
 
-    def __call__(self, images: tf.Tensor, labels: tf.Tensor) -> tf.Tensor:
+    def __call__(self, images: tf.Tensor, labels: tf.Tensor, request: float = 0.0) -> tf.Tensor:
         self.traced.append(self._tracing)
-        return tf.reduce_sum(tf.cast(labels, tf.float64))
+        return tf.reduce_sum(tf.cast(labels, tf.float64)) + request
 
 
 @pytest.mark.parametrize(
@@ -69,9 +69,9 @@ def test_trace_holds_the_calls_after_the_first_and_is_uploaded(
     profiler = StepProfiler(run, steps)
     call = profiler.watch(train_call, calls)
     labels = tf.ones((5, 2), tf.int32)
-    results = [call(labels, labels).numpy() for _ in range(calls)]
+    results = [call(labels, labels, 0.5).numpy() for _ in range(calls)]
     profiler.close()
-    assert results == [10.0] * calls
+    assert results == [10.5] * calls
     assert train_call.traced == traced
     found = files.list_objects(layout.run_profile(run))
     assert [each.num_bytes > 0 for each in found if each.uri.endswith(".xplane.pb")] == [True]
