@@ -75,7 +75,7 @@ class PredictorTask:
     @property
     def batch_rows(self) -> int:
         """The rows that the model computes in one call."""
-        return fit_batch(self.config.batch_size, self.image_shape)
+        return fit_batch(self.config.batch_size, self.image_shape, on_gpu=self.config.gpus_per_actor > 0)
 
 
 class Predictor:

@@ -94,7 +94,7 @@ def build_train_state(task: WorkerTask, strategy: tf.distribute.Strategy, chunks
         label_smoothing=config.loss.label_smoothing,
         class_weights=class_weights(config.loss, task.manifest.split(config.split).rows_per_class),
     )
-    scored_rows = fit_batch(SCORED_ROWS, shape)
+    scored_rows = fit_batch(SCORED_ROWS, shape, on_gpu=on_gpu)
     score_call = build_score_call(
         model=model,
         strategy=strategy,

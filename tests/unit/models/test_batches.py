@@ -17,20 +17,29 @@ from cnnlib.evaluation.partial_scores import PARTIAL_SCORES, CollectedScores, de
 from cnnlib.evaluation.predictor import Predictor
 from cnnlib.evaluation.target import find_target
 from cnnlib.models import batches
-from cnnlib.models.batches import BATCH_BYTES, OUTPUT_BYTES, fit_batch, split_rows
+from cnnlib.models.batches import BATCH_BYTES, GPU_BATCH_BYTES, OUTPUT_BYTES, fit_batch, split_rows
 from cnnlib.slices.plan import quantile_edges
 from cnnlib.slices.properties import measure
 from cnnlib.slices.slicer import Slicer
 from tests.unit.evaluation.test_predictor import CLASSES, ROWS, as_table, build_task, nearest_pattern, save
 
 
-@given(st.integers(1, 5000), st.integers(1, 5000), st.integers(1, 5000), st.sampled_from([1, 3, 4]))
-def test_batch_fits_its_bytes_and_has_a_row(batch_size: int, height: int, width: int, channels: int) -> None:
-    rows = fit_batch(batch_size, (height, width, channels))
+@given(
+    st.integers(1, 5000),
+    st.integers(1, 5000),
+    st.integers(1, 5000),
+    st.sampled_from([1, 3, 4]),
+    st.booleans(),
+)
+def test_batch_fits_its_bytes_and_has_a_row(
+    batch_size: int, height: int, width: int, channels: int, on_gpu: bool
+) -> None:
+    rows = fit_batch(batch_size, (height, width, channels), on_gpu=on_gpu)
+    most = GPU_BATCH_BYTES if on_gpu else BATCH_BYTES
     assert 1 <= rows <= batch_size
     one = height * width * channels * 4
-    assert rows == 1 or rows * one <= BATCH_BYTES
-    assert rows == batch_size or 2 * rows > batch_size or 2 * rows * one > BATCH_BYTES
+    assert rows == 1 or rows * one <= most
+    assert rows == batch_size or 2 * rows > batch_size or 2 * rows * one > most
 
 
 @given(st.integers(0, 30_000), st.integers(1, 30_000), st.integers(1, 500))
@@ -44,7 +53,7 @@ def test_pieces_are_all_rows_in_whole_batches(num_rows: int, num_classes: int, b
 
 
 def test_small_images_and_few_classes_are_scored_as_before() -> None:
-    assert fit_batch(500, (28, 28, 1)) == fit_batch(500, (64, 64, 3)) == 500
+    assert fit_batch(500, (28, 28, 1)) == fit_batch(500, (64, 64, 3), on_gpu=True) == 500
     assert list(split_rows(21_400, 10, 500)) == [slice(0, 21_400)]
 
 
