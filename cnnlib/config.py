@@ -162,7 +162,8 @@ class ClusterConfig:
     """CPU cores and TensorFlow threads of one worker.
     None: the cores of this machine divided by the number of workers; 1 on a cluster."""
     max_failures: int = 2
-    """Number of times that Ray restarts the workers, from the last checkpoint, before the run fails. 0: never."""
+    """Number of times that Ray restarts the workers without getting to another checkpoint or resume point, before the
+    run fails. 0: never."""
     wait_for_resources_s: float = 0.0
     """Seconds to wait for a cluster with an autoscaler to grow. 0: a cluster that is too small is an error at once."""
 

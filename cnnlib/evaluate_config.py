@@ -41,8 +41,8 @@ class EvaluateConfig:
     top_k: int = 3
     """The k of the top-k accuracy."""
     batch_size: int = 500
-    """Rows that a predictor scores in one call; fewer if their pixels take more than 64 MiB as float32, such as 64 of
-    224x224x3. It changes the speed, not the counts."""
+    """Rows that a predictor scores in one call; fewer if their pixels take more than 4 MiB as float32, such as 4 of
+    224x224x3, or 64 MiB on a GPU. It changes the speed, not the counts."""
     actors: int = 1
     """Number of predictors: actors that score rows in parallel, each with a TensorFlow of its own."""
     gpus_per_actor: int = 0

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from cnnlib.errors import CnnlibError, InputError, NotFoundError
 from cnnlib.log import log_event
-from cnnlib.runs.checkpoints import Checkpoint
+from cnnlib.runs.checkpoints import Checkpoint, list_checkpoints
 from cnnlib.storage import files, layout, publish
 from cnnlib.storage.uri import join_uri, uri_name
 
@@ -132,6 +132,17 @@ def choose_resume_point(run: str, checkpoints: Sequence[Checkpoint]) -> ResumePo
         else:
             return point
     return None
+
+
+def find_last_step(run: str) -> int:
+    """Returns the step of the newest checkpoint or resume point of a run, judged by names and manifests; 0 without any.
+
+    >>> find_last_step("no/such/run")
+    0
+    """
+    checkpoints = list_checkpoints(run)
+    points = [layout.find_step(uri_name(uri)) or 0 for uri in _list(run) if uri.endswith(".json")]
+    return max([each.step for each in checkpoints[-1:]] + points, default=0)
 
 
 def delete_resume_points(run: str, keep: Collection[str] = ()) -> None:

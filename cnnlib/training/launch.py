@@ -27,6 +27,7 @@ from cnnlib.runs.checkpoints import list_checkpoints
 from cnnlib.runs.lease import hold_lease
 from cnnlib.runs.mending import find_history, match_history
 from cnnlib.runs.record import RunRecord, build_run_record, find_run_record, write_run_record
+from cnnlib.runs.resume_points import find_last_step
 from cnnlib.storage import layout
 from cnnlib.training.plan import RunPlan, WorkerTask, check_continues, has_stopped_early
 from cnnlib.training.ray.shards import TRAIN, VALIDATION, Deal
@@ -153,6 +154,7 @@ def train(plan: RunPlan, *, live: bool) -> None:
             gpus_per_worker=config.gpus_per_worker,
             max_failures=config.cluster.max_failures,
             wait_when_busy_s=config.cluster.wait_when_busy_s,
+            find_progress=lambda: find_last_step(plan.run),
         )
     _check_last_checkpoint(plan)
 

@@ -15,7 +15,7 @@ from cnnlib.config import CheckpointConfig
 from cnnlib.runs.resume_points import EpochPart
 from cnnlib.training.loop import SAVE, STOP
 from cnnlib.training.state.resume_point import ResumePointWriter, copy_resume_state
-from cnnlib.training.strategy import gather_moving_statistics
+from cnnlib.training.strategy import build_gather_call
 from cnnlib.training.train_state import TrainState
 
 
@@ -32,8 +32,8 @@ class SavedPoints:
         """
         self._every_steps = config.every_steps
         self._seen = step  # the steps at the last question
-        self._strategy = strategy
         self._state = state
+        self._gather_statistics = build_gather_call(strategy, state.model)
 
     def request(self) -> float:
         """Implements `loop.ResumePoints.request`."""
@@ -47,7 +47,7 @@ class SavedPoints:
     def save(self, step: int, part: EpochPart) -> None:
         """Implements `loop.ResumePoints.save`."""
         del step, part
-        gather_moving_statistics(self._strategy, self._state.model)
+        self._gather_statistics()
 
 
 class ChiefSavedPoints(SavedPoints):
@@ -83,7 +83,7 @@ class ChiefSavedPoints(SavedPoints):
     def save(self, step: int, part: EpochPart) -> None:
         """Implements `loop.ResumePoints.save`."""
         started = self._saved_at = self._clock()
-        statistics = gather_moving_statistics(self._strategy, self._state.model)
+        statistics = self._gather_statistics()
         copied = copy_resume_state(self._state.model, self._state.optimizer, statistics)
         if self._ends():
             self._writer.wait()  # this one must not be skipped

@@ -13,6 +13,8 @@ import numpy.typing as npt
 import tensorflow as tf
 
 SumCall = Callable[[tf.Tensor], tf.Tensor]
+GatherCall = Callable[[], list[npt.NDArray[np.generic]]]
+"""Returns the moving statistics of every worker, each as [workers, ...]."""
 
 
 def build_strategy() -> tf.distribute.MultiWorkerMirroredStrategy:
@@ -69,13 +71,11 @@ def average_moving_statistics(strategy: tf.distribute.Strategy, model: keras.Mod
         weight.assign(mean)
 
 
-def gather_moving_statistics(
-    strategy: tf.distribute.Strategy, model: keras.Model
-) -> list[npt.NDArray[np.generic]]:
-    """Returns the moving statistics of every worker, each as [workers, ...]. All workers must call it."""
+def build_gather_call(strategy: tf.distribute.Strategy, model: keras.Model) -> GatherCall:
+    """Builds the function that returns the moving statistics of all workers. All of them must call it."""
     own = moving_statistics(model)
     if not own or strategy.num_replicas_in_sync == 1:
-        return [np.array(keras.ops.convert_to_numpy(each))[None] for each in own]
+        return lambda: [np.array(keras.ops.convert_to_numpy(each))[None] for each in own]
 
     @tf.function(autograph=False)  # type: ignore[untyped-decorator]
     def gather() -> list[tf.Tensor]:
@@ -85,7 +85,7 @@ def gather_moving_statistics(
 
         return strategy.run(all_gather)  # type: ignore[no-any-return]
 
-    return [each.numpy() for each in gather()]
+    return lambda: [each.numpy() for each in gather()]
 
 
 def moving_statistics(model: keras.Model) -> list[keras.Variable]:

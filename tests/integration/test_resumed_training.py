@@ -105,28 +105,40 @@ def test_a_worker_that_is_killed_inside_an_epoch_costs_no_row_and_changes_no_bit
     assert_same_end(run, runs / cache)
 
 
-def test_a_driver_that_is_killed_inside_an_epoch_is_followed_by_the_same_command(
-    data: Path, runs: Path, home: Path, tmp_path: Path
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGINT])
+def test_a_driver_that_gets_a_signal_inside_an_epoch_is_followed_by_the_same_command(
+    data: Path, runs: Path, home: Path, tmp_path: Path, number: signal.Signals
 ) -> None:
-    arguments = train_arguments(data, tmp_path, "killed", "memory")
-    points = Path(layout.run_resume_points(str(tmp_path / "killed")))
+    arguments = train_arguments(data, tmp_path, "ended", "memory")
+    points = Path(layout.run_resume_points(str(tmp_path / "ended")))
     environment = {name: value for name, value in os.environ.items() if not name.startswith(("AWS_", "RAY_"))}
-    with (tmp_path / "log").open("w") as log:
+    log = tmp_path / "log"
+    with log.open("w") as stderr:
         driver = subprocess.Popen(
             [sys.executable, "-m", "jobs.train", *map(str, arguments)],
             env={**environment, "HOME": str(home)},
-            stdout=log,
-            stderr=log,
+            stdout=stderr,
+            stderr=stderr,
         )
     deadline = time.monotonic() + _PATIENCE_S
     while not list(points.glob("*.json")):
-        assert driver.poll() is None, (tmp_path / "log").read_text()[-6000:]
+        assert driver.poll() is None, log.read_text()[-6000:]
         assert time.monotonic() < deadline
         time.sleep(0.01)
-    driver.send_signal(signal.SIGKILL)
-    driver.wait()
-    assert not Path(layout.checkpoint_uri(str(tmp_path / "killed"), 1)).exists(), "it was killed too late"
+    driver.send_signal(number)
+    code = driver.wait(_PATIENCE_S)
+    assert not Path(layout.checkpoint_uri(str(tmp_path / "ended"), 1)).exists(), "it was ended too late"
+    saved = max(layout.find_step(each.name) or 0 for each in points.glob("*.json"))
+    if number == signal.SIGKILL:
+        assert code == -number
+    else:
+        assert code == 130
+        assert log.read_text().splitlines()[-1] == "error: interrupted"  # test_terminated.py has SIGTERM
+        assert "asked to end: saving a resume point" in log.read_text()
+        assert "Traceback" not in log.read_text()
     done = run_job("train", arguments, {"HOME": str(home)})
     assert done.code == 0, done.stderr[-6000:]
-    assert resumed_steps(done.stderr), done.stderr[-6000:]
-    assert_same_end(tmp_path / "killed", runs / "memory")
+    (resumed,) = resumed_steps(done.stderr)
+    # The workers of a killed driver notice it a moment later.
+    assert resumed >= saved if number == signal.SIGKILL else resumed == saved
+    assert_same_end(tmp_path / "ended", runs / "memory")

@@ -64,13 +64,15 @@ def run_workers(
     gpus_per_worker: int,
     max_failures: int,
     wait_when_busy_s: float,
+    find_progress: Callable[[], int] = lambda: 0,
 ) -> None:
     """Runs `work` in every worker, under one TF_CONFIG, until all of them return.
 
     Args:
         work: the function of one worker. It finds its rank with `session.join_session`.
         deal: deals the rows of all workers, once.
-        max_failures: how often Ray restarts all workers after one fails.
+        max_failures: how often Ray restarts all workers after one fails, without progress in between.
+        find_progress: returns the step from which a restart would go on.
         wait_when_busy_s: the most seconds that the workers wait for room before each start.
 
     Raises:
@@ -85,6 +87,7 @@ def run_workers(
             wait_when_busy_s,
             lambda: raise_plain_errors(work),
             deal=deal,
+            find_progress=find_progress,
             backend_config=MultiWorkerConfig(),
             scaling_config=ScalingConfig(
                 num_workers=workers, use_gpu=gpus_per_worker > 0, resources_per_worker=resources
@@ -128,9 +131,11 @@ class Trainer(DataParallelTrainer):  # type: ignore[misc]
         wait_when_busy_s: float,
         *args: object,
         deal: Deal,
+        find_progress: Callable[[], int] = lambda: 0,
         **parts: object,
     ) -> None:
         super().__init__(*args, **parts)
+        self._find_progress = find_progress
         self._wait_when_busy_s = wait_when_busy_s
         self._deal = deal
 
@@ -145,7 +150,7 @@ class Trainer(DataParallelTrainer):  # type: ignore[misc]
         return [*callbacks, DealRows(self._deal)]
 
     def _initialize_and_run_controller(self, **parts: object) -> Result:
-        parts["failure_policy"] = RestartPolicy(self.run_config.failure_config)
+        parts["failure_policy"] = RestartPolicy(self.run_config.failure_config, self._find_progress)
         if not in_local_mode():
             return super()._initialize_and_run_controller(**parts)
         parts["scaling_policy"] = _NothingToScale(self.scaling_config)
@@ -207,17 +212,36 @@ class _ControllerInDriver(TrainController):  # type: ignore[misc]
 
 
 class RestartPolicy(DefaultFailurePolicy):  # type: ignore[misc]
-    """Ends the run for what would happen again, restarts the workers for everything else, and says so in one line."""
+    """Ends the run for what would happen again, restarts the workers for everything else, and says so in one line.
+
+    Failures count from the last progress: the third fault of a week ends no run.
+    """
+
+    def __init__(self, failure_config: FailureConfig, find_progress: Callable[[], int] = lambda: 0) -> None:
+        super().__init__(failure_config)
+        self._find_progress = find_progress
+        self._progress = 0
 
     def make_decision(self, training_failed_error: TrainingFailedError) -> FailureDecision:
         own = find_own_error(training_failed_error)
         if own is not None and happens_again(own):
             return FailureDecision.RAISE
+        if (progress := _look(self._find_progress)) > self._progress:
+            self._progress = progress
+            self._worker_group_failures = self._controller_failures = 0
         decision = super().make_decision(training_failed_error)
         restarts = decision == FailureDecision.RETRY
         next_step = "all workers start again from the last checkpoint" if restarts else "no restart is left"
         log_event("workers", note=f"{describe_failure(training_failed_error)}; {next_step}")
         return decision
+
+
+def _look(find_progress: Callable[[], int]) -> int:
+    """Returns the step of the last progress; 0 if storage does not tell, so that the failures before go on to count."""
+    try:
+        return find_progress()
+    except CnnlibError:
+        return 0
 
 
 def happens_again(err: CnnlibError) -> bool:

@@ -32,7 +32,7 @@ def copy_resume_state(
     """Copies the state of the run into host memory, by name.
 
     Args:
-        statistics: what `gather_moving_statistics` returned.
+        statistics: what the call of `build_gather_call` returned.
     """
     return {
         **copy_state({**state_groups(model, optimizer), "weights": model.weights}),

@@ -30,9 +30,10 @@ NOTHING: Any = None
     ],
 )
 def test_resume_points_by_steps_are_due_at_the_first_call_that_ends_there(
-    every: int, calls: range, first: int, expected: list[int]
+    monkeypatch: pytest.MonkeyPatch, every: int, calls: range, first: int, expected: list[int]
 ) -> None:
-    points = SavedPoints(CheckpointConfig(every_steps=every), first, NOTHING, NOTHING)
+    monkeypatch.setattr(resume_points, "build_gather_call", lambda *_: list)
+    points = SavedPoints(CheckpointConfig(every_steps=every), first, NOTHING, SimpleNamespace(model=None))  # type: ignore[arg-type]
     assert [step for step in calls if points.is_due(step)] == expected
     assert points.request() == 0.0
 
@@ -44,7 +45,7 @@ class Chief:
         self.now, self.ending = 100.0, False
         self.written: list[tuple[int, EpochPart]] = []
         self.waits = 0
-        monkeypatch.setattr(resume_points, "gather_moving_statistics", lambda *_: [])
+        monkeypatch.setattr(resume_points, "build_gather_call", lambda *_: list)
         monkeypatch.setattr(resume_points, "copy_resume_state", lambda *_: {})
         writer: Any = SimpleNamespace(write=self._write, wait=self._wait)
         state: Any = SimpleNamespace(model=None, optimizer=None)

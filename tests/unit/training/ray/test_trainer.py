@@ -24,7 +24,7 @@ from ray.train.v2.api import data_parallel_trainer
 from ray.train.v2.api.data_parallel_trainer import DataParallelTrainer
 
 from cnnlib.cluster.connect import find_own_error
-from cnnlib.errors import AccessError, ClusterError, DatasetError, DivergedError, StorageError
+from cnnlib.errors import AccessError, ClusterError, CnnlibError, DatasetError, DivergedError, StorageError
 from cnnlib.training.ray import trainer
 from cnnlib.training.ray.backend import MultiWorkerConfig
 from cnnlib.training.ray.shards import DealRows
@@ -203,6 +203,26 @@ def test_storage_that_fails_restarts_the_workers(error: Exception, capfd: pytest
     first, second = capfd.readouterr().err.splitlines()[-2:]
     assert f"worker 1 failed: {error}; all workers start again from the last checkpoint" in first
     assert f"worker 1 failed: {error}; no restart is left" in second
+
+
+def test_failures_count_from_the_last_progress() -> None:
+    steps: list[int | CnnlibError] = [0, 0, 50, 50, 50, 60, StorageError("S3 is away"), 60]
+    assert {"_worker_group_failures", "_controller_failures"} <= vars(
+        DefaultFailurePolicy(FailureConfig())
+    ).keys()
+
+    def find_progress() -> int:
+        step = steps.pop(0)
+        if isinstance(step, CnnlibError):
+            raise step
+        return step
+
+    policy = RestartPolicy(FailureConfig(max_failures=2), find_progress)
+    failed = WorkerGroupError("failed", {0: RuntimeError("a fault")})
+    decisions = [policy.make_decision(failed) for _ in range(8)]
+    retry, fail = FailureDecision.RETRY, FailureDecision.RAISE
+    #                    0      0      50     50     50    60     ?      60
+    assert decisions == [retry, retry, retry, retry, fail, retry, retry, fail]
 
 
 def test_a_worker_that_died_is_named_in_one_sentence() -> None:
