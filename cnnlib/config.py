@@ -164,6 +164,9 @@ class ClusterConfig:
     max_failures: int = 2
     """Number of times that Ray restarts the workers without getting to another checkpoint or resume point, before the
     run fails. 0: never."""
+    hang_timeout_s: float = 600.0
+    """Seconds without progress after which a worker counts as hanging: all workers are restarted, as after a failure.
+    More than the longest call, which compiles, and the longest save of a checkpoint take. 0: never."""
     wait_for_resources_s: float = 0.0
     """Seconds to wait for a cluster with an autoscaler to grow. 0: a cluster that is too small is an error at once."""
 
@@ -175,6 +178,7 @@ class ClusterConfig:
         if self.cpus_per_worker is not None:
             check_at_least("cluster.cpus_per_worker", self.cpus_per_worker, 1)
         check_at_least("cluster.max_failures", self.max_failures, 0)
+        check_range("cluster.hang_timeout_s", self.hang_timeout_s, 0.0, math.inf)
         check_range("cluster.wait_for_resources_s", self.wait_for_resources_s, 0.0, math.inf)
         check_range("cluster.wait_when_busy_s", self.wait_when_busy_s, 0.0, math.inf)
 

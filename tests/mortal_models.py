@@ -1,8 +1,9 @@
 """A model whose training worker kills itself once: `--model tests.mortal_models:build`.
 
-The file that the variable CNNLIB_TEST_DEATH names holds a rank and a folder. Once a resume point is in the folder,
-the worker of this rank deletes the file and sends itself SIGKILL, as the kernel does to a process that needs too much
-memory. The model has what a checkpoint must carry besides its weights: batch normalisation and dropout.
+The file that the variable CNNLIB_TEST_DEATH names holds a rank, a folder and a signal. Once a resume point is in the
+folder, the worker of this rank deletes the file and sends itself the signal: SIGKILL, as the kernel does to a process
+that needs too much memory, or SIGSTOP, after which it does nothing any more. The model has what a checkpoint must carry
+besides its weights: batch normalisation and dropout.
 """
 
 from __future__ import annotations
@@ -39,10 +40,10 @@ def build(image_shape: tuple[int, int, int], num_classes: int) -> keras.Model:
 def _die_once(order: Path) -> None:
     rank = str(json.loads(os.environ["TF_CONFIG"])["task"]["index"])
     while order.exists():
-        wanted, folder = order.read_text().split("\n")
+        wanted, folder, number = order.read_text().split("\n")
         if wanted != rank:
             return
         if list(Path(folder).glob("*.json")):
             order.unlink()
-            os.kill(os.getpid(), signal.SIGKILL)
+            os.kill(os.getpid(), signal.Signals[number])
         time.sleep(0.005)

@@ -155,6 +155,7 @@ def train(plan: RunPlan, *, live: bool) -> None:
             max_failures=config.cluster.max_failures,
             wait_when_busy_s=config.cluster.wait_when_busy_s,
             find_progress=lambda: find_last_step(plan.run),
+            hang_timeout_s=config.cluster.hang_timeout_s,
         )
     _check_last_checkpoint(plan)
 

@@ -40,6 +40,7 @@ from cnnlib.training.plan import WorkerTask
 from cnnlib.training.ray.ending import watch_for_end
 from cnnlib.training.ray.session import agree, join_session, receive_rows, report_epoch
 from cnnlib.training.ray.shards import TRAIN, VALIDATION
+from cnnlib.training.watchdog import Watchdog
 
 
 def train_worker(task: WorkerTask) -> None:
@@ -62,7 +63,10 @@ def train_worker(task: WorkerTask) -> None:
 
     # 1. The state at the start of the run, or that of its last checkpoint or resume point.
     is_chief = rank.rank == 0
+    watchdog = Watchdog(config.cluster.hang_timeout_s, rank.rank)
+    watchdog.doing("joins the other workers")
     strategy = build_strategy()
+    watchdog.doing("builds the model and restores its state")
     state = build_train_state(task, strategy, chunks)
     if is_chief:
         log_model(config.model, state.model)
@@ -80,6 +84,7 @@ def train_worker(task: WorkerTask) -> None:
         log_event("resume", checkpoint=checkpoint.uri, epoch=checkpoint.epoch, step=checkpoint.step)
 
     # 2. The rows, and on the chief the progress display and the observers.
+    watchdog.doing("waits for its rows")
     feed = feed_future.result()
     chief = Chief.of(task) if is_chief else None
     train_call = chief.watch(state.train_call, len(history)) if chief else state.train_call
@@ -101,7 +106,12 @@ def train_worker(task: WorkerTask) -> None:
         host_batches = feed.epoch(epoch, task.steps_per_epoch, task.steps_per_call, done.steps)
         metrics = run_epoch(
             train_call,
-            iter_macro_batches(host_batches, replica_device(strategy)),
+            watchdog.follow(
+                iter_macro_batches(host_batches, replica_device(strategy)),
+                f"epoch {epoch}",
+                wait="waits for rows",
+                use="trains with the other workers",
+            ),
             batch_size=config.batch_size,
             steps_per_epoch=task.steps_per_epoch,
             done=done,
@@ -120,7 +130,13 @@ def train_worker(task: WorkerTask) -> None:
         loss_sum, correct, scored = 0.0, 0.0, 0.0
         if task.validates:
             with averaged_weights(state.model, state.optimizer):
-                own_sums = score_rows(state.score_call, feed.validation_rows(), state.scored_rows)
+                rows = watchdog.follow(
+                    feed.validation_rows(),
+                    f"validation of epoch {epoch}",
+                    wait="waits for rows",
+                    use="scores them",
+                )
+                own_sums = score_rows(state.score_call, rows, state.scored_rows)
             loss_sum, correct, scored = state.sum_call(own_sums).numpy()
             check_validation(float(loss_sum), epoch=epoch, step=step, learning_rate=state.learning_rate)
         record = EpochRecord(
@@ -138,11 +154,16 @@ def train_worker(task: WorkerTask) -> None:
             rows=metrics.rows,
         )
         history.append(record)
+        watchdog.doing(
+            f"epoch {epoch}: " + ("saves the checkpoint" if chief else "waits for the chief's checkpoint")
+        )
         if chief:
             chief.end_epoch(state, history)
         report_epoch(report_values(record))  # a barrier: no worker runs ahead of a checkpoint
         if stopped:
             break
+
+    watchdog.stop()
 
     # 4. The end: after the last epoch, by early stopping, or because the run was asked to end.
     if chief:

@@ -89,14 +89,20 @@ def resumed_steps(stderr: str) -> list[int]:
     )
 
 
-@pytest.mark.parametrize(("rank", "cache"), [(0, "memory"), (1, "none")])
-def test_a_worker_that_is_killed_inside_an_epoch_costs_no_row_and_changes_no_bit(
-    data: Path, runs: Path, home: Path, tmp_path: Path, rank: int, cache: str
+@pytest.mark.parametrize(
+    ("rank", "cache", "signal_name"),
+    [(0, "memory", "SIGSTOP"), (1, "none", "SIGKILL")],
+    ids=["hangs", "dies"],
+)
+def test_a_worker_that_is_lost_inside_an_epoch_costs_no_row_and_changes_no_bit(
+    data: Path, runs: Path, home: Path, tmp_path: Path, rank: int, cache: str, signal_name: str
 ) -> None:
     run, order = tmp_path / "killed", tmp_path / "order"
-    order.write_text(f"{rank}\n{layout.run_resume_points(str(run))}")
+    order.write_text(f"{rank}\n{layout.run_resume_points(str(run))}\n{signal_name}")
     done = run_job(
-        "train", train_arguments(data, tmp_path, "killed", cache), {"HOME": str(home), DEATH: str(order)}
+        "train",
+        train_arguments(data, tmp_path, "killed", cache),
+        {"HOME": str(home), DEATH: str(order)},
     )
     assert done.code == 0, done.stderr[-6000:]
     assert not order.exists(), "nobody was killed"

@@ -20,6 +20,7 @@ tests/unit/training/ray/test_trainer.py fails when one of them moves. The differ
 from __future__ import annotations
 
 import asyncio
+import os
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
 
@@ -29,6 +30,7 @@ from ray.exceptions import RayActorError
 from ray.train import ControllerError, FailureConfig, Result, RunConfig, ScalingConfig, TrainingFailedError
 from ray.train.v2._internal.callbacks import DatasetsCallback
 from ray.train.v2._internal.callbacks.placement_group_callback import PlacementGroupCleanerCallback
+from ray.train.v2._internal.constants import WORKER_HEALTH_CHECK_TIMEOUT_S_ENV_VAR
 from ray.train.v2._internal.execution.callback import WorkerGroupCallback
 from ray.train.v2._internal.execution.controller import TrainController
 from ray.train.v2._internal.execution.failure_handling.default import DefaultFailurePolicy
@@ -65,6 +67,7 @@ def run_workers(
     max_failures: int,
     wait_when_busy_s: float,
     find_progress: Callable[[], int] = lambda: 0,
+    hang_timeout_s: float = 0.0,
 ) -> None:
     """Runs `work` in every worker, under one TF_CONFIG, until all of them return.
 
@@ -73,6 +76,7 @@ def run_workers(
         deal: deals the rows of all workers, once.
         max_failures: how often Ray restarts all workers after one fails, without progress in between.
         find_progress: returns the step from which a restart would go on.
+        hang_timeout_s: seconds without an answer after which a worker counts as gone; 0: Ray's own 600.
         wait_when_busy_s: the most seconds that the workers wait for room before each start.
 
     Raises:
@@ -80,6 +84,8 @@ def run_workers(
         InputError: the error of this project that a worker raised.
         TrainingError: the workers failed more often than `max_failures`.
     """
+    if hang_timeout_s:
+        os.environ.setdefault(WORKER_HEALTH_CHECK_TIMEOUT_S_ENV_VAR, f"{hang_timeout_s:g}")
     resources = {"CPU": cpus_per_worker} | ({"GPU": gpus_per_worker} if gpus_per_worker else {})
     # Ray writes its own state into its storage path; this project's checkpoints and history do not go there.
     with tempfile.TemporaryDirectory() as scratch:

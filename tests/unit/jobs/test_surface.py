@@ -82,6 +82,7 @@ FLAGS = {
         "--checkpoint.every-minutes",
         "--cluster.cpus-per-worker",
         "--cluster.max-failures",
+        "--cluster.hang-timeout-s",
         "--cluster.wait-for-resources-s",
         "--cluster.wait-when-busy-s",
     ],
