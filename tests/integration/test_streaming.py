@@ -7,7 +7,9 @@ import subprocess
 import sys
 
 EPOCHS, ROWS = 45, 20_000
-SETTLED = 25  # epochs after which buffers of bounded size are full: memory grows by 150 MiB until then, and stays
+SETTLED = (
+    25  # epochs after which buffers of bounded size are full: memory grows by 150 MiB until then, and stays
+)
 PIXELS_MIB = ROWS * 28 * 28 / 2**20
 
 
