@@ -1,7 +1,8 @@
 """Repeats an operation on storage while an outage lasts, for a stated time.
 
 boto3 repeats a request within about a second. A server that is being restarted, a network that is down, or credentials
-that are about to be renewed need longer: `CNNLIB_STORAGE_WAIT_S` seconds per operation, 120 unless it is set.
+that are about to be renewed need longer: `CNNLIB_STORAGE_WAIT_S` seconds per operation, 120 unless it is set. A server
+that takes requests and is silent gets less: `CNNLIB_STORAGE_SILENCE_S` seconds without a byte, 60 unless it is set.
 """
 
 from __future__ import annotations
@@ -11,16 +12,28 @@ import random
 import threading
 import time
 from collections.abc import Callable
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 
 from cnnlib.errors import ConfigError
 from cnnlib.log import log_event
 
 WAIT_VARIABLE = "CNNLIB_STORAGE_WAIT_S"
-_DEFAULT_WAIT_S = 120.0
+SILENCE_VARIABLE = "CNNLIB_STORAGE_SILENCE_S"
+_DEFAULT_WAIT_S, _DEFAULT_SILENCE_S = 120.0, 60.0
 _FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.5, 10.0
 
 ResultT = TypeVar("ResultT")
+
+
+class Outage(NamedTuple):
+    """Why an operation failed, in a few words, if another attempt may help.
+
+    Attributes:
+        attempts: how many attempts in a row may fail in this way; None: as many as fit into the time.
+    """
+
+    reason: str
+    attempts: int | None = None
 
 
 def storage_wait_s() -> float:
@@ -29,45 +42,65 @@ def storage_wait_s() -> float:
     Raises:
         ConfigError: the environment variable is not a number of seconds.
     """
-    text = os.environ.get(WAIT_VARIABLE, "")
+    return _read_seconds(WAIT_VARIABLE, _DEFAULT_WAIT_S)
+
+
+def storage_silence_s() -> float:
+    """Returns for how many seconds, over all attempts, a server may send no byte before an operation ends.
+
+    Raises:
+        ConfigError: the environment variable is not a number of seconds.
+    """
+    return _read_seconds(SILENCE_VARIABLE, _DEFAULT_SILENCE_S)
+
+
+def _read_seconds(variable: str, default: float) -> float:
+    text = os.environ.get(variable, "")
     if not text:
-        return _DEFAULT_WAIT_S
+        return default
     try:
         seconds = float(text)
     except ValueError:
         seconds = -1.0
     if not 0 <= seconds < float("inf"):
-        raise ConfigError(f"{WAIT_VARIABLE} must be a number of seconds, at least 0. Received {text!r}.")
+        raise ConfigError(f"{variable} must be a number of seconds, at least 0. Received {text!r}.")
     return seconds
 
 
-def keep_trying(operation: Callable[[], ResultT], find_outage: Callable[[Exception], str | None]) -> ResultT:
+def keep_trying(
+    operation: Callable[[], ResultT], find_outage: Callable[[Exception], Outage | None]
+) -> ResultT:
     """Returns what an operation returns, after as many attempts as an outage makes necessary.
 
     The pauses between attempts grow from half a second to ten, and are random, so that many workers do not come back
-    at the same moment. No attempt begins after the time is over, but the last one may end later.
+    at the same moment. The time begins with the first failure, so a long transfer has all of it. No attempt begins
+    after the time is over, but the last one may end later.
 
     Args:
         operation: may run several times.
-        find_outage: says in a few words why an error is an outage; None for an error that another attempt cannot help.
+        find_outage: says why an error is an outage; None for an error that another attempt cannot help.
 
     Raises:
         Exception: the error of the last attempt.
     """
-    deadline = time.monotonic() + storage_wait_s()
-    pause_s = _FIRST_PAUSE_S
+    wait_s, pause_s = storage_wait_s(), _FIRST_PAUSE_S
+    deadline: float | None = None
+    limited = 0  # attempts in a row that failed in a way that only a few may
     while True:
         try:
             result = operation()
         except Exception as err:
-            outage, left_s = find_outage(err), deadline - time.monotonic()
+            outage, now = find_outage(err), time.monotonic()
+            deadline = now + wait_s if deadline is None else deadline
+            left_s = deadline - now
             if outage is None:
                 _outage.end()  # it did answer, if only to refuse
                 raise
-            if left_s <= 0:
+            limited = 0 if outage.attempts is None else limited + 1
+            if left_s <= 0 or (outage.attempts is not None and limited >= outage.attempts):
                 _outage.forget()
                 raise
-            _outage.begin(outage, left_s)
+            _outage.begin(outage.reason, left_s)
             time.sleep(min(left_s, pause_s * random.uniform(0.5, 1)))
             pause_s = min(2 * pause_s, _LONGEST_PAUSE_S)
         else:
@@ -75,7 +108,7 @@ def keep_trying(operation: Callable[[], ResultT], find_outage: Callable[[Excepti
             return result
 
 
-class _Outage:
+class _Episode:
     """Logs one line when the first operation of this process begins to wait, and one when storage answers again."""
 
     def __init__(self) -> None:
@@ -103,4 +136,4 @@ class _Outage:
             self._since = None
 
 
-_outage = _Outage()
+_outage = _Episode()

@@ -7,6 +7,7 @@ paths does not pay for it. Endpoint, region and credentials come from the enviro
 from __future__ import annotations
 
 import functools
+import io
 import mimetypes
 import os
 import secrets
@@ -19,23 +20,25 @@ from typing import TYPE_CHECKING, Concatenate, ParamSpec, TypeVar
 
 import boto3
 from boto3.exceptions import Boto3Error
+from boto3.s3.transfer import TransferConfig
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
 
 from cnnlib.errors import InputError, StorageError
-from cnnlib.storage.patience import keep_trying
+from cnnlib.storage.patience import keep_trying, storage_silence_s
 from cnnlib.storage.place import StoredObject
-from cnnlib.storage.s3_answers import explain, find_outage, http_status, is_rejected
+from cnnlib.storage.s3_answers import ATTEMPTS, explain, find_outage, http_status, is_rejected, is_silence
 from cnnlib.storage.uri import join_uri
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
     from mypy_boto3_s3.type_defs import HeadObjectOutputTypeDef
 
-# Of boto3, within one attempt of ours. Few, so that a server that takes requests and never answers is noticed.
-_MAX_ATTEMPTS = 3
-_CONNECT_TIMEOUT_S = 5
-_READ_TIMEOUT_S = 30
+_MAX_ATTEMPTS = 3  # of boto3, within one attempt of ours
+# Also how long sending may stand still: urllib3 has no time-out of its own for it.
+_CONNECT_TIMEOUT_S = 10
+# A time-out for each of `ATTEMPTS`, and pauses between them: together less than `storage_silence_s`.
+_SHARE_OF_SILENCE = 0.9 / ATTEMPTS
 _CREATE_ATTEMPTS = 5
 _DEFAULT_REGION = "us-east-1"
 # User metadata of an object that was put if absent: which call of `create_bytes` created it.
@@ -93,9 +96,12 @@ class S3Place:
         head = self._find_head()
         return None if head is None else head["ETag"]
 
+    # Bodies are files: bytes would be sent in one piece, which a slow line cannot within one time-out.
     @_patient
     def write_bytes(self, data: bytes) -> None:
-        _client().put_object(Bucket=self.bucket, Key=self.key, Body=data, ContentType=_content_type(self.key))
+        _client().put_object(
+            Bucket=self.bucket, Key=self.key, Body=io.BytesIO(data), ContentType=_content_type(self.key)
+        )
 
     def create_bytes(self, data: bytes) -> bool:
         # One name for all attempts: if the answer to the first is lost, the second finds the object that it created.
@@ -108,7 +114,7 @@ class S3Place:
                 _client().put_object(
                     Bucket=self.bucket,
                     Key=self.key,
-                    Body=data,
+                    Body=io.BytesIO(data),
                     ContentType=_content_type(self.key),
                     IfNoneMatch="*",
                     Metadata={_CREATOR: creator},
@@ -171,7 +177,9 @@ class S3Place:
 
     @_patient
     def download(self, path: Path) -> None:
-        _client().download_file(self.bucket, self.key, str(path))
+        _client().download_file(
+            self.bucket, self.key, str(path), Config=TransferConfig(num_download_attempts=ATTEMPTS)
+        )
 
     @_patient
     def upload(self, path: Path) -> None:
@@ -212,14 +220,15 @@ def _client() -> S3Client:
     """Builds this process's client, which its threads share."""
     # A session of its own: boto3's default session is not thread-safe.
     session = boto3.Session()
+    timeout_s = storage_silence_s() * _SHARE_OF_SILENCE
     try:
-        return session.client(
+        client = session.client(
             "s3",
             region_name=session.region_name or _DEFAULT_REGION,
             config=Config(
                 retries={"mode": "standard", "total_max_attempts": _MAX_ATTEMPTS},
-                connect_timeout=_CONNECT_TIMEOUT_S,
-                read_timeout=_READ_TIMEOUT_S,
+                connect_timeout=min(_CONNECT_TIMEOUT_S, timeout_s),
+                read_timeout=timeout_s,
             ),
         )
     except ValueError as err:
@@ -227,6 +236,14 @@ def _client() -> S3Client:
             f"The settings for S3 cannot work: {err}. Expected AWS_ENDPOINT_URL with its scheme, as in "
             "http://host:8333, and AWS_DEFAULT_REGION as in us-east-1. Check the environment and ~/.aws/config."
         ) from err
+    client.meta.events.register("needs-retry.s3", _leave_silence_to_us)
+    return client
+
+
+def _leave_silence_to_us(caught_exception: Exception | None = None, **_: object) -> None:
+    """Keeps boto3 from repeating a request to a silent server, which would multiply the time until it is noticed."""
+    if caught_exception is not None and is_silence(caught_exception):
+        raise caught_exception
 
 
 def _endpoint() -> str:

@@ -9,7 +9,7 @@ from boto3.exceptions import RetriesExceededError
 from botocore.exceptions import ClientError
 
 from cnnlib.errors import AccessError, CnnlibError, InputError, NotFoundError, StorageError
-from cnnlib.storage.patience import WAIT_VARIABLE, storage_wait_s
+from cnnlib.storage.patience import SILENCE_VARIABLE, WAIT_VARIABLE, Outage, storage_silence_s, storage_wait_s
 from cnnlib.storage.uri import split_s3
 
 _EXPIRED = frozenset({"ExpiredToken", "ExpiredTokenException", "RequestExpired", "TokenRefreshRequired"})
@@ -43,6 +43,10 @@ _CREDENTIALS_ERRORS = (
     boto.SSOError,
     boto.LoginError,
 )
+ATTEMPTS = 3
+"""How often an operation is tried whose bytes come damaged, or whose server is silent."""
+# What a store answers whose bytes are not those that were sent, or that computes checksums of its own.
+_DAMAGED = frozenset({"BadDigest", "XAmzContentChecksumMismatch", "XAmzContentSHA256Mismatch"})
 _WRITES = frozenset({"PutObject", "CreateMultipartUpload", "UploadPart", "CompleteMultipartUpload"})
 _CHECKSUM_CODES = frozenset(
     {
@@ -63,20 +67,35 @@ def http_status(err: ClientError) -> int:
     return err.response["ResponseMetadata"]["HTTPStatusCode"]
 
 
-def find_outage(err: Exception) -> str | None:
-    """Says in a few words why an error may pass if the request is repeated later; None for any other error."""
+def find_outage(err: Exception) -> Outage | None:
+    """Says why an error may pass if the request is repeated later; None for any other error."""
     if isinstance(err, ClientError):
         code, status = err.response["Error"]["Code"], http_status(err)
         if code in _EXPIRED:
-            return f"{code}: the credentials have expired"
+            return Outage(f"{code}: the credentials have expired")
         if code in _BUSY or status == 429 or (status >= 500 and status != 501):
-            return f"{status} {code}" if str(status) != code else code
-        return None
+            return Outage(f"{status} {code}" if str(status) != code else code)
+        return Outage(f"{status} {code}: the bytes were damaged", ATTEMPTS) if code in _DAMAGED else None
     if isinstance(err, boto.SSLError):
         return None  # a certificate does not become valid by waiting
+    if isinstance(err, boto.FlexibleChecksumError):
+        return Outage("the bytes were damaged", ATTEMPTS)
+    if is_silence(err):
+        # A download has repeated it already.
+        return Outage("no answer", 1 if isinstance(err, RetriesExceededError) else ATTEMPTS)
     if isinstance(err, (*_NO_CONNECTION, boto.CredentialRetrievalError, RetriesExceededError)):
-        return type(err).__name__
+        return Outage(type(err).__name__)
     return None
+
+
+def is_silence(err: object) -> bool:
+    """Returns whether a server took a connection and then neither read nor sent for as long as a time-out."""
+    if isinstance(err, RetriesExceededError):
+        return is_silence(getattr(err, "last_exception", None))  # boto3's types lack it
+    if isinstance(err, boto.ConnectionClosedError):  # so botocore calls a time-out of sending
+        cause = err.kwargs.get("error")
+        return isinstance(cause, Exception) and any(isinstance(each, TimeoutError) for each in cause.args)
+    return isinstance(err, boto.ReadTimeoutError)
 
 
 def is_rejected(err: ClientError) -> bool:
@@ -113,6 +132,11 @@ def _explain_answer(uri: str, endpoint: str, err: ClientError) -> CnnlibError:
             f"{endpoint} does not implement what {err.operation_name} on {uri} needs: {answer}. Expected a store with "
             "put-if-absent (If-None-Match: *), as AWS S3 and SeaweedFS have it. Update or replace it; if it only "
             "refuses checksums, set AWS_REQUEST_CHECKSUM_CALCULATION=when_required."
+        )
+    if code == "RequestTimeTooSkewed":
+        return AccessError(
+            f"{endpoint} refuses {err.operation_name} on {uri}: {answer}. Expected a clock that agrees with the "
+            "server's within minutes. Set the clock of this machine, or of the server (NTP)."
         )
     if status in (401, 403) or code in _REJECTED_WITH_400:
         return AccessError(
@@ -157,4 +181,9 @@ def _explain_no_answer(uri: str, endpoint: str, err: Exception) -> CnnlibError:
 
 def _for_how_long(err: Exception) -> str:
     """Says how long a request was repeated, for an error that is repeated at all."""
-    return f" for {storage_wait_s():.0f} s ({WAIT_VARIABLE})" if find_outage(err) else ""
+    outage = find_outage(err)
+    if outage is None:
+        return ""
+    if is_silence(err):
+        return f" for up to {storage_silence_s():.0f} s ({SILENCE_VARIABLE})"
+    return f" for {storage_wait_s():.0f} s ({WAIT_VARIABLE})"

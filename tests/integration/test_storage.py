@@ -25,7 +25,7 @@ from hypothesis import strategies as st
 
 from cnnlib.errors import AccessError, ConflictError, InputError, NotFoundError, StorageError
 from cnnlib.storage import files, publish, s3
-from cnnlib.storage.patience import WAIT_VARIABLE
+from cnnlib.storage.patience import SILENCE_VARIABLE, WAIT_VARIABLE
 from cnnlib.storage.range_file import open_range_file
 from cnnlib.storage.uri import is_s3, join_uri, split_s3
 from infra import local_s3
@@ -246,7 +246,7 @@ def test_closed_port_is_given_up_soon_and_names_the_endpoint(
 
 
 def test_server_that_never_answers_is_given_up(s3_uri: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(s3, "_READ_TIMEOUT_S", 0.1)
+    monkeypatch.setenv(SILENCE_VARIABLE, "0.3")
     monkeypatch.setenv(WAIT_VARIABLE, "0")
     with socket.create_server(("127.0.0.1", 0)) as silent:
         endpoint = f"http://127.0.0.1:{silent.getsockname()[1]}"

@@ -8,7 +8,7 @@ import pytest
 
 from cnnlib.errors import ConfigError
 from cnnlib.storage import patience
-from cnnlib.storage.patience import WAIT_VARIABLE, keep_trying, storage_wait_s
+from cnnlib.storage.patience import WAIT_VARIABLE, Outage, keep_trying, storage_wait_s
 
 
 class Clock:
@@ -45,8 +45,15 @@ def failing(times: int) -> Callable[[], str]:
     return operate
 
 
-def outage(err: Exception) -> str | None:
-    return "gone" if isinstance(err, OSError) else None
+def outage(err: Exception) -> Outage | None:
+    return Outage("gone") if isinstance(err, OSError) else None
+
+
+def test_some_failures_may_only_come_a_few_times_in_a_row(clock: Clock) -> None:
+    assert keep_trying(failing(2), lambda _: Outage("silent", 3)) == "done"
+    with pytest.raises(OSError, match="no"):
+        keep_trying(failing(3), lambda _: Outage("silent", 3))
+    assert len(clock.pauses) == 4
 
 
 def test_outage_of_a_minute_and_a_half_is_survived_with_one_line_at_each_end(
