@@ -18,11 +18,16 @@ def check_class_names(names: Sequence[str], origin: str) -> tuple[str, ...]:
         origin: what gave the names, for the error message.
 
     Raises:
-        DatasetError: a name is empty, or two classes have one name.
+        DatasetError: a name is empty or no text in UTF-8, or two classes have one name.
     """
     labels: dict[str, int] = {}
     for label, name in enumerate(names):
         shown = unicodedata.normalize("NFC", name).strip()
+        if any("\ud800" <= letter <= "\udfff" for letter in shown):
+            raise DatasetError(
+                f"{origin}: the name of class {label} is no text in UTF-8. Received {name!r}. Rename the folder or the "
+                "label."
+            )
         if not shown:
             raise DatasetError(
                 f"{origin}: class {label} has an empty name. Received {name!r}. Expected a name for every class."

@@ -17,6 +17,8 @@ from cnnlib.sources.image_files import check_names
 LABEL_NAMES = ("label", "class", "class_name", "category", "target", "y")
 """The usual names of a column with labels, in lower case, the first that exists counts."""
 SPLIT_NAMES = ("split", "subset", "fold")
+_LIKE_MISSING = frozenset(("none", "null", "nan", "n/a", "na", "<na>"))
+"""What programs write for a missing label; people may call a class so, too (NA: Namibia)."""
 
 
 def find_column(table: pa.Table, given: str | None, usual: Sequence[str], flag: str) -> str:
@@ -33,7 +35,7 @@ def find_column(table: pa.Table, given: str | None, usual: Sequence[str], flag: 
         if given not in names:
             raise ConfigError(f"The table has no column {given!r}. It has {', '.join(names)}.")
         return given
-    found = [name for word in usual for name in names if name.lower() == word]
+    found = [name for word in usual for name in names if name.strip().lower() == word]
     if not found:
         raise ConfigError(
             f"No column of the table is called {', '.join(usual)}. It has {', '.join(names)}. Give --{flag}."
@@ -47,7 +49,7 @@ def find_split(table: pa.Table, given: str | None) -> str | None:
     Raises:
         ConfigError: there is no column of the given name.
     """
-    if given is None and not any(name.lower() in SPLIT_NAMES for name in table.column_names):
+    if given is None and not any(name.strip().lower() in SPLIT_NAMES for name in table.column_names):
         return None
     return find_column(table, given, SPLIT_NAMES, "split-column")
 
@@ -65,8 +67,12 @@ def find_labels(
 
     Raises:
         ConfigError: the class names do not fit.
-        DatasetError: no row has a label.
+        DatasetError: no row has a label, or labels are lists or records.
     """
+    if pa.types.is_nested(column.type):
+        raise DatasetError(
+            f"The labels of {origin} are of the type {column.type}. Expected one name or number for every image."
+        )
     values = column.to_pylist()
     if pa.types.is_floating(column.type):
         values = [None if each is None or math.isnan(each) else each for each in values]
@@ -79,8 +85,22 @@ def find_labels(
         # A label outside the names is a bad row, but a name without rows is most likely a typing error.
         check_names(class_names, [name for name in found if name in class_names] or found, origin)
         found = list(class_names)
+    else:
+        say_what_is_odd(found)
     index = {name: label for label, name in enumerate(found)}
     return tuple(found), [None if each is None else index.get(each) for each in texts]
+
+
+def say_what_is_odd(classes: Sequence[str]) -> None:
+    """Logs classes whose names differ only in case, and those that look like a missing label."""
+    by_name: dict[str, list[str]] = {}
+    for name in classes:
+        by_name.setdefault(name.casefold(), []).append(name)
+    for names in by_name.values():
+        if len(names) > 1:
+            log_event("labels", note=f"classes of their own that differ only in case: {', '.join(names)}")
+    if missing := [name for name in classes if name.casefold() in _LIKE_MISSING]:
+        log_event("labels", note=f"classes like all others, not missing labels: {', '.join(missing)}")
 
 
 def _number_classes(
@@ -120,7 +140,7 @@ def find_metadata(table: pa.Table, taken: set[str | None]) -> dict[str, tuple[st
         try:
             check_name(name)
         except DatasetError:
-            left_out.append(name)
+            left_out.append(name or "(no name)")
             continue
         found[name] = _to_metadata(table[name])
     if left_out:

@@ -9,6 +9,7 @@ from cnnlib.dataset.decode import EXTENSIONS, ImageRules
 from cnnlib.dataset.streamed import Candidate, StreamedSource
 from cnnlib.errors import DatasetError, NotFoundError
 from cnnlib.log import log_event
+from cnnlib.sources.columns import say_what_is_odd
 from cnnlib.sources.image_files import (
     DEFAULT_SPLITS,
     SPLIT_NAMES,
@@ -122,16 +123,11 @@ def _find_level(uri: str, paths: Sequence[str], class_names: Sequence[str]) -> b
 
 
 def _say_what_is_odd(paths: Iterable[str], classes: Sequence[str], level: int) -> None:
-    """Logs folders without an image, and classes whose names differ only in case."""
+    """Logs folders without an image, and odd names of classes."""
     folders = {path.split("/")[level] for path in paths if path.count("/") > level}
     if empty := sorted(folders - set(classes)):
         log_event("labels", note=f"no class, because no image lies in them: {', '.join(empty)}")
-    by_name: dict[str, list[str]] = {}
-    for name in classes:
-        by_name.setdefault(name.casefold(), []).append(name)
-    for names in by_name.values():
-        if len(names) > 1:
-            log_event("labels", note=f"classes of their own that differ only in case: {', '.join(names)}")
+    say_what_is_odd(classes)
 
 
 def limit(candidates: Sequence[Candidate], most: int | None) -> list[Candidate]:

@@ -43,6 +43,8 @@ def load_npz(uri: str, class_names: Sequence[str] = ()) -> Source:
     splits = {name: _build_split(uri, name, images, labels) for name, (images, labels) in found.items()}
     labels = np.concatenate([split.labels for split in splits.values()])
     first, last = (int(labels.min()), int(labels.max())) if len(labels) else (0, 0)
+    if len(labels) and first == last:
+        raise DatasetError(f"{uri} has images of one class only, {first}. A classifier needs at least two.")
     if first == 1 and (not class_names or len(class_names) == last):
         log_event("labels", note=f"the labels count from 1 to {last}: class 0 is label 1")
         class_names = class_names or [str(label) for label in range(1, last + 1)]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import io
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
@@ -136,8 +137,11 @@ def _read_table(uri: str) -> pa.Table:
     ending = f".{uri.rpartition('.')[2].lower()}"
     if ending not in _READERS:
         raise ConfigError(f"{uri} is not a table. Expected a file that ends in {', '.join(_READERS)}.")
+    data = files.read_bytes(uri)
+    if ending != ".parquet":
+        _check_text(uri, ending, data)
     try:
-        table: pa.Table = _READERS[ending](io.BytesIO(files.read_bytes(uri)))
+        table: pa.Table = _READERS[ending](io.BytesIO(data))
     # A damaged Parquet file is an OSError of pyarrow's; the bytes are in memory, so it is none of the disk's.
     except (pa.ArrowInvalid, pa.ArrowNotImplementedError, OSError) as err:
         first_line = str(err).splitlines()[0]
@@ -153,6 +157,20 @@ def _read_table(uri: str) -> pa.Table:
             f"The column {no_text[0]!r} of {uri} is no text in UTF-8. Save the table as UTF-8."
         )
     return table
+
+
+def _check_text(uri: str, ending: str, data: bytes) -> None:
+    """Checks for two kinds of file that are no tables, but for which Arrow's message gives no hint.
+
+    Raises:
+        DatasetError: the text is UTF-16, or one JSON document instead of a line per image.
+    """
+    if data[:2] in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE):
+        raise DatasetError(f"{uri} is no text in UTF-8. Save the table as UTF-8.")
+    if "json" in ending and data.removeprefix(codecs.BOM_UTF8).lstrip()[:1] == b"[":
+        raise DatasetError(
+            f"{uri} is one JSON list. Expected JSON lines: one object per image, each on its line."
+        )
 
 
 def _read_csv(data: io.BytesIO, delimiter: str) -> pa.Table:

@@ -49,3 +49,10 @@ def test_manifest_with_two_classes_of_one_name_is_refused(tmp_path: Path) -> Non
     publish.write_manifest(layout.dataset_manifest(str(tmp_path / "new")), document)
     with pytest.raises(DatasetError, match=r"/new/manifest\.json: two classes have one name"):
         load_manifest(str(tmp_path / "new"))
+
+
+def test_name_that_is_no_utf_8_is_refused() -> None:
+    with pytest.raises(
+        DatasetError, match=r"the name of class 1 is no text in UTF-8\. Received 'caf\\udce9'"
+    ):
+        check_class_names(["tea", "caf\udce9"], "a folder")

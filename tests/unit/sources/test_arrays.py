@@ -158,3 +158,9 @@ def test_other_files_are_refused(tmp_path: Path) -> None:
     (tmp_path / "data_batch_1.bin").write_bytes(b"12345")
     with pytest.raises(DatasetError, match=r"has 5 bytes\. Expected a multiple of 3073"):
         load_cifar(str(tmp_path))
+
+
+def test_archive_of_one_class_is_refused(tmp_path: Path) -> None:
+    np.savez(tmp_path / "x.npz", x_train=IMAGES, y_train=LABELS * 0)
+    with pytest.raises(DatasetError, match="has images of one class only, 0"):
+        load_npz(str(tmp_path / "x.npz"))

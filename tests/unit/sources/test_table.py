@@ -222,3 +222,34 @@ def test_files_that_are_no_tables_are_refused(tmp_path: Path) -> None:
         load(tmp_path / "x.csv")
     with pytest.raises(ConfigError, match=r"The column 'split' of .* states the splits\. Leave out --splits"):
         load(write(tmp_path, "csv", ROWS), splits=["train=1"])
+
+
+def test_texts_that_are_no_table_are_refused_with_what_to_save(tmp_path: Path) -> None:
+    (tmp_path / "x.csv").write_text("path,label\na.png,cat\n", encoding="utf-16")
+    with pytest.raises(DatasetError, match=r"is no text in UTF-8\. Save the table as UTF-8"):
+        load(tmp_path / "x.csv")
+    (tmp_path / "x.json").write_text(json.dumps(ROWS))
+    with pytest.raises(DatasetError, match=r"is one JSON list\. Expected JSON lines: one object per image"):
+        load(tmp_path / "x.json")
+
+
+def test_spaces_around_the_name_of_a_column_do_not_count(tmp_path: Path) -> None:
+    (tmp_path / "x.csv").write_text("path, label, split\na.png, cat, train\nb.png, dog, test\n")
+    source = load(tmp_path / "x.csv")
+    assert source.class_names == ("cat", "dog")
+    assert [each.split for each in source.candidates] == ["train", "test"]
+
+
+def test_lists_are_no_labels(tmp_path: Path) -> None:
+    with pytest.raises(DatasetError, match=r"are of the type list.*Expected one name or number for every"):
+        load(write(tmp_path, "jsonl", [{"path": "a.png", "label": ["cat"]}]))
+
+
+def test_odd_names_of_classes_are_logged(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    labels = ["cat", "Cat", "None", "nan"]
+    load(
+        write(tmp_path, "csv", [{"path": f"{index}.png", "label": each} for index, each in enumerate(labels)])
+    )
+    shown = capsys.readouterr().err
+    assert "classes of their own that differ only in case: Cat, cat" in shown
+    assert "classes like all others, not missing labels: None, nan" in shown
