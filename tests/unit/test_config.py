@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 
 from cnnlib import config, config_checks, evaluate_config
 from cnnlib.config import (
+    CheckpointConfig,
     ClusterConfig,
     EarlyStoppingConfig,
     LoopConfig,
@@ -120,6 +121,8 @@ def test_defaults_are_a_config_that_works(cls: type) -> None:
         ),
         (ClusterConfig, {"cpus_per_worker": 0}, "cluster.cpus_per_worker must be at least 1. Received 0."),
         (ClusterConfig, {"max_failures": -1}, "cluster.max_failures must be at least 0. Received -1."),
+        (ClusterConfig, {"hang_timeout_s": -1.0}, "cluster.hang_timeout_s must lie in 0..inf."),
+        (CheckpointConfig, {"every_steps": -1}, "checkpoint.every_steps must be at least 0. Received -1."),
         (ClusterConfig, {"wait_for_resources_s": -1.0}, "cluster.wait_for_resources_s must lie in 0..inf."),
         (EvaluateConfig, {"top_k": 0}, "top_k must be at least 1. Received 0."),
         (EvaluateConfig, {"batch_size": 0}, "batch_size must be at least 1. Received 0."),
@@ -197,6 +200,7 @@ def test_config_survives_json() -> None:
             "loss": LossConfig(**document["loss"]),
             "early_stopping": EarlyStoppingConfig(**document["early_stopping"]),
             "loop": LoopConfig(**document["loop"]),
+            "checkpoint": CheckpointConfig(**document["checkpoint"]),
             "cluster": ClusterConfig(**document["cluster"]),
         }
     )
@@ -217,7 +221,11 @@ def test_every_setting_explains_itself_in_help(cls: type) -> None:
         and isinstance(field.target, ast.Name)
         and isinstance(text, ast.Expr)
     ]
-    groups = {"optimizer", "loss", "early_stopping", "loop", "cluster"} if cls is TrainConfig else set()
+    groups = (
+        {"optimizer", "loss", "early_stopping", "loop", "checkpoint", "cluster"}
+        if cls is TrainConfig
+        else set()
+    )
     assert set(explained) == {field.name for field in dataclasses.fields(cls)} - groups
 
 
