@@ -30,6 +30,7 @@ from cnnlib.errors import ConfigError
 from cnnlib.evaluate_config import EvaluateConfig
 
 CONFIGS = [
+    CheckpointConfig,
     TrainConfig,
     EvaluateConfig,
     OptimizerConfig,
