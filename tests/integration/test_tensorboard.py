@@ -48,7 +48,7 @@ def test_tensorboard_reads_what_the_history_says(base_uri: str, tmp_path: Path) 
 def test_trace_is_uploaded_to_object_storage(s3_uri: str) -> None:
     observers = build_observers(TrainConfig(loop=LoopConfig(profile_steps=1)), s3_uri)
     labels = np.ones((5, 2), np.int32)
-    observers.watch(lambda _, labels: tf.reduce_sum(labels), calls=1)(labels, labels)
+    observers.watch(lambda _, labels, request: tf.reduce_sum(labels), calls=1)(labels, labels)
     observers.close()
     (trace,) = (each for each in files.list_objects(s3_uri) if each.uri.endswith(".xplane.pb"))
     assert trace.num_bytes > 0
