@@ -56,6 +56,8 @@ from cnnlib.training.ray.backend import MultiWorkerConfig
 from cnnlib.training.ray.ending import ends_with_a_resume_point
 from cnnlib.training.ray.shards import Deal, DealRows
 
+_ABORTED = "Collective ops is aborted by: "
+
 
 def run_workers(
     work: Callable[[], None],
@@ -273,9 +275,16 @@ def describe_failure(err: TrainingFailedError) -> str:
         failure = failures[rank]
         lines = _lines(find_own_error(failure) or failure)
         # A traceback ends with its cause; the text about a process that ended begins with it.
-        reason = f"its process ended: {lines[0]}" if rank in died else lines[-1]
+        reason = f"its process ended: {lines[0]}" if rank in died else _find_lost_worker(lines) or lines[-1]
         return f"worker {rank} failed: {reason}"
     return f"the workers failed: {_lines(err)[0]}"
+
+
+def _find_lost_worker(lines: Sequence[str]) -> str | None:
+    """Returns what it means that TensorFlow ended a collective; None for any other error."""
+    aborted = (line.partition(_ABORTED)[2] for line in lines if line.startswith(_ABORTED))
+    why = next(aborted, None)
+    return None if why is None else f"another worker is gone or does not answer ({why})"
 
 
 def _lines(err: BaseException) -> list[str]:

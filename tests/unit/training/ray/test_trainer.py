@@ -205,6 +205,17 @@ def test_storage_that_fails_restarts_the_workers(error: Exception, capfd: pytest
     assert f"worker 1 failed: {error}; no restart is left" in second
 
 
+def test_a_collective_that_tensorflow_ends_means_that_another_worker_is_lost() -> None:
+    text = (
+        "RuntimeError: DeadlineExceededError: Graph execution error:\nDetected at node while/adam/CollectiveReduceV2\n"
+        "Collective ops is aborted by: Deadline Exceeded\nRPC: /tensorflow.CoordinationService/Heartbeat\n"
+        "\t [[{{node while/adam/CollectiveReduceV2}}]] [Op:__inference_train_call_1101]"
+    )
+    failed = WorkerGroupError("failed", {1: RuntimeError(text)})
+    expected = "worker 1 failed: another worker is gone or does not answer (Deadline Exceeded)"
+    assert describe_failure(failed) == expected
+
+
 def test_failures_count_from_the_last_progress() -> None:
     steps: list[int | CnnlibError] = [0, 0, 50, 50, 50, 60, StorageError("S3 is away"), 60]
     assert {"_worker_group_failures", "_controller_failures"} <= vars(
