@@ -41,7 +41,7 @@ class Watchdog:
         self._timeout_s = timeout_s
         self._rank = rank
         self._end = end
-        self._state = ("starts", time.monotonic())
+        self._state: tuple[str, float] | None = ("starts", time.monotonic())
         self._stopped = threading.Event()
         if timeout_s:
             threading.Thread(target=self._watch, name="watchdog", daemon=True).start()
@@ -49,6 +49,10 @@ class Watchdog:
     def doing(self, what: str) -> None:
         """Says what the worker does from now on, and that it has made progress."""
         self._state = (what, time.monotonic())
+
+    def rest(self) -> None:
+        """Suspends the time limit until the next `doing`."""
+        self._state = None
 
     def stop(self) -> None:
         """Ends the watch."""
@@ -77,7 +81,10 @@ class Watchdog:
     def _watch(self) -> None:
         pause_s = min(_MOST_S_BETWEEN_LOOKS, self._timeout_s / _LOOKS)
         while not self._stopped.wait(pause_s):
-            what, since = self._state
+            state = self._state
+            if state is None:
+                continue
+            what, since = state
             seconds = time.monotonic() - since
             if seconds > self._timeout_s:
                 log_event(

@@ -15,6 +15,7 @@ from __future__ import annotations
 import threading
 from concurrent.futures import Future
 from datetime import UTC, datetime
+from typing import NamedTuple
 
 from cnnlib.errors import CheckpointError
 from cnnlib.feed.feed import Feed, FeedTask, TwoSplits
@@ -70,8 +71,7 @@ def train_worker(task: WorkerTask) -> None:
     state = build_train_state(task, strategy, chunks)
     if is_chief:
         log_model(config.model, state.model)
-    checkpoint, history = _find_start(task.run, is_chief)
-    point = _find_resume_point(task.run, is_chief)
+    history, checkpoint, point = _find_start(task.run, is_chief)
     done = EpochPart(epoch=len(history) + 1)
     if point is not None:
         restore_resume_point(point, state.model, state.optimizer, rank=rank.rank, workers=rank.workers)
@@ -84,8 +84,9 @@ def train_worker(task: WorkerTask) -> None:
         log_event("resume", checkpoint=checkpoint.uri, epoch=checkpoint.epoch, step=checkpoint.step)
 
     # 2. The rows, and on the chief the progress display and the observers.
-    watchdog.doing("waits for its rows")
+    watchdog.rest()  # how long the rows take depends on storage, which has time limits of its own
     feed = feed_future.result()
+    watchdog.doing("begins to train")
     chief = Chief.of(task) if is_chief else None
     train_call = chief.watch(state.train_call, len(history)) if chief else state.train_call
 
@@ -207,41 +208,41 @@ def _count_chunks(task: WorkerTask) -> int:
     return count_chunks(task.cpus, config.batch_size // config.workers // config.loop.micro_batches)
 
 
-def _find_resume_point(run: str, is_chief: bool) -> ResumePoint | None:
-    """Returns the resume point from which all workers continue; None: there is none after the last checkpoint.
+class _Start(NamedTuple):
+    """Says where all workers begin.
 
-    The chief decides, and deletes those that nobody needs: of an attempt that was interrupted, or damaged.
+    Attributes:
+        history: the finished epochs.
+        checkpoint: of the last of them; None for a new run.
+        point: the resume point in the epoch after it; None: the epoch begins anew.
     """
-    if not is_chief:
-        uri = agree("")
-        point = find_resume_point(uri) if uri else None
-        if uri and point is None:
-            raise CheckpointError(
-                f"{run} has no resume point {uri} here, from which its first worker continues."
-            )
-        return point
-    point = choose_resume_point(run, list_checkpoints(run))
-    delete_resume_points(run, keep=[point.uri] if point else [])
-    agree(point.uri if point else "")
-    return point
+
+    history: list[EpochRecord]
+    checkpoint: Checkpoint | None
+    point: ResumePoint | None
 
 
-def _find_start(run: str, is_chief: bool) -> tuple[Checkpoint | None, list[EpochRecord]]:
-    """Returns the checkpoint from which all workers continue, and the history up to it; None and [] for a new run.
+def _find_start(run: str, is_chief: bool) -> _Start:
+    """Returns where all workers begin, which the chief decides.
 
-    The chief decides: a listing may show the newest checkpoint to one worker and not yet to another. It mends the
-    history before it tells the others, so they read the same one.
+    A listing may show the newest checkpoint to one worker and not yet to another. The chief mends the history before it
+    tells the others, so they read the same one, and deletes resume points that nobody needs: of an attempt that was
+    interrupted, or damaged.
     """
-    checkpoints = list_checkpoints(run) if is_chief else []
-    history = mend_history(run, checkpoints) if is_chief else []
-    epoch = agree(checkpoints[-1].epoch if checkpoints else 0)
-    if not epoch:
-        return None, []
     if is_chief:
-        return checkpoints[-1], history
-    checkpoint = find_checkpoint(layout.checkpoint_uri(run, epoch))
-    if checkpoint is None:
+        checkpoints = list_checkpoints(run)
+        history = mend_history(run, checkpoints)
+        point = choose_resume_point(run, checkpoints)
+        delete_resume_points(run, keep=[point.uri] if point else [])
+        agree(f"{checkpoints[-1].epoch if checkpoints else 0} {point.uri if point else ''}")
+        return _Start(history, checkpoints[-1] if checkpoints else None, point)
+    epoch_text, _, point_uri = agree("").partition(" ")
+    epoch = int(epoch_text)
+    checkpoint = find_checkpoint(layout.checkpoint_uri(run, epoch)) if epoch else None
+    point = find_resume_point(point_uri) if point_uri else None
+    if (epoch and checkpoint is None) or (point_uri and point is None):
         raise CheckpointError(
-            f"{run} has no checkpoint of epoch {epoch} here, from which its first worker continues."
+            f"The first worker continues {run} from {point_uri or f'the checkpoint of epoch {epoch}'}, which is not "
+            "here. If --runs is a local path, every machine of the cluster must mount it."
         )
-    return checkpoint, [record for record in load_history(run) if record.epoch <= epoch]
+    return _Start([record for record in load_history(run) if record.epoch <= epoch], checkpoint, point)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping
-from typing import Any, NamedTuple, Protocol, TypeVar
+from typing import Any, NamedTuple, Protocol
 
 import ray.train
 from ray.experimental import tqdm_ray
@@ -14,8 +14,6 @@ from ray.train.collective import broadcast_from_rank_zero
 from ray.train.v2._internal.execution.context import logger as _report_logger
 
 from cnnlib.training.ray.shards import TRAIN
-
-T = TypeVar("T", int, str)
 
 
 class Rank(NamedTuple):
@@ -54,9 +52,9 @@ def receive_rows(name: str = TRAIN) -> Any:
     return ray.train.get_dataset_shard(name)
 
 
-def agree(value: T) -> T:
+def agree(value: str) -> str:
     """Returns the value of the worker of rank 0 in every worker, once all of them have called it."""
-    agreed: T = broadcast_from_rank_zero(value)
+    agreed: str = broadcast_from_rank_zero(value)
     return agreed
 
 

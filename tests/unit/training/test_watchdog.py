@@ -20,16 +20,20 @@ def test_a_worker_without_progress_ends_and_says_where_it_stands(capfd: pytest.C
     assert "waits for the others" in line
 
 
-def test_progress_a_stop_and_no_limit_end_nothing() -> None:
+def test_progress_a_rest_a_stop_and_no_limit_end_nothing() -> None:
     ended = threading.Event()
     busy, stopped = Watchdog(5.0, 0, end=ended.set), Watchdog(0.3, 1, end=ended.set)
     stopped.stop()
+    resting = Watchdog(0.3, 3, end=ended.set)
+    resting.rest()
     Watchdog(0.0, 2, end=ended.set)
     for _ in range(10):
         busy.doing("trains")
         time.sleep(0.1)
     busy.stop()
     assert not ended.is_set()
+    resting.doing("trains again, and hangs")
+    assert ended.wait(30)
 
 
 def test_items_are_followed_one_by_one() -> None:
@@ -38,12 +42,12 @@ def test_items_are_followed_one_by_one() -> None:
 
     def items() -> object:
         for number in range(2):
-            said.append(watchdog._state[0])
+            said.append((watchdog._state or ("",))[0])
             yield number
 
     for _ in watchdog.follow(items(), "epoch 2", wait="waits", use="trains"):  # type: ignore[arg-type]
-        said.append(watchdog._state[0])
-    said.append(watchdog._state[0])
+        said.append((watchdog._state or ("",))[0])
+    said.append((watchdog._state or ("",))[0])
     assert said == [
         "epoch 2, call 1: waits", "epoch 2, call 1: trains", "epoch 2, call 2: waits", "epoch 2, call 2: trains",
         "epoch 2: ends it with the other workers",
