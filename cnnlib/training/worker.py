@@ -88,6 +88,8 @@ def train_worker(task: WorkerTask) -> None:
     feed = feed_future.result()
     watchdog.doing("begins to train")
     chief = Chief.of(task) if is_chief else None
+    if chief and point:
+        chief.resume_points.adopt(point.uri)
     train_call = chief.watch(state.train_call, len(history)) if chief else state.train_call
 
     step = history[-1].step if history else 0

@@ -99,6 +99,10 @@ class ResumePointWriter:
         )
         self._thread.start()
 
+    def adopt(self, uri: str) -> None:
+        """Takes over the resume point that the run goes on from, to be deleted as if it had been written here."""
+        self._last = uri
+
     def wait(self) -> None:
         """Waits until nothing is being written."""
         if self._thread is not None:
@@ -106,8 +110,8 @@ class ResumePointWriter:
 
     def clear(self) -> None:
         """Waits until nothing is being written, and deletes all resume points: the epoch has its checkpoint."""
-        if self._thread is not None:
-            self._thread.join()
+        self.wait()
+        if self._thread is not None or self._last is not None:
             self._thread, self._last = None, None
             delete_resume_points(self._run)
 

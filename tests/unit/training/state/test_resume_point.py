@@ -123,3 +123,11 @@ def test_the_one_before_stays_until_the_epoch_has_its_checkpoint(strategy: Any, 
     assert sorted(layout.find_step(each.name) or 0 for each in folder.glob("*")) == [20, 20, 30, 30]
     writer.clear()
     assert list(folder.glob("*")) == []
+
+
+def test_the_one_that_a_run_goes_on_from_is_deleted_with_the_epoch_too(strategy: Any, tmp_path: Path) -> None:
+    point = write(tmp_path, copy_resume_state(*build(strategy), []))
+    writer = ResumePointWriter(str(tmp_path))
+    writer.adopt(point.uri)
+    writer.clear()
+    assert list(Path(layout.run_resume_points(str(tmp_path))).glob("*")) == []
