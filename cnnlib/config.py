@@ -138,7 +138,7 @@ class LoopConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class CheckpointConfig:
-    """When resume points are saved: every epoch ends with a checkpoint, and a long epoch has resume points inside.
+    """Checkpoints and resume points: every epoch ends with a checkpoint, and a long epoch has resume points inside.
 
     A run that is interrupted goes on from the last of them, with exactly the rows that the epoch has not seen. They are
     written in the background, and deleted once the epoch has its checkpoint. They are not evaluated.
@@ -148,9 +148,20 @@ class CheckpointConfig:
     """Steps between two resume points, rounded up to whole calls (--loop.steps-per-call). 0: none by steps."""
     every_minutes: float = 10.0
     """Minutes between two resume points, about. 0: none by time."""
+    keep: int = 0
+    """Checkpoints to keep: so many of the newest, and the best one (@best). The others are deleted after each epoch.
+    0: all are kept."""
+    reports: str | None = None
+    """Folder of reports: with --checkpoint.keep, a checkpoint is not deleted before there is a report about it.
+    None: no report is waited for."""
 
     def __post_init__(self) -> None:
         check_at_least("checkpoint.every_steps", self.every_steps, 0)
+        check_at_least("checkpoint.keep", self.keep, 0)
+        if self.reports is not None and not self.keep:
+            raise ConfigError(
+                f"checkpoint.reports needs checkpoint.keep. Received reports={self.reports}, keep=0, which keeps all."
+            )
         check_range("checkpoint.every_minutes", self.every_minutes, 0.0, math.inf)
 
 

@@ -111,6 +111,7 @@ def _evaluate(args: Args) -> Finished:
     results: list[GateResult] = []
     records: list[ReportRecord] = []
     lost = {each.target.uri for each in outcome.left_out if each.target}
+    lost |= {each.uri for each in outcome.deleted}
     for target in plan.targets:
         if target.uri in lost:
             continue

@@ -28,7 +28,12 @@ class LeftOut:
 
 @dataclass(kw_only=True)
 class EvaluationOutcome:
-    """The outcome of an evaluation, which grows while it runs."""
+    """The outcome of an evaluation, which grows while it runs.
+
+    Attributes:
+        deleted: pending checkpoints that their training has deleted meanwhile: there is nothing to report about.
+    """
 
     written: list[WrittenReport] = field(default_factory=list)
     left_out: list[LeftOut] = field(default_factory=list)
+    deleted: list[Target] = field(default_factory=list)

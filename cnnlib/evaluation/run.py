@@ -43,6 +43,7 @@ from cnnlib.metrics.sums.rows import keeps_rows
 from cnnlib.reports.build import build_activations
 from cnnlib.reports.result import EvaluationResult, installed_versions
 from cnnlib.reports.write import WrittenReport, write_report
+from cnnlib.runs.checkpoints import find_checkpoint
 from cnnlib.slices.corruptions import CORRUPTIONS, STRENGTHS
 from cnnlib.slices.plan import plan_slicer
 from cnnlib.slices.slicer import MAX_SLICES, Slicer
@@ -266,7 +267,11 @@ def _write_reports(
         except DatasetError:
             raise
         except CnnlibError as err:
-            outcome.left_out.append(LeftOut(uri=target.uri, error=err, target=target))
+            if plan.pending is not None and find_checkpoint(target.uri) is None:
+                log_event("evaluate", checkpoint=target.uri, note="its training has deleted it meanwhile")
+                outcome.deleted.append(target)
+            else:
+                outcome.left_out.append(LeftOut(uri=target.uri, error=err, target=target))
 
 
 def _write_report(

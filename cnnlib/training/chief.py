@@ -10,6 +10,7 @@ import keras
 from cnnlib.config import TrainConfig, to_dict
 from cnnlib.log import log_event, log_text
 from cnnlib.runs.history import EpochRecord, encode_history
+from cnnlib.runs.retention import CheckpointCleaner
 from cnnlib.storage import files, layout
 from cnnlib.training.observe.mlflow import MlflowRun
 from cnnlib.training.observe.observers import Observer, Observers
@@ -30,6 +31,8 @@ class Chief:
         self.resume_points = ResumePointWriter(task.run)
         self._task = task
         self._observers = observers
+        config = task.config.checkpoint
+        self._cleaner = CheckpointCleaner(task.run, config.keep, config.reports)
 
     @classmethod
     def of(cls, task: WorkerTask) -> Chief:
@@ -60,6 +63,8 @@ class Chief:
         self._save(state, record)
         self.resume_points.clear()
         files.write_bytes(layout.run_history(self._task.run), encode_history(history))
+        with failure_is_logged("checkpoint.keep"):
+            self._cleaner.clean()
         with failure_is_logged("learning-curves"):
             self._draw(history)
         with failure_is_logged("observers"):

@@ -28,6 +28,7 @@ from cnnlib.runs.checkpoints import list_checkpoints
 from cnnlib.runs.mending import find_history, match_history
 from cnnlib.runs.record import RunRecord, find_run_record
 from cnnlib.storage import files, layout
+from cnnlib.storage.uri import normalize_uri
 from cnnlib.training.class_weights import class_weights
 from cnnlib.training.early_stopping import is_stopped
 from cnnlib.training.observe.mlflow import check_installed
@@ -149,6 +150,7 @@ def plan_run(
     """
     check_model_name(config.model)
     check_installed(config)
+    config = _find_reports(config)
     if not _NAME.fullmatch(name) or layout.find_epoch(name) is not None:
         raise ConfigError(
             "A run's name must begin with a letter or a digit, consist of letters, digits, '.', '_' and '-', "
@@ -196,6 +198,15 @@ def has_stopped_early(config: TrainConfig, run: str, done_epochs: int) -> bool:
         return False
     done = match_history(find_history(run), list_checkpoints(run))[:done_epochs]
     return is_stopped(done, config.early_stopping)
+
+
+def _find_reports(config: TrainConfig) -> TrainConfig:
+    """Returns the config with the whole URI of its reports, wherever its workers run; checks that they can be listed."""
+    if config.checkpoint.reports is None:
+        return config
+    uri = normalize_uri(config.checkpoint.reports)
+    files.list_files(layout.report_manifests(uri))
+    return dataclasses.replace(config, checkpoint=dataclasses.replace(config.checkpoint, reports=uri))
 
 
 def _find_validation_split(config: TrainConfig, manifest: Manifest) -> str | None:

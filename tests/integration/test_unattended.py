@@ -15,6 +15,8 @@ from typing import Any
 import pytest
 
 from cnnlib.gates.verdicts import read_gates
+from cnnlib.runs.checkpoints import last_and_best, list_checkpoints
+from cnnlib.runs.history import load_history
 from cnnlib.storage import files, layout, publish
 from tests.integration.conftest import Cluster, JobResult, RunJob
 
@@ -175,3 +177,52 @@ def test_two_evaluations_at_once_write_each_report_once(
     for report_id in seen:
         shown = on_cluster("report", reports, report_id)
         assert shown.result["report"]["rows"] == 120
+
+
+def test_a_checkpoint_stays_until_its_report_exists_and_the_best_and_the_last_stay_anyway(
+    tiny_dataset: str, on_cluster: RunJob, tmp_path: Path
+) -> None:
+    runs, reports = tmp_path / "runs", tmp_path / "reports"
+    keep = ["--checkpoint.keep", 1, "--checkpoint.reports", reports, "--steps-per-epoch", 1]
+
+    def train(epochs: int) -> dict[str, list[int]]:
+        on_cluster(
+            "train", "dnn", "--data", tiny_dataset, "--runs", runs, "--name", "kept", "--epochs", epochs, *keep
+        )
+        found = list_checkpoints(str(runs / "kept"))
+        return {"all": [each.epoch for each in found], "best": [last_and_best(found)[1].epoch]}
+
+    assert train(3)["all"] == [1, 2, 3]
+    evaluate = ("evaluate", "--pending", runs, "--data", tiny_dataset, "--reports", reports)
+    assert len(on_cluster(*evaluate).result["reports"]) == 3
+    after = train(4)
+    assert after["all"] == sorted({4, *after["best"]})
+    assert [row["checkpoint_epoch"] for row in on_cluster(*evaluate).result["reports"]] == [4]
+    assert len(load_history(str(runs / "kept"))) == 4
+
+
+def test_a_checkpoint_that_its_training_deletes_meanwhile_is_no_failure(
+    runs: Path, tiny_dataset: str, cluster: Cluster, tmp_path: Path
+) -> None:
+    own = copy_run(runs, tmp_path / "runs")
+    program = (
+        "import sys, shutil; from cnnlib.evaluation import run; from jobs import evaluate; evaluates = run.evaluate\n"
+        "def delete_one(plan, **options):\n"
+        "    shutil.rmtree(plan.targets[1].uri)\n"
+        "    return evaluates(plan, **options)\n"
+        "run.evaluate = delete_one; sys.exit(evaluate.main())"
+    )
+    command = ["--pending", own, "--data", tiny_dataset, "--reports", tmp_path / "reports", "--json"]
+    environment = {"RAY_ADDRESS": cluster.address, **cluster.environment}
+    done = subprocess.run(
+        [sys.executable, "-c", program, *map(str, command)],
+        env={**files_environment(), **environment},
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    result = json.loads(done.stdout.splitlines()[-1])
+    assert result["left_out"] == []
+    assert [row["checkpoint_epoch"] for row in result["reports"]] == [1, 3, 4, 5]
+    assert "its training has deleted it meanwhile" in done.stderr

@@ -80,6 +80,8 @@ FLAGS = {
         "--loop.mlflow-uri",
         "--checkpoint.every-steps",
         "--checkpoint.every-minutes",
+        "--checkpoint.keep",
+        "--checkpoint.reports",
         "--cluster.cpus-per-worker",
         "--cluster.max-failures",
         "--cluster.hang-timeout-s",
