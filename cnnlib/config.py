@@ -20,6 +20,7 @@ Schedule = Literal["constant", "cosine", "step"]
 Precision = Literal["auto", "float32", "mixed_bfloat16"]
 ClassWeights = Literal["none", "balanced"]
 CacheMode = Literal["auto", "memory", "none"]
+OnNan = Literal["stop", "rollback"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -211,6 +212,10 @@ class TrainConfig:
     scale_learning_rate_from: int | None = None
     """Rows of the batch for which the learning rate was chosen: the rate is multiplied by batch_size / rows.
     This is the linear scaling rule, Goyal et al. 2017, section 2.1. None: the rate is not scaled."""
+    on_nan: OnNan = "stop"
+    """What happens when the loss or a weight is not finite. stop: the run ends with an error. rollback: it goes on from
+    its checkpoint with the lowest training loss, with half the learning rate, at most three times; later checkpoints
+    are deleted."""
     seed: int = 0
     """Seed of the initial weights, the order of the rows and every random layer."""
     workers: int = 1

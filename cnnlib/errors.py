@@ -102,6 +102,10 @@ class DivergedError(CnnlibError):
     """The loss or the weights of a training are not finite; a restart would end in the same way."""
 
 
+class RestartError(CnnlibError):
+    """All workers of a training end on purpose, and start again; this is no failure."""
+
+
 class TrainingError(CnnlibError):
     """Training failed, also after Ray restarted the workers."""
 

@@ -1,4 +1,4 @@
-"""Deletes the checkpoints of a run that nobody needs any more: all but the newest ones and the best one.
+"""Deletes checkpoints of a run: those that nobody needs any more, all but the newest ones and the best one.
 
 Only the chief of the training that holds the run's lease deletes here. The manifest of a checkpoint goes first, so a
 crash at any line leaves files that no reader takes for a checkpoint, and the next call deletes those, too.
@@ -27,7 +27,9 @@ class CheckpointCleaner:
                 is waited for.
         """
         self._run, self._keep, self._reports_uri = run, keep, reports_uri
-        self._reported: dict[str, str | None] = {}  # digest of the checkpoint, by the name of the report's manifest
+        self._reported: dict[
+            str, str | None
+        ] = {}  # digest of the checkpoint, by the name of the report's manifest
 
     def clean(self) -> None:
         """Deletes what nobody needs. What cannot be deleted is named in the log, and is tried again at the next call.
@@ -48,7 +50,7 @@ class CheckpointCleaner:
         complete = {each.epoch for each in checkpoints} - {each.epoch for each in old}
         for epoch in _list_epochs(self._run):
             if epoch not in complete and epoch < checkpoints[-1].epoch:
-                _delete(layout.checkpoint_uri(self._run, epoch))
+                delete_checkpoint(layout.checkpoint_uri(self._run, epoch))
 
     def _find_reported(self, reports_uri: str) -> set[str | None]:
         """Returns the digests of all checkpoints that have a report; reads the manifest of each report once."""
@@ -70,6 +72,20 @@ def select_kept(checkpoints: Sequence[Checkpoint], keep: int) -> set[int]:
     return {each.epoch for each in checkpoints[-keep:]} | {best.epoch}
 
 
+def delete_checkpoint(checkpoint_uri: str) -> None:
+    """Deletes a checkpoint, or what is left of one, and says so; its manifest goes first."""
+    try:
+        names = set(files.list_files(checkpoint_uri))
+        if not names:
+            return  # a local folder stays when its files are gone
+        for name in sorted(names, key=lambda name: name != layout.MANIFEST):
+            files.delete(join_uri(checkpoint_uri, name))
+    except CnnlibError as err:
+        log_event("checkpoint", note=f"{checkpoint_uri} was not deleted: {err}")
+    else:
+        log_event("checkpoint", deleted=uri_name(checkpoint_uri))
+
+
 def _list_epochs(run: str) -> list[int]:
     epochs = [layout.find_epoch(name) for name in files.list_folders(layout.run_checkpoints(run))]
     return sorted(epoch for epoch in epochs if epoch is not None)
@@ -82,16 +98,3 @@ def _find_digest(report_manifest: str) -> str | None:
     except InputError:
         return None
     return subject.get("checkpoint_digest") if isinstance(subject, dict) else None
-
-
-def _delete(checkpoint_uri: str) -> None:
-    try:
-        names = set(files.list_files(checkpoint_uri))
-        if not names:
-            return  # a local folder stays when its files are gone
-        for name in sorted(names, key=lambda name: name != layout.MANIFEST):
-            files.delete(join_uri(checkpoint_uri, name))
-    except CnnlibError as err:
-        log_event("checkpoint", note=f"{checkpoint_uri} was not deleted: {err}")
-    else:
-        log_event("checkpoint", deleted=uri_name(checkpoint_uri))

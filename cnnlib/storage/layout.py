@@ -3,6 +3,7 @@
 DATASET/manifest.json, preview.png, quarantine.parquet, <split>/part-00000-<digest>.parquet
 DATASET/progress/<plan>-00000.json (while it is prepared)
 RUNS/NAME/run.json, history.parquet, learning-curves.png, lease.json (while it is trained)
+RUNS/NAME/rollbacks.json (once it has diverged, with --on-nan rollback)
 RUNS/NAME/tensorboard/events.out.tfevents.epoch-0001, profile/plugins/profile/<time>/<host>.xplane.pb (on request)
 RUNS/NAME/checkpoints/epoch-0001/{model.keras, state.npz, manifest.json}
 RUNS/NAME/resume-points/step-000001250-0a1b2c3d.{npz, json} (inside an epoch)
@@ -105,6 +106,11 @@ def run_record(run: str) -> str:
 def run_lease(run: str) -> str:
     """`RUNS/NAME/lease.json`: which job trains the run now; deleted at its end."""
     return join_uri(run, "lease.json")
+
+
+def run_rollbacks(run: str) -> str:
+    """`RUNS/NAME/rollbacks.json`: how often the run diverged and went on with a smaller learning rate."""
+    return join_uri(run, "rollbacks.json")
 
 
 def run_history(run: str) -> str:

@@ -35,7 +35,15 @@ from cnnlib.training.observe.mlflow import check_installed
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 # What may change when a run continues: how far it trains, on what, and what is shown. The rest decides the result.
-_MAY_CHANGE = {"epochs", "early_stopping", "workers", "gpus_per_worker", "checkpoint", "cluster"} | {
+_MAY_CHANGE = {
+    "epochs",
+    "early_stopping",
+    "workers",
+    "gpus_per_worker",
+    "on_nan",
+    "checkpoint",
+    "cluster",
+} | {
     f"loop.{name}"
     for name in ("steps_per_call", "log_every_steps", "profile_steps", "tensorboard", "mlflow_uri")
 }
@@ -201,7 +209,7 @@ def has_stopped_early(config: TrainConfig, run: str, done_epochs: int) -> bool:
 
 
 def _find_reports(config: TrainConfig) -> TrainConfig:
-    """Returns the config with the whole URI of its reports, wherever its workers run; checks that they can be listed."""
+    """Returns the config with the whole URI of its reports, which its workers need; checks that they can be listed."""
     if config.checkpoint.reports is None:
         return config
     uri = normalize_uri(config.checkpoint.reports)

@@ -48,16 +48,20 @@ class TrainState:
         return float(keras.ops.convert_to_numpy(self.optimizer.learning_rate))
 
 
-def build_train_state(task: WorkerTask, strategy: tf.distribute.Strategy, chunks: int = 1) -> TrainState:
+def build_train_state(
+    task: WorkerTask, strategy: tf.distribute.Strategy, chunks: int = 1, rate_factor: float = 1.0
+) -> TrainState:
     """Builds the train state at the start of a run. All workers build the same one, from the seed.
 
     Args:
         chunks: see `build_train_call`.
+        rate_factor: what the learning rate of every step is multiplied by.
 
     Raises:
         ModelError: the model cannot be built, does not fit the data, or has nothing to train.
     """
     config, shape = task.config, task.manifest.image_shape
+    learning_rate = config.scaled_learning_rate * rate_factor
     keras.utils.set_random_seed(config.seed)
     keras.config.set_dtype_policy(choose_precision(config.loop.precision, strategy))
     with strategy.scope():
@@ -66,7 +70,7 @@ def build_train_state(task: WorkerTask, strategy: tf.distribute.Strategy, chunks
             raise ModelError(f"{config.model} has nothing to train: no trainable weights.")
         optimizer = build_optimizer(
             config.optimizer,
-            config.scaled_learning_rate,
+            learning_rate,
             epochs=config.epochs,
             steps_per_epoch=task.steps_per_epoch,
         )
@@ -75,7 +79,7 @@ def build_train_state(task: WorkerTask, strategy: tf.distribute.Strategy, chunks
     from_logits = outputs == "logits"
     # The checkpoint's model file then opens compiled in plain Keras. This project does not use the compiled model.
     model.compile(
-        optimizer=build_plain_optimizer(config.optimizer, config.scaled_learning_rate),
+        optimizer=build_plain_optimizer(config.optimizer, learning_rate),
         loss=keras.losses.SparseCategoricalCrossentropy(from_logits=from_logits),
         metrics=["accuracy"],
     )

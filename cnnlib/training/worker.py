@@ -14,10 +14,9 @@ from __future__ import annotations
 
 import threading
 from concurrent.futures import Future
-from datetime import UTC, datetime
 from typing import NamedTuple
 
-from cnnlib.errors import CheckpointError
+from cnnlib.errors import CheckpointError, DivergedError, RestartError
 from cnnlib.feed.feed import Feed, FeedTask, TwoSplits
 from cnnlib.feed.memory import MemoryFeed
 from cnnlib.feed.ray_data import collect_rows
@@ -35,31 +34,35 @@ from cnnlib.runs.resume_points import (
     delete_resume_points,
     find_resume_point,
 )
+from cnnlib.runs.rollbacks import load_rollbacks, rate_factor
 from cnnlib.storage import layout
-from cnnlib.training.early_stopping import is_stopped
 from cnnlib.training.plan import WorkerTask
 from cnnlib.training.ray.ending import watch_for_end
-from cnnlib.training.ray.session import agree, join_session, receive_rows, report_epoch
+from cnnlib.training.ray.session import agree, join_session, receive_rows
 from cnnlib.training.ray.shards import TRAIN, VALIDATION
+from cnnlib.training.rollback import roll_back
 from cnnlib.training.watchdog import Watchdog
 
 
 def train_worker(task: WorkerTask) -> None:
-    """Trains this worker's part of the run, from its last checkpoint to its last epoch."""
+    """Trains this worker's part of the run, from its last checkpoint to its last epoch.
+
+    Raises:
+        RestartError: all workers are to start again, and go on from where these end.
+    """
     config = task.config
     rank = join_session()
     feed_future = _start_feed(task, rank.rank)  # its thread takes the rows while TensorFlow is imported
     chunks = _count_chunks(task)
     load_tensorflow(task.cpus, chunks, gpus=config.gpus_per_worker > 0)
     # Imported here, because the driver imports this file and must stay free of TensorFlow.
-    from cnnlib.feed.device import iter_macro_batches
-    from cnnlib.training.chief import Chief, log_model, report_values
-    from cnnlib.training.loop import check_validation, check_weights, run_epoch, score_rows
+    from cnnlib.training.chief import Chief, log_model
+    from cnnlib.training.epochs import Trainee, train_epochs
     from cnnlib.training.resume_points import ChiefSavedPoints, SavedPoints
     from cnnlib.training.state.checkpoint import restore_checkpoint
-    from cnnlib.training.state.ema import averaged_weights
+    from cnnlib.training.state.optimizer import set_rate
     from cnnlib.training.state.resume_point import restore_resume_point
-    from cnnlib.training.strategy import average_moving_statistics, build_strategy, replica_device
+    from cnnlib.training.strategy import build_strategy
     from cnnlib.training.train_state import build_train_state
 
     # 1. The state at the start of the run, or that of its last checkpoint or resume point.
@@ -67,11 +70,11 @@ def train_worker(task: WorkerTask) -> None:
     watchdog = Watchdog(config.cluster.hang_timeout_s, rank.rank)
     watchdog.doing("joins the other workers")
     strategy = build_strategy()
+    history, checkpoint, point, factor = _find_start(task.run, is_chief)
     watchdog.doing("builds the model and restores its state")
-    state = build_train_state(task, strategy, chunks)
+    state = build_train_state(task, strategy, chunks, factor)
     if is_chief:
         log_model(config.model, state.model)
-    history, checkpoint, point = _find_start(task.run, is_chief)
     done = EpochPart(epoch=len(history) + 1)
     if point is not None:
         restore_resume_point(point, state.model, state.optimizer, rank=rank.rank, workers=rank.workers)
@@ -82,6 +85,7 @@ def train_worker(task: WorkerTask) -> None:
     elif checkpoint is not None:
         restore_checkpoint(checkpoint, state.model, state.optimizer)
         log_event("resume", checkpoint=checkpoint.uri, epoch=checkpoint.epoch, step=checkpoint.step)
+    set_rate(state.optimizer, config.scaled_learning_rate * factor)
 
     # 2. The rows, and on the chief the progress display and the observers.
     watchdog.rest()  # how long the rows take depends on storage, which has time limits of its own
@@ -90,87 +94,36 @@ def train_worker(task: WorkerTask) -> None:
     chief = Chief.of(task) if is_chief else None
     if chief and point:
         chief.resume_points.adopt(point.uri)
-    train_call = chief.watch(state.train_call, len(history)) if chief else state.train_call
-
+    request = watch_for_end() if is_chief else None
     step = history[-1].step if history else 0
     saved = (config.checkpoint, step + done.steps, strategy, state)
-    resume_points = (
-        ChiefSavedPoints(*saved, chief.resume_points, watch_for_end()) if chief else SavedPoints(*saved)
+    trainee = Trainee(
+        task=task,
+        strategy=strategy,
+        state=state,
+        train_call=chief.watch(state.train_call, len(history)) if chief else state.train_call,
+        feed=feed,
+        resume_points=ChiefSavedPoints(*saved, chief.resume_points, request.is_made)
+        if chief and request
+        else SavedPoints(*saved),
+        watchdog=watchdog,
+        chief=chief,
     )
 
-    stopped = False
-
-    # 3. The epochs that are left, and of the first perhaps a part only. Every worker takes the same steps and makes the
-    # same decision to stop.
-    for epoch in range(len(history) + 1, config.epochs + 1):
-        if is_stopped(history, config.early_stopping):
-            break
-        first_step = history[-1].step if history else 0
-        host_batches = feed.epoch(epoch, task.steps_per_epoch, task.steps_per_call, done.steps)
-        metrics = run_epoch(
-            train_call,
-            watchdog.follow(
-                iter_macro_batches(host_batches, replica_device(strategy)),
-                f"epoch {epoch}",
-                wait="waits for rows",
-                use="trains with the other workers",
-            ),
-            batch_size=config.batch_size,
-            steps_per_epoch=task.steps_per_epoch,
-            done=done,
-            first_step=first_step,
-            progress=chief.progress if chief else None,
-            learning_rate=lambda: state.learning_rate,
-            resume_points=resume_points,
-        )
-        stopped = metrics.stopped
-        if metrics.steps < task.steps_per_epoch:
-            break
-        done = EpochPart(epoch=epoch + 1)
-        average_moving_statistics(strategy, state.model)
-        step = first_step + metrics.steps
-        check_weights(state.model, epoch=epoch, step=step, learning_rate=state.learning_rate)
-        loss_sum, correct, scored = 0.0, 0.0, 0.0
-        if task.validates:
-            with averaged_weights(state.model, state.optimizer):
-                rows = watchdog.follow(
-                    feed.validation_rows(),
-                    f"validation of epoch {epoch}",
-                    wait="waits for rows",
-                    use="scores them",
-                )
-                own_sums = score_rows(state.score_call, rows, state.scored_rows)
-            loss_sum, correct, scored = state.sum_call(own_sums).numpy()
-            check_validation(float(loss_sum), epoch=epoch, step=step, learning_rate=state.learning_rate)
-        record = EpochRecord(
-            epoch=epoch,
-            step=step,
-            loss=metrics.loss,
-            accuracy=metrics.accuracy,
-            validation_loss=float(loss_sum / scored) if scored else None,
-            validation_accuracy=float(correct / scored) if scored else None,
-            learning_rate=state.learning_rate,
-            images_per_s=metrics.images_per_s,
-            data_wait=metrics.data_wait,
-            seconds=metrics.seconds,
-            time=datetime.now(UTC),
-            rows=metrics.rows,
-        )
-        history.append(record)
-        watchdog.doing(
-            f"epoch {epoch}: " + ("saves the checkpoint" if chief else "waits for the chief's checkpoint")
-        )
-        if chief:
-            chief.end_epoch(state, history)
-        report_epoch(report_values(record))  # a barrier: no worker runs ahead of a checkpoint
-        if stopped:
-            break
-
+    # 3. The epochs that are left, and of the first perhaps a part only.
+    try:
+        stopped = train_epochs(trainee, history, done)
+    except DivergedError as err:
+        if config.on_nan != "rollback":
+            raise
+        roll_back(err, task.run, len(history) + 1, chief.resume_points.wait if chief else None)
     watchdog.stop()
 
-    # 4. The end: after the last epoch, by early stopping, or because the run was asked to end.
+    # 4. The end: after the last epoch, by early stopping, or because the run was asked to end or to start again.
     if chief:
         chief.close(len(history), stopped=stopped)
+    if stopped and request and request.restart:
+        raise RestartError(request.restart)
 
 
 def _start_feed(task: WorkerTask, rank: int) -> Future[Feed]:
@@ -217,11 +170,13 @@ class _Start(NamedTuple):
         history: the finished epochs.
         checkpoint: of the last of them; None for a new run.
         point: the resume point in the epoch after it; None: the epoch begins anew.
+        rate_factor: what the learning rate of every step is multiplied by; 1 unless the run was rolled back.
     """
 
     history: list[EpochRecord]
     checkpoint: Checkpoint | None
     point: ResumePoint | None
+    rate_factor: float
 
 
 def _find_start(run: str, is_chief: bool) -> _Start:
@@ -236,9 +191,14 @@ def _find_start(run: str, is_chief: bool) -> _Start:
         history = mend_history(run, checkpoints)
         point = choose_resume_point(run, checkpoints)
         delete_resume_points(run, keep=[point.uri] if point else [])
-        agree(f"{checkpoints[-1].epoch if checkpoints else 0} {point.uri if point else ''}")
-        return _Start(history, checkpoints[-1] if checkpoints else None, point)
-    epoch_text, _, point_uri = agree("").partition(" ")
+        rollbacks = load_rollbacks(run)
+        factor = rate_factor(rollbacks)
+        if rollbacks:
+            log_event("rollback", rollbacks=len(rollbacks), rate_factor=factor)
+        last = checkpoints[-1] if checkpoints else None
+        agree(f"{last.epoch if last else 0} {factor!r} {point.uri if point else ''}")
+        return _Start(history, last, point, factor)
+    epoch_text, factor_text, point_uri = agree("").split(" ", 2)
     epoch = int(epoch_text)
     checkpoint = find_checkpoint(layout.checkpoint_uri(run, epoch)) if epoch else None
     point = find_resume_point(point_uri) if point_uri else None
@@ -247,4 +207,5 @@ def _find_start(run: str, is_chief: bool) -> _Start:
             f"The first worker continues {run} from {point_uri or f'the checkpoint of epoch {epoch}'}, which is not "
             "here. If --runs is a local path, every machine of the cluster must mount it."
         )
-    return _Start([record for record in load_history(run) if record.epoch <= epoch], checkpoint, point)
+    history = [record for record in load_history(run) if record.epoch <= epoch]
+    return _Start(history, checkpoint, point, float(factor_text))

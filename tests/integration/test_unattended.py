@@ -187,7 +187,17 @@ def test_a_checkpoint_stays_until_its_report_exists_and_the_best_and_the_last_st
 
     def train(epochs: int) -> dict[str, list[int]]:
         on_cluster(
-            "train", "dnn", "--data", tiny_dataset, "--runs", runs, "--name", "kept", "--epochs", epochs, *keep
+            "train",
+            "dnn",
+            "--data",
+            tiny_dataset,
+            "--runs",
+            runs,
+            "--name",
+            "kept",
+            "--epochs",
+            epochs,
+            *keep,
         )
         found = list_checkpoints(str(runs / "kept"))
         return {"all": [each.epoch for each in found], "best": [last_and_best(found)[1].epoch]}

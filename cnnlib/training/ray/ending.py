@@ -1,7 +1,11 @@
-"""Ends a training that is asked to end by a signal: the driver tells the chief, which saves a resume point first.
+"""Ends the workers of a training that are asked to end or to start again, after the chief has saved a resume point.
 
-The driver writes a key into the store of Ray's head (the GCS), and the chief looks there twice a second. Driver and
-workers have the same job id, so no other job reads the key.
+- SIGTERM or SIGINT asks the driver, which tells the chief: the run ends.
+- The controller asks when there is room for more workers: all start again, see elastic.py.
+- Ray announces that a machine of a worker will be taken away: all start again, on other machines.
+
+Driver and controller write a key into the store of Ray's head (the GCS), and the chief looks there twice a second. All
+have the same job id, so no other job reads the key.
 """
 
 from __future__ import annotations
@@ -14,7 +18,13 @@ from contextlib import contextmanager
 from types import FrameType
 
 import ray
-from ray.experimental.internal_kv import _internal_kv_exists, _internal_kv_put
+from ray.experimental.internal_kv import (
+    _internal_kv_del,
+    _internal_kv_exists,
+    _internal_kv_get,
+    _internal_kv_put,
+)
+from ray.train.v2._internal.execution.context import get_train_context
 
 from cnnlib.log import log_event
 
@@ -23,19 +33,58 @@ _POLL_S = 0.5
 _SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
 
-def watch_for_end() -> Callable[[], bool]:
-    """Lets the driver know that this worker, the chief, can save; returns a function that tells whether it should."""
-    asked = threading.Event()
+class EndRequest:
+    """What the chief is asked: nothing yet, to end the run, or to let all workers start again."""
+
+    def __init__(self, find_taken_machines: Callable[[], int], poll_s: float = _POLL_S) -> None:
+        """Starts to look for a request.
+
+        Args:
+            find_taken_machines: returns how many machines of workers will soon be taken away.
+        """
+        self._made = threading.Event()
+        self._find_taken_machines = find_taken_machines
+        self._poll_s = poll_s
+        self.restart = ""
+        """Why all workers are to start again; empty: the run is to end, or nothing is asked."""
+        threading.Thread(target=self._watch, name="watch-for-end", daemon=True).start()
+
+    def is_made(self) -> bool:
+        """Returns whether there is a request."""
+        return self._made.is_set()
+
+    def _watch(self) -> None:
+        while not self._made.is_set():
+            if _internal_kv_exists(_key("end")):
+                self._made.set()
+            elif taken := self._find_taken_machines():
+                self._ask_restart(f"{taken} of the machines will be taken away")
+            elif reason := _internal_kv_get(_key("restart")):
+                self._ask_restart(reason.decode())
+            self._made.wait(self._poll_s)
+
+    def _ask_restart(self, reason: str) -> None:
+        self.restart = reason
+        self._made.set()
+
+
+def watch_for_end() -> EndRequest:
+    """Lets driver and controller know that this worker, the chief, can save; returns what they ask of it."""
+    context = get_train_context().preemption_context
+    _internal_kv_del(_key("restart"))  # it was for the workers before
     _internal_kv_put(_key("can-save"), b"")
 
-    def watch() -> None:
-        while not asked.is_set():
-            if _internal_kv_exists(_key("end")):
-                asked.set()
-            asked.wait(_POLL_S)
+    def find_taken_machines() -> int:
+        info = context.preemption_info
+        return len(info.preempted_node_ids) if info else 0
 
-    threading.Thread(target=watch, name="watch-for-end", daemon=True).start()
-    return asked.is_set
+    return EndRequest(find_taken_machines)
+
+
+def ask_to_restart(reason: str) -> None:
+    """Asks the chief, from the controller, to save a resume point and to let all workers start again."""
+    if _internal_kv_exists(_key("can-save")):
+        _internal_kv_put(_key("restart"), reason.encode())
 
 
 @contextmanager

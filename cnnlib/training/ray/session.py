@@ -10,9 +10,11 @@ import ray.train
 from ray.experimental import tqdm_ray
 from ray.train.collective import broadcast_from_rank_zero
 
-# This logger is in a private module of Ray; there is no public name for it.
+# These loggers are in private modules of Ray; there is no public name for them.
 from ray.train.v2._internal.execution.context import logger as _report_logger
+from ray.train.v2._internal.util import logger as _traceback_logger
 
+from cnnlib.errors import RestartError
 from cnnlib.training.ray.shards import TRAIN
 
 
@@ -39,6 +41,7 @@ def join_session() -> Rank:
     """Returns this worker's rank. Call it once, in the worker, before `report_epoch`."""
     # At its default level this logger writes a line for every report of every worker.
     _report_logger.setLevel(logging.WARNING)
+    _traceback_logger.addFilter(_is_no_restart)
     context = ray.train.get_context()
     return Rank(rank=context.get_world_rank(), workers=context.get_world_size())
 
@@ -67,3 +70,8 @@ def open_bar(total_steps: int) -> Bar:
     """Opens a progress bar on the driver's terminal. Ray carries it there from the worker's stdout."""
     bar: Bar = tqdm_ray.tqdm(total=total_steps, unit="step", desc="training")
     return bar
+
+
+def _is_no_restart(record: logging.LogRecord) -> bool:
+    """Returns False for the traceback of a restart on purpose, which is no error; the driver says why in a line."""
+    return f"{RestartError.__module__}.{RestartError.__qualname__}: " not in record.getMessage()

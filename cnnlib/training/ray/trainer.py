@@ -12,6 +12,7 @@ tests/unit/training/ray/test_trainer.py fails when one of them moves. The differ
   - No request goes to an autoscaler, because there is none. A request would time out after 5 to 10 s.
   - No actor watches for the death of the driver, with which that cluster ends anyway. Without a dashboard to ask, the
     actor would also log a warning per second.
+  - No actor looks for announcements that this machine will be taken away.
   - The controller runs in the driver and not in an actor, whose process takes seconds to start.
   - Workers take the environment of this process, as everything on that cluster does, so that Ray can give them
     processes that it has already started.
@@ -30,7 +31,10 @@ from ray.exceptions import RayActorError
 from ray.train import ControllerError, FailureConfig, Result, RunConfig, ScalingConfig, TrainingFailedError
 from ray.train.v2._internal.callbacks import DatasetsCallback
 from ray.train.v2._internal.callbacks.placement_group_callback import PlacementGroupCleanerCallback
-from ray.train.v2._internal.constants import WORKER_HEALTH_CHECK_TIMEOUT_S_ENV_VAR
+from ray.train.v2._internal.constants import (
+    ENABLE_PREEMPTION_WATCHER_ENV_VAR,
+    WORKER_HEALTH_CHECK_TIMEOUT_S_ENV_VAR,
+)
 from ray.train.v2._internal.execution.callback import WorkerGroupCallback
 from ray.train.v2._internal.execution.controller import TrainController
 from ray.train.v2._internal.execution.failure_handling.default import DefaultFailurePolicy
@@ -48,6 +52,7 @@ from cnnlib.errors import (
     CnnlibError,
     DivergedError,
     InputError,
+    RestartError,
     RowCountError,
     TrainingError,
 )
@@ -88,6 +93,8 @@ def run_workers(
     """
     if hang_timeout_s:
         os.environ.setdefault(WORKER_HEALTH_CHECK_TIMEOUT_S_ENV_VAR, f"{hang_timeout_s:g}")
+    if in_local_mode():
+        os.environ.setdefault(ENABLE_PREEMPTION_WATCHER_ENV_VAR, "0")
     resources = {"CPU": cpus_per_worker} | ({"GPU": gpus_per_worker} if gpus_per_worker else {})
     # Ray writes its own state into its storage path; this project's checkpoints and history do not go there.
     with tempfile.TemporaryDirectory() as scratch:
@@ -234,6 +241,9 @@ class RestartPolicy(DefaultFailurePolicy):  # type: ignore[misc]
         own = find_own_error(training_failed_error)
         if own is not None and happens_again(own):
             return FailureDecision.RAISE
+        if isinstance(own, RestartError):
+            log_event("workers", note=f"{own}; all workers start again")
+            return FailureDecision.RETRY
         if (progress := _look(self._find_progress)) > self._progress:
             self._progress = progress
             self._worker_group_failures = self._controller_failures = 0

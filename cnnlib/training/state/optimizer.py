@@ -36,6 +36,12 @@ def build_plain_optimizer(config: OptimizerConfig, learning_rate: float) -> kera
     return _build(config, learning_rate)
 
 
+def set_rate(optimizer: keras.optimizers.Optimizer, learning_rate: float) -> None:
+    """Sets the rate of an optimizer without schedule, which is one of the variables that a checkpoint restores."""
+    if not isinstance(optimizer._learning_rate, keras.optimizers.schedules.LearningRateSchedule):
+        optimizer.learning_rate = learning_rate
+
+
 class WarmUp(keras.optimizers.schedules.LearningRateSchedule):  # type: ignore[misc]
     """A linear warm-up, then another schedule.
 

@@ -49,6 +49,7 @@ FLAGS = {
         "--batch-size",
         "--learning-rate",
         "--scale-learning-rate-from",
+        "--on-nan",
         "--seed",
         "--workers",
         "--gpus-per-worker",

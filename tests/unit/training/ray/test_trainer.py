@@ -24,7 +24,15 @@ from ray.train.v2.api import data_parallel_trainer
 from ray.train.v2.api.data_parallel_trainer import DataParallelTrainer
 
 from cnnlib.cluster.connect import find_own_error
-from cnnlib.errors import AccessError, ClusterError, CnnlibError, DatasetError, DivergedError, StorageError
+from cnnlib.errors import (
+    AccessError,
+    ClusterError,
+    CnnlibError,
+    DatasetError,
+    DivergedError,
+    RestartError,
+    StorageError,
+)
 from cnnlib.training.ray import trainer
 from cnnlib.training.ray.backend import MultiWorkerConfig
 from cnnlib.training.ray.shards import DealRows
@@ -265,6 +273,14 @@ def test_every_other_error_leaves_a_worker_as_it_is() -> None:
         raise_plain_errors(fail)
     assert raised.value is error
     raise_plain_errors(lambda: None)
+
+
+def test_a_restart_on_purpose_is_no_failure() -> None:
+    policy = RestartPolicy(FailureConfig(max_failures=0))
+    failed = WorkerGroupError("failed", {0: RestartError("there is room"), 1: RuntimeError("a peer is gone")})
+    assert [policy.make_decision(failed) for _ in range(5)] == [FailureDecision.RETRY] * 5
+    died = WorkerGroupError("died", {0: OSError("gone")})
+    assert policy.make_decision(died) is FailureDecision.RAISE
 
 
 def test_any_other_error_restarts_the_workers_as_often_as_was_asked_for() -> None:

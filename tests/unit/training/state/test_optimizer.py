@@ -11,7 +11,7 @@ import pytest
 import tensorflow as tf
 
 from cnnlib.config import OptimizerConfig, OptimizerName
-from cnnlib.training.state.optimizer import build_optimizer, build_plain_optimizer
+from cnnlib.training.state.optimizer import build_optimizer, build_plain_optimizer, set_rate
 from tests.two_workers import LEARNING_RATE, weights_of
 
 pytestmark = pytest.mark.usefixtures("strategy")
@@ -105,3 +105,10 @@ def test_clipped_gradient_has_the_norm_and_keeps_its_direction(strategy: Any) ->
     norm = float(np.linalg.norm(gradient))
     np.testing.assert_allclose(moved(norm / 4), gradient / 4, rtol=1e-3, atol=1e-6)
     np.testing.assert_allclose(moved(norm * 2), gradient, rtol=0, atol=1e-6)  # a shorter one stays as it is
+
+
+@pytest.mark.parametrize(("schedule", "expected"), [("constant", 0.125), ("cosine", 0.5)])
+def test_a_rate_is_set_where_no_schedule_has_it(schedule: Any, expected: float) -> None:
+    optimizer = build(OptimizerConfig(schedule=schedule))
+    set_rate(optimizer, 0.125)
+    assert float(optimizer.learning_rate.numpy()) == pytest.approx(expected)
