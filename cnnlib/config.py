@@ -182,6 +182,9 @@ class ClusterConfig:
     wait_for_resources_s: float = 0.0
     """Seconds to wait for a cluster with an autoscaler to grow. 0: a cluster that is too small is an error at once."""
 
+    spread: bool = False
+    """Put each worker on a machine of its own as far as the cluster has them, so that a lost machine costs few. Without
+    it, the workers share as few machines as possible, which makes their all-reduce faster."""
     wait_when_busy_s: float = 1800.0
     """Seconds to wait for resources that other jobs use or that a lost machine had, at the start and before a restart.
     The job then fails."""
@@ -221,6 +224,10 @@ class TrainConfig:
     workers: int = 1
     """Number of Ray Train workers, with one replica of the model each.
     It does not change which rows a step sees."""
+    min_workers: int | None = None
+    """The fewest workers with which the run starts and goes on: on a given cluster, as many train as it has room for,
+    up to --workers, and more or fewer when machines come and go. --workers 1..4 is short for --workers 4 --min-workers
+    1. Their number must divide the batch size. None: always --workers."""
     gpus_per_worker: int = 0
     """GPUs of one worker, 0 or 1. 0: training on CPUs. A machine with 8 GPUs runs 8 workers."""
     split: str = "train"
@@ -274,8 +281,23 @@ class TrainConfig:
                 "optimizer.warmup_epochs must be at least 0 and below epochs. Received "
                 f"warmup_epochs={self.optimizer.warmup_epochs}, epochs={self.epochs}."
             )
+        if self.min_workers is not None and not 1 <= self.min_workers <= self.workers:
+            raise ConfigError(
+                f"min_workers must lie in 1..workers. Received min_workers={self.min_workers}, workers={self.workers}."
+            )
         _check_batch_divides(self.batch_size, self.workers)
         _check_worker_batch_divides(self.batch_size // self.workers, self.loop.micro_batches)
+
+    @property
+    def worker_counts(self) -> list[int]:
+        """The numbers of workers with which the run may train, in ascending order: they divide the batch.
+
+        >>> TrainConfig(batch_size=32, workers=4, min_workers=1).worker_counts
+        [1, 2, 4]
+        """
+        fewest = self.workers if self.min_workers is None else self.min_workers
+        parts = self.loop.micro_batches
+        return [n for n in range(fewest, self.workers + 1) if self.batch_size % (n * parts) == 0]
 
     @property
     def scaled_learning_rate(self) -> float:

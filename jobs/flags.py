@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from collections.abc import Sequence
 from types import UnionType
@@ -14,6 +15,7 @@ from cnnlib.recipes import RECIPES, Recipe, find_recipe
 from jobs.cli import EXIT_BAD_INPUT, EXIT_DONE, print_error
 
 ArgsT = TypeVar("ArgsT")
+_WORKERS = re.compile(r"--workers (\d+)\.\.(\d+)")
 
 
 def parse_args(
@@ -40,7 +42,7 @@ def parse_args(
         return tyro.cli(
             # tyro accepts unions too, but its types do not.
             cast("type[ArgsT]", cls),
-            args=_join_range(sys.argv[1:] if argv is None else argv),
+            args=_split_ranges(sys.argv[1:] if argv is None else argv),
             prog=prog,
             description=description,
             default=tyro.MISSING_NONPROP if default is None else default,
@@ -52,12 +54,20 @@ def parse_args(
         raise SystemExit(EXIT_BAD_INPUT) from err
 
 
-def _join_range(argv: Sequence[str]) -> list[str]:
-    """Joins `--pixel-range -1..1` into one word: argparse takes a word that begins with a minus for a flag."""
+def _split_ranges(argv: Sequence[str]) -> list[str]:
+    """Writes ranges as argparse takes them.
+
+    A word that begins with a minus is a flag for it, so `--pixel-range -1..1` becomes one word; `--workers 1..4` is
+    short for two flags.
+    """
     words: list[str] = []
     for word in argv:
         if words and words[-1] == "--pixel-range" and word.startswith("-1"):
             words[-1] = f"--pixel-range={word}"
+        elif match := _WORKERS.fullmatch(f"{words[-1]} {word}" if words else ""):
+            words[-1:] = [f"--workers={match[2]}", f"--min-workers={match[1]}"]
+        elif match := _WORKERS.fullmatch(word.replace("=", " ", 1)):
+            words += [f"--workers={match[2]}", f"--min-workers={match[1]}"]
         else:
             words.append(word)
     return words

@@ -6,6 +6,10 @@ from collections.abc import Callable
 from typing import Any, TypeVar
 
 import ray
+
+# There is no public name for what each machine has free, and which will be taken away.
+from ray._private.state import available_resources_per_node
+from ray._private.state import state as _state
 from ray.exceptions import GetTimeoutError, RayError
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
@@ -30,6 +34,24 @@ def cpus_of_machines() -> dict[str, float]:
     """Returns the CPUs of all machines of the cluster that have some, by node id. Requires a connection."""
     cpus = {node["NodeID"]: node["Resources"].get("CPU", 0.0) for node in ray.nodes() if node["Alive"]}
     return {node: count for node, count in cpus.items() if count > 0}
+
+
+def leaving_machines() -> list[str]:
+    """Returns the node ids of the machines that will be taken away."""
+    return list(_state.get_draining_nodes())
+
+
+def total_resources() -> dict[str, dict[str, float]]:
+    """Returns the resources, by name, of each machine that is alive and will not be taken away, by node id."""
+    leaving = leaving_machines()
+    nodes = {node["NodeID"]: node["Resources"] for node in ray.nodes() if node["Alive"]}
+    return {node: resources for node, resources in nodes.items() if node not in leaving}
+
+
+def free_resources() -> dict[str, dict[str, float]]:
+    """Returns what nobody uses of those resources; a machine that was lost a moment ago may still be among them."""
+    leaving = leaving_machines()
+    return {node: free for node, free in available_resources_per_node().items() if node not in leaving}
 
 
 def ask_other_machines(function: Callable[[], ResultT]) -> dict[str, ResultT]:

@@ -6,6 +6,7 @@ Only `check_model` loads TensorFlow in the driver; otherwise the workers load it
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Mapping
 from contextlib import ExitStack
 from typing import TypedDict
 
@@ -30,7 +31,7 @@ from cnnlib.runs.record import RunRecord, build_run_record, find_run_record, wri
 from cnnlib.runs.resume_points import find_last_step
 from cnnlib.storage import layout
 from cnnlib.training.plan import RunPlan, WorkerTask, check_continues, has_stopped_early
-from cnnlib.training.ray.shards import TRAIN, VALIDATION, Deal
+from cnnlib.training.ray.shards import TRAIN, VALIDATION, Deal, Dealt
 from cnnlib.training.ray.trainer import run_workers
 from cnnlib.training.worker import train_worker
 
@@ -104,10 +105,12 @@ def train(plan: RunPlan, *, live: bool) -> None:
         TrainingError: the workers failed more often than `cluster.max_failures`.
     """
     config = plan.config
+    # A Ray of our own always has room for all of them.
+    workers = [config.workers] if in_local_mode() else config.worker_counts
     cpus = cluster.divide_cores(config.workers, config.cluster.cpus_per_worker)
     request = cluster.ResourceRequest(
         what="workers",
-        count=config.workers,
+        count=workers[0],
         cpus=cpus,
         gpus=config.gpus_per_worker,
         readers=0,  # rows are read by tasks that take no CPU of the cluster's count
@@ -126,7 +129,7 @@ def train(plan: RunPlan, *, live: bool) -> None:
         log_event(
             "run",
             run=plan.run,
-            workers=config.workers,
+            workers=workers[0] if len(workers) == 1 else f"{workers[0]}..{workers[-1]}",
             threads_per_worker=cpus,
             learning_rate=config.scaled_learning_rate,
             steps_per_epoch=plan.steps_per_epoch,
@@ -149,7 +152,8 @@ def train(plan: RunPlan, *, live: bool) -> None:
         run_workers(
             lambda: train_worker(task),
             deal=_deal_rows(task),
-            workers=config.workers,
+            workers=workers,
+            spread=config.cluster.spread,
             cpus_per_worker=cpus,
             gpus_per_worker=config.gpus_per_worker,
             max_failures=config.cluster.max_failures,
@@ -200,7 +204,7 @@ def _choose_cache(plan: RunPlan, request: cluster.ResourceRequest) -> Cache:
     names = [config.split, *([plan.validation_split] if plan.validation_split else [])]
     total = sum(split_bytes(plan.manifest, name) for name in names)
     cache = choose_cache(config.cache, total, cropped=config.min_crop_area < 1)
-    needed = -(-total // config.workers)
+    needed = -(-total // request.count)
     memory, store = cluster.memory_per_worker(request), cluster.object_store_per_worker(request)
     log_event(
         "cache",
@@ -261,12 +265,17 @@ def _deal_rows(task: WorkerTask) -> Deal:
     Rows in memory are read here on a Ray of our own, else by tasks of the cluster; streamed ones by tasks that each
     worker starts.
     """
-    parts = {TRAIN: task.feed_task(), VALIDATION: task.validation_task()}
-    tasks = {name: part for name, part in parts.items() if part is not None}
-    if task.cache == "memory":
-        deal = deal_from_driver if in_local_mode() else deal_from_tasks
-        return lambda: {name: deal(part) for name, part in tasks.items()}
-    return lambda: {name: StreamedRows(task=part, cpus_per_worker=task.cpus) for name, part in tasks.items()}
+    memory_deal = deal_from_driver if in_local_mode() else deal_from_tasks
+
+    def deal(workers: int) -> Mapping[str, Dealt]:
+        own = task.for_workers(workers)
+        parts = {TRAIN: own.feed_task(), VALIDATION: own.validation_task()}
+        tasks = {name: part for name, part in parts.items() if part is not None}
+        if task.cache == "memory":
+            return {name: memory_deal(part) for name, part in tasks.items()}
+        return {name: StreamedRows(task=part, cpus_per_worker=task.cpus) for name, part in tasks.items()}
+
+    return deal
 
 
 def _build_record(plan: RunPlan, cache: Cache) -> RunRecord:

@@ -39,6 +39,7 @@ _MAY_CHANGE = {
     "epochs",
     "early_stopping",
     "workers",
+    "min_workers",
     "gpus_per_worker",
     "on_nan",
     "checkpoint",
@@ -120,6 +121,11 @@ class WorkerTask:
         worker_batch = self.config.batch_size // self.config.workers
         step_bytes = worker_batch * math.prod(self.manifest.image_shape)
         return fit_steps_per_call(self.config.loop.steps_per_call, step_bytes)
+
+    def for_workers(self, workers: int) -> WorkerTask:
+        """Returns the task of as many workers: fewer than the config says while the cluster has no room for all."""
+        config = dataclasses.replace(self.config, workers=workers, min_workers=None)
+        return dataclasses.replace(self, config=config)
 
     def feed_task(self, rank: int = 0) -> FeedTask:
         """Returns what the worker of this rank reads."""

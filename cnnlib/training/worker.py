@@ -50,8 +50,9 @@ def train_worker(task: WorkerTask) -> None:
     Raises:
         RestartError: all workers are to start again, and go on from where these end.
     """
-    config = task.config
     rank = join_session()
+    task = task.for_workers(rank.workers)
+    config = task.config
     feed_future = _start_feed(task, rank.rank)  # its thread takes the rows while TensorFlow is imported
     chunks = _count_chunks(task)
     load_tensorflow(task.cpus, chunks, gpus=config.gpus_per_worker > 0)

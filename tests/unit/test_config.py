@@ -53,6 +53,22 @@ def test_defaults_are_a_config_that_works(cls: type) -> None:
         (TrainConfig, {"steps_per_epoch": 0}, "steps_per_epoch must be at least 1. Received 0."),
         (TrainConfig, {"batch_size": 0}, "batch_size must be at least 1. Received 0."),
         (TrainConfig, {"workers": 0}, "workers must be at least 1. Received 0."),
+        (
+            TrainConfig,
+            {"min_workers": 0},
+            "min_workers must lie in 1..workers. Received min_workers=0, workers=1.",
+        ),
+        (
+            TrainConfig,
+            {"min_workers": 3, "workers": 2},
+            "min_workers must lie in 1..workers. Received min_workers=3, workers=2.",
+        ),
+        (CheckpointConfig, {"keep": -1}, "checkpoint.keep must be at least 0. Received -1."),
+        (
+            CheckpointConfig,
+            {"reports": "r"},
+            "checkpoint.reports needs checkpoint.keep. Received reports=r, keep=0",
+        ),
         (TrainConfig, {"seed": -1}, "seed must be at least 0. Received -1."),
         (TrainConfig, {"learning_rate": 0.0}, "learning_rate must be above 0. Received 0.0."),
         (TrainConfig, {"learning_rate": -1e-3}, "learning_rate must be above 0. Received -0.001."),

@@ -37,12 +37,12 @@ class Dealt(Protocol):
         """Returns whether the rows must be dealt again."""
 
 
-Deal = Callable[[], Mapping[str, Dealt]]
-"""Deals the rows of each dataset, by its name: `TRAIN`, and `VALIDATION` if that is a split of its own."""
+Deal = Callable[[int], Mapping[str, Dealt]]
+"""Deals the rows of each dataset to a number of workers, by its name: `TRAIN`, and `VALIDATION` if that is a split."""
 
 
 class DealRows(WorkerGroupCallback):  # type: ignore[misc]
-    """Deals the rows of a run once, and hands each worker its own at every start of the workers."""
+    """Deals the rows of a run once for each number of workers, and hands each worker its own at every start."""
 
     def __init__(self, deal: Deal) -> None:
         """Takes a function that deals the rows of all workers."""
@@ -50,14 +50,15 @@ class DealRows(WorkerGroupCallback):  # type: ignore[misc]
         self._dealt: Future[Mapping[str, Dealt]] | None = (
             None  # made where the controller runs: it cannot be pickled
         )
+        self._workers = 0  # for how many they were dealt
 
     def before_worker_group_start(self, worker_group_context: WorkerGroupContext) -> None:
-        """Begins to deal the rows, at the first start of the workers or if dealing them has failed."""
-        del worker_group_context
-        if self._dealt is None or _has_failed(self._dealt):
-            self._dealt = Future()
+        """Begins to deal the rows, at the first start of so many workers or if dealing them has failed."""
+        workers = worker_group_context.num_workers
+        if self._dealt is None or self._workers != workers or _has_failed(self._dealt):
+            self._dealt, self._workers = Future(), workers
             threading.Thread(
-                target=_settle, args=(self._dealt, self._deal), name="deal-rows", daemon=True
+                target=_settle, args=(self._dealt, self._deal, workers), name="deal-rows", daemon=True
             ).start()
 
     def before_init_train_context(self, workers: Sequence[Worker]) -> dict[str, list[ReceivedRows]]:
@@ -87,9 +88,9 @@ class ReceivedRows:
         return rows[name]
 
 
-def _settle(dealt: Future[Mapping[str, Dealt]], deal: Deal) -> None:
+def _settle(dealt: Future[Mapping[str, Dealt]], deal: Deal, workers: int) -> None:
     try:
-        dealt.set_result(deal())
+        dealt.set_result(deal(workers))
     except BaseException as err:  # the workers raise it
         dealt.set_exception(err)
 

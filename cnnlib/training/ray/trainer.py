@@ -7,6 +7,7 @@ tests/unit/training/ray/test_trainer.py fails when one of them moves. The differ
   and hit the same error each time.
 - On a cluster that others use, or that has lost a machine, the workers wait for room as a whole, say what for, and give
   up after a stated time. Ray would wait for ever, and log a traceback every five minutes.
+- The number of workers follows the room that the cluster has, if several are possible: see elastic.py.
 - No actor distributes Ray Datasets to the workers: shards.py deals each worker exactly its rows, or what reads them.
 - On a cluster that this job started on this machine:
   - No request goes to an autoscaler, because there is none. A request would time out after 5 to 10 s.
@@ -58,6 +59,7 @@ from cnnlib.errors import (
 )
 from cnnlib.log import log_event
 from cnnlib.training.ray.backend import MultiWorkerConfig
+from cnnlib.training.ray.elastic import GRACE_S, ElasticPolicy
 from cnnlib.training.ray.ending import ends_with_a_resume_point
 from cnnlib.training.ray.shards import Deal, DealRows
 
@@ -68,7 +70,8 @@ def run_workers(
     work: Callable[[], None],
     *,
     deal: Deal,
-    workers: int,
+    workers: Sequence[int],
+    spread: bool = False,
     cpus_per_worker: int,
     gpus_per_worker: int,
     max_failures: int,
@@ -80,7 +83,9 @@ def run_workers(
 
     Args:
         work: the function of one worker. It finds its rank with `session.join_session`.
-        deal: deals the rows of all workers, once.
+        deal: deals the rows of all workers.
+        workers: the numbers of workers that are possible, in ascending order; more than one on a given cluster only.
+        spread: puts each worker on a machine of its own, as far as the cluster has them; else as few machines as can.
         max_failures: how often Ray restarts all workers after one fails, without progress in between.
         find_progress: returns the step from which a restart would go on.
         hang_timeout_s: seconds without an answer after which a worker counts as gone; 0: Ray's own 600.
@@ -102,10 +107,14 @@ def run_workers(
             wait_when_busy_s,
             lambda: raise_plain_errors(work),
             deal=deal,
+            counts=workers,
             find_progress=find_progress,
             backend_config=MultiWorkerConfig(),
             scaling_config=ScalingConfig(
-                num_workers=workers, use_gpu=gpus_per_worker > 0, resources_per_worker=resources
+                num_workers=workers[-1],
+                use_gpu=gpus_per_worker > 0,
+                resources_per_worker=resources,
+                placement_strategy="SPREAD" if spread else "PACK",
             ),
             run_config=RunConfig(
                 storage_path=scratch, name="ray", failure_config=FailureConfig(max_failures=max_failures)
@@ -146,6 +155,7 @@ class Trainer(DataParallelTrainer):  # type: ignore[misc]
         wait_when_busy_s: float,
         *args: object,
         deal: Deal,
+        counts: Sequence[int] = (),
         find_progress: Callable[[], int] = lambda: 0,
         **parts: object,
     ) -> None:
@@ -153,6 +163,7 @@ class Trainer(DataParallelTrainer):  # type: ignore[misc]
         self._find_progress = find_progress
         self._wait_when_busy_s = wait_when_busy_s
         self._deal = deal
+        self._counts = counts
 
     def _create_default_callbacks(self) -> list[object]:
         unneeded: tuple[type, ...] = (DatasetsCallback,)
@@ -160,13 +171,15 @@ class Trainer(DataParallelTrainer):  # type: ignore[misc]
             unneeded += (PlacementGroupCleanerCallback,)
         callbacks = [each for each in super()._create_default_callbacks() if not isinstance(each, unneeded)]
         if not in_local_mode():
-            callbacks.append(WaitForRoom(self._wait_when_busy_s))
+            callbacks.append(WaitForRoom(self._wait_when_busy_s, self._counts[0] if self._counts else None))
         # The last, because nothing is read before there is room.
         return [*callbacks, DealRows(self._deal)]
 
     def _initialize_and_run_controller(self, **parts: object) -> Result:
         parts["failure_policy"] = RestartPolicy(self.run_config.failure_config, self._find_progress)
         if not in_local_mode():
+            if len(self._counts) > 1:
+                parts["scaling_policy"] = ElasticPolicy(self.scaling_config, self._counts)
             return super()._initialize_and_run_controller(**parts)
         parts["scaling_policy"] = _NothingToScale(self.scaling_config)
         controller = _ControllerInDriver(**parts)
@@ -177,17 +190,30 @@ class Trainer(DataParallelTrainer):  # type: ignore[misc]
 class WaitForRoom(WorkerGroupCallback):  # type: ignore[misc]
     """Waits, before the workers start or restart, until the cluster has room for all of them."""
 
-    def __init__(self, wait_s: float) -> None:
+    def __init__(self, wait_s: float, fewest: int | None = None) -> None:
+        """Takes the most seconds to wait.
+
+        Args:
+            fewest: the fewest workers that are possible. For more than these it waits a moment only, and then the
+                number is chosen anew. None: the number is fixed.
+        """
         self._wait_s = wait_s
+        self._fewest = fewest
 
     def before_worker_group_start(self, worker_group_context: WorkerGroupContext) -> None:
         """Returns once there is room: the workers take it at once."""
         bundles = [worker_group_context.resources_per_worker] * worker_group_context.num_workers
         each = " and ".join(f"{amount:g} {name}" for name, amount in bundles[0].items())
+        can_be_fewer = self._fewest is not None and len(bundles) > self._fewest
         try:
-            with hold(bundles, f"{len(bundles)} workers of {each} each", self._wait_s):
+            with hold(
+                bundles, f"{len(bundles)} workers of {each} each", GRACE_S if can_be_fewer else self._wait_s
+            ):
                 pass
         except ClusterError as err:
+            if can_be_fewer:
+                gone = RestartError(f"the room for {len(bundles)} workers is gone")
+                raise ControllerError(gone) from err
             raise ControllerError(err) from err  # of any other error, Ray logs a traceback
 
 

@@ -43,6 +43,41 @@ def parse(*argv: str, default: Args | None = None) -> Args:
     return parse_args(Args, argv, prog="python -m jobs.test", description="A test.", default=default)
 
 
+@dataclass(frozen=True, kw_only=True)
+class Ranges:
+    """Flags that take a range."""
+
+    workers: int = 1
+    """Most."""
+    min_workers: int | None = None
+    """Fewest."""
+    pixel_range: str = "0-255"
+    """Range."""
+
+
+@pytest.mark.parametrize(
+    ("argv", "expected"),
+    [
+        (["--workers", "1..4"], Ranges(workers=4, min_workers=1)),
+        (["--workers=2..12"], Ranges(workers=12, min_workers=2)),
+        (["--workers", "3"], Ranges(workers=3)),
+        (
+            ["--pixel-range", "-1..1", "--workers", "1..2"],
+            Ranges(workers=2, min_workers=1, pixel_range="-1..1"),
+        ),
+    ],
+)
+def test_ranges_are_read(argv: list[str], expected: Ranges) -> None:
+    assert parse_args(Ranges, argv, prog="test", description=None) == expected
+
+
+@pytest.mark.parametrize("word", ["1..", "..4", "a..b", "-1..4", "1.5"])
+def test_what_is_no_range_of_workers_is_refused(word: str) -> None:
+    with pytest.raises(SystemExit) as stopped:
+        parse_args(Ranges, ["--workers", word], prog="test", description=None)
+    assert stopped.value.code == 2
+
+
 @pytest.mark.parametrize(
     ("error", "code"),
     [

@@ -52,6 +52,7 @@ FLAGS = {
         "--on-nan",
         "--seed",
         "--workers",
+        "--min-workers",
         "--gpus-per-worker",
         "--split",
         "--validation-fraction",
@@ -87,6 +88,7 @@ FLAGS = {
         "--cluster.max-failures",
         "--cluster.hang-timeout-s",
         "--cluster.wait-for-resources-s",
+        "--cluster.spread",
         "--cluster.wait-when-busy-s",
     ],
     "evaluate": [

@@ -363,7 +363,16 @@ def test_run_with_class_weights_continues_with_the_same(data: str) -> None:
 
 
 def test_every_setting_is_known_to_change_the_result_or_not_to() -> None:
-    free = {"epochs", "early_stopping", "workers", "gpus_per_worker", "on_nan", "checkpoint", "cluster"}
+    free = {
+        "epochs",
+        "early_stopping",
+        "workers",
+        "min_workers",
+        "gpus_per_worker",
+        "on_nan",
+        "checkpoint",
+        "cluster",
+    }
     shown = {"steps_per_call", "log_every_steps", "profile_steps", "tensorboard", "mlflow_uri"}
     bound = {
         "model", "batch_size", "learning_rate", "scale_learning_rate_from", "seed", "steps_per_epoch",

@@ -63,7 +63,7 @@ def start(deal: DealRows, workers: Sequence[FakeWorker]) -> None:
 def test_each_worker_gets_its_own_rows_as_soon_as_they_are_dealt() -> None:
     may_read = threading.Event()
 
-    def deal() -> dict[str, DealtRows]:
+    def deal(workers: int) -> dict[str, DealtRows]:
         assert may_read.wait(60)
         return {"train": DealtRows(of_rank=[rows_of(0), rows_of(1)])}
 
@@ -76,12 +76,30 @@ def test_each_worker_gets_its_own_rows_as_soon_as_they_are_dealt() -> None:
 
 def test_workers_that_start_again_get_the_rows_that_were_dealt_before() -> None:
     calls = []
-    deal = DealRows(lambda: calls.append(1) or {"train": DealtRows(of_rank=[rows_of(0)])})  # type: ignore[func-returns-value]
+    deal = DealRows(lambda _: calls.append(1) or {"train": DealtRows(of_rank=[rows_of(0)])})  # type: ignore[func-returns-value]
     for _ in range(3):
         worker = FakeWorker()
         start(deal, [worker])
         assert worker.rows() == rows_of(0)
     assert len(calls) == 1
+
+
+def test_another_number_of_workers_is_dealt_its_own_rows() -> None:
+    dealt: list[int] = []
+
+    def deal(workers: int) -> dict[str, DealtRows]:
+        dealt.append(workers)
+        return {"train": DealtRows(of_rank=[f"{rank} of {workers}" for rank in range(workers)])}  # type: ignore[misc]
+
+    dealing = DealRows(deal)
+    for number in (1, 3, 3, 1):
+        workers = [FakeWorker() for _ in range(number)]
+        context: Any = SimpleNamespace(num_workers=number)
+        dealing.before_worker_group_start(context)
+        dealing.before_init_train_context(workers)  # type: ignore[arg-type]
+        dealing.after_worker_group_start(SimpleNamespace(get_workers=lambda own=workers: own))  # type: ignore[arg-type]
+        assert [each.rows() for each in workers] == [f"{rank} of {number}" for rank in range(number)]
+    assert dealt == [1, 3, 1]
 
 
 def test_an_error_reaches_every_worker_and_the_next_start_deals_again() -> None:
@@ -90,7 +108,7 @@ def test_an_error_reaches_every_worker_and_the_next_start_deals_again() -> None:
         {"train": DealtRows(of_rank=[rows_of(0), rows_of(1)])},
     ]
 
-    def deal() -> dict[str, DealtRows]:
+    def deal(workers: int) -> dict[str, DealtRows]:
         answer = answers.pop(0)
         if isinstance(answer, Exception):
             raise answer
