@@ -24,7 +24,7 @@ from ray.core.generated import autoscaler_pb2
 
 from cnnlib.storage import layout
 
-EPOCHS = 45
+EPOCHS = 30
 TRAIN = ["--model", "tests.changing_machines:build", "--batch-size", "12", "--steps-per-epoch", "50"]
 TRAIN += ["--epochs", str(EPOCHS), "--loop.steps-per-call", "2", "--checkpoint.every-steps", "20"]
 _PATIENCE_S = 240.0

@@ -28,9 +28,10 @@ def test_a_run_that_diverges_is_rolled_back_until_it_does_not(
 ) -> None:
     # A constant rate is a variable that checkpoints restore; that of a schedule is computed at every step.
     rate = ["--epochs", 3, "--learning-rate", _RATE, "--optimizer.schedule", schedule]
-    stopped = train(on_cluster, tiny_dataset, tmp_path, *rate, expect=1)
-    assert "The training diverged: the " in stopped.stderr
-    assert load_rollbacks(str(tmp_path / "r")) == []
+    if schedule == "constant":  # without the flag it ends, and the same command with the flag goes on
+        stopped = train(on_cluster, tiny_dataset, tmp_path, *rate, expect=1)
+        assert "The training diverged: the " in stopped.stderr
+        assert load_rollbacks(str(tmp_path / "r")) == []
 
     done = train(on_cluster, tiny_dataset, tmp_path, *rate, "--on-nan", "rollback")
     rollbacks = load_rollbacks(str(tmp_path / "r"))

@@ -29,7 +29,7 @@ from cnnlib.training.ray.ending import ask_to_restart
 
 GRACE_S = 10.0
 """Seconds in which machines that hold workers which have just ended may become free, and lost ones be noticed."""
-_LOOK_S = 5.0
+_LOOK_S = 3.0
 
 Resources = Mapping[str, float]
 

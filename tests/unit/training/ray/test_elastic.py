@@ -39,7 +39,7 @@ class Rig:
         assert decision.resources_per_worker == {"CPU": 2}
         return decision.num_workers
 
-    def look(self, *nodes: str, after_s: float = 6.0) -> None:
+    def look(self, *nodes: str, after_s: float = 4.0) -> None:
         """Lets the policy look while workers run on some nodes."""
         self.now += after_s
         workers: Any = SimpleNamespace(
@@ -93,7 +93,7 @@ def test_more_are_asked_for_when_there_was_more_room_at_two_looks(monkeypatch: p
     assert rig.asked == []
     rig.look("a", after_s=1)
     assert rig.asked == [], "too soon for a second look"
-    rig.look("a", after_s=5)
+    rig.look("a", after_s=2)
     assert rig.asked == ["there is room for 2 workers instead of 1"]
     rig.free = {"a": {"CPU": 0}, "b": {"CPU": 0}}
     rig.look("a", "b")
