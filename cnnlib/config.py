@@ -21,6 +21,7 @@ Precision = Literal["auto", "float32", "mixed_bfloat16"]
 ClassWeights = Literal["none", "balanced"]
 CacheMode = Literal["auto", "memory", "none"]
 OnNan = Literal["stop", "rollback"]
+Flip = Literal["none", "horizontal", "vertical", "both"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -66,6 +67,55 @@ class OptimizerConfig:
             raise ConfigError(
                 f"optimizer.ema_momentum must be above 0 and below 1. Received {self.ema_momentum}."
             )
+
+
+@dataclass(frozen=True, kw_only=True)
+class AugmentConfig:
+    """Random changes of the training images, anew in every step. Validation and evaluation see the images as they are.
+
+    What a row gets depends on the seed, the step and its place in the batch alone, not on the number of workers.
+    """
+
+    flip: Flip = "none"
+    """Mirror half of the rows: left and right (horizontal), top and bottom (vertical), or each of both."""
+    shift: int = 0
+    """Most pixels by which a row is shifted up, down, left and right: a crop of the image with a black border.
+    0: no shift."""
+    rotate: float = 0.0
+    """Most degrees by which a row is rotated either way, 0..180. 0: no rotation."""
+    brightness: float = 0.0
+    """Most by which the brightness of a row is scaled, 0..1: 0.2 scales by 0.8 to 1.2. 0: no change."""
+    contrast: float = 0.0
+    """The same for the contrast."""
+    saturation: float = 0.0
+    """The same for the saturation of colours; images of three channels only."""
+    rand_operations: int = 0
+    """Operations that RandAugment draws for every row, 0..4 (Cubuk et al. 2020). 0: none."""
+    rand_magnitude: float = 5.0
+    """Magnitude of the operations of RandAugment, 0..10."""
+    erase: float = 0.0
+    """Probability, 0..1, that a rectangle of a row is hidden by noise (random erasing, Zhong et al. 2020). 0: none."""
+    mixup: float = 0.0
+    """Alpha of MixUp: pairs of rows are blended, with their labels, by a share of the Beta(alpha, alpha) distribution
+    (Zhang et al. 2018). 0: no MixUp."""
+    cutmix: float = 0.0
+    """Alpha of CutMix: each of two rows gets a rectangle of the other, and that part of its label (Yun et al. 2019).
+    With MixUp, a pair gets one of both. 0: no CutMix."""
+
+    def __post_init__(self) -> None:
+        check_at_least("augment.shift", self.shift, 0)
+        check_range("augment.rotate", self.rotate, 0.0, 180.0)
+        for name in ("brightness", "contrast", "saturation", "erase"):
+            check_range(f"augment.{name}", getattr(self, name), 0.0, 1.0)
+        check_range("augment.rand_operations", self.rand_operations, 0, 4)
+        check_range("augment.rand_magnitude", self.rand_magnitude, 0.0, 10.0)
+        for name in ("mixup", "cutmix"):
+            check_range(f"augment.{name}", getattr(self, name), 0.0, 10.0)
+
+    @property
+    def mixes(self) -> bool:
+        """True if rows are mixed in pairs."""
+        return self.mixup > 0 or self.cutmix > 0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -247,6 +297,7 @@ class TrainConfig:
     """How a worker gets its rows. memory: once, and keeps them. none: they are streamed in every epoch, in another
     order. auto: memory if the pixels of the split take at most 2 GiB and are not cropped, else none."""
     optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
+    augment: AugmentConfig = field(default_factory=AugmentConfig)
     loss: LossConfig = field(default_factory=LossConfig)
     early_stopping: EarlyStoppingConfig = field(default_factory=EarlyStoppingConfig)
     loop: LoopConfig = field(default_factory=LoopConfig)
@@ -286,6 +337,12 @@ class TrainConfig:
                 f"min_workers must lie in 1..workers. Received min_workers={self.min_workers}, workers={self.workers}."
             )
         _check_batch_divides(self.batch_size, self.workers)
+        odd = [n for n in self.worker_counts if self.batch_size // n % 2]
+        if self.augment.mixes and odd:
+            raise ConfigError(
+                "augment.mixup and augment.cutmix mix pairs of rows, so each worker's batch must be even. Received "
+                f"batch_size={self.batch_size}, workers={odd[0]}."
+            )
         _check_worker_batch_divides(self.batch_size // self.workers, self.loop.micro_batches)
 
     @property

@@ -14,7 +14,7 @@ from unittest import mock
 
 import numpy as np
 
-from cnnlib.config import OptimizerConfig
+from cnnlib.config import AugmentConfig, OptimizerConfig
 from cnnlib.models.runtime import load_tensorflow
 
 BATCH, STEPS, FEATURES, CLASSES = 8, 2, (2, 2, 1), 3
@@ -26,7 +26,10 @@ CASES = {
     "clipped adam with decay": OptimizerConfig(name="adam", clip_norm=0.25, weight_decay=0.1),
     "warmed up": OptimizerConfig(name="sgd", schedule="cosine", warmup_epochs=0.5),
     "averaged": OptimizerConfig(name="sgd", ema_momentum=0.75),
+    "augmented": OptimizerConfig(name="sgd"),
 }
+# Of images of 2x2 pixels.
+AUGMENT = AugmentConfig(flip="both", shift=1, rotate=30, rand_operations=2, erase=0.5, mixup=1.0, cutmix=1.0)
 
 
 def make_rows() -> tuple[np.ndarray, np.ndarray]:
@@ -61,7 +64,12 @@ def weights_of(
         )
         optimizer = build_optimizer(config, LEARNING_RATE, epochs=1, steps_per_epoch=STEPS)
         optimizer.build(model.trainable_variables)
-    train_call = _build_call(strategy, model, optimizer, seed=0)
+    augment = None
+    if config is CASES["augmented"]:
+        from cnnlib.training.augment.augment import build_augment
+
+        augment = build_augment(AUGMENT, batch_size=BATCH, seed=0)
+    train_call = _build_call(strategy, model, optimizer, seed=0, augment=augment)
     images, labels = make_rows()
     worker_rows = slice(rank * BATCH // workers, (rank + 1) * BATCH // workers)
     train_call(images[:steps, worker_rows], labels[:steps, worker_rows])
@@ -111,7 +119,7 @@ def draws_of(
     return [layer.drawn.numpy().tolist() for layer in layers[2:]]
 
 
-def _build_call(strategy: Any, model: Any, optimizer: Any, **options: int) -> Any:
+def _build_call(strategy: Any, model: Any, optimizer: Any, **options: Any) -> Any:
     from cnnlib.training.step import build_train_call
 
     return build_train_call(

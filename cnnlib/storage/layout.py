@@ -3,6 +3,7 @@
 DATASET/manifest.json, preview.png, quarantine.parquet, <split>/part-00000-<digest>.parquet
 DATASET/progress/<plan>-00000.json (while it is prepared)
 RUNS/NAME/run.json, history.parquet, learning-curves.png, lease.json (while it is trained)
+RUNS/NAME/augmented.png (with --augment)
 RUNS/NAME/rollbacks.json (once it has diverged, with --on-nan rollback)
 RUNS/NAME/tensorboard/events.out.tfevents.epoch-0001, profile/plugins/profile/<time>/<host>.xplane.pb (on request)
 RUNS/NAME/checkpoints/epoch-0001/{model.keras, state.npz, manifest.json}
@@ -106,6 +107,11 @@ def run_record(run: str) -> str:
 def run_lease(run: str) -> str:
     """`RUNS/NAME/lease.json`: which job trains the run now; deleted at its end."""
     return join_uri(run, "lease.json")
+
+
+def run_augmented(run: str) -> str:
+    """`RUNS/NAME/augmented.png`: some training images as the first steps changed them."""
+    return join_uri(run, "augmented.png")
 
 
 def run_rollbacks(run: str) -> str:

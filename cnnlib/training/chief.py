@@ -6,12 +6,15 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 import keras
+import numpy as np
+import tensorflow as tf
 
 from cnnlib.config import TrainConfig, to_dict
 from cnnlib.log import log_event, log_text
 from cnnlib.runs.history import EpochRecord, encode_history
 from cnnlib.runs.retention import CheckpointCleaner
 from cnnlib.storage import files, layout
+from cnnlib.training.augment.augment import Augment
 from cnnlib.training.observe.mlflow import MlflowRun
 from cnnlib.training.observe.observers import Observer, Observers
 from cnnlib.training.observe.progress import LiveBar, LogLines, Progress
@@ -21,6 +24,8 @@ from cnnlib.training.state.checkpoint import save_checkpoint
 from cnnlib.training.state.resume_point import ResumePointWriter
 from cnnlib.training.step import TrainCall
 from cnnlib.training.train_state import TrainState
+
+_SHEET_SIDE = 8  # images, and steps, of the sheet of augmented images
 
 
 class Chief:
@@ -48,8 +53,11 @@ class Chief:
             progress = LogLines(config.loop.log_every_steps, config.epochs)
         return cls(task, progress, build_observers(config, task.run))
 
-    def watch(self, train_call: TrainCall, done_epochs: int) -> TrainCall:
-        """Returns the function to call in place of `train_call` in the epochs that are left."""
+    def watch(self, state: TrainState, done_epochs: int) -> TrainCall:
+        """Returns the function to call in place of `state.train_call` in the epochs that are left."""
+        train_call = state.train_call
+        if state.augment is not None and done_epochs == 0:
+            train_call = _draw_first(train_call, state.augment, layout.run_augmented(self._task.run))
         calls_per_epoch = -(-self._task.steps_per_epoch // self._task.steps_per_call)
         return self._observers.watch(train_call, (self._task.config.epochs - done_epochs) * calls_per_epoch)
 
@@ -108,6 +116,31 @@ class Chief:
         }
         probe_shape = None if task.opens_in_keras else task.manifest.image_shape
         save_checkpoint(task.run, state.model, state.optimizer, record, metadata, probe_shape=probe_shape)
+
+
+def _draw_first(train_call: TrainCall, augment: Augment, uri: str) -> TrainCall:
+    """Returns a function that, before it is called for the first time, draws what the first steps do to some rows."""
+    drawn = False
+
+    def call(images: tf.Tensor, labels: tf.Tensor, request: float = 0.0) -> tf.Tensor:
+        nonlocal drawn
+        if not drawn:
+            drawn = True
+            with failure_is_logged("augmented.png"):
+                files.write_bytes(uri, _draw_augmented(images[0], labels[0], augment))
+        return train_call(images, labels, request)
+
+    return call
+
+
+def _draw_augmented(images: tf.Tensor, labels: tf.Tensor, augment: Augment) -> bytes:
+    from cnnlib.runs.augmented_sheet import augmented_png
+
+    rows = min(_SHEET_SIDE, images.shape[0] // 2 * 2) or images.shape[0]
+    columns = [
+        augment(images[:rows], labels[:rows], step, tf.constant(0))[0].numpy() for step in range(_SHEET_SIDE)
+    ]
+    return augmented_png(np.stack(columns, axis=1).astype(np.float32))
 
 
 @contextmanager

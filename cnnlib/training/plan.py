@@ -14,7 +14,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from cnnlib.config import TrainConfig, to_dict
+from cnnlib.config import AugmentConfig, TrainConfig, to_dict
 from cnnlib.dataset.manifest import Manifest, load_manifest
 from cnnlib.dataset.reader import check_shards
 from cnnlib.errors import ConfigError, ConflictError
@@ -27,6 +27,7 @@ from cnnlib.models.registry import check_model_name
 from cnnlib.runs.checkpoints import list_checkpoints
 from cnnlib.runs.mending import find_history, match_history
 from cnnlib.runs.record import RunRecord, find_run_record
+from cnnlib.shapes import ImageShape
 from cnnlib.storage import files, layout
 from cnnlib.storage.uri import normalize_uri
 from cnnlib.training.class_weights import class_weights
@@ -181,6 +182,7 @@ def plan_run(
     steps = _count_steps(config, train_rows)
     _check_classes(config, manifest)
     _check_early_stopping(config, validation_split)
+    _check_augment(config.augment, manifest.image_shape)
     class_weights(config.loss, manifest.split(config.split).rows_per_class)
     checkpoints = list_checkpoints(run)
     done_epochs = checkpoints[-1].epoch if checkpoints else 0
@@ -244,6 +246,20 @@ def _check_early_stopping(config: TrainConfig, validation_split: str | None) -> 
         raise ConfigError(
             f"early_stopping needs validation rows. Received patience={config.early_stopping.patience}, "
             "validation_fraction=0, and the dataset has no split val. Try --validation-fraction 0.1."
+        )
+
+
+def _check_augment(augment: AugmentConfig, image_shape: ImageShape) -> None:
+    """Checks that the images can be changed in this way."""
+    height, width, channels = image_shape
+    if augment.saturation and channels != 3:
+        raise ConfigError(
+            f"augment.saturation is for images of three channels. The images of the dataset have {channels}."
+        )
+    if augment.shift >= min(height, width):
+        raise ConfigError(
+            f"augment.shift must be less than the side of the images. Received {augment.shift}, and images of "
+            f"{width}x{height} pixels."
         )
 
 

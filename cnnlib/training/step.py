@@ -20,6 +20,7 @@ import tensorflow as tf
 
 from cnnlib.models.pixels import pixels_to_inputs
 from cnnlib.shapes import ImageShape
+from cnnlib.training.augment.augment import Augment
 from cnnlib.training.state.moving_statistics import MovingStatistics
 from cnnlib.training.state.randomness import find_reseed
 from cnnlib.training.strategy import sum_over_replicas
@@ -41,7 +42,7 @@ class StepResult(NamedTuple):
         gradients: one per trainable variable, of the summed loss divided by the global batch; None for a variable
             without a gradient.
         loss_sum: float [], the loss summed over the rows.
-        correct: int32 [], the rows that were predicted right.
+        correct: int32 [], the rows that were predicted right; float32 [] if labels are mixed.
     """
 
     gradients: list[tf.Tensor | None]
@@ -68,6 +69,7 @@ def build_train_call(
     chunks: int = 1,
     label_smoothing: float = 0.0,
     class_weights: Sequence[float] | None = None,
+    augment: Augment | None = None,
 ) -> TrainCall:
     """Builds the compiled function that runs many training steps in one call.
 
@@ -89,6 +91,8 @@ def build_train_call(
         label_smoothing: see `LossConfig`.
         class_weights: the factor of a row's loss for each class; None: every factor is 1. As in Keras, the sum is
             divided by the number of rows and not by the sum of their weights.
+        augment: changes a worker's batch before everything else; None: it stays as it is. The loss and the right
+            predictions that are returned are those of the changed rows, a mixed row's in the shares of its labels.
     """
     replicas = strategy.num_replicas_in_sync
     compute_gradients = _build_gradients(
@@ -105,6 +109,10 @@ def build_train_call(
     statistics = MovingStatistics(model)
 
     def replica_step(images: tf.Tensor, labels: tf.Tensor) -> tf.Tensor:
+        if augment is not None:
+            replica = tf.distribute.get_replica_context().replica_id_in_sync_group
+            first_row = tf.cast(replica, tf.int32) * (batch_size // replicas)
+            images, labels = augment(images, labels, optimizer.iterations.value, first_row)
         if micro_batches == 1:
             result = compute_micro_batch(images, labels, 0)
         else:
@@ -167,7 +175,14 @@ def build_score_call(
 
 
 def count_correct(labels: tf.Tensor, outputs: tf.Tensor) -> tf.Tensor:
-    """Returns the number of rows whose largest output is that of their label: int32 []."""
+    """Returns the number of rows whose largest output is that of their label: int32 [].
+
+    Of a mixed label, see `augment.mix`, each class counts with its share: float32 [].
+    """
+    if labels.shape.rank == 2:
+        own, other, share = _unmix(labels)
+        own_right, other_right = (tf.cast(_is_correct(each, outputs), tf.float32) for each in (own, other))
+        return tf.reduce_sum(share * own_right + (1 - share) * other_right)
     return tf.reduce_sum(tf.cast(_is_correct(labels, outputs), tf.int32))
 
 
@@ -232,7 +247,7 @@ def _sum_over_micro_batches(
     """Computes the micro-batches one after the other, and sums their results; moving statistics move once."""
     rows = labels.shape[0] // micro_batches
     images = tf.reshape(images, [micro_batches, rows, *images.shape[1:]])
-    labels = tf.reshape(labels, [micro_batches, rows])
+    labels = tf.reshape(labels, [micro_batches, rows, *labels.shape[1:]])
 
     # The first micro-batch is outside of the loop, because its result shows which variables have no gradient.
     before = statistics.read()
@@ -280,7 +295,27 @@ def _build_row_losses(
             losses *= tf.gather(tf.constant(class_weights, tf.float32), labels)
         return losses
 
-    return row_losses
+    return _mixed(row_losses)
+
+
+def _mixed(row_losses: _RowLosses) -> _RowLosses:
+    """Returns the loss of rows of which each has two classes: that of each class, by its share.
+
+    Cross-entropy is linear in the target, label smoothing included, so this is the loss of the soft label.
+    """
+
+    def mixed_losses(labels: tf.Tensor, outputs: tf.Tensor) -> tf.Tensor:
+        if labels.shape.rank == 1:
+            return row_losses(labels, outputs)
+        own, other, share = _unmix(labels)
+        return share * row_losses(own, outputs) + (1 - share) * row_losses(other, outputs)
+
+    return mixed_losses
+
+
+def _unmix(labels: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+    own, other, share = tf.unstack(labels, axis=1)
+    return tf.cast(own, tf.int32), tf.cast(other, tf.int32), share
 
 
 def _is_correct(labels: tf.Tensor, outputs: tf.Tensor) -> tf.Tensor:

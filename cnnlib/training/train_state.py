@@ -12,6 +12,7 @@ from cnnlib.models.batches import fit_batch
 from cnnlib.models.outputs import OutputKind, find_output_kind
 from cnnlib.models.registry import build_model, gives_probabilities
 from cnnlib.shapes import ImageShape
+from cnnlib.training.augment.augment import Augment, build_augment
 from cnnlib.training.class_weights import class_weights
 from cnnlib.training.plan import WorkerTask
 from cnnlib.training.precision import choose_precision
@@ -32,6 +33,7 @@ class TrainState:
         score_call: see `build_score_call`; it takes `scored_rows` rows.
         sum_call: see `build_sum_call`; it takes float64 [3].
         outputs: whether the model gives probabilities or logits.
+        augment: what `train_call` changes the rows with; None: nothing.
     """
 
     model: keras.Model
@@ -41,6 +43,7 @@ class TrainState:
     scored_rows: int
     sum_call: SumCall
     outputs: OutputKind
+    augment: Augment | None = None
 
     @property
     def learning_rate(self) -> float:
@@ -84,6 +87,7 @@ def build_train_state(
         metrics=["accuracy"],
     )
     on_gpu = bool(tf.config.list_logical_devices("GPU"))
+    augment = build_augment(config.augment, batch_size=config.batch_size, seed=config.seed)
     train_call = build_train_call(
         model=model,
         optimizer=optimizer,
@@ -96,6 +100,7 @@ def build_train_state(
         micro_batches=config.loop.micro_batches,
         chunks=chunks,
         label_smoothing=config.loss.label_smoothing,
+        augment=augment,
         class_weights=class_weights(config.loss, task.manifest.split(config.split).rows_per_class),
     )
     scored_rows = fit_batch(SCORED_ROWS, shape, on_gpu=on_gpu)
@@ -115,6 +120,7 @@ def build_train_state(
         scored_rows=scored_rows,
         sum_call=build_sum_call(strategy, size=3),
         outputs=outputs,
+        augment=augment,
     )
 
 

@@ -102,7 +102,7 @@ def train_worker(task: WorkerTask) -> None:
         task=task,
         strategy=strategy,
         state=state,
-        train_call=chief.watch(state.train_call, len(history)) if chief else state.train_call,
+        train_call=chief.watch(state, len(history)) if chief else state.train_call,
         feed=feed,
         resume_points=ChiefSavedPoints(*saved, chief.resume_points, request.is_made)
         if chief and request
