@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 
 from cnnlib import config, config_checks, evaluate_config
 from cnnlib.config import (
+    AugmentConfig,
     CheckpointConfig,
     ClusterConfig,
     EarlyStoppingConfig,
@@ -30,6 +31,7 @@ from cnnlib.errors import ConfigError
 from cnnlib.evaluate_config import EvaluateConfig
 
 CONFIGS = [
+    AugmentConfig,
     CheckpointConfig,
     TrainConfig,
     EvaluateConfig,
@@ -62,6 +64,17 @@ def test_defaults_are_a_config_that_works(cls: type) -> None:
             TrainConfig,
             {"min_workers": 3, "workers": 2},
             "min_workers must lie in 1..workers. Received min_workers=3, workers=2.",
+        ),
+        (AugmentConfig, {"shift": -1}, "augment.shift must be at least 0. Received -1."),
+        (AugmentConfig, {"erase": 1.1}, "augment.erase must lie in 0..1. Received 1.1."),
+        (AugmentConfig, {"rotate": math.nan}, "augment.rotate must lie in 0..180."),
+        (AugmentConfig, {"rand_operations": 5}, "augment.rand_operations must lie in 0..4. Received 5."),
+        (AugmentConfig, {"mixup": -0.1}, "augment.mixup must lie in 0..10. Received -0.1."),
+        (
+            TrainConfig,
+            {"augment": AugmentConfig(cutmix=1.0), "batch_size": 6, "workers": 2},
+            "augment.mixup and augment.cutmix mix pairs of rows, so each worker's batch must be even. Received "
+            "batch_size=6, workers=2.",
         ),
         (CheckpointConfig, {"keep": -1}, "checkpoint.keep must be at least 0. Received -1."),
         (
@@ -214,6 +227,7 @@ def test_config_survives_json() -> None:
         **{
             **document,
             "optimizer": OptimizerConfig(**document["optimizer"]),
+            "augment": AugmentConfig(**document["augment"]),
             "loss": LossConfig(**document["loss"]),
             "early_stopping": EarlyStoppingConfig(**document["early_stopping"]),
             "loop": LoopConfig(**document["loop"]),
@@ -239,7 +253,7 @@ def test_every_setting_explains_itself_in_help(cls: type) -> None:
         and isinstance(text, ast.Expr)
     ]
     groups = (
-        {"optimizer", "loss", "early_stopping", "loop", "checkpoint", "cluster"}
+        {"optimizer", "augment", "loss", "early_stopping", "loop", "checkpoint", "cluster"}
         if cls is TrainConfig
         else set()
     )

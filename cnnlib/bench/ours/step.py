@@ -9,6 +9,7 @@ import sys
 
 import numpy as np
 
+from cnnlib.config import AugmentConfig
 from cnnlib.dataset.record import Rows
 from cnnlib.models.runtime import count_chunks, load_tensorflow
 from cnnlib.runs.resume_points import EpochPart
@@ -17,11 +18,12 @@ _STEPS_PER_CALL = 25
 _CLASSES = 10
 
 
-def main(batch_size: int, steps: int, threads: int, precision: str) -> dict[str, float]:
+def main(batch_size: int, steps: int, threads: int, precision: str, augment: str = "") -> dict[str, float]:
     """Returns the images per second of one epoch, and its fraction of time waiting for data, after a warm-up.
 
     Args:
         precision: a Keras dtype policy.
+        augment: the fields of an `AugmentConfig` as JSON; empty: the rows stay as they are.
     """
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
@@ -37,6 +39,7 @@ def main(batch_size: int, steps: int, threads: int, precision: str) -> dict[str,
     from cnnlib.feed.device import iter_macro_batches
     from cnnlib.feed.memory import gather
     from cnnlib.models.cnn import build_seed_cnn
+    from cnnlib.training.augment.augment import build_augment
     from cnnlib.training.loop import run_epoch
     from cnnlib.training.step import build_train_call
     from cnnlib.training.strategy import build_strategy, replica_device
@@ -58,6 +61,7 @@ def main(batch_size: int, steps: int, threads: int, precision: str) -> dict[str,
         jit_compile=on_gpu,
         chunks=chunks,
         seed=0,
+        augment=build_augment(AugmentConfig(**json.loads(augment or "{}")), batch_size=batch_size, seed=0),
     )
     rows, device = _random_rows(batch_size * steps), replica_device(strategy)
     order = np.arange(batch_size * steps).reshape(steps, batch_size)
@@ -92,4 +96,4 @@ def _random_rows(count: int) -> Rows:
 
 if __name__ == "__main__":
     batch, count_, num_threads = map(int, sys.argv[1:4])
-    print(json.dumps(main(batch, count_, num_threads, sys.argv[4])))  # noqa: T201
+    print(json.dumps(main(batch, count_, num_threads, *sys.argv[4:])))  # noqa: T201

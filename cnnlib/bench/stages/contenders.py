@@ -9,12 +9,23 @@ from cnnlib.bench.programs import Program, reported
 
 
 def our_steps(
-    batch_size: int, steps: int, threads: int, precision: str, *, scale: float = 1.0, gpu: str = ""
+    batch_size: int,
+    steps: int,
+    threads: int,
+    precision: str,
+    *,
+    scale: float = 1.0,
+    gpu: str = "",
+    augment: str = "",
+    name: str = "ours",
 ) -> Program:
-    """Returns our training steps on images generated in memory; the measurement is images/s times `scale`."""
-    return _program(
-        "ours", "cnnlib.bench.ours.step", batch_size, steps, threads, precision, scale=scale, gpu=gpu
-    )
+    """Returns our training steps on images generated in memory; the measurement is images/s times `scale`.
+
+    Args:
+        augment: see `cnnlib.bench.ours.step`.
+    """
+    arguments = (batch_size, steps, threads, precision, *([augment] if augment else []))
+    return _program(name, "cnnlib.bench.ours.step", *arguments, scale=scale, gpu=gpu)
 
 
 def keras_fit(batch_size: int, steps: int, threads: int, *, jit: bool, gpu: str = "") -> Program:

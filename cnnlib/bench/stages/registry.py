@@ -13,12 +13,13 @@ from cnnlib.bench.stages.data import build_ingest, build_ingest_images, build_pr
 from cnnlib.bench.stages.evaluation import build_evaluate
 from cnnlib.bench.stages.gpu import build_gpu
 from cnnlib.bench.stages.setting import Setting
-from cnnlib.bench.stages.step import build_step
+from cnnlib.bench.stages.step import build_augment, build_step
 from cnnlib.bench.stages.training import build_job, build_start, build_train
 from cnnlib.errors import ConfigError, nearest
 
 STAGES: dict[str, Callable[[Setting], list[Comparison]]] = {
     "step": build_step,
+    "augment": build_augment,
     "train": build_train,
     "job": build_job,
     "start": build_start,

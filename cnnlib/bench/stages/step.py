@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 from cnnlib.bench import machine
 from cnnlib.bench.flops import SEED_CNN, training_flops
 from cnnlib.bench.harness import Comparison
@@ -11,6 +13,16 @@ from cnnlib.bench.stages.setting import Setting
 from cnnlib.models.runtime import cpu_has_bfloat16
 
 _STEPS = 150
+_AUGMENTS: dict[str, dict[str, str | float]] = {
+    "flip, shift": {"flip": "horizontal", "shift": 4},
+    "rotation": {"rotate": 15},
+    "colours": {"brightness": 0.2, "contrast": 0.2},
+    "RandAugment of 2": {"rand_operations": 2},
+    "random erasing": {"erase": 0.5},
+    "MixUp": {"mixup": 0.2},
+    "CutMix": {"cutmix": 1.0},
+    "flip, shift, erasing, CutMix": {"flip": "horizontal", "shift": 4, "erase": 0.5, "cutmix": 1.0},
+}
 _NO_BF16 = "this CPU has no bfloat16 instructions (avx512_bf16, amx_bf16)"
 
 
@@ -73,3 +85,21 @@ def _compare_with_peak(setting: Setting, batch_size: int, precision: str) -> Com
 
 def _num_steps(setting: Setting, batch_size: int) -> int:
     return max(10, setting.rows // batch_size) if setting.rows else _STEPS
+
+
+def build_augment(setting: Setting) -> list[Comparison]:
+    """Returns the comparisons of the seed model's step with each augmentation with the step without any."""
+    batch_size, threads = setting.batch_sizes[0], setting.threads
+    steps = _num_steps(setting, batch_size)
+    peer = our_steps(batch_size, steps, threads, "float32", name="the same step without augmentation")
+    return [
+        Comparison(
+            stage="augment",
+            case=f"batch {batch_size}, {threads} threads: {name}",
+            ours=our_steps(batch_size, steps, threads, "float32", augment=json.dumps(augment)),
+            peer=peer,
+            unit="images/s",
+            target=0.95,
+        )
+        for name, augment in _AUGMENTS.items()
+    ]
