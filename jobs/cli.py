@@ -89,7 +89,10 @@ def run_job(main: Callable[[], Result | Finished], *, json: bool) -> int:
     finished = returned if isinstance(returned, Finished) else Finished(result=returned, exit_code=EXIT_DONE)
     if json:
         result = {} if finished.result is None else finished.result
-        print(json_text.dumps(_to_json(result), default=_encode, allow_nan=False), file=stdout, flush=True)
+        with tolerates_closed_stdout():
+            print(
+                json_text.dumps(_to_json(result), default=_encode, allow_nan=False), file=stdout, flush=True
+            )
     return finished.exit_code
 
 
@@ -117,8 +120,8 @@ def exit_with(code: int) -> NoReturn:
     By now, all results are written and all resources released. A regular interpreter shutdown may abort, and so change
     the exit code of a job that succeeded, if the thread that forwards the output of Ray's workers prints during it.
     """
-    sys.stdout.flush()
-    sys.stderr.flush()
+    with tolerates_closed_stdout():
+        sys.stderr.flush()
     logging.shutdown()
     os._exit(code)
 
@@ -126,9 +129,23 @@ def exit_with(code: int) -> NoReturn:
 def show(*renderables: RenderableType) -> None:
     """Prints tables to stdout, each followed by an empty line; without colours if stdout is not a terminal."""
     console = Console(highlight=False)
-    for renderable in renderables:
-        console.print(renderable)
-        console.print()
+    with tolerates_closed_stdout():
+        for renderable in renderables:
+            console.print(renderable)
+            console.print()
+
+
+@contextmanager
+def tolerates_closed_stdout() -> Iterator[None]:
+    """Lets nobody fail who writes to a stdout that its reader has closed, as `| head -1` does; the rest is lost."""
+    try:
+        try:
+            yield
+        finally:
+            sys.stdout.flush()
+    except BrokenPipeError:
+        with open(os.devnull, "wb") as nowhere:
+            os.dup2(nowhere.fileno(), sys.stdout.fileno())
 
 
 def has_terminal() -> bool:

@@ -12,7 +12,7 @@ import tyro
 
 from cnnlib.errors import InputError
 from cnnlib.recipes import RECIPES, Recipe, find_recipe
-from jobs.cli import EXIT_BAD_INPUT, EXIT_DONE, print_error
+from jobs.cli import EXIT_BAD_INPUT, EXIT_DONE, print_error, tolerates_closed_stdout
 
 ArgsT = TypeVar("ArgsT")
 _WORKERS = re.compile(r"--workers (\d+)\.\.(\d+)")
@@ -39,19 +39,21 @@ def parse_args(
         default: values of the flags that are not given; None: the defaults of the dataclass.
     """
     try:
-        return tyro.cli(
-            # tyro accepts unions too, but its types do not.
-            cast("type[ArgsT]", cls),
-            args=_split_ranges(sys.argv[1:] if argv is None else argv),
-            prog=prog,
-            description=description,
-            default=tyro.MISSING_NONPROP if default is None else default,
-            # A switch is `--json` alone, without `--no-json`.
-            config=(tyro.conf.FlagCreatePairsOff,),
-        )
+        with tolerates_closed_stdout():
+            return tyro.cli(
+                # tyro accepts unions too, but its types do not.
+                cast("type[ArgsT]", cls),
+                args=_split_ranges(sys.argv[1:] if argv is None else argv),
+                prog=prog,
+                description=description,
+                default=tyro.MISSING_NONPROP if default is None else default,
+                # A switch is `--json` alone, without `--no-json`.
+                config=(tyro.conf.FlagCreatePairsOff,),
+            )
     except InputError as err:
         print_error(err)
         raise SystemExit(EXIT_BAD_INPUT) from err
+    raise SystemExit(EXIT_DONE)  # the help, of which somebody read the first lines
 
 
 def _split_ranges(argv: Sequence[str]) -> list[str]:
@@ -85,7 +87,8 @@ def pick_recipe(
     recipes = "\n".join(f"  {name:10}{recipe.summary}" for name, recipe in RECIPES.items())
     usage = f"usage: {prog} RECIPE [flags]\n\n{description}\nRecipes ({prog} RECIPE --help shows its flags):\n{recipes}"
     if not words or words[0] in ("-h", "--help"):
-        print(usage, file=sys.stdout if words else sys.stderr)
+        with tolerates_closed_stdout():
+            print(usage, file=sys.stdout if words else sys.stderr)
         raise SystemExit(EXIT_DONE if words else EXIT_BAD_INPUT)
     try:
         return words[0], find_recipe(words[0]), words[1:]

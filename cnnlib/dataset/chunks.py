@@ -18,6 +18,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from cnnlib.dataset.encoding import ImageEncoding, to_stored
+from cnnlib.dataset.equal_images import digest_image
 from cnnlib.dataset.manifest import Shard
 from cnnlib.dataset.metadata import TYPES
 from cnnlib.dataset.record import Rows, encode_file_shard, encode_shard
@@ -54,6 +55,8 @@ class WrittenChunk:
         shards: its shard of each split that it has rows of.
         rows_per_class: of each split, the rows of every class.
         ids: the ids of its rows.
+        contents: a digest of the content of each, see `digest_image`.
+        labels: the class of each.
         bad: the images that became no row.
         digest: the sum of the sha256 of every image's key, label and content, in hex: it does not depend on the order.
     """
@@ -62,6 +65,8 @@ class WrittenChunk:
     shards: Mapping[str, Shard]
     rows_per_class: Mapping[str, Sequence[int]]
     ids: Sequence[int]
+    contents: Sequence[int]
+    labels: Sequence[int]
     bad: Sequence[BadRow]
     digest: str
 
@@ -77,6 +82,8 @@ class WrittenChunk:
             shards={name: Shard(**shard) for name, shard in document["shards"].items()},
             rows_per_class=document["rows_per_class"],
             ids=document["ids"],
+            contents=document["contents"],
+            labels=document["labels"],
             bad=[BadRow(**row) for row in document["bad"]],
             digest=document["digest"],
         )
@@ -106,6 +113,7 @@ class ChunkTask:
 @dataclass(kw_only=True)
 class _SplitRows:
     ids: list[int] = field(default_factory=list)
+    contents: list[int] = field(default_factory=list)
     images: list[Any] = field(default_factory=list)  # the pixels of each image, or a file
     labels: list[int] = field(default_factory=list)
     metadata: list[Mapping[str, Any]] = field(default_factory=list)
@@ -149,15 +157,19 @@ def write_chunk(task: ChunkTask) -> WrittenChunk:
             content, image = found
             rows = splits[task.source.split_of(candidate, content)]
             rows.ids.append(row_id(candidate.key))
+            rows.contents.append(digest_image(content))
             rows.images.append(image)
             assert candidate.label is not None
             rows.labels.append(candidate.label)
             rows.metadata.append(candidate.metadata)
+    in_order = dict(sorted(splits.items()))
     written = WrittenChunk(
         index=task.index,
-        shards={name: _write_shard(task, name, rows) for name, rows in sorted(splits.items())},
-        rows_per_class={name: _count(task, rows) for name, rows in sorted(splits.items())},
-        ids=[row for rows in splits.values() for row in rows.ids],
+        shards={name: _write_shard(task, name, rows) for name, rows in in_order.items()},
+        rows_per_class={name: _count(task, rows) for name, rows in in_order.items()},
+        ids=[row for rows in in_order.values() for row in rows.ids],
+        contents=[content for rows in in_order.values() for content in rows.contents],
+        labels=[label for rows in in_order.values() for label in rows.labels],
         bad=bad,
         digest=f"{digest % _DIGESTS:064x}",
     )

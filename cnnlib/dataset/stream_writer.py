@@ -22,10 +22,11 @@ import pyarrow as pa
 
 from cnnlib.dataset.chunks import BadRow, ChunkTask, WrittenChunk, add_digests, count_reasons, run_chunk
 from cnnlib.dataset.encoding import ImageEncoding
+from cnnlib.dataset.equal_images import Occurrences, log_equal_images
 from cnnlib.dataset.manifest import Manifest, Split, load_manifest, whole_shard
 from cnnlib.dataset.progress import build_progress
 from cnnlib.dataset.reader import read_range
-from cnnlib.dataset.streamed import BadImageError, Candidate, StreamedSource, encode_text
+from cnnlib.dataset.streamed import BadImageError, Candidate, StreamedSource, encode_text, row_id
 from cnnlib.dataset.writer import PreparedDataset, check_no_other_files, check_same, rows_per_shard
 from cnnlib.errors import CnnlibError, ConflictError, DatasetError
 from cnnlib.log import log_event
@@ -104,6 +105,7 @@ def _write(
     try:
         _check_bad(bad, len(source.candidates), options.max_bad, source)
         _check_rows(manifest, written, source)
+        _say_equal_images(written, source)
     except DatasetError:
         _delete_own(dataset_uri, plan, manifest, kept=frozenset())
         raise
@@ -288,6 +290,27 @@ def _check_rows(manifest: Manifest, written: Sequence[WrittenChunk], source: Str
             raise DatasetError(
                 f"The split {name!r} of {source.description} has no rows. There are too few images."
             )
+
+
+def _say_equal_images(written: Sequence[WrittenChunk], source: StreamedSource) -> None:
+    names = sorted({name for chunk in written for name in chunk.shards})
+    splits = [
+        np.full(chunk.shards[name].rows, names.index(name), np.int32)
+        for chunk in written
+        for name in sorted(chunk.shards)
+    ]
+    found = Occurrences(
+        contents=np.concatenate([np.asarray(chunk.contents, np.uint64) for chunk in written]),
+        labels=np.concatenate([np.asarray(chunk.labels, np.int32) for chunk in written]),
+        splits=np.concatenate(splits),
+    )
+    ids = [row for chunk in written for row in chunk.ids]
+
+    def describe(row: int) -> str:
+        key = next(each.key for each in source.candidates if row_id(each.key) == ids[row])
+        return f"{encode_text(key).decode(errors='replace')} ({source.class_names[found.labels[row]]})"
+
+    log_equal_images(found, names, describe)
 
 
 def _quarantine(bad: Sequence[BadRow], source: StreamedSource) -> bytes:

@@ -17,6 +17,7 @@ from typing import NamedTuple
 import numpy as np
 
 from cnnlib.cores import num_cores
+from cnnlib.dataset.equal_images import Occurrences, digest_image, log_equal_images
 from cnnlib.dataset.manifest import Manifest, Shard, Split, load_manifest
 from cnnlib.dataset.record import encode_shard
 from cnnlib.dataset.source import Source, SourceSplit
@@ -62,6 +63,7 @@ def write_dataset(source: Source, dataset_uri: str, shard_bytes: int | None = No
         return PreparedDataset(existing, created=False)
     with ThreadPoolExecutor(_WRITERS, thread_name_prefix="write-shard") as pool:
         digest = pool.submit(lambda: source.digest)
+        equal_images = pool.submit(_find_occurrences, source)
         wait_for_shards = _write_splits(source, dataset_uri, shard_bytes, pool)
         preview = _draw_preview(source)  # while the threads write the shards
         splits = {name: _describe_split(source, name, shards) for name, shards in wait_for_shards().items()}
@@ -73,6 +75,7 @@ def write_dataset(source: Source, dataset_uri: str, shard_bytes: int | None = No
             source_digest=digest.result(),
             metadata=metadata,
         )
+    _say_equal_images(source, equal_images.result())
     try:
         created = publish.write_manifest(layout.dataset_manifest(dataset_uri), manifest.to_json())
     except ConflictError:
@@ -82,6 +85,27 @@ def write_dataset(source: Source, dataset_uri: str, shard_bytes: int | None = No
     # Only now: the preview is of the dataset that was published.
     files.write_bytes(layout.dataset_preview(dataset_uri), preview)
     return PreparedDataset(manifest, created)
+
+
+def _find_occurrences(source: Source) -> Occurrences:
+    parts = list(source.splits.values())
+    contents = [digest_image(np.ascontiguousarray(image).data) for split in parts for image in split.images]
+    return Occurrences(
+        contents=np.array(contents, np.uint64),
+        labels=np.concatenate([split.labels for split in parts]),
+        splits=np.repeat(np.arange(len(parts), dtype=np.int32), [len(split) for split in parts]),
+    )
+
+
+def _say_equal_images(source: Source, found: Occurrences) -> None:
+    names = list(source.splits)
+    firsts = np.cumsum([0, *(len(split) for split in source.splits.values())])
+
+    def describe(row: int) -> str:
+        split = found.splits[row]
+        return f"{names[split]} {row - firsts[split]} ({source.class_names[found.labels[row]]})"
+
+    log_equal_images(found, names, describe)
 
 
 def check_output(source: Source, dataset_uri: str) -> bool:

@@ -16,6 +16,8 @@ from cnnlib.sources.image_files import check_names
 
 LABEL_NAMES = ("label", "class", "class_name", "category", "target", "y")
 """The usual names of a column with labels, in lower case, the first that exists counts."""
+NAME_NAMES = ("class_name", "label_name", "classname", "labelname")
+"""The usual names of a column that says in words what a column of labels says in numbers."""
 SPLIT_NAMES = ("split", "subset", "fold")
 _LIKE_MISSING = frozenset(("none", "null", "nan", "n/a", "na", "<na>"))
 """What programs write for a missing label; people may call a class so, too (NA: Namibia)."""
@@ -67,7 +69,7 @@ def find_labels(
 
     Raises:
         ConfigError: the class names do not fit.
-        DatasetError: no row has a label, or labels are lists or records.
+        DatasetError: no row has a label, or labels are lists, records or fractions.
     """
     if pa.types.is_nested(column.type):
         raise DatasetError(
@@ -76,7 +78,14 @@ def find_labels(
     values = column.to_pylist()
     if pa.types.is_floating(column.type):
         values = [None if each is None or math.isnan(each) else each for each in values]
-        values = [int(each) if each is not None and each.is_integer() else each for each in values]
+        if (
+            odd := next((each for each in values if each is not None and not each.is_integer()), None)
+        ) is not None:
+            raise DatasetError(
+                f"The labels of {origin} are numbers, and {odd:g} is no whole one. Expected whole numbers or names; is "
+                "another column the label?"
+            )
+        values = [None if each is None else int(each) for each in values]
     if all(isinstance(each, int) and not isinstance(each, bool) for each in values if each is not None):
         return _number_classes(values, class_names, origin, first_label)
     texts = [None if each is None or not str(each).strip() else str(each).strip() for each in values]
@@ -91,6 +100,46 @@ def find_labels(
     return tuple(found), [None if each is None else index.get(each) for each in texts]
 
 
+def find_second(columns: Sequence[str], label: str) -> str | None:
+    """Returns the column that usually says in words what the labels say; None if there is none beside them."""
+    return next((each for each in columns if each != label and each.strip().lower() in NAME_NAMES), None)
+
+
+def find_names(labels: pa.ChunkedArray, names: pa.ChunkedArray | None, origin: str) -> tuple[str, ...]:
+    """Returns the class names that a second column gives to labels that are numbers.
+
+    Args:
+        labels, names: the two columns; None: there is no second one.
+        origin: what holds them, for messages.
+
+    Returns:
+        The names by number, if the numbers are 0, 1, 2, … or 1, 2, 3, …; none if there are none to take.
+
+    Raises:
+        DatasetError: a label has two names, or two labels have one.
+    """
+    if names is None:
+        return ()
+    pairs = {
+        (label, str(name).strip())
+        for label, name in zip(labels.to_pylist(), names.to_pylist(), strict=True)
+        if label is not None and name is not None
+    }
+    for side, what, other in ((0, "label", "names"), (1, "name", "labels")):
+        seen: dict[object, object] = {}
+        for pair in sorted(pairs, key=str):
+            key, value = pair[side], pair[1 - side]
+            if seen.setdefault(key, value) != value:
+                raise DatasetError(
+                    f"Two columns of {origin} contradict each other: the {what} {key!r} has the {other} {seen[key]!r} "
+                    f"and {value!r}. Correct them, or give --label-column to say which one counts."
+                )
+    numbers = sorted(label for label, _ in pairs if isinstance(label, int) and not isinstance(label, bool))
+    if not numbers or len(numbers) < len(pairs) or numbers != list(range(numbers[0], numbers[-1] + 1)):
+        return ()
+    return tuple(name for _, name in sorted(pairs)) if numbers[0] in (0, 1) else ()
+
+
 def say_what_is_odd(classes: Sequence[str]) -> None:
     """Logs classes whose names differ only in case, and those that look like a missing label."""
     by_name: dict[str, list[str]] = {}
@@ -99,6 +148,9 @@ def say_what_is_odd(classes: Sequence[str]) -> None:
     for names in by_name.values():
         if len(names) > 1:
             log_event("labels", note=f"classes of their own that differ only in case: {', '.join(names)}")
+    numbers = [name for name in classes if name.isdecimal()]
+    if 0 < len(numbers) < len(classes):
+        log_event("labels", note=f"classes that are numbers among names: {', '.join(numbers[:5])}")
     if missing := [name for name in classes if name.casefold() in _LIKE_MISSING]:
         log_event("labels", note=f"classes like all others, not missing labels: {', '.join(missing)}")
 

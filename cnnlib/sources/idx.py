@@ -20,6 +20,7 @@ from cnnlib.dataset.source import Source, SourceSplit
 from cnnlib.errors import DatasetError
 from cnnlib.log import log_event
 from cnnlib.sources.idx_names import SPLIT_PREFIXES, IdxFiles, find_files
+from cnnlib.sources.numbering import check_numbering
 from cnnlib.storage import files
 from cnnlib.storage.threads import map_threads
 from cnnlib.storage.uri import join_uri
@@ -77,6 +78,8 @@ def parse_source(
     """
     splits = {split: _parse_split(content, prefix, transpose) for split, prefix in SPLIT_PREFIXES.items()}
     names = tuple(class_names) if class_names else None
+    if names is None:
+        check_numbering({name: split.labels for name, split in splits.items()}, description)
     first, last = _label_range(splits)
     if first == 1 and (names is None or len(names) == last):
         log_event("labels", note=f"the labels count from 1 to {last}: class 0 is label 1")

@@ -14,6 +14,7 @@ from cnnlib.dataset.source import Source, SourceSplit
 from cnnlib.errors import DatasetError
 from cnnlib.log import log_event
 from cnnlib.sources.image_files import SPLIT_NAMES
+from cnnlib.sources.numbering import check_numbering
 from cnnlib.storage import files
 
 _IMAGES = ("x", "images", "image", "data", "imgs")
@@ -41,6 +42,8 @@ def load_npz(uri: str, class_names: Sequence[str] = ()) -> Source:
         ) from err
     found = _pair(arrays, uri)
     splits = {name: _build_split(uri, name, images, labels) for name, (images, labels) in found.items()}
+    if not class_names:
+        check_numbering({name: split.labels for name, split in splits.items()}, uri)
     labels = np.concatenate([split.labels for split in splits.values()])
     first, last = (int(labels.min()), int(labels.max())) if len(labels) else (0, 0)
     if len(labels) and first == last:

@@ -17,7 +17,16 @@ import pyarrow.parquet as pq
 from cnnlib.dataset.decode import ImageRules
 from cnnlib.dataset.streamed import Candidate, StreamedSource
 from cnnlib.errors import ConfigError, DatasetError
-from cnnlib.sources.columns import LABEL_NAMES, find_column, find_labels, find_metadata, find_split
+from cnnlib.log import log_event
+from cnnlib.sources.columns import (
+    LABEL_NAMES,
+    find_column,
+    find_labels,
+    find_metadata,
+    find_names,
+    find_second,
+    find_split,
+)
 from cnnlib.sources.folders import limit
 from cnnlib.sources.image_files import (
     DEFAULT_SPLITS,
@@ -28,6 +37,7 @@ from cnnlib.sources.image_files import (
     shorten,
     to_split,
 )
+from cnnlib.sources.numbering import check_split_numbering
 from cnnlib.storage import files
 
 _READERS: Mapping[str, Callable[[io.BytesIO], pa.Table]] = {
@@ -88,8 +98,14 @@ def load_table(
     split = find_split(table, columns.split)
     if split is not None and splits:
         raise ConfigError(f"The column {split!r} of {table_uri} states the splits. Leave out --splits.")
-    names, labels = find_labels(table[label], class_names, table_uri, columns.first_label)
+    names_column = None if columns.label else find_second(table.column_names, label)
+    second = find_names(table[label], table[names_column] if names_column else None, table_uri)
+    names, labels = find_labels(table[label], class_names or second, table_uri, columns.first_label)
+    if second and not class_names:
+        log_event("labels", note=f"the class names are those of the column {names_column}")
     metadata = find_metadata(table, {path, label, split})
+    if split is not None and not class_names and not second:
+        check_split_numbering(names, labels, table[split].to_pylist(), table_uri)
     keys, split_names = table[path].to_pylist(), None if split is None else table[split].to_pylist()
     values = {name: column.to_pylist() for name, (_, column) in metadata.items()}
     folder = table_uri.rpartition("/")[0]

@@ -18,6 +18,7 @@ import pyarrow.parquet as pq
 
 from cnnlib.dataset.streamed import StreamedSource
 from cnnlib.errors import ConfigError, DatasetError
+from cnnlib.log import log_event
 from cnnlib.sources.columns import LABEL_NAMES, find_column, find_split
 from cnnlib.sources.image_files import to_split
 from cnnlib.sources.packed.records import (
@@ -59,10 +60,26 @@ def load_parquet_images(pattern_uri: str, dataset_uri: str, options: PackedOptio
     listed: dict[PackedFile, list[Record]] = {}
     for row in rows:
         listed.setdefault(row.file, []).append(row.to_record())
+    _say_columns(rows)
     source = build_packed_source(
         list(listed.items()), options, f"Parquet {pattern_uri}", names.of_all(len(packed), pattern_uri)
     )
     return replace(source, copies=copies.uris)
+
+
+def _say_columns(rows: Sequence[_Row]) -> None:
+    """Logs the columns that only some of the files have; the rows of the others have no value there."""
+    by_columns: dict[tuple[str, ...], str] = {}
+    for row in rows:
+        by_columns.setdefault(tuple(sorted(row.metadata)), row.file.name)
+    if len(by_columns) > 1:
+        common = set.intersection(*map(set, by_columns))
+        partly = sorted({name for columns in by_columns for name in columns} - common)
+        log_event(
+            "metadata",
+            note=f"columns of some files only, null in the others: {', '.join(partly)}",
+            different=", ".join(list(by_columns.values())[:5]),
+        )
 
 
 class _Copies:

@@ -20,9 +20,11 @@ import pyarrow as pa
 from cnnlib.dataset.decode import ImageRules, decode_image
 from cnnlib.dataset.streamed import Candidate, StreamedSource
 from cnnlib.errors import ConfigError, DatasetError, NotFoundError
-from cnnlib.sources.columns import find_labels, find_metadata
+from cnnlib.log import log_event
+from cnnlib.sources.columns import find_labels, find_metadata, find_names, find_second
 from cnnlib.sources.folders import limit
 from cnnlib.sources.image_files import DEFAULT_SPLITS, SPLIT_NAMES, describe_rules, parse_fractions
+from cnnlib.sources.numbering import check_split_numbering
 from cnnlib.storage import files
 from cnnlib.storage.uri import join_uri
 
@@ -208,12 +210,17 @@ def build_packed_source(
     if not pairs:
         raise DatasetError(f"{description}: there is no image.")
     has_splits = _find_splits([file for file, _ in records], options.splits, description)
+    _check_kind(pairs, description)
+    column = _to_column([record.label for _, record in pairs])
+    second = () if options.label_column or class_names else _find_second_names(pairs, column, description)
     names, labels = find_labels(
-        _to_column([record.label for _, record in pairs]),
-        options.class_names or class_names,
+        column,
+        options.class_names or class_names or second,
         description,
         options.first_label if options.class_names or not class_names else 0,
     )
+    if has_splits and not (options.class_names or class_names or second):
+        check_split_numbering(names, labels, [file.split for file, _ in pairs], description)
     columns = sorted({name for _, record in pairs for name in record.metadata})
     table = pa.table(
         {name: _to_column([record.metadata.get(name) for _, record in pairs]) for name in columns}
@@ -247,6 +254,33 @@ def build_packed_source(
         description=f"{description} ({describe_rules(options.rules)})",
         metadata={name: kind for name, (kind, _) in metadata.items()},
     )
+
+
+def _check_kind(pairs: Sequence[tuple[PackedFile, Record]], description: str) -> None:
+    """Checks that labels are all names or all numbers: as text, a number would be a class of its own."""
+    first: dict[type, Record] = {}
+    for _, record in pairs:
+        if record.label is not None:
+            first.setdefault(type(record.label), record)
+    if len(first) > 1:
+        name, number = first[str], first[int]
+        raise DatasetError(
+            f"{description}: some labels are names and some are numbers: {name.label!r} of {name.key} and "
+            f"{number.label} of {number.key}. Expected one kind."
+        )
+
+
+def _find_second_names(
+    pairs: Sequence[tuple[PackedFile, Record]], labels: pa.ChunkedArray, description: str
+) -> tuple[str, ...]:
+    """Returns the names that further values give to labels that are numbers; none if there are none."""
+    second = find_second(sorted({name for _, record in pairs for name in record.metadata}), "")
+    if second is None:
+        return ()
+    names = find_names(labels, _to_column([record.metadata.get(second) for _, record in pairs]), description)
+    if names:
+        log_event("labels", note=f"the class names are those of {second}")
+    return names
 
 
 def _find_splits(packed: Sequence[PackedFile], given: Sequence[str], description: str) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import pickle
+import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -327,3 +328,28 @@ def test_first_shard_gives_the_preview_all_classes(tmp_path: Path, monkeypatch: 
     )
     assert Counter(drawn["labels"]) == dict.fromkeys(range(5), 5)
     assert stream_writer.SEED == 0
+
+
+def test_equal_images_in_several_classes_or_splits_are_named(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for split, name in (("train", "cat"), ("train", "dog"), ("test", "cat"), ("test", "dog")):
+        (tmp_path / "in" / split / name).mkdir(parents=True)
+    seeds = {"train/cat": [1, 2, 3], "train/dog": [4, 5, 1], "test/cat": [6, 7, 2], "test/dog": [8, 9, 3]}
+    for folder, own in seeds.items():
+        for seed in own:
+            (tmp_path / "in" / folder / f"{seed}.png").write_bytes(encode(noise(8, 8, 1, seed)))
+    write(load(tmp_path / "in"), str(tmp_path / "data"))
+    lines = capsys.readouterr().err.splitlines()
+    [classes] = [line for line in lines if "2 images are in more than one class" in line]
+    assert {"train/cat/1.png (cat)", "train/dog/1.png (dog)"} <= set(re.split(' = |; |"', classes))
+    [splits] = [line for line in lines if "2 images are in more than one of the splits test, train" in line]
+    assert "2.png (cat)" in splits
+    assert "9.png" not in splits
+
+
+def test_a_clean_source_says_nothing_about_equal_images(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write(load(write_folders(tmp_path / "images", rows=30)), str(tmp_path / "data"))
+    assert "more than one" not in capsys.readouterr().err

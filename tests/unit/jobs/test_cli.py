@@ -237,3 +237,21 @@ def test_other_ways_to_exit_are_left_alone() -> None:
     with pytest.raises(SystemExit) as raised:
         run_job(leave, json=False)
     assert raised.value.code == 7
+
+
+@pytest.mark.parametrize(
+    "command", ["train", "train seed", "evaluate", "report", "prepare idx", "submit", "bench"]
+)
+def test_help_of_which_the_first_line_is_read_ends_well(command: str) -> None:
+    job, *words = command.split()
+    process = subprocess.Popen(
+        [sys.executable, "-m", f"jobs.{job}", *words, "--help"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        cwd=REPOSITORY,
+    )
+    assert process.stdout is not None
+    assert process.stderr is not None
+    process.stdout.close()  # before it writes: it takes a while to start
+    assert process.stderr.read() == b""
+    assert process.wait(60) == 0

@@ -164,3 +164,13 @@ def test_archive_of_one_class_is_refused(tmp_path: Path) -> None:
     np.savez(tmp_path / "x.npz", x_train=IMAGES, y_train=LABELS * 0)
     with pytest.raises(DatasetError, match="has images of one class only, 0"):
         load_npz(str(tmp_path / "x.npz"))
+
+
+def test_splits_of_an_archive_that_count_from_different_numbers_are_refused(tmp_path: Path) -> None:
+    arrays = {"x_train": IMAGES, "y_train": LABELS + 1, "x_test": IMAGES, "y_test": LABELS}
+    np.savez(tmp_path / "a.npz", **arrays)
+    with pytest.raises(
+        DatasetError, match=r"are 1\.\.3 in train and 0\.\.2 in test: they count from different"
+    ):
+        load_npz(str(tmp_path / "a.npz"))
+    assert load_npz(str(tmp_path / "a.npz"), ["nothing", "a", "b", "c"]).class_names[0] == "nothing"

@@ -290,7 +290,11 @@ def test_name_for_class_0_keeps_the_labels_as_they_are(capsys: pytest.CaptureFix
     assert capsys.readouterr().err == ""
 
 
-def test_label_0_of_the_test_split_alone_keeps_the_labels_as_they_are() -> None:
-    source = parse_source((from_one() | {TEST_LABELS: contents()[TEST_LABELS]}).__getitem__, None, "here")
-    assert source.class_names == ("0", "1", "2", "3")
+def test_splits_that_count_from_different_numbers_are_refused() -> None:
+    mixed = (from_one() | {TEST_LABELS: contents()[TEST_LABELS]}).__getitem__
+    with pytest.raises(
+        DatasetError, match=r"here are 1\.\.3 in train and 0\.\.2 in test: they count from different"
+    ):
+        parse_source(mixed, None, "here")
+    source = parse_source(mixed, ["none", "a", "b", "c"], "here")
     assert source.splits["train"].labels.tolist() == [1, 2, 3, 2, 1]

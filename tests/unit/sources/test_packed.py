@@ -352,3 +352,54 @@ def test_a_preparation_that_fails_leaves_no_copies(tmp_path: Path) -> None:
     with pytest.raises(DatasetError, match="none of the 20 images can be used"):
         write_streamed(parquets(str(path)), str(tmp_path / "data"), StreamOptions(), run_in_threads)
     assert not list((tmp_path / "data").rglob("images-*"))
+
+
+def test_labels_that_are_names_in_some_samples_and_numbers_in_others_are_refused(tmp_path: Path) -> None:
+    members = [("1.png", picture(1)), ("1.cls", b"3"), ("2.png", picture(2)), ("2.cls", b"cat")]
+    write_tar(tmp_path / "in" / "x.tar", members)
+    with pytest.raises(
+        DatasetError, match=r"names and some are numbers: 'cat' of x\.tar/2 and 3 of x\.tar/1\."
+    ):
+        tars(str(tmp_path / "in"))
+
+
+def test_a_field_of_names_names_the_numbers_of_a_packed_file(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    names = ["zebra", "ape"]
+    members = []
+    for number in range(4):
+        fields = {"label": number % 2, "class_name": names[number % 2]}
+        members += [(f"{number}.png", picture(number)), (f"{number}.json", json.dumps(fields).encode())]
+    write_tar(tmp_path / "in" / "x.tar", members)
+    source = tars(str(tmp_path / "in"))
+    assert source.class_names == ("zebra", "ape")
+    assert [each.label for each in source.candidates] == [0, 1, 0, 1]
+    assert "the class names are those of class_name" in capsys.readouterr().err
+    members[-1] = ("3.json", json.dumps({"label": 1, "class_name": "zebra"}).encode())
+    write_tar(tmp_path / "in" / "x.tar", members)
+    with pytest.raises(DatasetError, match="contradict each other"):
+        tars(str(tmp_path / "in"))
+    assert tars(str(tmp_path / "in"), label_column="label").class_names == ("0", "1")
+
+
+def test_files_of_splits_that_count_from_different_numbers_are_refused(tmp_path: Path) -> None:
+    for split, first in (("train", 1), ("test", 0)):
+        rows = {
+            "image": pa.array([picture(n) for n in range(6)]),
+            "label": pa.array([first + n % 3 for n in range(6)]),
+        }
+        (tmp_path / "in").mkdir(exist_ok=True)
+        pq.write_table(pa.table(rows), tmp_path / "in" / f"{split}.parquet")
+    with pytest.raises(DatasetError, match=r"are 0\.\.2 in test|are 1\.\.3 in train and 0\.\.2 in test"):
+        parquets(str(tmp_path / "in"))
+
+
+def test_columns_of_some_files_only_are_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "in").mkdir()
+    for name, more in (("a", {}), ("b", {"camera": pa.array([1, 2])})):
+        rows = {"image": pa.array([picture(n) for n in range(2)]), "label": pa.array(["cat", "dog"]), **more}
+        pq.write_table(pa.table(rows), tmp_path / "in" / f"{name}.parquet")
+    source = parquets(str(tmp_path / "in"))
+    assert [each.metadata["camera"] for each in source.candidates] == [None, None, 1, 2]
+    assert "columns of some files only, null in the others: camera" in capsys.readouterr().err

@@ -155,9 +155,63 @@ def test_large_numbers_are_texts(tmp_path: Path) -> None:
     assert dict(load(tmp_path / "t.parquet").candidates[0].metadata) == {"number": "18446744073709551615"}
 
 
-def test_infinite_labels_are_texts(tmp_path: Path) -> None:
-    rows = [{"path": f"{row}.png", "label": label} for row, label in enumerate((1.0, float("inf")))]
-    assert load(write(tmp_path, "parquet", rows)).class_names == ("1", "inf")
+@pytest.mark.parametrize("odd", [1.5, float("inf"), -0.5])
+def test_labels_that_are_no_whole_numbers_are_refused(tmp_path: Path, odd: float) -> None:
+    rows = [{"path": f"{row}.png", "label": label} for row, label in enumerate((1.0, 2.0, odd))]
+    with pytest.raises(DatasetError, match=f"are numbers, and {odd:g} is no whole one"):
+        load(write(tmp_path, "parquet", rows))
+
+
+@pytest.mark.parametrize("first", [0, 1])
+def test_a_column_of_names_names_the_numbers(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], first: int
+) -> None:
+    pairs = [(0, "cat"), (1, "ape"), (2, "dog"), (1, "ape"), (None, "ape")]
+    rows = [
+        {"path": f"{row}.png", "label": None if number is None else number + first, "class_name": name}
+        for row, (number, name) in enumerate(pairs)
+    ]
+    source = load(write(tmp_path, "parquet", rows))
+    assert source.class_names == ("cat", "ape", "dog")
+    assert [each.label for each in source.candidates] == [0, 1, 2, 1, None]
+    assert "the class names are those of the column class_name" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("pairs", "message"),
+    [
+        ([(0, "cat"), (1, "dog"), (0, "dog")], "the label 0 has the names 'cat' and 'dog'"),
+        ([(0, "cat"), (1, "dog"), (2, "cat")], "the name 'cat' has the labels 0 and 2"),
+        ([("a", "cat"), ("b", "dog"), ("b", "cat")], "the label 'b' has the names 'cat' and 'dog'"),
+    ],
+)
+def test_columns_that_contradict_each_other_are_refused_unless_one_is_chosen(
+    tmp_path: Path, pairs: list[tuple[object, str]], message: str
+) -> None:
+    rows = [
+        {"path": f"{row}.png", "label": label, "class_name": name} for row, (label, name) in enumerate(pairs)
+    ]
+    table = write(tmp_path, "parquet", rows)
+    with pytest.raises(DatasetError, match=message):
+        load(table)
+    assert set(load(table, columns=TableColumns(label="class_name")).class_names) == {"cat", "dog"}
+
+
+def test_numbers_with_gaps_keep_their_numbers_as_names(tmp_path: Path) -> None:
+    pairs = [(3, "cat"), (7, "dog")]
+    rows = [{"path": f"{row}.png", "label": a, "class_name": b} for row, (a, b) in enumerate(pairs)]
+    assert load(write(tmp_path, "parquet", rows)).class_names == ("3", "7")
+
+
+def test_splits_whose_labels_count_from_different_numbers_are_refused(tmp_path: Path) -> None:
+    pairs = [("train", 1), ("train", 2), ("train", 3), ("test", 0), ("test", 1), ("test", 2)]
+    rows = [
+        {"path": f"{row}.png", "label": label, "split": split} for row, (split, label) in enumerate(pairs)
+    ]
+    with pytest.raises(DatasetError, match=r"are 1\.\.3 in train and 0\.\.2 in test"):
+        load(write(tmp_path, "csv", rows))
+    rows[-1]["label"] = 1  # the test split may lack any class
+    assert load(write(tmp_path, "csv", rows)).class_names == ("0", "1", "2", "3")
 
 
 def test_splits_have_their_usual_names_and_never_a_path(tmp_path: Path) -> None:
