@@ -14,6 +14,7 @@ from typing import Any, Literal
 
 from cnnlib.config_checks import check_above_0, check_at_least, check_range
 from cnnlib.errors import ConfigError
+from cnnlib.redact import redact
 
 OptimizerName = Literal["adam", "adamw", "sgd", "rmsprop"]
 Schedule = Literal["constant", "cosine", "step"]
@@ -178,7 +179,8 @@ class LoopConfig:
     """Also write each epoch's metrics for TensorBoard, into RUN/tensorboard."""
     mlflow_uri: str | None = None
     """URI of an MLflow server, such as http://host:5000, that also receives each epoch's metrics. None: no server.
-    Needs the extra cnnlib[mlflow]."""
+    Needs the extra cnnlib[mlflow]. Its user and password come from MLFLOW_TRACKING_USERNAME and
+    MLFLOW_TRACKING_PASSWORD; those in a URI are not written down, but other users of the machine see them."""
 
     def __post_init__(self) -> None:
         check_at_least("loop.steps_per_call", self.steps_per_call, 1)
@@ -369,8 +371,11 @@ class TrainConfig:
 
 
 def to_dict(config: TrainConfig) -> dict[str, Any]:
-    """Returns a config as plain dicts, for JSON."""
-    return dataclasses.asdict(config)
+    """Returns a config as plain dicts, for JSON that is stored; without the password that a URI may hold."""
+    document = dataclasses.asdict(config)
+    if config.loop.mlflow_uri is not None:
+        document["loop"]["mlflow_uri"] = redact(config.loop.mlflow_uri)
+    return document
 
 
 def _check_batch_divides(batch_size: int, workers: int) -> None:

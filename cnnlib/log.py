@@ -1,11 +1,13 @@
 """Logs one event as one line, `train step=200 loss=0.412 images_per_s=8120`, on stderr.
 
-No line of the log goes to stdout, which is for results (tables, `--json`).
+No line of the log goes to stdout, which is for results (tables, `--json`). No line shows a password that is in a URI.
 """
 
 from __future__ import annotations
 
 import sys
+
+from cnnlib.redact import redact
 
 _MAX_FLOAT_DIGITS = 5
 
@@ -17,13 +19,13 @@ def log_event(event: str, **fields: object) -> None:
     'train step=200 loss=0.41235'
     """
     # Not print(): Ray Train replaces it in its workers, which would show every line twice.
-    sys.stderr.write(format_event(event, **fields) + "\n")
+    sys.stderr.write(redact(format_event(event, **fields)) + "\n")
     sys.stderr.flush()
 
 
 def log_text(text: str) -> None:
     """Writes text of several lines to stderr as it is, and flushes it."""
-    sys.stderr.write(text.rstrip("\n") + "\n")
+    sys.stderr.write(redact(text.rstrip("\n")) + "\n")
     sys.stderr.flush()
 
 

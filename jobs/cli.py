@@ -32,6 +32,7 @@ from rich.console import Console, RenderableType
 from cnnlib.cluster import local as local_ray
 from cnnlib.errors import CnnlibError, InputError
 from cnnlib.gate_config import GateConfig
+from cnnlib.redact import redact
 
 EXIT_DONE = 0
 EXIT_FAILED = 1
@@ -155,7 +156,7 @@ def has_terminal() -> bool:
 
 def print_error(problem: Exception | str) -> None:
     """Prints `error: …` to stderr, on one line even if the message has several."""
-    print("error:", " ".join(str(problem).split()), file=sys.stderr, flush=True)
+    print("error:", redact(" ".join(str(problem).split())), file=sys.stderr, flush=True)
 
 
 def _to_json(value: Any) -> Any:

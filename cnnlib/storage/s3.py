@@ -25,6 +25,7 @@ from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
 
 from cnnlib.errors import InputError, StorageError
+from cnnlib.redact import redact
 from cnnlib.storage.patience import keep_trying, storage_silence_s
 from cnnlib.storage.place import StoredObject
 from cnnlib.storage.s3_answers import ATTEMPTS, explain, find_outage, http_status, is_rejected, is_silence
@@ -248,7 +249,7 @@ def _leave_silence_to_us(caught_exception: Exception | None = None, **_: object)
 
 def _endpoint() -> str:
     try:
-        return _client().meta.endpoint_url
+        return redact(_client().meta.endpoint_url)
     except BotoCoreError:  # such as an unknown profile
         return "S3"
 

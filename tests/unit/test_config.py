@@ -265,7 +265,16 @@ def test_every_setting_explains_itself_in_help(cls: type) -> None:
     [
         (
             config,
-            {"__future__", "cnnlib.config_checks", "cnnlib.errors", "dataclasses", "math", "sys", "typing"},
+            {
+                "__future__",
+                "cnnlib.config_checks",
+                "cnnlib.errors",
+                "cnnlib.redact",
+                "dataclasses",
+                "math",
+                "sys",
+                "typing",
+            },
         ),
         (
             evaluate_config,

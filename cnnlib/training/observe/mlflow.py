@@ -10,9 +10,11 @@ import importlib.util
 import os
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING
+from urllib.parse import unquote, urlsplit, urlunsplit
 
 from cnnlib.config import TrainConfig, to_dict
 from cnnlib.errors import ConfigError
+from cnnlib.redact import redact
 from cnnlib.runs.history import EpochRecord
 from cnnlib.storage.uri import uri_name
 from cnnlib.training.observe.observers import Observer
@@ -32,8 +34,8 @@ def check_installed(config: TrainConfig) -> None:
     """
     if config.loop.mlflow_uri is not None and importlib.util.find_spec("mlflow") is None:
         raise ConfigError(
-            f"loop.mlflow_uri needs MLflow. Received {config.loop.mlflow_uri}, expected the package mlflow-skinny "
-            "or mlflow to be installed here and on every worker: pip install 'cnnlib[mlflow]'."
+            f"loop.mlflow_uri needs MLflow. Received {redact(config.loop.mlflow_uri)}, expected the package "
+            "mlflow-skinny or mlflow to be installed here and on every worker: pip install 'cnnlib[mlflow]'."
         )
 
 
@@ -57,10 +59,11 @@ class MlflowRun(Observer):
         from mlflow.tracking import MlflowClient
 
         try:
-            client = MlflowClient(tracking_uri=tracking_uri)
+            client = MlflowClient(tracking_uri=_move_password(tracking_uri))
             return cls(client, _find_or_create(client, run, config))
         except MlflowException as err:
-            raise ConfigError(f"MLflow at {tracking_uri} cannot be used: {err}") from err
+            # Without its cause, whose text Ray would log with the password that may be in the URI.
+            raise ConfigError(redact(f"MLflow at {tracking_uri} cannot be used: {err}")) from None
 
     def end_epoch(self, record: EpochRecord) -> None:
         """Logs the metrics of an epoch."""
@@ -70,6 +73,16 @@ class MlflowRun(Observer):
     def close(self) -> None:
         """Marks the run as finished."""
         self._client.set_terminated(self._run_id)
+
+
+def _move_password(uri: str) -> str:
+    """Moves user and password from a URI to where MLflow looks for them: it prints the URI. Returns the URI without."""
+    parts = urlsplit(uri)
+    if parts.username is None:
+        return uri
+    os.environ["MLFLOW_TRACKING_USERNAME"] = unquote(parts.username)
+    os.environ["MLFLOW_TRACKING_PASSWORD"] = unquote(parts.password or "")
+    return urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2]))
 
 
 def _find_or_create(client: MlflowClient, run: str, config: TrainConfig) -> str:
