@@ -18,6 +18,7 @@
     ├── RowCountError         too few or too many rows were read or scored        exit code 1
     ├── EvaluationError       predictors failed, after Ray's restarts             exit code 1
     ├── DivergedError         a training whose loss or weights are not finite     exit code 1
+    ├── RestartError          workers end on purpose and start again              exit code 1
     └── TrainingError         workers failed, after Ray's restarts                exit code 1
 
 Every error takes one message, so that it survives pickling between Ray processes. A message says what is

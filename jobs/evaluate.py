@@ -6,6 +6,8 @@ python -m jobs.evaluate --checkpoint some.keras --data URI --reports URI
 
 python -m jobs.evaluate --pending RUNS --data URI --reports URI      scores each checkpoint without a report
 
+python -m jobs.evaluate --predictions FILE.parquet --data URI --reports URI      reports on a model of any framework
+
 With --gate, the exit code is 3 if a model fails the gate and 4 if a check is inconclusive. The reports are written
 before the gate is evaluated. With --pending, a model that failed its gate is reported at every look, until a later run
 of its recipe and model has a report. A checkpoint that cannot be scored does not keep the others from their reports:
@@ -48,6 +50,10 @@ class Args:
     The folder of a checkpoint and a .keras or .h5 file are accepted too."""
     pending: str | None = None
     """Folder of runs, instead of --checkpoint: scores every checkpoint that has no report on this data yet."""
+    predictions: str | None = None
+    """Predictions of a model of any framework, instead of --checkpoint: a .parquet or .csv file, or a folder of Parquet
+    files, with a row for every row of the split: `id` (or `path`), and `probabilities` (a list, or a column for every
+    class) or `prediction`. Then metrics that need probabilities have no value."""
     data: str
     """The dataset that jobs.prepare wrote: a path or s3://bucket/prefix."""
     reports: str = "reports"
@@ -91,6 +97,7 @@ def _evaluate(args: Args) -> Finished:
         reports_uri,
         checkpoints=args.checkpoint,
         pending_runs_uri=pending_uri,
+        predictions=args.predictions,
         gate=gate_text,
         retry=args.retry,
     )

@@ -120,6 +120,7 @@ class CollectedScores:
         busy_s: seconds that scoring this target's rows took, in all predictors together.
         corrupted_s: seconds that scoring the corrupted rows took, likewise.
         profile: the model's profile, with the split's first row as its example; None without a row.
+        has_probabilities: False if only the predicted classes are known.
     """
 
     error: CnnlibError | None = None
@@ -129,6 +130,7 @@ class CollectedScores:
     busy_s: float = 0.0
     corrupted_s: float = 0.0
     profile: ModelProfile | None = None
+    has_probabilities: bool = True
     _rows: list[ScoredRows] = field(default_factory=list)
     _predictions: list[StoredTable] = field(default_factory=list)
     _slices: dict[str, MetricSums] = field(default_factory=dict)
@@ -144,12 +146,16 @@ class CollectedScores:
         if isinstance(scores, CnnlibError):
             self.error = self.error or scores
             return
-        self.sums = scores.sums if self.sums is None else self.sums.merge(scores.sums)
-        self.busy_s += scores.busy_s
-        self.corrupted_s += scores.corrupted_s
         started_at = now - float(row[SECONDS])
         self.started_at = started_at if self.started_at is None else min(self.started_at, started_at)
         self.ended_at = now if self.ended_at is None else max(self.ended_at, now)
+        self.merge(scores)
+
+    def merge(self, scores: PartialScores) -> None:
+        """Merges the scores of further rows."""
+        self.sums = scores.sums if self.sums is None else self.sums.merge(scores.sums)
+        self.busy_s += scores.busy_s
+        self.corrupted_s += scores.corrupted_s
         if scores.rows is not None:
             self._rows.append(scores.rows)
         if scores.predictions is not None:

@@ -9,6 +9,7 @@ from cnnlib.dataset.manifest import Manifest, load_manifest
 from cnnlib.dataset.reader import check_shards
 from cnnlib.errors import ConfigError, InputError, ModelError
 from cnnlib.evaluate_config import EvaluateConfig
+from cnnlib.evaluation.foreign_predictions import check_settings, find_predictions_target
 from cnnlib.evaluation.outcome import LeftOut
 from cnnlib.evaluation.pending import PendingTargets, find_pending
 from cnnlib.evaluation.target import Target, describe_runs, find_target, fit_classes
@@ -57,6 +58,7 @@ def plan_evaluation(
     *,
     checkpoints: Sequence[str] = (),
     pending_runs_uri: str | None = None,
+    predictions: str | None = None,
     gate: str = "",
     retry: bool = False,
 ) -> EvaluationPlan:
@@ -68,15 +70,18 @@ def plan_evaluation(
         reports_uri: the folder of all reports.
         checkpoints: RUNS/NAME[@epoch|@best|@last], checkpoint folders or model files.
         pending_runs_uri: a folder of runs, instead of `checkpoints`: all checkpoints of all its runs.
+        predictions: a file of predictions, instead of `checkpoints`: of a model of any framework.
         gate, retry: for pending checkpoints, see `find_pending`.
 
     Raises:
         InputError: the data, the slices or the storage cannot work, or the only checkpoint. Of several checkpoints,
             those that cannot work are left out.
     """
-    if bool(checkpoints) == bool(pending_runs_uri):
+    given = {"--checkpoint": checkpoints, "--pending": pending_runs_uri, "--predictions": predictions}
+    received = [flag for flag, value in given.items() if value]
+    if len(received) != 1:
         raise ConfigError(
-            "Expected either --checkpoint or --pending. Received " + ("both." if checkpoints else "neither.")
+            f"Expected one of {', '.join(given)}. Received {' and '.join(received) or 'none of them'}."
         )
     manifest = load_manifest(dataset_uri)
     check_shards(dataset_uri, manifest, config.split)
@@ -94,6 +99,9 @@ def plan_evaluation(
                 targets.append(fit_classes(target, config, manifest))
             except ModelError as err:
                 left_out.append(LeftOut(uri=target.uri, error=err, target=target))
+    elif predictions:
+        check_settings(config)
+        pending, targets, left_out = None, [find_predictions_target(predictions)], []
     else:
         pending = None
         targets, left_out = _find_targets(checkpoints, config, manifest)

@@ -20,6 +20,7 @@ from cnnlib.dataset.reader import read_range
 from cnnlib.errors import ClusterError, CnnlibError, ConfigError, DatasetError, EvaluationError, RowCountError
 from cnnlib.evaluate_config import EvaluateConfig
 from cnnlib.evaluation.dataset import build_dataset
+from cnnlib.evaluation.foreign_predictions import score_predictions
 from cnnlib.evaluation.outcome import EvaluationOutcome, LeftOut
 from cnnlib.evaluation.partial_scores import (
     NO_TARGET,
@@ -81,6 +82,11 @@ def evaluate(plan: EvaluationPlan, *, live: bool) -> EvaluationOutcome:
         return outcome
     config = plan.config
     slicer = _plan_slicer(plan)
+    if all(target.is_predictions for target in plan.missing):
+        _announce(plan)
+        for target in plan.missing:
+            _write_reports(plan, (target,), [score_predictions(plan, target, slicer)], outcome)
+        return outcome
     cpus = cluster.divide_cores(config.actors, config.cpus_per_actor)
     request = cluster.ResourceRequest(
         what="predictors", count=config.actors, cpus=cpus, gpus=config.gpus_per_actor
@@ -297,6 +303,7 @@ def _write_report(
             pixel_range=profile.pixel_range if profile else None,
             outputs=profile.outputs if profile else None,
             activations=build_activations(profile.example_id, profile.layers) if profile else None,
+            has_probabilities=scores.has_probabilities,
         ),
     )
     log_event(

@@ -40,6 +40,7 @@ class Target:
         outputs: probabilities or logits, as the checkpoint's manifest states it; None: the predictor finds it out.
         class_names: the classes that the checkpoint was trained on; None for a model file.
         columns: the model's output for every class of the data; None: in the same order.
+        is_predictions: True if the file holds predictions and no model.
     """
 
     uri: str
@@ -57,6 +58,7 @@ class Target:
     outputs: OutputKind | None = None
     class_names: tuple[str, ...] | None = None
     columns: tuple[int, ...] | None = None
+    is_predictions: bool = False
 
     def num_outputs(self, num_classes: int) -> int:
         """Returns the number of outputs that the model must have for data of so many classes."""
@@ -72,6 +74,7 @@ class Target:
                 "pixel_range": self.pixel_range or "auto",
                 "outputs": config.outputs,
                 "top_k": min(config.top_k, manifest.num_classes),
+                **({"predictions": True} if self.is_predictions else {}),
                 **({} if self.columns is None else {"class_map": ",".join(map(str, self.columns))}),
                 **_added_rows(config),
             },

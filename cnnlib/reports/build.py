@@ -20,6 +20,9 @@ from cnnlib.reports.confusion import list_pairs, most_confused
 from cnnlib.reports.result import EvaluationResult
 from cnnlib.reports.schema import table_schema
 
+# The metrics that predicted classes alone do not give, by the ends of their names.
+_OF_PROBABILITIES = ("loss", "brier", "ece", "auc", "average_precision", "top_k_accuracy")
+
 # Column -> one value per row, or one value for all rows; None is null.
 _Columns = Mapping[str, NDArray[Any] | str | float | None]
 
@@ -63,7 +66,7 @@ def _overall(
         **_keys(result, slice_name),
         "rows": sums.rows,
         "correct": sums.confusion.correct,
-        **_metric_columns(metrics, "overall"),
+        **_metric_columns(result, metrics, "overall"),
         "top_k": sums.top_k,
         "parameters": result.parameters,
         "flops_per_image": result.flops_per_image,
@@ -88,7 +91,7 @@ def _per_class(
         "support": counts.rows_by_true,
         "correct": counts.correct_by_class,
         "predicted": counts.rows_by_predicted,
-        **_metric_columns(metrics, "per_class"),
+        **_metric_columns(result, metrics, "per_class"),
         "top_k": sums.top_k,
         "most_confused_with": np.where(most > 0, names[confused], np.array(None, dtype=object)),
         "most_confused_count": most,
@@ -112,6 +115,8 @@ def _confusion(result: EvaluationResult) -> tuple[int, _Columns]:
 
 def _calibration(result: EvaluationResult) -> pa.Table:
     """Builds the bins of the predicted class's probability, then the bins of every class's probability."""
+    if not result.has_probabilities:
+        return table_schema("calibration").empty_table()
     bins, num_classes = result.sums.calibration, result.sums.num_classes
     # The bins of the predicted class are the last line of the sums and the first of the table.
     lines = np.array([num_classes, *range(num_classes)])
@@ -158,13 +163,17 @@ def _names(result: EvaluationResult) -> NDArray[np.object_]:
     return np.array(result.subject.class_names, dtype=object)
 
 
-def _metric_columns(metrics: Metrics, scope: str) -> dict[str, NDArray[np.float64]]:
-    """Returns the columns of every metric: its value, the ends of its interval and the bound on its error."""
+def _metric_columns(result: EvaluationResult, metrics: Metrics, scope: str) -> dict[str, NDArray[np.float64]]:
+    """Returns the columns of every metric: its value, the ends of its interval and the bound on its error.
+
+    Metrics that are not known are left out, and so are null.
+    """
     endings = {"": metrics.values, "_low": metrics.low, "_high": metrics.high, "_error": metrics.errors}
     return {
         f"{name}{ending}": np.atleast_1d(value)
         for ending, values in endings.items()
         for name, value in _of_scope(values, scope).items()
+        if result.has_probabilities or not name.removesuffix("_error").endswith(_OF_PROBABILITIES)
     }
 
 

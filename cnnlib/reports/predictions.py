@@ -41,6 +41,7 @@ def write_predictions(
     labels: ArrayLike,
     probabilities: ArrayLike,
     slices: Mapping[str, NDArray[np.bool_]] | None = None,
+    has_probabilities: bool = True,
 ) -> StoredTable:
     """Stores the predictions of consecutive rows of one shard.
 
@@ -54,8 +55,9 @@ def write_predictions(
         labels: int32 [rows], true classes.
         probabilities: float32 [rows, classes].
         slices: which rows are in each slice, bool [rows] by the slice's name; None: nobody asked for slices.
+        has_probabilities: False: only the most probable class counts, and its probability is not known.
     """
-    table = predictions_table(ids, labels, probabilities, slices)
+    table = predictions_table(ids, labels, probabilities, slices, has_probabilities=has_probabilities)
     data = parquet_bytes(table)
     digest = publish.sha256_hex(data)
     part = layout.predictions_part(shard_index, table["id"][0].as_py(), digest)
@@ -83,11 +85,15 @@ def predictions_table(
     labels: ArrayLike,
     probabilities: ArrayLike,
     slices: Mapping[str, NDArray[np.bool_]] | None = None,
+    *,
+    has_probabilities: bool = True,
 ) -> pa.Table:
     """Builds the table `predictions`; see `write_predictions` for the arrays."""
     true, scored = as_scored(labels, probabilities)
-    top_classes = _most_probable(scored, min(TOP_CLASSES, scored.shape[1]))
+    top_classes = _most_probable(scored, min(TOP_CLASSES, scored.shape[1]) if has_probabilities else 1)
     top_probabilities = np.take_along_axis(scored, top_classes, axis=1)
+    if not has_probabilities:
+        top_probabilities = np.full_like(top_probabilities, np.nan)
     schema = table_schema("predictions")
     offsets = np.arange(0, top_classes.size + 1, top_classes.shape[1], dtype=np.int32)
     lists = (

@@ -49,6 +49,8 @@ class EvaluationResult:
         pixel_range: the range of the pixels that the model was given; None without rows.
         outputs: what the model's outputs were taken for, probabilities or logits; None without rows.
         activations: the table `activations` without its `report_id`; None for no rows.
+        has_probabilities: False if only the predicted classes are known: the sums count 1 for these, and every metric
+            that needs probabilities is null in the tables.
     """
 
     subject: ReportSubject
@@ -64,6 +66,7 @@ class EvaluationResult:
     pixel_range: str | None = None
     outputs: str | None = None
     activations: pa.Table | None = None
+    has_probabilities: bool = True
 
     def __post_init__(self) -> None:
         if self.evaluated_at.tzinfo is None:

@@ -233,13 +233,17 @@ _PREDICTIONS = (
     _column("id", _INT64, "The row's id in its split."),
     _column("label", _INT32, "Index of the true class."),
     _column("prediction", _INT32, "Index of the predicted class, the most probable one."),
-    _column("probability", _FLOAT32, "The model's probability of the predicted class."),
+    _column(
+        "probability",
+        _FLOAT32,
+        "The model's probability of the predicted class; NaN: it stated the class only.",
+    ),
     _column(
         "top_classes",
         pa.list_(_INT32),
         "Indexes of the most probable classes, at most 10, most probable first.",
     ),
-    _column("top_probabilities", pa.list_(_FLOAT32), "Probabilities of these classes."),
+    _column("top_probabilities", pa.list_(_FLOAT32), "Probabilities of these classes; NaN: not known."),
     _nullable(
         "slices",
         pa.list_(_STRING),

@@ -158,11 +158,14 @@ def heading(title: str, record: ReportRecord) -> Text:
 
 
 def _describe_totals(record: ReportRecord) -> str:
-    if record.loss is None or record.accuracy.fraction is None or record.top_k_accuracy is None:
+    if record.accuracy.fraction is None:
         return "The split has no rows."
+    accuracy = f"accuracy {format_percent(record.accuracy.fraction, 2)}"
+    if record.loss is None or record.top_k_accuracy is None:
+        return f"{accuracy}; {record.rows} rows, of which only the predicted classes are known"
     speed = f" ({record.rows / record.seconds:.0f} images/s)" if record.seconds else ""
     return (
-        f"accuracy {format_percent(record.accuracy.fraction, 2)}, "
+        f"{accuracy}, "
         f"top-{record.top_k} {format_percent(record.top_k_accuracy, 2)}, "
         f"loss {record.loss:.4f}; {record.rows} rows in {record.seconds:.1f} s{speed}"
     )

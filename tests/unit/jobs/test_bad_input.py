@@ -142,11 +142,11 @@ TRAIN_CASES = [
     (f"{TRAIN} --name seed --data other", "exists with another config (the dataset differs)."),
 ]
 EVALUATE_CASES = [
-    (EVALUATE, "Expected either --checkpoint or --pending. Received neither."),
+    (EVALUATE, "Expected one of --checkpoint, --pending, --predictions. Received none of them."),
     (f"{EVALUATE} --pending nowhere", "nowhere holds no run."),
     (
         f"{EVALUATE} --checkpoint runs/seed --pending runs",
-        "Expected either --checkpoint or --pending. Received both.",
+        "Expected one of --checkpoint, --pending, --predictions. Received --checkpoint and --pending.",
     ),
     (f"{EVALUATE} --checkpoint runs/sed", "{world}/runs/sed has no checkpoint. Expected a run (RUNS/NAME)"),
     (

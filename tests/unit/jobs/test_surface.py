@@ -105,6 +105,7 @@ FLAGS = {
     "evaluate": [
         "--checkpoint",
         "--pending",
+        "--predictions",
         "--data",
         "--reports",
         "--gate",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
@@ -26,14 +27,14 @@ class Mistake:
     Attributes:
         label: index of the true class.
         prediction: index of the predicted class.
-        probability: the model's probability of the predicted class, 0..1.
+        probability: the model's probability of the predicted class, 0..1; None if it is not known.
         true_probability: the model's probability of the true class; None if it was not stored.
     """
 
     id: int
     label: int
     prediction: int
-    probability: float
+    probability: float | None
     true_probability: float | None
 
     @property
@@ -91,7 +92,7 @@ def _to_mistakes(rows: pa.Table) -> tuple[Mistake, ...]:
             id=row["id"],
             label=row["label"],
             prediction=row["prediction"],
-            probability=row["probability"],
+            probability=None if math.isnan(row["probability"]) else row["probability"],
             true_probability=_probability_of(row["label"], row["top_classes"], row["top_probabilities"]),
         )
         for row in rows.to_pylist()

@@ -111,7 +111,7 @@ if (dialog) {
     item.dataset.id = id;
     if (place !== null) item.append(draw(place, `Image ${id}: ${trueName} predicted as ${predictedName}`));
     const text = element("p");
-    text.append(element("span", percent(probability), "confidence"));
+    if (probability !== null) text.append(element("span", percent(probability), "confidence"));
     if (trueProbability !== null) text.append(element("span", `${trueName} ${percent(trueProbability)}`, "quiet"));
     text.append(element("span", `id ${id}`, "quiet"));
     item.append(text);
