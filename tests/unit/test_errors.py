@@ -36,7 +36,7 @@ def drawn() -> dict[str, tuple[str | None, str]]:
 def test_docstring_draws_every_class_under_its_parent() -> None:
     have = {cls.__name__: cls.__bases__[0].__name__ for cls in CLASSES}
     assert {name: parent or "Exception" for name, (parent, _) in drawn().items()} == have
-    assert len(have) == 19
+    assert len(have) == 20
 
 
 @pytest.mark.parametrize("cls", CLASSES)
@@ -59,7 +59,8 @@ def test_exit_code_is_the_one_in_the_drawing(cls: type[CnnlibError]) -> None:
         if (found := re.search(r"exit code (\d)", text))
     }
     failures = (
-        "ClusterError", "StorageError", "RowCountError", "EvaluationError", "DivergedError", "TrainingError",
+        "ClusterError", "StorageError", "RowCountError", "EvaluationError", "DivergedError", "RestartError",
+        "TrainingError",
     )  # fmt: skip
     assert said == {"InputError": 2, **dict.fromkeys(failures, 1)}
     name: str | None = cls.__name__
