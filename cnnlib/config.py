@@ -17,7 +17,7 @@ from cnnlib.errors import ConfigError
 from cnnlib.redact import redact
 
 OptimizerName = Literal["adam", "adamw", "sgd", "rmsprop"]
-Schedule = Literal["constant", "cosine", "step"]
+Schedule = Literal["constant", "cosine", "one-cycle", "step"]
 Precision = Literal["auto", "float32", "mixed_bfloat16"]
 ClassWeights = Literal["none", "balanced"]
 CacheMode = Literal["auto", "memory", "none"]
@@ -33,7 +33,8 @@ class OptimizerConfig:
     """The Keras optimizer. What has no flag here keeps Keras's default."""
     schedule: Schedule = "constant"
     """The learning rate schedule. constant: no change. step: multiplied by step_factor every step_every_epochs epochs.
-    cosine: falls to 0 over the run (Loshchilov and Hutter 2017, without restarts)."""
+    cosine: falls to 0 over the run (Loshchilov and Hutter 2017, without restarts). one-cycle: rises from 1/25 of the
+    rate in the first 30 % of the steps, then falls to almost 0, both along a cosine (Smith and Topin 2018)."""
     step_every_epochs: int = 30
     """Epochs between two drops of the learning rate, for the schedule step (He et al. 2016).
     They are counted from the start of the run."""
@@ -46,6 +47,9 @@ class OptimizerConfig:
     weight_decay: float = 0.0
     """Decoupled weight decay: each step subtracts learning rate x decay x weight from every weight.
     Source: Loshchilov and Hutter 2019. 0: no decay, with adamw too, for which Keras's own default is 0.004."""
+    decay_kernels_only: bool = False
+    """Leave biases, and the scales and offsets of normalisation layers, out of the weight decay: all weights with one
+    axis or none."""
     clip_norm: float | None = None
     """Largest norm of the gradient of the whole batch, over all workers: a longer gradient is scaled down to it.
     None: gradients are not clipped."""
@@ -54,6 +58,11 @@ class OptimizerConfig:
     0.999 averages about 1,000 steps. None: no average; the weights themselves are scored and saved."""
 
     def __post_init__(self) -> None:
+        if self.schedule == "one-cycle" and self.warmup_epochs:
+            raise ConfigError(
+                "The schedule one-cycle has a warm-up of its own. Received "
+                f"optimizer.warmup_epochs={self.warmup_epochs}."
+            )
         check_range("optimizer.momentum", self.momentum, 0.0, 1.0)
         if self.momentum and self.name in ("adam", "adamw"):
             raise ConfigError(
@@ -267,6 +276,10 @@ class TrainConfig:
     scale_learning_rate_from: int | None = None
     """Rows of the batch for which the learning rate was chosen: the rate is multiplied by batch_size / rows.
     This is the linear scaling rule, Goyal et al. 2017, section 2.1. None: the rate is not scaled."""
+    sync_batch_norm: bool = False
+    """Let all batch normalisation layers normalise over the batch of all workers: then training does not depend on
+    their number, and small batches of a worker do no harm. It costs three all-reduces for each such layer in every
+    step."""
     on_nan: OnNan = "stop"
     """What happens when the loss or a weight is not finite. stop: the run ends with an error. rollback: it goes on from
     its checkpoint with the lowest training loss, with half the learning rate, at most three times; later checkpoints
@@ -339,6 +352,11 @@ class TrainConfig:
                 f"min_workers must lie in 1..workers. Received min_workers={self.min_workers}, workers={self.workers}."
             )
         _check_batch_divides(self.batch_size, self.workers)
+        if self.sync_batch_norm and (self.loop.jit_compile or self.loop.micro_batches > 1):
+            raise ConfigError(
+                "sync_batch_norm all-reduces inside the model, which neither XLA nor micro-batches can do. Received "
+                f"loop.jit_compile={self.loop.jit_compile}, loop.micro_batches={self.loop.micro_batches}."
+            )
         odd = [n for n in self.worker_counts if self.batch_size // n % 2]
         if self.augment.mixes and odd:
             raise ConfigError(

@@ -79,6 +79,34 @@ def weights_of(
     return [weight.ravel().tolist() for weight in [*raw, *averages]]
 
 
+def normalised_weights(strategy: Any, rank: int = 0, workers: int = 1) -> list[list[float]]:
+    """Trains a model with batch normalisation over all workers; returns its weights and its moving statistics."""
+    import keras
+
+    from cnnlib.training.state.moving_statistics import synchronize
+
+    keras.utils.set_random_seed(3)
+    with strategy.scope():
+        model = keras.Sequential(
+            [
+                keras.Input(FEATURES),
+                keras.layers.Rescaling(1 / 255),
+                keras.layers.Conv2D(4, 2, padding="same"),
+                keras.Sequential([keras.layers.BatchNormalization(momentum=0.5), keras.layers.ReLU()]),
+                keras.layers.Flatten(),
+                keras.layers.Dense(CLASSES),
+            ]
+        )
+        synchronize(model)
+        optimizer = keras.optimizers.SGD(LEARNING_RATE)
+        optimizer.build(model.trainable_variables)
+    train_call = _build_call(strategy, model, optimizer, seed=0, synchronized=True)
+    images, labels = make_rows()
+    worker_rows = slice(rank * BATCH // workers, (rank + 1) * BATCH // workers)
+    train_call(images[:, worker_rows], labels[:, worker_rows])
+    return [weight.ravel().tolist() for weight in model.get_weights()]
+
+
 def draws_of(
     strategy: Any,
     rank: int = 0,
@@ -151,6 +179,7 @@ def main(rank: int, ports: list[str]) -> dict[str, Any]:
     load_tensorflow(1)
     strategy = strategies.build_strategy()
     return {
+        "normalised": normalised_weights(strategy, rank, len(ports)),
         "draws": draws_of(strategy, rank, len(ports)),
         "precisions": [precision_of(strategy, able=able) for able in (True, rank == 0, False)],
         **{name: weights_of(strategy, config, rank, len(ports)) for name, config in CASES.items()},

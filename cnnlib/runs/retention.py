@@ -78,7 +78,7 @@ def delete_checkpoint(checkpoint_uri: str) -> None:
         names = set(files.list_files(checkpoint_uri))
         if not names:
             return  # a local folder stays when its files are gone
-        for name in sorted(names, key=lambda name: name != layout.MANIFEST):
+        for name in sorted(names, key=lambda name: (name != layout.MANIFEST, name)):
             files.delete(join_uri(checkpoint_uri, name))
     except CnnlibError as err:
         log_event("checkpoint", note=f"{checkpoint_uri} was not deleted: {err}")

@@ -303,8 +303,8 @@ def check_continues(record: RunRecord, config: TrainConfig, manifest: Manifest, 
     then, now = _flatten(record["config"]), _flatten(json.loads(json.dumps(to_dict(config))))
     # A field that a later version added: the run was trained as its default says.
     defaults = _flatten(json.loads(json.dumps(to_dict(TrainConfig()))))
-    # A cosine schedule falls over the whole run, so a longer run has a different schedule.
-    may_change = _MAY_CHANGE - ({"epochs"} if config.optimizer.schedule == "cosine" else set())
+    # These schedules fall over the whole run, so a longer run has a different schedule.
+    may_change = _MAY_CHANGE - ({"epochs"} if config.optimizer.schedule in ("cosine", "one-cycle") else set())
     changed = [
         f"{key}: {then.get(key, defaults.get(key))} then, {now.get(key, 'unknown to this version')} now"
         for key in sorted(now.keys() | then.keys())

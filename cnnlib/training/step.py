@@ -70,6 +70,7 @@ def build_train_call(
     label_smoothing: float = 0.0,
     class_weights: Sequence[float] | None = None,
     augment: Augment | None = None,
+    synchronized: bool = False,
 ) -> TrainCall:
     """Builds the compiled function that runs many training steps in one call.
 
@@ -93,6 +94,7 @@ def build_train_call(
             divided by the number of rows and not by the sum of their weights.
         augment: changes a worker's batch before everything else; None: it stays as it is. The loss and the right
             predictions that are returned are those of the changed rows, a mixed row's in the shares of its labels.
+        synchronized: whether layers of the model all-reduce; then neither XLA nor micro-batches are possible.
     """
     replicas = strategy.num_replicas_in_sync
     compute_gradients = _build_gradients(
@@ -100,8 +102,10 @@ def build_train_call(
         _build_row_losses(from_logits, label_smoothing, class_weights),
         batch_size=batch_size,
         parts=replicas * micro_batches * chunks,
-        jit_compile=jit_compile,
     )
+    if not synchronized:
+        # An all-reduce inside of it would be one inside of a function in a function, which TensorFlow refuses.
+        compute_gradients = tf.function(compute_gradients, jit_compile=jit_compile, autograph=False)
     if chunks > 1:
         compute_gradients = _in_chunks(compute_gradients, chunks)
     compute_micro_batch = _with_seeds(compute_gradients, model, optimizer, seed)
@@ -186,12 +190,9 @@ def count_correct(labels: tf.Tensor, outputs: tf.Tensor) -> tf.Tensor:
     return tf.reduce_sum(tf.cast(_is_correct(labels, outputs), tf.int32))
 
 
-def _build_gradients(
-    model: keras.Model, row_losses: _RowLosses, *, batch_size: int, parts: int, jit_compile: bool
-) -> _Compute:
+def _build_gradients(model: keras.Model, row_losses: _RowLosses, *, batch_size: int, parts: int) -> _Compute:
     """Builds the forward and backward pass over one of the `parts` equal parts that make up the global batch."""
 
-    @tf.function(jit_compile=jit_compile, autograph=False)  # type: ignore[untyped-decorator]
     def compute_gradients(images: tf.Tensor, labels: tf.Tensor) -> StepResult:
         with tf.GradientTape() as tape:
             outputs = model(pixels_to_inputs(images), training=True)
@@ -204,7 +205,7 @@ def _build_gradients(
         gradients = tape.gradient(loss, model.trainable_variables)
         return StepResult(gradients, tf.reduce_sum(losses), count_correct(labels, outputs))
 
-    return compute_gradients  # type: ignore[no-any-return]
+    return compute_gradients
 
 
 def _in_chunks(compute: _Compute, chunks: int) -> _Compute:

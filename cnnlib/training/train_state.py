@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import keras
 import tensorflow as tf
 
+from cnnlib.config import TrainConfig
 from cnnlib.errors import ModelError
 from cnnlib.models.batches import fit_batch
 from cnnlib.models.outputs import OutputKind, find_output_kind
@@ -16,7 +17,8 @@ from cnnlib.training.augment.augment import Augment, build_augment
 from cnnlib.training.class_weights import class_weights
 from cnnlib.training.plan import WorkerTask
 from cnnlib.training.precision import choose_precision
-from cnnlib.training.state.optimizer import build_optimizer, build_plain_optimizer
+from cnnlib.training.state.moving_statistics import synchronize
+from cnnlib.training.state.optimizer import build_optimizer, build_plain_optimizer, decay_kernels_only
 from cnnlib.training.step import ScoreCall, TrainCall, build_score_call, build_train_call
 from cnnlib.training.strategy import SumCall, build_sum_call
 
@@ -71,12 +73,16 @@ def build_train_state(
         model = build_model(config.model, shape, task.manifest.num_classes)
         if not model.trainable_variables:
             raise ModelError(f"{config.model} has nothing to train: no trainable weights.")
+        if config.sync_batch_norm:
+            synchronize(model)
         optimizer = build_optimizer(
             config.optimizer,
             learning_rate,
             epochs=config.epochs,
             steps_per_epoch=task.steps_per_epoch,
         )
+        if config.optimizer.decay_kernels_only:
+            decay_kernels_only(optimizer, model.trainable_variables)
         optimizer.build(model.trainable_variables)
     outputs = _find_output_kind(model, config.model, shape)
     from_logits = outputs == "logits"
@@ -95,12 +101,13 @@ def build_train_state(
         batch_size=config.batch_size,
         image_shape=shape,
         from_logits=from_logits,
-        jit_compile=on_gpu if config.loop.jit_compile is None else config.loop.jit_compile,
+        jit_compile=_uses_xla(config, on_gpu),
         seed=config.seed,
         micro_batches=config.loop.micro_batches,
         chunks=chunks,
         label_smoothing=config.loss.label_smoothing,
         augment=augment,
+        synchronized=config.sync_batch_norm,
         class_weights=class_weights(config.loss, task.manifest.split(config.split).rows_per_class),
     )
     scored_rows = fit_batch(SCORED_ROWS, shape, on_gpu=on_gpu)
@@ -122,6 +129,13 @@ def build_train_state(
         outputs=outputs,
         augment=augment,
     )
+
+
+def _uses_xla(config: TrainConfig, on_gpu: bool) -> bool:
+    """Returns whether XLA compiles the gradient: by default on GPUs, and never with an all-reduce inside."""
+    if config.sync_batch_norm:
+        return False
+    return on_gpu if config.loop.jit_compile is None else config.loop.jit_compile
 
 
 def _find_output_kind(model: keras.Model, name: str, image_shape: ImageShape) -> OutputKind:

@@ -65,6 +65,14 @@ def test_two_workers_train_what_one_worker_trains(
             np.testing.assert_allclose(have, want, rtol=0, atol=1e-5)
 
 
+def test_two_workers_that_normalise_together_train_what_one_worker_trains(
+    both: list[dict[str, Any]], alone: dict[str, Any]
+) -> None:
+    for worker in both:
+        for have, want in zip(worker["normalised"], alone["normalised"], strict=True):
+            np.testing.assert_allclose(have, want, rtol=0, atol=1e-5)
+
+
 def test_workers_draw_different_random_numbers(both: list[dict[str, Any]], alone: dict[str, Any]) -> None:
     first, second = (np.array(worker["draws"]) for worker in both)
     assert not np.isclose(first, second).any()

@@ -65,6 +65,17 @@ def test_defaults_are_a_config_that_works(cls: type) -> None:
             {"min_workers": 3, "workers": 2},
             "min_workers must lie in 1..workers. Received min_workers=3, workers=2.",
         ),
+        (
+            TrainConfig,
+            {"sync_batch_norm": True, "loop": LoopConfig(jit_compile=True)},
+            "sync_batch_norm all-reduces inside the model, which neither XLA nor micro-batches can do. Received "
+            "loop.jit_compile=True, loop.micro_batches=1.",
+        ),
+        (
+            OptimizerConfig,
+            {"schedule": "one-cycle", "warmup_epochs": 1.0},
+            "The schedule one-cycle has a warm-up of its own. Received optimizer.warmup_epochs=1.0.",
+        ),
         (AugmentConfig, {"shift": -1}, "augment.shift must be at least 0. Received -1."),
         (AugmentConfig, {"erase": 1.1}, "augment.erase must lie in 0..1. Received 1.1."),
         (AugmentConfig, {"rotate": math.nan}, "augment.rotate must lie in 0..180."),

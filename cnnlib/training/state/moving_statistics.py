@@ -63,6 +63,15 @@ class MovingStatistics:
         self.write(values)
 
 
+def synchronize(model: keras.Model) -> None:
+    """Lets all batch normalisation layers of a model, at any depth, normalise over the batch of all replicas.
+
+    Keras reads the switch at every call, so it may be set after the model was built.
+    """
+    for layer in _find_layers(model):
+        layer.synchronized = True
+
+
 def _find_layers(layer: keras.layers.Layer) -> list[keras.layers.BatchNormalization]:
     if isinstance(layer, keras.layers.BatchNormalization):
         return [layer]

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+import math
+from collections.abc import Callable, Iterable, Sequence
 
 import keras
 import tensorflow as tf
@@ -29,6 +30,11 @@ def build_optimizer(
     if config.clip_norm is not None:
         _clip_after_all_reduce(optimizer, config.clip_norm)
     return optimizer
+
+
+def decay_kernels_only(optimizer: keras.optimizers.Optimizer, weights: Sequence[keras.Variable]) -> None:
+    """Takes weights with one axis or none out of an optimizer's weight decay. Call it before the optimizer is built."""
+    optimizer.exclude_from_weight_decay(var_list=[each for each in weights if len(each.shape) <= 1])
 
 
 def build_plain_optimizer(config: OptimizerConfig, learning_rate: float) -> keras.optimizers.Optimizer:
@@ -64,6 +70,34 @@ class WarmUp(keras.optimizers.schedules.LearningRateSchedule):  # type: ignore[m
         return tf.where(step < self._warmup_steps, warm, after)
 
 
+class OneCycle(keras.optimizers.schedules.LearningRateSchedule):  # type: ignore[misc]
+    """One cycle (Smith and Topin 2018), as PyTorch's OneCycleLR computes it, without cycling the momentum.
+
+    The rate rises from 1/25 of its peak in the first 30 % of the steps, and then falls to 1/250,000 of it. Both parts
+    are half a period of a cosine.
+    """
+
+    _RISE, _START, _END = 0.3, 1 / 25, 1 / 250_000
+
+    def __init__(self, peak: float, steps: int) -> None:
+        """Takes the highest rate, and the steps of the whole run."""
+        super().__init__()
+        self._peak = peak
+        self._last = float(max(steps - 1, 1))
+        self._top = max(self._RISE * steps - 1, 1e-6)
+
+    def __call__(self, step: tf.Tensor | int) -> tf.Tensor:
+        """Returns the rate of a step, from 0: float32 []."""
+        step = tf.cast(step, tf.float32)
+        rising = self._between(self._START, 1.0, step / self._top)
+        falling = self._between(1.0, self._END, (step - self._top) / max(self._last - self._top, 1e-6))
+        return self._peak * tf.where(step <= self._top, rising, falling)
+
+    @staticmethod
+    def _between(start: float, end: float, done: tf.Tensor) -> tf.Tensor:
+        return end + (start - end) / 2 * (1 + tf.cos(math.pi * tf.clip_by_value(done, 0.0, 1.0)))
+
+
 def _build_rate(
     config: OptimizerConfig, learning_rate: float, epochs: int, steps_per_epoch: int
 ) -> float | Schedule:
@@ -74,6 +108,8 @@ def _build_rate(
             learning_rate, decay_steps=max(epochs * steps_per_epoch - warmup_steps, 1)
         )
         then = (lambda step: cosine(tf.maximum(step - warmup_steps, 0))) if warmup_steps else cosine
+    elif config.schedule == "one-cycle":
+        return OneCycle(learning_rate, epochs * steps_per_epoch)
     elif config.schedule == "step":
         then = keras.optimizers.schedules.ExponentialDecay(
             learning_rate,

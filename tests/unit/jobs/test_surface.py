@@ -49,6 +49,7 @@ FLAGS = {
         "--batch-size",
         "--learning-rate",
         "--scale-learning-rate-from",
+        "--sync-batch-norm",
         "--on-nan",
         "--seed",
         "--workers",
@@ -66,6 +67,7 @@ FLAGS = {
         "--optimizer.warmup-epochs",
         "--optimizer.momentum",
         "--optimizer.weight-decay",
+        "--optimizer.decay-kernels-only",
         "--optimizer.clip-norm",
         "--optimizer.ema-momentum",
         "--augment.flip",
@@ -147,7 +149,7 @@ REQUIRED = {
 CHOICES = {
     "train seed": {
         "--optimizer.name": "adam,adamw,sgd,rmsprop",
-        "--optimizer.schedule": "constant,cosine,step",
+        "--optimizer.schedule": "constant,cosine,one-cycle,step",
         "--loop.precision": "auto,float32,mixed_bfloat16",
         "--loop.jit-compile": "None,True,False",
     },

@@ -376,7 +376,8 @@ def test_every_setting_is_known_to_change_the_result_or_not_to() -> None:
     shown = {"steps_per_call", "log_every_steps", "profile_steps", "tensorboard", "mlflow_uri"}
     bound = {
         "model", "batch_size", "learning_rate", "scale_learning_rate_from", "seed", "steps_per_epoch",
-        "validation_fraction", "validation_split", "split", "min_crop_area", "optimizer", "augment", "loss", "cache",
+        "validation_fraction", "validation_split", "split", "min_crop_area", "sync_batch_norm",
+        "optimizer", "augment", "loss", "cache",
     }  # fmt: skip
     assert free | {f"loop.{name}" for name in shown} == plans._MAY_CHANGE
     assert set(to_dict(CONFIG)) == free | bound | {"loop"}

@@ -11,7 +11,12 @@ import pytest
 import tensorflow as tf
 
 from cnnlib.config import OptimizerConfig, OptimizerName
-from cnnlib.training.state.optimizer import build_optimizer, build_plain_optimizer, set_rate
+from cnnlib.training.state.optimizer import (
+    build_optimizer,
+    build_plain_optimizer,
+    decay_kernels_only,
+    set_rate,
+)
 from tests.two_workers import LEARNING_RATE, weights_of
 
 pytestmark = pytest.mark.usefixtures("strategy")
@@ -75,6 +80,16 @@ def cosine(step: int, warmup: int) -> float:
     return 0.5 * (1 + math.cos(math.pi * (step - warmup) / (EPOCHS * STEPS - warmup)))
 
 
+def one_cycle(step: int, _: int) -> float:
+    # https://docs.pytorch.org/docs/stable/generated/torch.optim.lr_scheduler.OneCycleLR.html, with its defaults
+    total = EPOCHS * STEPS
+    top = 0.3 * total - 1
+    low, high, done = (
+        (1 / 25, 1.0, step / top) if step <= top else (1.0, 4e-6, (step - top) / (total - 1 - top))
+    )
+    return high + (low - high) / 2 * (1 + math.cos(math.pi * done))
+
+
 def falls(step: int, _: int) -> float:
     return 0.2 ** (step // (2 * STEPS))  # step_every_epochs=2, step_factor=0.2
 
@@ -112,3 +127,39 @@ def test_a_rate_is_set_where_no_schedule_has_it(schedule: Any, expected: float) 
     optimizer = build(OptimizerConfig(schedule=schedule))
     set_rate(optimizer, 0.125)
     assert float(optimizer.learning_rate.numpy()) == pytest.approx(expected)
+
+
+def test_one_cycle_rises_peaks_and_ends_low() -> None:
+    built = build(OptimizerConfig(schedule="one-cycle"))
+    rates = []
+    for step in range(EPOCHS * STEPS):
+        built.iterations.assign(step)
+        rates.append(float(built.learning_rate))
+    expected = [0.5 * one_cycle(step, 0) for step in range(EPOCHS * STEPS)]
+    np.testing.assert_allclose(rates, expected, rtol=1e-5, atol=1e-7)
+    assert int(np.argmax(rates)) == 11
+    assert max(rates) == pytest.approx(0.5)
+    assert (rates[0], rates[-1]) == (pytest.approx(0.02), pytest.approx(2e-6, abs=1e-6))
+
+
+def test_a_run_of_few_steps_has_a_cycle_too() -> None:
+    for epochs, steps in ((1, 1), (1, 2), (1, 3)):
+        optimizer = build_optimizer(
+            OptimizerConfig(schedule="one-cycle"), 0.5, epochs=epochs, steps_per_epoch=steps
+        )
+        for step in range(steps):
+            optimizer.iterations.assign(step)
+            assert 0 <= float(optimizer.learning_rate) <= 0.5
+
+
+@pytest.mark.parametrize("name", get_args(OptimizerName))
+def test_decay_of_kernels_leaves_biases_and_norms_alone(name: OptimizerName) -> None:
+    kernel, bias = (
+        keras.Variable(np.full((2, 2), 4.0, np.float32)),
+        keras.Variable(np.full(2, 4.0, np.float32)),
+    )
+    optimizer = build(OptimizerConfig(name=name, weight_decay=0.5))
+    decay_kernels_only(optimizer, [kernel, bias])
+    optimizer.apply([tf.zeros((2, 2)), tf.zeros(2)], [kernel, bias])
+    assert bias.numpy().tolist() == [4.0, 4.0]
+    np.testing.assert_allclose(kernel.numpy(), 4.0 - 0.5 * 0.5 * 4.0)
