@@ -17,6 +17,7 @@ Preprocess = Literal["imagenet"]
 ModelInputs = Literal["0-255", "0-1", "-1..1", "imagenet"]
 """What a model takes: pixels in a range, or preprocessed."""
 Outputs = Literal["auto", "probabilities", "logits"]
+Tta = Literal["none", "flips", "crops"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,6 +36,10 @@ class EvaluateConfig:
     None: the pixels in their range."""
     outputs: Outputs = "auto"
     """Outputs of the model. auto: probabilities if they lie within 0..1 and add up to 1, else logits."""
+    tta: Tta = "none"
+    """Test-time augmentation: the probabilities of an image are the mean of those of several views of it. flips: the
+    image and its mirror image. crops: the image, and it shifted by a fourteenth of its side to each of four corners.
+    The report names it among its settings; it takes 2 or 5 times as long."""
     class_map: tuple[str, ...] = ()
     """For a checkpoint of other classes: THEIRS=OURS for every class whose name differs between checkpoint and data.
     Classes of the checkpoint that the data do not have are then ignored."""

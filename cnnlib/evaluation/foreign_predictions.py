@@ -383,5 +383,7 @@ def check_settings(config: EvaluateConfig) -> None:
     Raises:
         ConfigError: it is.
     """
-    if config.corruptions or config.class_map:
-        raise ConfigError("corruptions and class_map need a model. Received --predictions, which has none.")
+    if config.corruptions or config.class_map or config.tta != "none":
+        raise ConfigError(
+            "corruptions, class_map and tta need a model. Received --predictions, which has none."
+        )

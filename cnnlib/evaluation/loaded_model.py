@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from cnnlib.dataset.record import Rows
 from cnnlib.errors import ModelError
-from cnnlib.evaluate_config import EvaluateConfig, ModelInputs
+from cnnlib.evaluate_config import EvaluateConfig, ModelInputs, Tta
 from cnnlib.evaluation.open_model import find_input_shape, open_model
 from cnnlib.evaluation.partial_scores import ModelProfile
 from cnnlib.evaluation.pixel_range import Sample, find_pixel_range
@@ -23,7 +23,9 @@ from cnnlib.shapes import ImageShape
 
 if TYPE_CHECKING:
     import keras
+    import tensorflow as tf
 
+_SHIFT = 1 / 14  # of a side, for crops: 2 pixels of 28
 Images = npt.NDArray[np.uint8]
 Probabilities = npt.NDArray[np.float32]
 Predict = Callable[[Images], Probabilities]
@@ -124,6 +126,7 @@ def load_model(
         pixel_range=pixel_range,
         logits=outputs == "logits",
         chunks=chunks,
+        tta=config.tta,
     )
     return LoadedModel(
         target=target,
@@ -144,6 +147,7 @@ def compile_predict(
     pixel_range: ModelInputs,
     logits: bool,
     chunks: int,
+    tta: Tta = "none",
 ) -> Predict:
     """Builds a function from images, uint8 [rows, height, width, channels], to outputs, float32 [rows, classes].
 
@@ -155,6 +159,7 @@ def compile_predict(
         pixel_range: see `pixels_to_inputs`.
         logits: True if the model outputs logits, which are then turned into probabilities.
         chunks: equal parts of a batch that are computed in parallel.
+        tta: of which views of an image the outputs are averaged, as probabilities; see `EvaluateConfig`.
     """
     import tensorflow as tf
 
@@ -164,6 +169,10 @@ def compile_predict(
 
     @tf.function(input_signature=[spec], autograph=False)  # type: ignore[untyped-decorator]
     def predict_batch(images: tf.Tensor) -> tf.Tensor:
+        outputs = [predict_view(view) for view in _views(images, tta)]
+        return outputs[0] if len(outputs) == 1 else tf.add_n(outputs) / len(outputs)
+
+    def predict_view(images: tf.Tensor) -> tf.Tensor:
         inputs = tf.reshape(pixels_to_inputs(images, pixel_range), [batch_size, *input_shape])
         # TensorFlow computes the chunks in parallel: nothing in the graph makes one wait for another.
         outputs = [tf.cast(model(chunk, training=False), tf.float32) for chunk in tf.split(inputs, chunks)]
@@ -182,6 +191,21 @@ def compile_predict(
         return np.concatenate(outputs)
 
     return predict
+
+
+def _views(images: tf.Tensor, tta: Tta) -> list[tf.Tensor]:
+    """Returns the images, and changed ones beside them: each uint8 [rows, height, width, channels]."""
+    import tensorflow as tf
+
+    if tta == "flips":
+        return [images, tf.reverse(images, [2])]
+    if tta == "crops":
+        _, height, width, _ = images.shape
+        down, right = (max(1, round(side * _SHIFT)) for side in (height, width))
+        bordered = tf.pad(images, [[0, 0], [down, down], [right, right], [0, 0]])
+        corners = [(top, left) for top in (0, 2 * down) for left in (0, 2 * right)]
+        return [images, *(bordered[:, top : top + height, left : left + width] for top, left in corners)]
+    return [images]
 
 
 def _select(probabilities: Probabilities, columns: tuple[int, ...]) -> Probabilities:

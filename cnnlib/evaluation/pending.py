@@ -186,6 +186,7 @@ def _build_key(checkpoint: FoundCheckpoint, config: EvaluateConfig, manifest: Ma
             list(config.slice_by),
             config.slice_quantiles,
             config.corruptions,
+            *([] if config.tta == "none" else [config.tta]),
         ],
         "gate": gate,
     }

@@ -75,6 +75,7 @@ class Target:
                 "outputs": config.outputs,
                 "top_k": min(config.top_k, manifest.num_classes),
                 **({"predictions": True} if self.is_predictions else {}),
+                **({} if config.tta == "none" else {"tta": config.tta}),
                 **({} if self.columns is None else {"class_map": ",".join(map(str, self.columns))}),
                 **_added_rows(config),
             },

@@ -246,6 +246,24 @@ def test_parts_of_a_shard_add_up_to_the_whole(tmp_path: Path) -> None:
     np.testing.assert_allclose(rows.probabilities, whole.rows.probabilities, atol=1e-6)
 
 
+@pytest.mark.parametrize("tta", ["flips", "crops"])
+def test_views_of_an_image_are_averaged_as_probabilities(tmp_path: Path, tta: str) -> None:
+    path = save(nearest_pattern(activation=None), tmp_path)
+    target = replace(find_target(str(path), "0-1"), outputs="logits")
+    [scored] = decode(Predictor(build_task(target, tta=tta))(as_table()))
+    images = ROWS.images
+    views = [images, images[:, :, ::-1]]
+    if tta == "crops":
+        padded = np.pad(images, [(0, 0), (1, 1), (1, 1), (0, 0)])
+        views = [images, *(padded[:, y : y + 8, x : x + 8] for y in (0, 2) for x in (0, 2))]
+    model = keras.models.load_model(path, compile=False)
+    outputs = [keras.ops.softmax(model(view.astype(np.float32) / 255)).numpy() for view in views]
+    expected = np.mean(outputs, axis=0)
+    assert scored.rows is not None
+    np.testing.assert_allclose(scored.rows.probabilities, expected, atol=1e-5)
+    assert np.abs(expected - outputs[0]).max() > 0.01, "the views differ"
+
+
 def test_split_of_too_many_rows_gives_a_histogram_instead(tmp_path: Path) -> None:
     target = find_target(str(save(nearest_pattern(), tmp_path)), None)
     [part] = decode(Predictor(build_task(target, keep_rows=False))(as_table()))

@@ -132,9 +132,15 @@ def test_report_is_named_by_what_changes_its_numbers(run: str, manifest: Manifes
         target.report_id(EvaluateConfig(slice_by=("size",), slice_quantiles=3), "/data", manifest),
         target.report_id(EvaluateConfig(slice_by=("size",)), "/data", manifest),
         target.report_id(EvaluateConfig(corruptions=True), "/data", manifest),
+        target.report_id(EvaluateConfig(tta="flips"), "/data", manifest),
+        target.report_id(EvaluateConfig(tta="crops"), "/data", manifest),
         target.report_id(config, "/data", other_data),
     ]
-    assert len({name, *others}) == 11
+    assert len({name, *others}) == 13
+    assert target.subject(EvaluateConfig(tta="flips"), "/data", manifest).evaluation["tta"] == "flips"
+    assert "tta" not in target.subject(config, "/data", manifest).evaluation, (
+        "reports of earlier versions stay theirs"
+    )
 
 
 def test_report_is_not_named_by_what_changes_only_the_speed_or_the_place(

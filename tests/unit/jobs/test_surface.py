@@ -118,6 +118,7 @@ FLAGS = {
         "--pixel-range",
         "--preprocess",
         "--outputs",
+        "--tta",
         "--class-map",
         "--top-k",
         "--batch-size",
