@@ -276,7 +276,8 @@ def _find_column(table: pa.Table, usual: Sequence[str]) -> str | None:
 
 def _read_ids(table: pa.Table, uri: str) -> Ids:
     name = _find_column(table, _IDS)
-    if name is not None:
+    # jobs.predict writes both columns, and fills one.
+    if name is not None and (table[name].null_count < len(table) or not len(table)):
         column = table[name].combine_chunks()
         if not pa.types.is_integer(column.type) or column.null_count:
             raise DatasetError(
