@@ -41,6 +41,7 @@ _CONNECT_TIMEOUT_S = 10
 # A time-out for each of `ATTEMPTS`, and pauses between them: together less than `storage_silence_s`.
 _SHARE_OF_SILENCE = 0.9 / ATTEMPTS
 _CREATE_ATTEMPTS = 5
+_WHOLE = 200  # the HTTP status of an answer with the whole object; 206 is that of a part
 _DEFAULT_REGION = "us-east-1"
 # User metadata of an object that was put if absent: which call of `create_bytes` created it.
 _CREATOR = "cnnlib-creator"
@@ -85,7 +86,19 @@ class S3Place:
     @_patient
     def read_range(self, first: int, num_bytes: int) -> bytes:
         asked = f"bytes={first}-{first + num_bytes - 1}"
-        return _client().get_object(Bucket=self.bucket, Key=self.key, Range=asked)["Body"].read()
+        answer = _client().get_object(Bucket=self.bucket, Key=self.key, Range=asked)
+        data: bytes = answer["Body"].read()
+        if (
+            answer["ResponseMetadata"]["HTTPStatusCode"] == _WHOLE
+        ):  # a server, or a cache before it, that ignores ranges
+            return data[first : first + num_bytes]
+        given = answer.get("ContentRange", "")
+        if given and not given.startswith(f"bytes {first}-"):
+            raise StorageError(
+                f"s3://{self.bucket}/{self.key}: the server sent other bytes than were asked for. Received {given}, "
+                f"expected {asked}."
+            )
+        return data
 
     @_patient
     def find_size(self) -> int | None:

@@ -60,6 +60,19 @@ def test_outages_are_waited_for(server: ScriptedServer, capsys: pytest.CaptureFi
         assert "storage answers again" in end
 
 
+def test_a_part_is_the_part_that_was_asked_for_whatever_the_server_makes_of_it(
+    server: ScriptedServer,
+) -> None:
+    server.answers = [Answer(206, b"345", {"Content-Range": "bytes 3-5/10"})]
+    assert files.read_range(URI, 3, 3) == b"345"
+    server.answers = [Answer(200, b"0123456789")]
+    assert files.read_range(URI, 3, 3) == b"345", "it ignores ranges and sends all"
+    assert files.read_range(URI, 8, 5) == b"89"
+    server.answers = [Answer(206, b"012", {"Content-Range": "bytes 0-2/10"})]
+    with pytest.raises(StorageError, match=r"Received bytes 0-2/10, expected bytes=3-5"):
+        files.read_range(URI, 3, 3)
+
+
 def test_every_operation_survives_an_outage(server: ScriptedServer, tmp_path: Path) -> None:
     listing = Answer(
         body=b"<ListBucketResult><Contents><Key>o/a</Key><Size>1</Size></Contents></ListBucketResult>"
