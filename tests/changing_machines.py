@@ -1,9 +1,9 @@
 """Trains on a cluster whose machines come and go: python -m tests.changing_machines DATASET RUNS.
 
 The training may have one to three workers of one CPU each. It begins on one machine of one CPU; then comes one of two
-CPUs, which is announced to be taken away and is; then comes one of one CPU, which is lost without a word. Prints, as
-JSON, the exit code and the numbers of workers in their order. Each machine is a raylet of its own on this one
-(`ray.cluster_utils`).
+CPUs, which is announced to be taken away and is; then comes one of one CPU, which is lost without a word. Then the
+training is ended. Prints, as JSON, its exit code and the numbers of workers in their order. Each machine is a raylet of
+its own on this one (`ray.cluster_utils`).
 """
 
 from __future__ import annotations
@@ -24,9 +24,9 @@ from ray.core.generated import autoscaler_pb2
 
 from cnnlib.storage import layout
 
-EPOCHS = 30
+_MOST_EPOCHS = 10_000  # it is ended before
 TRAIN = ["--model", "tests.changing_machines:build", "--batch-size", "12", "--steps-per-epoch", "50"]
-TRAIN += ["--epochs", str(EPOCHS), "--loop.steps-per-call", "2", "--checkpoint.every-steps", "20"]
+TRAIN += ["--loop.steps-per-call", "2", "--checkpoint.every-steps", "20"]
 _PATIENCE_S = 240.0
 _NOTICE_S = 60
 
@@ -50,7 +50,7 @@ def main(dataset: str, runs: Path) -> dict[str, object]:
     cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 1})
     log, run = runs / "log", str(runs / "elastic")
     command = [sys.executable, "-m", "jobs.train", "seed", "--data", dataset, "--runs", str(runs)]
-    command += ["--name", "elastic", "--workers", "1..3", *TRAIN]
+    command += ["--name", "elastic", "--workers", "1..3", "--epochs", str(_MOST_EPOCHS), *TRAIN]
     with log.open("w") as stderr:
         job = subprocess.Popen(
             command, env={**os.environ, "RAY_ADDRESS": cluster.address}, stdout=stderr, stderr=stderr
@@ -74,6 +74,10 @@ def main(dataset: str, runs: Path) -> dict[str, object]:
     lost = cluster.add_node(num_cpus=1)
     wait_for([1, 3, 1, 2])
     cluster.remove_node(lost, allow_graceful=False)
+    _wait(lambda: starts()[-1] == 1, job, log)
+    epochs = _count_epochs(run)
+    _wait(lambda: _count_epochs(run) > epochs, job, log)
+    job.terminate()
     code = job.wait(_PATIENCE_S)
     return {"code": code, "workers": starts(), "log": log.read_text()}
 
