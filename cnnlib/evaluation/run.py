@@ -20,7 +20,7 @@ from cnnlib.dataset.reader import read_range
 from cnnlib.errors import ClusterError, CnnlibError, ConfigError, DatasetError, EvaluationError, RowCountError
 from cnnlib.evaluate_config import EvaluateConfig
 from cnnlib.evaluation.dataset import build_dataset
-from cnnlib.evaluation.foreign_predictions import score_predictions
+from cnnlib.evaluation.foreign.scores import score_predictions
 from cnnlib.evaluation.outcome import EvaluationOutcome, LeftOut
 from cnnlib.evaluation.partial_scores import (
     NO_TARGET,
