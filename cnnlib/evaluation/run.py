@@ -273,11 +273,19 @@ def _write_reports(
         except DatasetError:
             raise
         except CnnlibError as err:
-            if plan.pending is not None and find_checkpoint(target.uri) is None:
+            if plan.pending is not None and _is_gone(target):
                 log_event("evaluate", checkpoint=target.uri, note="its training has deleted it meanwhile")
                 outcome.deleted.append(target)
             else:
                 outcome.left_out.append(LeftOut(uri=target.uri, error=err, target=target))
+
+
+def _is_gone(target: Target) -> bool:
+    """Returns whether a checkpoint is known to have been deleted; False if storage does not tell."""
+    try:
+        return find_checkpoint(target.uri) is None
+    except CnnlibError:
+        return False
 
 
 def _write_report(

@@ -37,7 +37,9 @@ class Chief:
         self._task = task
         self._observers = observers
         config = task.config.checkpoint
-        self._cleaner = CheckpointCleaner(task.run, config.keep, config.reports)
+        self._cleaner = CheckpointCleaner(
+            task.run, config.keep, config.reports, keeps_stable=task.config.on_nan == "rollback"
+        )
 
     @classmethod
     def of(cls, task: WorkerTask) -> Chief:
