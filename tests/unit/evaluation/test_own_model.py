@@ -73,7 +73,7 @@ def write_checkpoint(runs: Path, function: str, *, opens_in_keras: bool) -> tupl
     )  # fmt: skip
     model = build_model(name, SHAPE, CLASSES)
     state: Any = TrainedState(model)
-    Chief(task, LogLines(1, 1), Observers([]))._save(state, record)
+    Chief(task, LogLines(1, 1), Observers([]))._stage(state, record).publish()
     return str(runs / "run" / "checkpoints" / "epoch-0001"), model
 
 
