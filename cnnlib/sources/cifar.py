@@ -15,6 +15,7 @@ import numpy.typing as npt
 
 from cnnlib.dataset.source import Source, SourceSplit
 from cnnlib.errors import DatasetError, NotFoundError
+from cnnlib.sources.numbering import check_numbering
 from cnnlib.storage import files
 from cnnlib.storage.uri import join_uri
 
@@ -98,10 +99,13 @@ def _build(
         )
         for name, parts in (("train", train), ("test", test))
     }
-    last = max(int(split.labels.max(initial=0)) for split in splits.values())
-    if last >= len(class_names):
+    check_numbering({name: split.labels for name, split in splits.items()}, uri, advice="")
+    labels = np.concatenate([split.labels for split in splits.values()])
+    first, last = int(labels.min(initial=0)), int(labels.max(initial=0))
+    if first < 0 or last >= len(class_names):
         raise DatasetError(
-            f"{uri}: the labels go up to {last}, but there are {len(class_names)} class names."
+            f"{uri}: the labels are {first}..{last}, but there are {len(class_names)} class names. Expected labels of "
+            f"0..{len(class_names) - 1}."
         )
     return Source(
         class_names=tuple(class_names), image_shape=_SHAPE, splits=splits, description=f"{kind} of {uri}"

@@ -105,11 +105,14 @@ RECORDS = PIXELS.transpose(0, 3, 1, 2).reshape(10, -1)
 def write_python(folder: Path, **changes: Any) -> Path:
     folder.mkdir(exist_ok=True)
     for name in (*(f"data_batch_{number}" for number in range(1, 6)), "test_batch"):
-        batch = {b"data": RECORDS, b"labels": CIFAR_LABELS.tolist(), **changes}
-        (folder / name).write_bytes(pickle.dumps(batch, 2))
+        write_batch(folder / name, CIFAR_LABELS, **changes)
     names = [f"class {label}".encode() for label in range(10)]
     (folder / "batches.meta").write_bytes(pickle.dumps({b"label_names": names}, 2))
     return folder
+
+
+def write_batch(path: Path, labels: np.ndarray, **changes: Any) -> None:
+    path.write_bytes(pickle.dumps({b"data": RECORDS, b"labels": labels.tolist(), **changes}, 2))
 
 
 def test_cifar_10_in_python_and_binary(tmp_path: Path) -> None:
@@ -174,3 +177,15 @@ def test_splits_of_an_archive_that_count_from_different_numbers_are_refused(tmp_
     ):
         load_npz(str(tmp_path / "a.npz"))
     assert load_npz(str(tmp_path / "a.npz"), ["nothing", "a", "b", "c"]).class_names[0] == "nothing"
+
+
+def test_cifar_whose_splits_count_from_different_numbers_or_below_0_is_refused(tmp_path: Path) -> None:
+    folder = write_python(tmp_path / "a")
+    for number in range(1, 6):
+        write_batch(folder / f"data_batch_{number}", np.minimum(CIFAR_LABELS, 8))
+    write_batch(folder / "test_batch", np.maximum(CIFAR_LABELS, 1))
+    with pytest.raises(DatasetError, match=r"are 1\.\.9 in test and 0\.\.8 in train.*labels of one split\.$"):
+        load_cifar(str(folder))
+    write_batch(folder / "test_batch", CIFAR_LABELS - 1)
+    with pytest.raises(DatasetError, match=r"the labels are -1\.\.8, but there are 10 class names"):
+        load_cifar(str(folder))
