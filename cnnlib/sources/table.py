@@ -23,8 +23,6 @@ from cnnlib.sources.columns import (
     find_column,
     find_labels,
     find_metadata,
-    find_names,
-    find_second,
     find_split,
 )
 from cnnlib.sources.folders import limit
@@ -38,6 +36,7 @@ from cnnlib.sources.image_files import (
     to_split,
 )
 from cnnlib.sources.numbering import check_split_numbering
+from cnnlib.sources.second_column import RIVAL_NAMES, check_rivals, find_names, find_second
 from cnnlib.storage import files
 
 _READERS: Mapping[str, Callable[[io.BytesIO], pa.Table]] = {
@@ -98,11 +97,8 @@ def load_table(
     split = find_split(table, columns.split)
     if split is not None and splits:
         raise ConfigError(f"The column {split!r} of {table_uri} states the splits. Leave out --splits.")
-    names_column = None if columns.label else find_second(table.column_names, label)
-    second = find_names(table[label], table[names_column] if names_column else None, table_uri)
+    second = _read_second(table, label, columns, class_names, table_uri)
     names, labels = find_labels(table[label], class_names or second, table_uri, columns.first_label)
-    if second and not class_names:
-        log_event("labels", note=f"the class names are those of the column {names_column}")
     metadata = find_metadata(table, {path, label, split})
     if split is not None and not class_names and not second:
         check_split_numbering(names, labels, table[split].to_pylist(), table_uri)
@@ -147,6 +143,31 @@ def load_table(
         description=f"the table {table_uri} ({describe_rules(rules)})",
         metadata={name: kind for name, (kind, _) in metadata.items()},
     )
+
+
+def _read_second(
+    table: pa.Table, label: str, columns: TableColumns, class_names: Sequence[str], origin: str
+) -> tuple[str, ...]:
+    """Checks the columns beside the labels; returns the class names that one of them gives to labels that are numbers.
+
+    Nobody needs them where the column of the labels was named, or the classes were.
+    """
+    if columns.label is not None:
+        return ()
+    rivals = [
+        field.name
+        for field in table.schema
+        if field.name.strip().lower() in RIVAL_NAMES and not pa.types.is_nested(field.type)
+    ]
+    own = table[label].to_pylist()
+    check_rivals(own, {name: table[name].to_pylist() for name in rivals}, label, origin)
+    second = find_second(table.column_names, label)
+    if second is None or class_names:
+        return ()
+    names = find_names(own, table[second].to_pylist(), origin, second)
+    if names:
+        log_event("labels", note=f"the class names are those of the column {second}")
+    return names
 
 
 def _read_table(uri: str) -> pa.Table:

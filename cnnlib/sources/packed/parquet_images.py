@@ -29,6 +29,7 @@ from cnnlib.sources.packed.records import (
     build_packed_source,
     find_packed_files,
 )
+from cnnlib.sources.second_column import to_label
 from cnnlib.storage import files, layout, publish
 from cnnlib.storage.range_file import open_range_file
 
@@ -122,7 +123,8 @@ class _Row:
     file: PackedFile
     key: str
     place: Sequence[Span]
-    label: str | int | None
+    label: str | float | None
+    label_field: str
     problem: str
     metadata: Mapping[str, Any]
 
@@ -131,6 +133,7 @@ class _Row:
             key=self.key,
             span=self.place[0] if self.place else None,
             label=self.label,
+            label_field=self.label_field,
             problem=self.problem,
             metadata=self.metadata,
         )
@@ -204,6 +207,11 @@ def _find_columns(file: PackedFile, schema: pa.Schema, options: PackedOptions) -
             "For a table with the paths of images: python -m jobs.prepare table."
         )
     label = find_column(empty, options.label_column, LABEL_NAMES, "label-column")
+    kind = schema.field(label).type
+    if pa.types.is_nested(kind) or _is_binary(kind):
+        raise DatasetError(
+            f"The labels of {file.uri} are of the type {kind}. Expected one name or number for every image."
+        )
     split = find_split(empty, options.split_column)
     scalar = [
         field.name
@@ -224,13 +232,13 @@ def _to_row(
     if columns.split is not None:
         split = to_split(row[columns.split])
         problem = problem or ("" if split else "no split, or none that can be the name of a folder")
-    if isinstance(label, float) and label.is_integer():
-        label = int(label)
+    label = to_label(label)
     return _Row(
         file=replace(file, split=split or (None if columns.split is None else "train")),
         key=f"{file.name}#{number}",
         place=copies.add(image) if image else [],
-        label=label if isinstance(label, str | int) and label != _NO_LABEL else None,
+        label=None if label == _NO_LABEL else label,
+        label_field=columns.label,
         problem=problem,
         metadata={name: row[name] for name in columns.metadata},
     )

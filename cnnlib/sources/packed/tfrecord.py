@@ -25,6 +25,7 @@ from cnnlib.sources.packed.records import (
     build_packed_source,
     find_packed_files,
 )
+from cnnlib.sources.second_column import to_label
 from cnnlib.storage.range_file import open_range_file
 from cnnlib.storage.threads import DECODE_THREADS, map_threads
 
@@ -100,12 +101,12 @@ def _to_record(
     images = features.get(image_name, []) if image_name else []
     image = images[0] if len(images) == 1 and isinstance(images[0], bytes) else None
     labels = [_to_text(each) for each in features.get(label_name, [])] if label_name else []
-    label = labels[0] if len(labels) == 1 else None
     return Record(
         key=key,
         # The bytes of the image stand in the record as they are.
         span=Span(file.uri, first + data.index(image), len(image)) if image is not None else None,
-        label=label if isinstance(label, str | int) else None,
+        label=to_label(labels[0]) if len(labels) == 1 else None,
+        label_field=label_name or "",
         metadata={
             name: _to_text(values[0])
             for name, values in features.items()

@@ -181,8 +181,7 @@ def test_a_column_of_names_names_the_numbers(
     ("pairs", "message"),
     [
         ([(0, "cat"), (1, "dog"), (0, "dog")], "the label 0 has the names 'cat' and 'dog'"),
-        ([(0, "cat"), (1, "dog"), (2, "cat")], "the name 'cat' has the labels 0 and 2"),
-        ([("a", "cat"), ("b", "dog"), ("b", "cat")], "the label 'b' has the names 'cat' and 'dog'"),
+        ([("a", "cat"), ("b", "dog"), ("b", "cat")], "the label 'b' has the names 'dog' and 'cat'"),
     ],
 )
 def test_columns_that_contradict_each_other_are_refused_unless_one_is_chosen(
@@ -195,6 +194,8 @@ def test_columns_that_contradict_each_other_are_refused_unless_one_is_chosen(
     with pytest.raises(DatasetError, match=message):
         load(table)
     assert set(load(table, columns=TableColumns(label="class_name")).class_names) == {"cat", "dog"}
+    labels = sorted({label for label, _ in pairs}, key=str)
+    assert load(table, class_names=[str(each) for each in labels]).class_names == tuple(map(str, labels))
 
 
 def test_numbers_with_gaps_keep_their_numbers_as_names(tmp_path: Path) -> None:
@@ -210,8 +211,103 @@ def test_splits_whose_labels_count_from_different_numbers_are_refused(tmp_path: 
     ]
     with pytest.raises(DatasetError, match=r"are 1\.\.3 in train and 0\.\.2 in test"):
         load(write(tmp_path, "csv", rows))
-    rows[-1]["label"] = 1  # the test split may lack any class
-    assert load(write(tmp_path, "csv", rows)).class_names == ("0", "1", "2", "3")
+    rows[-1]["label"] = 1  # 0 and 1, while the training rows have 1..3
+    with pytest.raises(DatasetError, match=r"are 1\.\.3 in train and 0\.\.1 in test"):
+        load(write(tmp_path, "csv", rows))
+    rows[-3]["label"] = 2  # the test split may lack any class
+    assert load(write(tmp_path, "csv", rows)).class_names == ("1", "2", "3")
+
+
+def test_a_number_without_a_name_shifts_no_other_name(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for nameless in range(4):
+        rows = [
+            {"path": f"{n}.png", "label": n, "class_name": None if n == nameless else f"class {n}"}
+            for n in range(4)
+        ]
+        source = load(write(tmp_path, "parquet", rows))
+        assert source.class_names == ("0", "1", "2", "3")
+        assert [each.label for each in source.candidates] == [0, 1, 2, 3]
+        assert (
+            f"class_name are not used, because these labels have none: {nameless}" in capsys.readouterr().err
+        )
+
+
+def test_blank_names_are_none_and_name_nothing_else(tmp_path: Path) -> None:
+    (tmp_path / "x.csv").write_text("path,label,class_name\na.png,0,cat\nb.png,1,dog\nc.png,0,\nd.png,1, \n")
+    source = load(tmp_path / "x.csv")
+    assert source.class_names == ("cat", "dog")
+    assert [each.label for each in source.candidates] == [0, 1, 0, 1]
+
+
+def test_numbers_of_pandas_beside_missing_ones_get_their_names(tmp_path: Path) -> None:
+    pairs = [(0.0, "cat"), (1.0, "ape"), (float("nan"), "ape"), (1.0, None)]
+    rows = [{"path": f"{row}.png", "label": a, "class_name": b} for row, (a, b) in enumerate(pairs)]
+    source = load(write(tmp_path, "parquet", rows))
+    assert source.class_names == ("cat", "ape")
+    assert [each.label for each in source.candidates] == [0, 1, None, 1]
+
+
+def test_labels_of_one_name_are_classes_of_their_own(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pairs = [(0, "crane"), (1, "dog"), (2, "crane ")]
+    rows = [{"path": f"{row}.png", "label": a, "class_name": b} for row, (a, b) in enumerate(pairs)]
+    table = write(tmp_path, "parquet", rows)
+    source = load(table)
+    assert source.class_names == ("crane (0)", "dog", "crane (2)")
+    assert [each.label for each in source.candidates] == [0, 1, 2]
+    assert "classes of their own: crane (0), crane (2)" in capsys.readouterr().err
+    assert load(table, class_names=["bird", "dog", "machine"]).class_names == ("bird", "dog", "machine")
+
+
+def test_texts_are_labels_of_their_own_beside_names_that_several_have(tmp_path: Path) -> None:
+    pairs = [("n02", "dog"), ("n01", "crane"), ("n03", "crane")]
+    rows = [{"path": f"{row}.png", "label": a, "class_name": b} for row, (a, b) in enumerate(pairs)]
+    source = load(write(tmp_path, "csv", rows))
+    assert source.class_names == ("n01", "n02", "n03")
+    assert [each.label for each in source.candidates] == [1, 0, 2]
+    assert [each.metadata["class_name"] for each in source.candidates] == ["dog", "crane", "crane"]
+
+
+@pytest.mark.parametrize(
+    ("pairs", "message"),
+    [
+        (
+            [("cat", "animal"), ("dog", "animal")],
+            "rows whose category is 'animal' have the label 'cat' or 'dog'",
+        ),
+        ([(0, "cat"), (1, "dog"), (0, "dog")], "rows whose label is 0 have the category 'cat' or 'dog'"),
+    ],
+)
+def test_two_columns_of_labels_that_disagree_are_refused_until_one_is_named(
+    tmp_path: Path, pairs: list[tuple[object, str]], message: str
+) -> None:
+    rows = [{"path": f"{row}.png", "label": a, "category": b} for row, (a, b) in enumerate(pairs)]
+    table = write(tmp_path, "parquet", rows)
+    with pytest.raises(DatasetError, match=f"{message}.*--label-column label or --label-column category"):
+        load(table)
+    found = load(table, TableColumns(label="category")).class_names
+    assert found == tuple(sorted({category for _, category in pairs}))
+
+
+def test_two_columns_of_labels_that_agree_are_one(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    triples = [("cat", 7, 0.5), ("dog", 3, 0.25), ("cat", 7, 0.5), ("dog", None, 1.5)]
+    rows = [
+        {"path": f"{row}.png", "label": a, "category": b, "target": c}
+        for row, (a, b, c) in enumerate(triples)
+    ]
+    source = load(write(tmp_path, "parquet", rows))
+    assert source.class_names == ("cat", "dog")
+    assert source.metadata == {"category": "int64", "target": "float64"}
+    assert "the labels are those of label; category puts the same rows together" in capsys.readouterr().err
+
+
+def test_labels_of_decimals_are_in_the_order_of_numbers(tmp_path: Path) -> None:
+    labels = pa.array([10, 9, 1], pa.decimal128(5, 2))
+    pq.write_table(pa.table({"path": ["a.png", "b.png", "c.png"], "label": labels}), tmp_path / "t.parquet")
+    assert load(tmp_path / "t.parquet").class_names == ("1", "9", "10")
 
 
 def test_splits_have_their_usual_names_and_never_a_path(tmp_path: Path) -> None:
