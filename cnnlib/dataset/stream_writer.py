@@ -26,6 +26,7 @@ from cnnlib.dataset.equal_images import Occurrences, log_equal_images
 from cnnlib.dataset.manifest import Manifest, Split, load_manifest, whole_shard
 from cnnlib.dataset.progress import build_progress
 from cnnlib.dataset.reader import read_range
+from cnnlib.dataset.shared_classes import check_shared_classes
 from cnnlib.dataset.streamed import BadImageError, Candidate, StreamedSource, encode_text, row_id
 from cnnlib.dataset.writer import PreparedDataset, check_no_other_files, check_same, rows_per_shard
 from cnnlib.errors import CnnlibError, ConflictError, DatasetError
@@ -75,8 +76,8 @@ def write_streamed(
 
     Raises:
         ConflictError: the output already holds another dataset or other files.
-        DatasetError: too many images cannot be used, they are of different sizes, two have the same key, or a split
-            or all classes but one have no rows.
+        DatasetError: too many images cannot be used, they are of different sizes, two have the same key, a split or
+            all classes but one have no rows, or a split has no class of the training split.
     """
     try:
         return _write(source, dataset_uri, options, run_tasks, live=live)
@@ -290,6 +291,8 @@ def _check_rows(manifest: Manifest, written: Sequence[WrittenChunk], source: Str
             raise DatasetError(
                 f"The split {name!r} of {source.description} has no rows. There are too few images."
             )
+    rows_per_class = {name: split.rows_per_class for name, split in manifest.splits.items()}
+    check_shared_classes(rows_per_class, manifest.class_names, source.description)
 
 
 def _say_equal_images(written: Sequence[WrittenChunk], source: StreamedSource) -> None:

@@ -20,6 +20,7 @@ from cnnlib.cores import num_cores
 from cnnlib.dataset.equal_images import Occurrences, digest_image, log_equal_images
 from cnnlib.dataset.manifest import Manifest, Shard, Split, load_manifest
 from cnnlib.dataset.record import encode_shard
+from cnnlib.dataset.shared_classes import check_shared_classes
 from cnnlib.dataset.source import Source, SourceSplit
 from cnnlib.errors import ConflictError, DatasetError
 from cnnlib.storage import files, layout, publish
@@ -55,12 +56,14 @@ def write_dataset(source: Source, dataset_uri: str, shard_bytes: int | None = No
 
     Raises:
         ConflictError: the output already holds another dataset or other files.
-        DatasetError: a split has no rows, or a shard cannot hold the metadata.
+        DatasetError: a split has no rows or no class of the training split, or a shard cannot hold the metadata.
     """
     metadata = source.metadata  # checked before anything is written
     existing = _find_existing(source, dataset_uri)
     if existing is not None:
         return PreparedDataset(existing, created=False)
+    counts = {name: _count_rows(source, split) for name, split in source.splits.items()}
+    check_shared_classes(counts, source.class_names, source.description)
     with ThreadPoolExecutor(_WRITERS, thread_name_prefix="write-shard") as pool:
         digest = pool.submit(lambda: source.digest)
         equal_images = pool.submit(_find_occurrences, source)
@@ -210,8 +213,12 @@ def _plan_split(source: Source, name: str, shard_bytes: int | None) -> list[_Pla
 
 
 def _describe_split(source: Source, name: str, shards: list[Shard]) -> Split:
-    counts = np.bincount(source.splits[name].labels, minlength=len(source.class_names))
-    return Split(rows=len(source.splits[name]), rows_per_class=tuple(map(int, counts)), shards=tuple(shards))
+    split = source.splits[name]
+    return Split(rows=len(split), rows_per_class=_count_rows(source, split), shards=tuple(shards))
+
+
+def _count_rows(source: Source, split: SourceSplit) -> tuple[int, ...]:
+    return tuple(np.bincount(split.labels, minlength=len(source.class_names)).tolist())
 
 
 def _write_shard(split: SourceSplit, dataset_uri: str, planned: _PlannedShard) -> Shard:
