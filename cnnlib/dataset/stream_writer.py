@@ -371,12 +371,12 @@ def _delete_marks(dataset_uri: str, plan: str) -> None:
 def _draw_preview(dataset_uri: str, manifest: Manifest) -> bytes:
     """Draws rows of the first split, one class after the other as far as its first shard has them."""
     # Imported here, because only this function needs Pillow.
-    from cnnlib.dataset.preview import PREVIEW_ROWS, preview_png
+    from cnnlib.dataset.preview import PREVIEW_CHOICE, preview_png
 
     split = next(iter(manifest.splits.values()))
     shard = split.shards[0]
     rows = read_range(dataset_uri, manifest, whole_shard(0, shard))
     of_class = [np.flatnonzero(rows.labels == label) for label in range(manifest.num_classes)]
-    dealt = [each[place] for place in range(PREVIEW_ROWS) for each in of_class if place < len(each)]
-    shown = np.array(dealt[:PREVIEW_ROWS], np.int64)
+    dealt = [each[place] for place in range(PREVIEW_CHOICE) for each in of_class if place < len(each)]
+    shown = np.array(dealt[:PREVIEW_CHOICE], np.int64)
     return preview_png(rows.images[shown], rows.labels[shown], manifest.class_names)

@@ -244,10 +244,10 @@ def rows_per_shard(num_rows: int, row_bytes: int, shard_bytes: int | None) -> in
 
 def _draw_preview(source: Source) -> bytes:
     # Imported here, because only this function needs Pillow.
-    from cnnlib.dataset.preview import PREVIEW_ROWS, preview_png
+    from cnnlib.dataset.preview import PREVIEW_CHOICE, preview_png
 
     split = next(iter(source.splits.values()))
-    rows = split.read(0, min(PREVIEW_ROWS, len(split)))
+    rows = split.read(0, min(PREVIEW_CHOICE, len(split)))
     # A picture is grey or RGB: the first channel of two is shown, the first three of four or more.
     channels = 3 if source.image_shape[2] >= 3 else 1
     return preview_png(rows.images[..., :channels], rows.labels, source.class_names)
