@@ -21,12 +21,12 @@ import numpy as np
 import pyarrow as pa
 
 from cnnlib.dataset.chunks import BadRow, ChunkTask, WrittenChunk, add_digests, count_reasons, run_chunk
+from cnnlib.dataset.class_rows import check_class_rows
 from cnnlib.dataset.encoding import ImageEncoding
 from cnnlib.dataset.equal_images import Occurrences, log_equal_images
 from cnnlib.dataset.manifest import Manifest, Split, load_manifest, whole_shard
 from cnnlib.dataset.progress import build_progress
 from cnnlib.dataset.reader import read_range
-from cnnlib.dataset.shared_classes import check_shared_classes
 from cnnlib.dataset.streamed import BadImageError, Candidate, StreamedSource, encode_text, row_id
 from cnnlib.dataset.writer import PreparedDataset, check_no_other_files, check_same, rows_per_shard
 from cnnlib.errors import CnnlibError, ConflictError, DatasetError
@@ -279,20 +279,13 @@ def _check_rows(manifest: Manifest, written: Sequence[WrittenChunk], source: Str
     ids = np.concatenate([np.asarray(chunk.ids, np.int64) for chunk in written])
     if len(np.unique(ids)) < len(ids):
         raise DatasetError(f"{source.description} names an image twice. Every image needs a name of its own.")
-    counts = np.sum([split.rows_per_class for split in manifest.splits.values()], axis=0)
-    with_rows = [name for name, rows in zip(manifest.class_names, counts.tolist(), strict=True) if rows]
-    if len(with_rows) < 2:
-        raise DatasetError(
-            f"{source.description} has images of one class only, {', '.join(with_rows) or 'none'}. A classifier "
-            "needs at least two."
-        )
+    rows_per_class = {name: split.rows_per_class for name, split in manifest.splits.items()}
     for name in source.fractions:
         if name not in manifest.splits:
             raise DatasetError(
                 f"The split {name!r} of {source.description} has no rows. There are too few images."
             )
-    rows_per_class = {name: split.rows_per_class for name, split in manifest.splits.items()}
-    check_shared_classes(rows_per_class, manifest.class_names, source.description)
+    check_class_rows(rows_per_class, manifest.class_names, source.description)
 
 
 def _say_equal_images(written: Sequence[WrittenChunk], source: StreamedSource) -> None:

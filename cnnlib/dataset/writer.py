@@ -17,10 +17,10 @@ from typing import NamedTuple
 import numpy as np
 
 from cnnlib.cores import num_cores
+from cnnlib.dataset.class_rows import check_class_rows
 from cnnlib.dataset.equal_images import Occurrences, digest_image, log_equal_images
 from cnnlib.dataset.manifest import Manifest, Shard, Split, load_manifest
 from cnnlib.dataset.record import encode_shard
-from cnnlib.dataset.shared_classes import check_shared_classes
 from cnnlib.dataset.source import Source, SourceSplit
 from cnnlib.errors import ConflictError, DatasetError
 from cnnlib.storage import files, layout, publish
@@ -56,14 +56,15 @@ def write_dataset(source: Source, dataset_uri: str, shard_bytes: int | None = No
 
     Raises:
         ConflictError: the output already holds another dataset or other files.
-        DatasetError: a split has no rows or no class of the training split, or a shard cannot hold the metadata.
+        DatasetError: a split has no rows or no class of the training split, all rows are of one class, or a shard
+            cannot hold the metadata.
     """
     metadata = source.metadata  # checked before anything is written
     existing = _find_existing(source, dataset_uri)
     if existing is not None:
         return PreparedDataset(existing, created=False)
     counts = {name: _count_rows(source, split) for name, split in source.splits.items()}
-    check_shared_classes(counts, source.class_names, source.description)
+    check_class_rows(counts, source.class_names, source.description)
     with ThreadPoolExecutor(_WRITERS, thread_name_prefix="write-shard") as pool:
         digest = pool.submit(lambda: source.digest)
         equal_images = pool.submit(_find_occurrences, source)

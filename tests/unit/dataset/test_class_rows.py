@@ -1,4 +1,4 @@
-"""A split none of whose classes is taught is refused; one that lacks some of them is not."""
+"""Rows of one class and a split none of whose classes is taught are refused; a split may lack some classes."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from cnnlib.dataset.class_rows import check_class_rows
 from cnnlib.dataset.decode import ImageRules
-from cnnlib.dataset.shared_classes import check_shared_classes
 from cnnlib.dataset.source import Source, SourceSplit
 from cnnlib.dataset.stream_writer import StreamOptions, run_in_threads, write_streamed
 from cnnlib.dataset.writer import write_dataset
@@ -32,15 +32,31 @@ NAMES = ("ape", "bee", "cat", "dog", "elk")
 def test_splits_that_share_a_class_with_the_training_rows_are_right(
     counts: dict[str, tuple[int, ...]],
 ) -> None:
-    check_shared_classes(counts, NAMES, "data")
+    check_class_rows(counts, NAMES, "data")
 
 
 def test_a_split_of_other_classes_is_named_with_its_classes() -> None:
-    counts = {"train": (3, 0, 0, 0, 0), "val": (1, 0, 0, 0, 0), "test": (0, 1, 1, 1, 1)}
+    counts = {"train": (3, 1, 0, 0, 0), "val": (1, 0, 0, 0, 0), "test": (0, 0, 2, 1, 1)}
     with pytest.raises(
-        DatasetError, match=r"of the split 'test' has training.*has bee, cat, dog, …; 'train' has ape"
+        DatasetError, match=r"of the split 'test' has training.*has cat, dog, elk; 'train' has ape, bee"
     ):
-        check_shared_classes(counts, NAMES, "data")
+        check_class_rows(counts, NAMES, "data")
+
+
+@pytest.mark.parametrize(
+    ("counts", "message"),
+    [
+        ({"train": (0, 3, 0, 0, 0), "test": (0, 1, 0, 0, 0)}, "has images of one class only, bee"),
+        ({"train": (0, 0, 0, 0, 0)}, "has images of one class only, none"),
+        (
+            {"train": (0, 3, 0, 0, 0), "test": (1, 1, 1, 1, 0)},
+            "'train' has rows of one class only, bee, and the others have ape, bee, cat, …",
+        ),
+    ],
+)
+def test_one_class_is_too_few(counts: dict[str, tuple[int, ...]], message: str) -> None:
+    with pytest.raises(DatasetError, match=message):
+        check_class_rows(counts, NAMES, "data")
 
 
 def test_arrays_of_which_no_test_class_is_taught_are_not_written(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""Checks that a model can be right about some rows of every split: their classes are among those that it is taught."""
+"""Checks which classes have rows: there must be several to tell apart, and every split has some that are taught."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ _TAUGHT = "train"
 _SHOWN = 3
 
 
-def check_shared_classes(
+def check_class_rows(
     rows_per_class: Mapping[str, Sequence[int]], class_names: Sequence[str], origin: str
 ) -> None:
-    """Checks that every split has a class of the training split, if there is one.
+    """Checks that rows are of several classes, and that every split has a class of the training split, if there is one.
 
     Args:
         rows_per_class: the rows of each class, by split.
@@ -21,13 +21,25 @@ def check_shared_classes(
         origin: where the rows came from, for the message.
 
     Raises:
-        DatasetError: a split has rows, and none of a class that the training split has rows of.
+        DatasetError: all rows, or all training rows, are of one class, or a split has rows, and none of a class that
+            the training split has rows of.
     """
     present = {
         split: {name for name, rows in zip(class_names, counts, strict=True) if rows}
         for split, counts in rows_per_class.items()
     }
+    everything = set[str]().union(*present.values())
+    if len(everything) < 2:
+        raise DatasetError(
+            f"{origin} has images of one class only, {_show(everything, class_names) or 'none'}. A classifier needs at "
+            "least two."
+        )
     taught = present.get(_TAUGHT, set())
+    if len(taught) == 1:
+        raise DatasetError(
+            f"{origin}: the split {_TAUGHT!r} has rows of one class only, {_show(taught, class_names)}, and the others "
+            f"have {_show(everything, class_names)}. A classifier is trained on at least two."
+        )
     for split, classes in present.items():
         if taught and classes and not taught & classes:
             raise DatasetError(
