@@ -119,18 +119,33 @@ def _number_classes(
             log_event("labels", note=f"a class like all others, not a missing label: {known[0]}")
         index = {number: label for label, number in enumerate(known)}
         return tuple(map(str, known)), [None if each is None else index[each] for each in values]
-    if first_label is None and known[0] == 1 and known[-1] < len(class_names):
-        raise ConfigError(
-            f"The labels of {origin} are {known[0]}..{known[-1]}, and there are {len(class_names)} class names. Give "
-            f"--first-label=0 if 1 is {class_names[1]!r}, or --first-label=1 if it is {class_names[0]!r}."
-        )
-    first = first_label if first_label is not None else int(known[0] == 1 and known[-1] == len(class_names))
-    if first and first_label is None:
-        log_event("labels", note=f"the labels count from 1 to {known[-1]}: class 0 is label 1")
+    first = _find_first(known, class_names, origin) if first_label is None else first_label
     inside = range(first, first + len(class_names))
     return tuple(class_names), [
         each - first if each is not None and each in inside else None for each in values
     ]
+
+
+def _find_first(known: Sequence[int], class_names: Sequence[str], origin: str) -> int:
+    """Returns the number of the first class name: 0, or 1 if the labels plainly count from 1.
+
+    Negative numbers mean that a row has no label.
+    """
+    low, high = min((each for each in known if each >= 0), default=0), known[-1]
+    many = f"The labels of {origin} are {low}..{high}, and there are {len(class_names)} class names."
+    if low == 1 and high < len(class_names):
+        raise ConfigError(
+            f"{many} Give --first-label=0 if 1 is {class_names[1]!r}, or --first-label=1 if it is {class_names[0]!r}."
+        )
+    first = int(low == 1 and high == len(class_names))
+    if high >= first + len(class_names):
+        raise ConfigError(
+            f"{many} Give more of them, or --first-label with the number of {class_names[0]!r}: rows whose label has "
+            "no name are then left out."
+        )
+    if first:
+        log_event("labels", note=f"the labels count from 1 to {high}: class 0 is label 1")
+    return first
 
 
 def find_metadata(table: pa.Table, taken: set[str | None]) -> dict[str, tuple[str, pa.ChunkedArray]]:

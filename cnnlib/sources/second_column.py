@@ -12,9 +12,9 @@ from typing import Any
 from cnnlib.errors import DatasetError
 from cnnlib.log import log_event
 
-NAME_NAMES = ("class_name", "label_name", "classname", "labelname")
+NAME_NAMES = ("class_name", "label_name", "classname", "labelname", "image/class/text")
 """The usual names of a column that says in words what a column of labels says in numbers."""
-RIVAL_NAMES = ("label", "class", "category", "target", "image/class/text", "image/class/label")
+RIVAL_NAMES = ("label", "class", "category", "target", "image/class/label")
 """The usual names of columns that may hold the labels. No y: beside labels it is mostly a coordinate."""
 _SHOWN = 3
 

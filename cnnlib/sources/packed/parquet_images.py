@@ -63,7 +63,7 @@ def load_parquet_images(pattern_uri: str, dataset_uri: str, options: PackedOptio
         listed.setdefault(row.file, []).append(row.to_record())
     _say_columns(rows)
     source = build_packed_source(
-        list(listed.items()), options, f"Parquet {pattern_uri}", names.of_all(len(packed), pattern_uri)
+        list(listed.items()), options, f"Parquet {pattern_uri}", names.of_all(pattern_uri)
     )
     return replace(source, copies=copies.uris)
 
@@ -144,18 +144,21 @@ class _ClassNames:
 
     def __init__(self) -> None:
         self._found: list[tuple[str, ...]] = []
+        self._without = ""
 
-    def add(self, schema: pa.Schema, label: str) -> None:
+    def add(self, file: PackedFile, schema: pa.Schema, label: str) -> None:
         """Takes the names of a ClassLabel from the metadata of a file's schema, where there are any."""
         try:
             features = json.loads((schema.metadata or {})[b"huggingface"])["info"]["features"]
             names = features[label]["names"]
         except (KeyError, TypeError, ValueError):
-            return
+            names = None
         if isinstance(names, list) and all(isinstance(name, str) for name in names):
             self._found.append(tuple(names))
+        else:
+            self._without = self._without or file.name
 
-    def of_all(self, num_files: int, origin: str) -> tuple[str, ...]:
+    def of_all(self, origin: str) -> tuple[str, ...]:
         """Returns the names that all files state; none if some state none."""
         different = sorted(set(self._found))
         if len(different) > 1:
@@ -164,7 +167,13 @@ class _ClassNames:
                 f"The files of {origin} have different classes: {first}, … and {second}, … Expected the same "
                 "ClassLabel in all of them."
             )
-        return different[0] if len(self._found) == num_files else ()
+        if different and self._without:
+            log_event(
+                "labels",
+                note=f"the class names of some files are not used, because {self._without} states none",
+            )
+            return ()
+        return different[0] if different else ()
 
 
 def _read_file(
@@ -174,7 +183,7 @@ def _read_file(
         with open_range_file(file.uri, file.num_bytes, _BUFFER_BYTES) as opened:
             parquet = pq.ParquetFile(opened, buffer_size=_BUFFER_BYTES)
             columns = _find_columns(file, parquet.schema_arrow, options)
-            names.add(parquet.schema_arrow, columns.label)
+            names.add(file, parquet.schema_arrow, columns.label)
             number = 0
             for batch in parquet.iter_batches(batch_size=_BATCH_ROWS, columns=columns.read):
                 for row in batch.to_pylist():

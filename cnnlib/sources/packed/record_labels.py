@@ -15,6 +15,7 @@ from cnnlib.sources.second_column import RIVAL_NAMES, check_rivals, find_names, 
 if TYPE_CHECKING:
     from cnnlib.sources.packed.records import PackedOptions, Record
 
+_SHOWN = 10
 _KINDS = {str: "names", int: "numbers", float: "numbers", bool: "truth values"}
 
 
@@ -31,6 +32,8 @@ def find_record_labels(
         ConfigError: the class names do not fit.
         DatasetError: the labels are of several kinds or come from several fields, or other fields contradict them.
     """
+    if all(record.label is None for record in records):
+        raise _no_label(records, options.label_column, origin)
     if not options.class_names:
         _check_kind(records, origin)
     column = to_column([record.label for record in records])
@@ -57,6 +60,16 @@ def to_column(values: Sequence[Any]) -> pa.ChunkedArray:
         return pa.chunked_array(
             [pa.array([None if each is None else str(each) for each in values], pa.string())]
         )
+
+
+def _no_label(records: Sequence[Record], label_column: str | None, origin: str) -> DatasetError:
+    field = label_column or next((record.label_field for record in records if record.label_field), "")
+    others = sorted({name for record in records for name in record.metadata})
+    shown = ", ".join(others[:_SHOWN]) + (", …" if others[_SHOWN:] else "")
+    return DatasetError(
+        f"{origin} has no label in any row. Expected one name or number for every image"
+        f"{f' in {field}' if field else ''}. --label-column names what holds it; there are also {shown or 'no others'}."
+    )
 
 
 def _check_kind(records: Sequence[Record], origin: str) -> None:

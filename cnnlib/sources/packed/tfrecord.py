@@ -2,7 +2,7 @@
 
 A record is its length (uint64), a checksum of that, the data, and a checksum of them, as
 https://www.tensorflow.org/tutorials/load_data/tfrecord describes. The features are those of TensorFlow's image
-datasets: `image/encoded`, `image/class/label`, `image/class/text`, unless others are named.
+datasets, unless others are named: `image/encoded`, `image/class/label`, and `image/class/text` for the names of these.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from cnnlib.storage.threads import DECODE_THREADS, map_threads
 
 _ENDINGS = (".tfrecord", ".tfrecords", ".tfrec")
 _IMAGES = ("image/encoded", "image", "image_raw", "encoded", "jpeg", "png")
-_LABELS = ("image/class/text", "image/class/label", *LABEL_NAMES)
+_LABELS = ("image/class/label", "image/class/text", *LABEL_NAMES)
 _HEADER = struct.Struct("<QI")
 _CHECKSUM = struct.Struct("<I")
 _MASK = 0xA282EAD8
@@ -124,7 +124,9 @@ def _find(
 ) -> str | None:
     if given is not None:
         return given
-    found = next((name for name in usual if features.get(name)), None)
+    found = next(
+        (name for name in usual if any(value not in (b"", b" ") for value in features.get(name, ()))), None
+    )
     if found is None and not any(name in features for name in usual):
         raise ConfigError(
             f"{file.uri} has a record without a feature called {', '.join(usual)}. It has "

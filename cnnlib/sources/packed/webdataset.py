@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import re
 import tarfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import IO, Any
 
@@ -32,7 +32,8 @@ from cnnlib.storage.threads import map_threads
 _LABEL_BYTES = 2**20
 _BLOCK = 512
 _CLS = "cls"
-_DIGITS = re.compile("0|-?[1-9][0-9]*")
+_DIGITS = re.compile("0|-?[1-9][0-9]{0,17}")
+_SHOWN = 5
 
 
 @dataclass(kw_only=True)
@@ -40,6 +41,7 @@ class _Sample:
     spans: list[Span] = field(default_factory=list)
     label: str | None = None
     fields: dict[str, Any] = field(default_factory=dict)
+    read: set[str] = field(default_factory=set)
     problem: str = ""
 
 
@@ -56,10 +58,24 @@ def load_webdataset(pattern_uri: str, options: PackedOptions) -> StreamedSource:
         ConfigError: class names, splits or the label's field cannot work.
     """
     packed = find_packed_files(pattern_uri, (".tar",))
-    listed = list(map_threads(lambda file: _list_samples(file, options.label_column), packed))
-    if _are_numbers([record.label for records in listed for record in records]):
-        listed = [[_to_number(record) for record in records] for records in listed]
+    endings: set[str] = set()
+    listed = map_threads(lambda file: _list_samples(file, options.label_column, endings), packed)
+    records = [record for of_file in listed for record in of_file]
+    has_labels = any(record.label is not None for record in records)
+    if not (has_labels or options.label_column) or not any(record.span for record in records):
+        raise _nothing_found("label" if records else "image", endings, f"WebDataset {pattern_uri}")
+    if _are_numbers([record.label for record in records]):
+        listed = [[_to_number(record) for record in of_file] for of_file in listed]
     return build_packed_source(list(zip(packed, listed, strict=True)), options, f"WebDataset {pattern_uri}")
+
+
+def _nothing_found(what: str, endings: Collection[str], description: str) -> DatasetError:
+    shown = ", ".join(f".{each}" for each in sorted(endings)[:_SHOWN])
+    return DatasetError(
+        f"{description}: no sample has {'an image' if what == 'image' else 'a label'}. Its members end in "
+        f"{shown or 'nothing'}{', …' if len(endings) > _SHOWN else ''}. Expected KEY.jpg or KEY.png with KEY.cls, or "
+        f"with KEY.json and a field {', '.join(LABEL_NAMES)} (another: --label-column). A key ends at the first dot."
+    )
 
 
 def _are_numbers(labels: Sequence[Any]) -> bool:
@@ -72,12 +88,14 @@ def _to_number(record: Record) -> Record:
     return replace(record, label=int(record.label)) if isinstance(record.label, str) else record
 
 
-def _list_samples(file: PackedFile, label_field: str | None) -> list[Record]:
+def _list_samples(file: PackedFile, label_field: str | None, endings: set[str]) -> list[Record]:
+    """Lists the samples of a file, and adds the endings of its members to `endings`."""
     samples: dict[str, _Sample] = {}
     with open_range_file(file.uri, file.num_bytes) as opened:
         for member, stream in _members(file, opened):
             folder, _, name = member.name.rpartition("/")
             stem, _, ending = name.partition(".")
+            endings.add(ending.lower())
             sample = samples.setdefault(f"{folder}/{stem}" if folder else stem, _Sample())
             if f".{ending.lower()}" in EXTENSIONS:
                 sample.spans.append(Span(file.uri, member.offset_data, member.size))
@@ -113,8 +131,11 @@ def _members(file: PackedFile, opened: IO[bytes]) -> Iterator[tuple[tarfile.TarI
 
 
 def _read_label(sample: _Sample, ending: str, member: tarfile.TarInfo, stream: IO[bytes]) -> None:
+    if ending in sample.read:
+        sample.problem = f"several .{ending} of one name"
+    sample.read.add(ending)
     try:
-        text = stream.read(_LABEL_BYTES).decode()
+        text = stream.read(_LABEL_BYTES).decode("utf-8-sig")
         if ending == _CLS:
             sample.label = text.strip()
         else:

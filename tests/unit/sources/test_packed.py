@@ -201,6 +201,9 @@ def test_what_is_wrong_with_a_sample_is_its_reason(tmp_path: Path) -> None:
         ("two.cls", b"cat"),
         ("bad.png", picture(3)),
         ("bad.json", b"{no json"),
+        ("three.png", picture(3)),
+        ("three.cls", b"cat"),
+        ("three.cls", b"dog"),
     ]
     write_tar(tmp_path / "in" / "a.tar", members)
     assert problems(tars(str(tmp_path / "in"))) == {
@@ -208,6 +211,7 @@ def test_what_is_wrong_with_a_sample_is_its_reason(tmp_path: Path) -> None:
         "a.tar/no-image": "no image",
         "a.tar/two": "several images of one name",
         "a.tar/bad": ".json cannot be read",
+        "a.tar/three": "several .cls of one name",
     }
 
 
@@ -387,6 +391,56 @@ def labelled(labels: Sequence[str]) -> list[tuple[str, bytes]]:
     ]
 
 
+def test_texts_name_the_numbers_of_a_tfrecord_file(tmp_path: Path) -> None:
+    path = tmp_path / "a.tfrecord"
+
+    def load_pairs(pairs: Sequence[tuple[int, str]]) -> StreamedSource:
+        names = ("image/class/label", "image/class/text")
+        features = [dict(zip(names, pair, strict=True)) for pair in pairs]
+        write_tfrecord(path, [example({"image": picture(1), **each}) for each in features])
+        return tfrecords(str(path))
+
+    source = load_pairs([(2, "ape"), (1, "zebra"), (3, "crane"), (4, "crane")])
+    assert source.class_names == ("zebra", "ape", "crane (3)", "crane (4)")
+    assert [each.label for each in source.candidates] == [1, 0, 2, 3]
+    assert load_pairs([(2, ""), (1, "")]).class_names == ("1", "2")
+    assert tfrecords(str(path), label_column="image/class/label").class_names == ("1", "2")
+    write_tfrecord(path, [example({"image": picture(1), "image/class/text": each}) for each in ("b", "a")])
+    assert tfrecords(str(path)).class_names == ("a", "b")
+
+
+def test_what_holds_no_label_says_where_one_was_expected(tmp_path: Path) -> None:
+    path = tmp_path / "a.tfrecord"
+    write_tfrecord(path, [example({"image": picture(n), "label": n, "place": "zoo"}) for n in range(2)])
+    with pytest.raises(
+        DatasetError, match=r"has no label in any row.*image in kind.*there are also label, place"
+    ):
+        tfrecords(str(path), label_column="kind")
+    for ending, message in (
+        ("txt", r"no sample has a label\. Its members end in \.png, \.txt\. Expected KEY\.jpg"),
+        ("v1.png", r"no sample has an image\. Its members end in \.v1\.png\."),
+    ):
+        members = [(f"{n}.png" if ending == "txt" else f"{n}.v1.png", picture(n)) for n in range(2)]
+        write_tar(tmp_path / "a.tar", [*members, ("x.txt", b"")] if ending == "txt" else members)
+        with pytest.raises(DatasetError, match=message):
+            tars(str(tmp_path / "a.tar"))
+
+
+def test_names_of_some_parquet_files_only_are_not_used(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_hugging_face(tmp_path / "in" / "train-0.parquet", range(6))
+    path = write_hugging_face(tmp_path / "in" / "train-1.parquet", range(6))
+    pq.write_table(pq.read_table(path).replace_schema_metadata(None), path)
+    assert parquets(str(tmp_path / "in")).class_names == ("0", "1")
+    assert "are not used, because train-1.parquet states none" in capsys.readouterr().err
+
+
+def test_long_numbers_and_texts_with_a_byte_order_mark_are_labels(tmp_path: Path) -> None:
+    write_tar(tmp_path / "a.tar", labelled(["9" * 5000, "\ufeffcat", "cat"]))
+    assert tars(str(tmp_path / "a.tar")).class_names == ("9" * 5000, "cat")
+
+
 def test_labels_of_webdataset_are_numbers_only_if_all_are(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -452,7 +506,7 @@ def test_files_whose_labels_are_in_different_columns_are_refused(tmp_path: Path)
         parquets(str(tmp_path / "in"))
 
 
-@pytest.mark.parametrize("kind", ["tar", "tfrecord", "parquet"])
+@pytest.mark.parametrize("kind", ["tar", "parquet"])
 def test_two_fields_of_labels_that_disagree_are_refused_until_one_is_named(tmp_path: Path, kind: str) -> None:
     pairs = [("crane", 0), ("dog", 1), ("crane", 2)]
     path = tmp_path / "in" / f"x.{kind}"
@@ -464,10 +518,6 @@ def test_two_fields_of_labels_that_disagree_are_refused_until_one_is_named(tmp_p
             (f"{n}.json", json.dumps({"label": number}).encode()) for n, (_, number) in enumerate(pairs)
         ]
         write_tar(path, [*labelled([text for text, _ in pairs]), *numbers])
-    elif kind == "tfrecord":
-        load, names = tfrecords, ("image/class/text", "image/class/label")
-        features = [dict(zip(names, pair, strict=True)) for pair in pairs]
-        write_tfrecord(path, [example({"image": picture(1), **each}) for each in features])
     else:
         load, names = parquets, ("label", "target")
         columns = {name: pa.array([pair[side] for pair in pairs]) for side, name in enumerate(names)}

@@ -89,6 +89,26 @@ def test_numbers_that_may_count_from_0_or_1_need_a_word(tmp_path: Path) -> None:
         assert [each.label for each in source.candidates] == expected
 
 
+@pytest.mark.parametrize("labels", [(1, 2, 3, 9), (0, 1, 2, 3), (-1, 1, 2, 4), (5, 6, 7)])
+def test_numbers_that_have_no_name_need_a_word(tmp_path: Path, labels: tuple[int, ...]) -> None:
+    rows = [{"path": f"{number}.png", "label": number} for number in labels]
+    table, names = write(tmp_path, "csv", rows), ["red", "green", "blue"]
+    with pytest.raises(
+        ConfigError, match=r"there are 3 class names\. Give more of them, or --first-label with the"
+    ):
+        load(table, class_names=names)
+    source = load(table, TableColumns(first_label=1), class_names=names)
+    assert [each.label for each in source.candidates] == [
+        number - 1 if number in (1, 2, 3) else None for number in labels
+    ]
+
+
+def test_a_number_below_0_does_not_hide_that_labels_count_from_1(tmp_path: Path) -> None:
+    rows = [{"path": f"{number}.png", "label": number} for number in (-1, 1, 2, 3)]
+    source = load(write(tmp_path, "csv", rows), class_names=["red", "green", "blue"])
+    assert [each.label for each in source.candidates] == [None, 0, 1, 2]
+
+
 def test_rows_that_cannot_be_used_keep_their_reason(tmp_path: Path) -> None:
     rows = [
         {"path": "a.png", "label": "cat"},
