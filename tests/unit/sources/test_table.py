@@ -159,6 +159,71 @@ def test_labels_that_begin_with_0_are_names(tmp_path: Path) -> None:
     assert [each.metadata["zip"] for each in source.candidates] == ["01234", "99999", None]
 
 
+@pytest.mark.parametrize(
+    ("written", "classes"),
+    [
+        (["true", "false"], ("false", "true")),
+        (["1e5", "100000"], ("100000", "1e5")),
+        (["0x1", "0x2"], ("0x1", "0x2")),
+        (["+1", "1"], ("+1", "1")),
+        (["2020-01-01", "2020-01-02"], ("2020-01-01", "2020-01-02")),
+        (["10:30", "9:30"], ("10:30", "9:30")),
+        (["2.0", "10"], ("2", "10")),
+        (["-1", "7"], ("-1", "7")),
+    ],
+)
+@pytest.mark.parametrize("name", ["label", "kind"])
+def test_labels_of_csv_are_as_they_were_written(
+    tmp_path: Path, written: list[str], classes: tuple[str, ...], name: str
+) -> None:
+    rows = [{"path": f"{row}.png", name: label} for row, label in enumerate([*written, ""])]
+    source = load(write(tmp_path, "csv", rows), TableColumns(label=None if name == "label" else name))
+    assert source.class_names == classes
+    assert [each.label is None for each in source.candidates] == [False, False, True]
+
+
+def test_dates_are_as_they_were_written(tmp_path: Path) -> None:
+    for kind in ("csv", "jsonl"):
+        rows = [
+            {"path": f"{day}.png", "label": f"2020-01-0{day}", "at": f"2020-01-0{day}T10:00"}
+            for day in (1, 2)
+        ]
+        source = load(write(tmp_path, kind, rows))
+        assert source.class_names == ("2020-01-01", "2020-01-02")
+        assert [each.metadata["at"] for each in source.candidates] == ["2020-01-01T10:00", "2020-01-02T10:00"]
+
+
+def test_spaces_around_a_path_and_backslashes_in_it_do_not_count(tmp_path: Path) -> None:
+    (tmp_path / "sub").mkdir()
+    for name in ("a.png", " b.png", "sub/c.png"):
+        (tmp_path / name).write_bytes(b"")
+    (tmp_path / "x.csv").write_text("label,path\ncat, a.png \ncat, b.png\ndog, sub\\c.png\ndog,.\\a.png\n")
+    candidates = load(tmp_path / "x.csv").candidates
+    assert [each.key for each in candidates] == ["a.png", " b.png", "sub/c.png", "a.png (row 4)"]
+    assert candidates[3].problem == "the path is in the table twice"
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("a.png,cat\nb.png,dog\n", r"The first line of .* has 'a\.png'\. Expected the names of the columns"),
+        (
+            "path;label\na.png;cat\n",
+            r"has one column, 'path;label'\. Expected commas between columns in \.csv",
+        ),
+        ("path\tlabel\na.png\tcat\n", "has one column"),
+        (
+            "path,label\n1,cat\n2,dog\n",
+            "The column 'path' of .* is of the type int64. Expected the paths of images",
+        ),
+    ],
+)
+def test_csv_that_cannot_be_meant_says_what_was_expected(tmp_path: Path, text: str, message: str) -> None:
+    (tmp_path / "x.csv").write_text(text)
+    with pytest.raises(DatasetError, match=message):
+        load(tmp_path / "x.csv")
+
+
 def test_paths_that_cannot_be_read_cost_one_row_each(tmp_path: Path) -> None:
     (tmp_path / "folder").mkdir()
     paths = ["http://host/a.png", "folder", "none.png"]
