@@ -143,8 +143,9 @@ def check_same(dataset_uri: str, source_digest: str, description: str) -> Manife
     """
     manifest = load_manifest(dataset_uri)
     if manifest.source_digest != source_digest:
+        changed = " with other images, labels, splits or names" if manifest.source == description else ""
         raise ConflictError(
-            f"{dataset_uri} already holds another dataset ({manifest.source}). Received {description}. "
+            f"{dataset_uri} already holds another dataset ({manifest.source}). Received {description}{changed}. "
             "Choose another --output, or delete that dataset first."
         )
     return manifest

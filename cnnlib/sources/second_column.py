@@ -47,8 +47,8 @@ def find_names(
     found: dict[Any, str] = {}
     known = set()
     for label, name in zip(map(to_label, labels), map(_to_name, names), strict=True):
-        if label is None:
-            continue
+        if label is None or (name is None and isinstance(label, int) and label < 0):
+            continue  # programs write -1 for a missing label
         known.add(label)
         if name is not None and found.setdefault(label, name) != name:
             raise DatasetError(

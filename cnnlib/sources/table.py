@@ -95,7 +95,8 @@ def load_table(
     if split is not None and splits:
         raise ConfigError(f"The column {split!r} of {table_uri} states the splits. Leave out --splits.")
     second = _read_second(table, label, columns, class_names, table_uri)
-    names, labels = find_labels(table[label], class_names or second, table_uri, columns.first_label)
+    first_label = None if second else columns.first_label  # the names in a column state their numbers
+    names, labels = find_labels(table[label], class_names or second, table_uri, first_label)
     metadata = find_metadata(table, {path, label, split})
     if split is not None and not class_names and not second:
         check_split_numbering(names, labels, table[split].to_pylist(), table_uri)

@@ -43,12 +43,10 @@ def find_record_labels(
         if not class_names:
             _check_others(records, label_field, origin)
             second = () if options.class_names else _find_second_names(records, label_field, origin)
-    names, labels = find_labels(
-        column,
-        options.class_names or class_names or second,
-        origin,
-        options.first_label if options.class_names or not class_names else 0,
-    )
+    first_label = None if second else options.first_label  # names in a column state their numbers
+    if class_names and not options.class_names:
+        first_label = 0
+    names, labels = find_labels(column, options.class_names or class_names or second, origin, first_label)
     return names, labels, bool(options.class_names or class_names or second)
 
 

@@ -543,6 +543,7 @@ def test_a_field_of_names_names_the_numbers_of_a_packed_file(
     assert source.class_names == ("zebra", "ape")
     assert [each.label for each in source.candidates] == [0, 1, 0, 1]
     assert "the class names are those of class_name" in capsys.readouterr().err
+    assert [each.label for each in tars(str(tmp_path / "in"), first_label=1).candidates] == [0, 1, 0, 1]
     members[-1] = ("3.json", json.dumps({"label": 1, "class_name": "zebra"}).encode())
     write_tar(tmp_path / "in" / "x.tar", members)
     with pytest.raises(DatasetError, match="contradict each other"):

@@ -334,6 +334,15 @@ def test_numbers_of_pandas_beside_missing_ones_get_their_names(tmp_path: Path) -
     assert [each.label for each in source.candidates] == [0, 1, None, 1]
 
 
+@pytest.mark.parametrize("first_label", [None, 0, 1])
+def test_names_in_a_column_are_those_of_their_own_numbers(tmp_path: Path, first_label: int | None) -> None:
+    pairs = [(1, "cat"), (2, "ape"), (3, "dog"), (-1, None)]
+    rows = [{"path": f"{row}.png", "label": a, "class_name": b} for row, (a, b) in enumerate(pairs)]
+    source = load(write(tmp_path, "parquet", rows), TableColumns(first_label=first_label))
+    assert source.class_names == ("cat", "ape", "dog")
+    assert [each.label for each in source.candidates] == [0, 1, 2, None]
+
+
 def test_labels_of_one_name_are_classes_of_their_own(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
