@@ -46,8 +46,6 @@ def load_npz(uri: str, class_names: Sequence[str] = ()) -> Source:
         check_numbering({name: split.labels for name, split in splits.items()}, uri)
     labels = np.concatenate([split.labels for split in splits.values()])
     first, last = (int(labels.min()), int(labels.max())) if len(labels) else (0, 0)
-    if len(labels) and first == last:
-        raise DatasetError(f"{uri} has images of one class only, {first}. A classifier needs at least two.")
     if first == 1 and (not class_names or len(class_names) == last):
         log_event("labels", note=f"the labels count from 1 to {last}: class 0 is label 1")
         class_names = class_names or [str(label) for label in range(1, last + 1)]
@@ -122,10 +120,12 @@ def _build_split(
             f"The {name} images of {uri} have the shape {images.shape}. Expected the channels last, at most "
             "4: (n, height, width, channels)."
         )
-    if not np.issubdtype(flat.dtype, np.integer) or (
-        len(flat) and not 0 <= flat.min() <= flat.max() < _MOST_CLASSES
-    ):
+    if np.issubdtype(flat.dtype, np.floating) and np.array_equal(flat, np.rint(flat)):
+        flat = np.rint(flat).astype(np.int64)
+    is_whole = np.issubdtype(flat.dtype, np.integer)
+    if not is_whole or (len(flat) and not 0 <= flat.min() <= flat.max() < _MOST_CLASSES):
+        which = f"{flat.min()}..{flat.max()}" if is_whole else f"of the type {flat.dtype}"
         raise DatasetError(
-            f"The {name} labels of {uri} are {flat.dtype}. Expected whole numbers of 0..{_MOST_CLASSES - 1}."
+            f"The {name} labels of {uri} are {which}. Expected whole numbers of 0..{_MOST_CLASSES - 1}."
         )
     return SourceSplit(images=np.ascontiguousarray(images, np.uint8), labels=flat.astype(np.int32))
