@@ -129,6 +129,8 @@ def _parse_dict(document: dict[Any, Any], labels: str, name: str) -> Part:
         values = np.asarray(document[labels.encode()])
     except KeyError as err:
         raise DatasetError(f"{name} is not CIFAR: it has no entry {err}.") from err
+    except (ValueError, TypeError, OverflowError) as err:  # lists of unequal lengths
+        raise DatasetError(f"{name} is not CIFAR: its data or labels are no array: {err}.") from err
     if values.ndim != 1 or not np.issubdtype(values.dtype, np.integer):
         raise DatasetError(
             f"{name} is not CIFAR: its labels are {values.dtype} {values.shape}. Expected whole numbers (n,)."
@@ -180,7 +182,7 @@ def _unpickle(uri: str, name: str) -> dict[Any, Any]:
     data = files.read_bytes(join_uri(uri, name))
     try:
         document = _Unpickler(io.BytesIO(data), encoding="bytes").load()
-    except (pickle.UnpicklingError, EOFError, ValueError, ImportError, AttributeError, IndexError) as err:
+    except Exception as err:  # damaged bytes make an unpickler call anything with anything
         raise DatasetError(f"{uri}/{name} is not a file of CIFAR's Python version: {err}.") from err
     if not isinstance(document, dict):
         raise DatasetError(f"{uri}/{name} is not a file of CIFAR's Python version: it holds no dictionary.")

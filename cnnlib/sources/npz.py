@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import io
+import struct
+import tokenize
 import zipfile
+import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
@@ -19,6 +22,11 @@ from cnnlib.storage import files
 
 _IMAGES = ("x", "images", "image", "data", "imgs")
 _LABELS = ("y", "labels", "label", "targets", "target")
+# What zipfile, zlib and NumPy raise for archives that are damaged, encrypted, or state impossible sizes.
+_DAMAGED = (
+    ValueError, OSError, EOFError, zipfile.BadZipFile, zlib.error, struct.error, AttributeError, TypeError, KeyError,
+    SyntaxError, NotImplementedError, RuntimeError, OverflowError, MemoryError, tokenize.TokenError,
+)  # fmt: skip
 _MOST_CLASSES = 2**20
 _CHANNELS = (1, 2, 3, 4)
 
@@ -36,10 +44,9 @@ def load_npz(uri: str, class_names: Sequence[str] = ()) -> Source:
     try:
         with np.load(io.BytesIO(files.read_bytes(uri)), allow_pickle=False) as archive:
             arrays = {name: archive[name] for name in archive.files}
-    except (ValueError, OSError, zipfile.BadZipFile, AttributeError, TypeError) as err:
-        raise DatasetError(
-            f"{uri} is not an .npz archive of plain arrays: {str(err).splitlines()[0]}"
-        ) from err
+    except _DAMAGED as err:
+        reason = next(iter(str(err).splitlines()), type(err).__name__)
+        raise DatasetError(f"{uri} is not an .npz archive of plain arrays: {reason}") from err
     found = _pair(arrays, uri)
     splits = {name: _build_split(uri, name, images, labels) for name, (images, labels) in found.items()}
     if not class_names:

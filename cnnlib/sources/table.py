@@ -177,6 +177,10 @@ def _read_table(uri: str, label: str | None) -> pa.Table:
         check_text(uri, data, is_json=ending in _JSON)
     try:
         table = _parse(data, ending, label)
+        table.validate(full=True)  # Arrow does not look whether the texts of JSON are UTF-8
+        names = table.column_names
+    except UnicodeDecodeError as err:
+        raise DatasetError(f"{uri} has a name of a column that is no text in UTF-8.") from err
     # A damaged Parquet file is an OSError of pyarrow's; the bytes are in memory, so it is none of the disk's.
     except (pa.ArrowInvalid, pa.ArrowNotImplementedError, OSError) as err:
         first_line = str(err).splitlines()[0]
@@ -184,8 +188,8 @@ def _read_table(uri: str, label: str | None) -> pa.Table:
     if not len(table):
         raise DatasetError(f"{uri} has no rows. Expected one row per image.")
     if ending in _DELIMITERS:
-        check_header(uri, table.column_names)
-    twice = [name for name, count in Counter(table.column_names).items() if count > 1]
+        check_header(uri, names)
+    twice = [name for name, count in Counter(names).items() if count > 1]
     if twice:
         raise DatasetError(f"{uri} has two columns called {twice[0]!r}. Expected a name of its own for each.")
     no_text = [field.name for field in table.schema if pa.types.is_binary(field.type)]
