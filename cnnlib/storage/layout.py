@@ -15,6 +15,7 @@ REPORTS/manifests/<report_id>.json
 REPORTS/manifests/checkpoints/<key>.<outcome>.mark
 REPORTS/gates/<report_id>-<digest>.parquet
 REPORTS/pages/<report_id>.html, index.html
+EXPORT/model-<digest>, a folder, or model-<digest>.tflite; then manifest.json
 
 Every function returns the URI or name that its docstring shows.
 """
@@ -277,3 +278,16 @@ def find_mark(name: str) -> tuple[str, str] | None:
 def report_manifest(reports_uri: str, report_id: str) -> str:
     """`REPORTS/manifests/<report_id>.json`, which is written last: a report without it does not exist."""
     return join_uri(report_manifests(reports_uri), f"{report_id}.json")
+
+
+def exported_model(digest: str, suffix: str) -> str:
+    """`model-0123456789abcdef.tflite`, relative to the folder of the export; without a suffix it is a folder itself.
+
+    Exports of different bytes have different names, so of two attempts none overwrites a file of the other.
+    """
+    return f"model-{digest[:_DIGEST_DIGITS]}{suffix}"
+
+
+def export_manifest(export_uri: str) -> str:
+    """`EXPORT/manifest.json`."""
+    return join_uri(export_uri, MANIFEST)

@@ -15,7 +15,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cnnlib import config, config_checks, evaluate_config
+from cnnlib import config, config_checks, evaluate_config, export_config
 from cnnlib.config import (
     AugmentConfig,
     CheckpointConfig,
@@ -29,12 +29,14 @@ from cnnlib.config import (
 )
 from cnnlib.errors import ConfigError
 from cnnlib.evaluate_config import EvaluateConfig
+from cnnlib.export_config import ExportConfig
 
 CONFIGS = [
     AugmentConfig,
     CheckpointConfig,
     TrainConfig,
     EvaluateConfig,
+    ExportConfig,
     OptimizerConfig,
     LossConfig,
     EarlyStoppingConfig,
@@ -150,6 +152,15 @@ def test_defaults_are_a_config_that_works(cls: type) -> None:
             {"preprocess": "imagenet", "pixel_range": "0-1"},
             "Give pixel_range or preprocess. Received 0-1 and imagenet.",
         ),
+        (
+            ExportConfig,
+            {"preprocess": "imagenet", "pixel_range": "0-1"},
+            "Give pixel_range or preprocess. Received 0-1 and imagenet.",
+        ),
+        (ExportConfig, {"format": "onnx"}, "onnx cannot be exported: its converter, tf2onnx, looks for a"),
+        (ExportConfig, {"images": 0}, "images must be at least 1. Received 0."),
+        (ExportConfig, {"tolerance": 0.0}, "tolerance must be above 0. Received 0.0."),
+        (ExportConfig, {"cpus": 0}, "cpus must be at least 1. Received 0."),
         (LoopConfig, {"steps_per_call": 0}, "loop.steps_per_call must be at least 1. Received 0."),
         (LoopConfig, {"log_every_steps": 0}, "loop.log_every_steps must be at least 1. Received 0."),
         (LoopConfig, {"profile_steps": -1}, "loop.profile_steps must be at least 0. Received -1."),
@@ -290,6 +301,17 @@ def test_every_setting_explains_itself_in_help(cls: type) -> None:
         (
             evaluate_config,
             {"__future__", "cnnlib.config_checks", "cnnlib.errors", "dataclasses", "math", "typing"},
+        ),
+        (
+            export_config,
+            {
+                "__future__",
+                "cnnlib.config_checks",
+                "cnnlib.errors",
+                "cnnlib.evaluate_config",
+                "dataclasses",
+                "typing",
+            },
         ),
         (config_checks, {"__future__", "cnnlib.errors", "math"}),
     ],

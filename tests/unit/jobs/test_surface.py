@@ -128,6 +128,20 @@ FLAGS = {
         "--wait-for-resources-s",
         "--wait-when-busy-s",
     ],
+    "export": [
+        "--checkpoint",
+        "--data",
+        "--output",
+        "--json",
+        "--format",
+        "--split",
+        "--images",
+        "--tolerance",
+        "--pixel-range",
+        "--preprocess",
+        "--outputs",
+        "--cpus",
+    ],
     "evaluate": [
         "--checkpoint",
         "--pending",
@@ -170,9 +184,11 @@ REQUIRED = {
     "train seed": {"--data"},
     "evaluate": {"--data"},
     "predict": {"--checkpoint", "--images", "--output"},
+    "export": {"--checkpoint", "--data", "--output"},
     "submit": {"--address"},
 }
 CHOICES = {
+    "export": {"--format": "savedmodel,litert,onnx"},
     "train seed": {
         "--optimizer.name": "adam,adamw,sgd,rmsprop",
         "--optimizer.schedule": "constant,cosine,one-cycle,step",
@@ -289,6 +305,8 @@ def test_objects_have_the_names_that_were_promised() -> None:
         layout.report_manifests("/reports"),
         layout.report_manifest("/reports", "0a1b"),
         f"{layout.report_predictions('/reports', '0a1b')}/{layout.predictions_part(3, 12, digest)}",
+        *(f"/export/{layout.exported_model(digest, suffix)}" for suffix in ("", ".tflite")),
+        layout.export_manifest("/export"),
     ]
     assert names == [
         "/data/manifest.json",
@@ -318,4 +336,7 @@ def test_objects_have_the_names_that_were_promised() -> None:
         "/reports/manifests",
         "/reports/manifests/0a1b.json",
         "/reports/predictions/report_id=0a1b/part-00003-000000000012-0123456789abcdef.parquet",
+        "/export/model-0123456789abcdef",
+        "/export/model-0123456789abcdef.tflite",
+        "/export/manifest.json",
     ]
