@@ -15,6 +15,7 @@ REPORTS/manifests/<report_id>.json
 REPORTS/manifests/checkpoints/<key>.<outcome>.mark
 REPORTS/gates/<report_id>-<digest>.parquet
 REPORTS/pages/<report_id>.html, index.html
+RATES/RECIPE/learning-rates-<digest>.png, learning-rates-<plan>.json
 EXPORT/model-<digest>, a folder, or model-<digest>.tflite; then manifest.json
 
 Every function returns the URI or name that its docstring shows.
@@ -291,3 +292,13 @@ def exported_model(digest: str, suffix: str) -> str:
 def export_manifest(export_uri: str) -> str:
     """`EXPORT/manifest.json`."""
     return join_uri(export_uri, MANIFEST)
+
+
+def range_test(folder_uri: str, plan: str) -> str:
+    """`FOLDER/learning-rates-<plan>.json`: the result of a learning-rate range test; the plan is a digest."""
+    return join_uri(folder_uri, f"learning-rates-{plan[:_DIGEST_DIGITS]}.json")
+
+
+def range_test_picture(digest: str) -> str:
+    """`learning-rates-<digest>.png`, relative to the folder of the result; the digest is that of its bytes."""
+    return f"learning-rates-{digest[:_DIGEST_DIGITS]}.png"

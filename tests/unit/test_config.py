@@ -15,7 +15,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cnnlib import config, config_checks, evaluate_config, export_config
+from cnnlib import config, config_checks, evaluate_config, export_config, range_test_config
 from cnnlib.config import (
     AugmentConfig,
     CheckpointConfig,
@@ -30,6 +30,7 @@ from cnnlib.config import (
 from cnnlib.errors import ConfigError
 from cnnlib.evaluate_config import EvaluateConfig
 from cnnlib.export_config import ExportConfig
+from cnnlib.range_test_config import RangeTestConfig
 
 CONFIGS = [
     AugmentConfig,
@@ -37,6 +38,7 @@ CONFIGS = [
     TrainConfig,
     EvaluateConfig,
     ExportConfig,
+    RangeTestConfig,
     OptimizerConfig,
     LossConfig,
     EarlyStoppingConfig,
@@ -158,6 +160,14 @@ def test_defaults_are_a_config_that_works(cls: type) -> None:
             "Give pixel_range or preprocess. Received 0-1 and imagenet.",
         ),
         (ExportConfig, {"format": "onnx"}, "onnx cannot be exported: its converter, tf2onnx, looks for a"),
+        (RangeTestConfig, {"lowest": 0.0}, "test.lowest must be above 0. Received 0.0."),
+        (RangeTestConfig, {"highest": math.inf}, "test.highest must be above 0. Received inf."),
+        (RangeTestConfig, {"steps": 19}, "test.steps must be at least 20. Received 19."),
+        (
+            RangeTestConfig,
+            {"lowest": 0.1, "highest": 0.1},
+            "test.lowest must be less than test.highest. Received 0.1 and 0.1.",
+        ),
         (ExportConfig, {"images": 0}, "images must be at least 1. Received 0."),
         (ExportConfig, {"tolerance": 0.0}, "tolerance must be above 0. Received 0.0."),
         (ExportConfig, {"cpus": 0}, "cpus must be at least 1. Received 0."),
@@ -313,6 +323,7 @@ def test_every_setting_explains_itself_in_help(cls: type) -> None:
                 "typing",
             },
         ),
+        (range_test_config, {"__future__", "cnnlib.config_checks", "cnnlib.errors", "dataclasses"}),
         (config_checks, {"__future__", "cnnlib.errors", "math"}),
     ],
 )

@@ -174,6 +174,11 @@ FLAGS = {
     "submit": ["--address", "--submission-id", "--working-dir", "--timeout-s", "--env", "--json"],
     "bench": ["--pairs", "--batch-sizes", "--rows", "--cores", "--output", "--theme", "--json"],
 }
+MODEL, OPTIMIZER = (FLAGS["train seed"].index(flag) for flag in ("--model", "--optimizer.name"))
+FLAGS["learning_rate seed"] = [
+    *("--data", "--output", "--json", *FLAGS["train seed"][MODEL:OPTIMIZER]),
+    *("--test.lowest", "--test.highest", "--test.steps", *FLAGS["train seed"][OPTIMIZER:]),
+]
 REQUIRED = {
     "prepare fashion-mnist": {"--output"},
     "prepare idx": {"--output"},
@@ -182,6 +187,7 @@ REQUIRED = {
     "prepare webdataset": {"--output"},
     "prepare tfrecord": {"--output"},
     "train seed": {"--data"},
+    "learning_rate seed": {"--data"},
     "evaluate": {"--data"},
     "predict": {"--checkpoint", "--images", "--output"},
     "export": {"--checkpoint", "--data", "--output"},
@@ -307,6 +313,8 @@ def test_objects_have_the_names_that_were_promised() -> None:
         f"{layout.report_predictions('/reports', '0a1b')}/{layout.predictions_part(3, 12, digest)}",
         *(f"/export/{layout.exported_model(digest, suffix)}" for suffix in ("", ".tflite")),
         layout.export_manifest("/export"),
+        layout.range_test("/rates/seed", digest),
+        f"/rates/seed/{layout.range_test_picture(digest)}",
     ]
     assert names == [
         "/data/manifest.json",
@@ -339,4 +347,6 @@ def test_objects_have_the_names_that_were_promised() -> None:
         "/export/model-0123456789abcdef",
         "/export/model-0123456789abcdef.tflite",
         "/export/manifest.json",
+        "/rates/seed/learning-rates-0123456789abcdef.json",
+        "/rates/seed/learning-rates-0123456789abcdef.png",
     ]
