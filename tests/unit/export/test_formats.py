@@ -37,6 +37,12 @@ def build_of_bytes() -> keras.Model:
     return keras.Model(inputs, layers.Dense(3, activation="softmax")(layers.Flatten()(x)))
 
 
+def build_of_own_code() -> keras.Model:
+    inputs = keras.Input((5, 5, 1))
+    x = layers.Lambda(lambda pixels: tf.sqrt(pixels / 255.0))(inputs)
+    return keras.Model(inputs, layers.Dense(3)(layers.Flatten()(x)))
+
+
 def build_two_classes() -> keras.Model:
     dense = layers.Dense(1, activation="sigmoid")
     return give_both_classes(keras.Sequential([keras.Input((16,)), dense]), "mine", "auto")
@@ -48,6 +54,7 @@ MODELS = {
     "dnn": (lambda: build_model("dnn", (8, 8, 3), 4), (8, 8, 3)),
     "residual, of images of any size": (build_residual, (12, 10, 3)),
     "of bytes": (build_of_bytes, (6, 6, 3)),
+    "with code of its own": (build_of_own_code, (5, 5, 1)),
     "one output for two classes, of flat images": (build_two_classes, (16,)),
 }
 
