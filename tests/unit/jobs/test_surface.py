@@ -128,6 +128,20 @@ FLAGS = {
         "--wait-for-resources-s",
         "--wait-when-busy-s",
     ],
+    "export": [
+        "--checkpoint",
+        "--data",
+        "--output",
+        "--json",
+        "--format",
+        "--split",
+        "--images",
+        "--tolerance",
+        "--pixel-range",
+        "--preprocess",
+        "--outputs",
+        "--cpus",
+    ],
     "evaluate": [
         "--checkpoint",
         "--pending",
@@ -160,6 +174,16 @@ FLAGS = {
     "submit": ["--address", "--submission-id", "--working-dir", "--timeout-s", "--env", "--json"],
     "bench": ["--pairs", "--batch-sizes", "--rows", "--cores", "--output", "--theme", "--json"],
 }
+MODEL, OPTIMIZER = (FLAGS["train seed"].index(flag) for flag in ("--model", "--optimizer.name"))
+FLAGS["learning_rate seed"] = [
+    *("--data", "--output", "--json", *FLAGS["train seed"][MODEL:OPTIMIZER]),
+    *("--test.lowest", "--test.highest", "--test.steps", *FLAGS["train seed"][OPTIMIZER:]),
+]
+FLAGS["tune seed"] = [
+    *("--data", "--output", "--range", "--json", *FLAGS["train seed"][MODEL:OPTIMIZER]),
+    *("--tune.trials", "--tune.minutes", "--tune.first-epochs", "--tune.parallel", "--tune.seed"),
+    *FLAGS["train seed"][OPTIMIZER:],
+]
 REQUIRED = {
     "prepare fashion-mnist": {"--output"},
     "prepare idx": {"--output"},
@@ -168,11 +192,15 @@ REQUIRED = {
     "prepare webdataset": {"--output"},
     "prepare tfrecord": {"--output"},
     "train seed": {"--data"},
+    "learning_rate seed": {"--data"},
+    "tune seed": {"--data", "--output"},
     "evaluate": {"--data"},
     "predict": {"--checkpoint", "--images", "--output"},
+    "export": {"--checkpoint", "--data", "--output"},
     "submit": {"--address"},
 }
 CHOICES = {
+    "export": {"--format": "savedmodel,litert,onnx"},
     "train seed": {
         "--optimizer.name": "adam,adamw,sgd,rmsprop",
         "--optimizer.schedule": "constant,cosine,one-cycle,step",
@@ -289,6 +317,10 @@ def test_objects_have_the_names_that_were_promised() -> None:
         layout.report_manifests("/reports"),
         layout.report_manifest("/reports", "0a1b"),
         f"{layout.report_predictions('/reports', '0a1b')}/{layout.predictions_part(3, 12, digest)}",
+        *(f"/export/{layout.exported_model(digest, suffix)}" for suffix in ("", ".tflite")),
+        layout.export_manifest("/export"),
+        layout.range_test("/rates/seed", digest),
+        f"/rates/seed/{layout.range_test_picture(digest)}",
     ]
     assert names == [
         "/data/manifest.json",
@@ -318,4 +350,9 @@ def test_objects_have_the_names_that_were_promised() -> None:
         "/reports/manifests",
         "/reports/manifests/0a1b.json",
         "/reports/predictions/report_id=0a1b/part-00003-000000000012-0123456789abcdef.parquet",
+        "/export/model-0123456789abcdef",
+        "/export/model-0123456789abcdef.tflite",
+        "/export/manifest.json",
+        "/rates/seed/learning-rates-0123456789abcdef.json",
+        "/rates/seed/learning-rates-0123456789abcdef.png",
     ]
