@@ -249,7 +249,9 @@ def test_every_flag_is_required_or_shows_its_default(
     texts = {flag: " ".join(text.split()) for flag, text in entries(help_text(command, capsys)).items()}
     required = {flag for flag, text in texts.items() if "(required)" in text}
     assert required == REQUIRED.get(command, set())
-    assert {flag for flag in set(texts) - required if "(default:" not in texts[flag]} == set()
+    assert {
+        flag for flag in set(texts) - required if not re.search(r"\(default:|\(repeatable\)", texts[flag])
+    } == set()
 
 
 @pytest.mark.parametrize("command", CHOICES)
