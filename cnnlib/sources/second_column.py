@@ -82,8 +82,8 @@ def check_rivals(labels: Sequence[Any], others: Mapping[str, Sequence[Any]], lab
         if name == label or name.strip().lower() not in RIVAL_NAMES:
             continue
         theirs = [to_label(each) for each in values]
-        if any(isinstance(each, float) for each in theirs):
-            continue  # measured, not counted: no label
+        if any(isinstance(each, float) for each in theirs) or len({*theirs} - {None}) < 2:
+            continue  # measured, not counted, or the same everywhere: no labels
         pairs = {pair for pair in zip(own, theirs, strict=True) if None not in pair}
         for side, one, two in ((0, label, name), (1, name, label)):
             by_value: dict[Any, Any] = {}

@@ -16,7 +16,7 @@ from cnnlib.errors import DatasetError
 
 # Arrow takes 007, +7 and 0x7 for the number 7, and true, TRUE and True for one value.
 _WHOLE = r"^\s*-?(0|[1-9][0-9]*)\s*$"
-_DECIMAL = r"^\s*-?(0|[1-9][0-9]*)(\.[0-9]*)?\s*$"
+_DECIMAL = r"^\s*-?(0|[1-9][0-9]{0,14})(\.[0-9]*)?\s*$"  # a float holds no more digits
 
 
 def check_text(uri: str, data: bytes, *, is_json: bool) -> None:

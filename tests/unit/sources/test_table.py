@@ -169,6 +169,7 @@ def test_labels_that_begin_with_0_are_names(tmp_path: Path) -> None:
         (["2020-01-01", "2020-01-02"], ("2020-01-01", "2020-01-02")),
         (["10:30", "9:30"], ("10:30", "9:30")),
         (["2.0", "10"], ("2", "10")),
+        (["9223372036854775808", "9223372036854775809"], ("9223372036854775808", "9223372036854775809")),
         (["-1", "7"], ("-1", "7")),
     ],
 )
@@ -369,7 +370,7 @@ def test_texts_are_labels_of_their_own_beside_names_that_several_have(tmp_path: 
     ("pairs", "message"),
     [
         (
-            [("cat", "animal"), ("dog", "animal")],
+            [("cat", "animal"), ("dog", "animal"), ("oak", "plant")],
             "rows whose category is 'animal' have the label 'cat' or 'dog'",
         ),
         ([(0, "cat"), (1, "dog"), (0, "dog")], "rows whose label is 0 have the category 'cat' or 'dog'"),
@@ -389,12 +390,12 @@ def test_two_columns_of_labels_that_disagree_are_refused_until_one_is_named(
 def test_two_columns_of_labels_that_agree_are_one(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     triples = [("cat", 7, 0.5), ("dog", 3, 0.25), ("cat", 7, 0.5), ("dog", None, 1.5)]
     rows = [
-        {"path": f"{row}.png", "label": a, "category": b, "target": c}
+        {"path": f"{row}.png", "label": a, "category": b, "target": c, "class": "animal"}
         for row, (a, b, c) in enumerate(triples)
     ]
     source = load(write(tmp_path, "parquet", rows))
     assert source.class_names == ("cat", "dog")
-    assert source.metadata == {"category": "int64", "target": "float64"}
+    assert source.metadata == {"category": "int64", "class": "string", "target": "float64"}
     assert "the labels are those of label; category puts the same rows together" in capsys.readouterr().err
 
 
