@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -16,6 +15,7 @@ from cnnlib.errors import ConfigError, DatasetError
 from cnnlib.log import log_event
 from cnnlib.sources.columns import (
     LABEL_NAMES,
+    check_column_names,
     find_column,
     find_labels,
     find_metadata,
@@ -185,9 +185,7 @@ def _read_table(uri: str, label: str | None) -> pa.Table:
         raise DatasetError(f"{uri} has no rows. Expected one row per image.")
     if ending in _DELIMITERS:
         check_header(uri, table.column_names)
-    twice = [name for name, count in Counter(table.column_names).items() if count > 1]
-    if twice:
-        raise DatasetError(f"{uri} has two columns called {twice[0]!r}. Expected a name of its own for each.")
+    check_column_names(table.column_names, uri)
     no_text = [field.name for field in table.schema if pa.types.is_binary(field.type)]
     if no_text:
         raise DatasetError(

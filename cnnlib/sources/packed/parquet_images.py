@@ -20,7 +20,7 @@ from cnnlib.dataset.record import is_shard
 from cnnlib.dataset.streamed import StreamedSource
 from cnnlib.errors import ConfigError, DatasetError
 from cnnlib.log import log_event
-from cnnlib.sources.columns import LABEL_NAMES, find_column, find_split
+from cnnlib.sources.columns import LABEL_NAMES, check_column_names, find_column, find_split
 from cnnlib.sources.image_files import to_split
 from cnnlib.sources.packed.find import PackedFile, find_packed_files
 from cnnlib.sources.packed.records import PackedOptions, Record, Span, build_packed_source
@@ -206,6 +206,7 @@ class _Columns(NamedTuple):
 
 
 def _find_columns(file: PackedFile, schema: pa.Schema, options: PackedOptions) -> _Columns:
+    check_column_names(schema.names, file.uri)
     empty = schema.empty_table()
     images = [field.name for field in schema if _holds_images(field.type)]
     image = options.image_column or (images[0] if len(images) == 1 else None)

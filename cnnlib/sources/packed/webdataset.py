@@ -64,10 +64,10 @@ def load_webdataset(pattern_uri: str, options: PackedOptions) -> StreamedSource:
 
 
 def _nothing_found(what: str, endings: Collection[str], description: str) -> DatasetError:
-    shown = ", ".join(f".{each}" for each in sorted(endings)[:_SHOWN])
+    shown = ", ".join(f".{each}" for each in sorted(endings)[:_SHOWN]) or "nothing: it has none"
     return DatasetError(
         f"{description}: no sample has {'an image' if what == 'image' else 'a label'}. Its members end in "
-        f"{shown or 'nothing'}{', …' if len(endings) > _SHOWN else ''}. Expected KEY.jpg or KEY.png with KEY.cls, or "
+        f"{shown}{', …' if len(endings) > _SHOWN else ''}. Expected KEY.jpg or KEY.png with KEY.cls, or "
         f"with KEY.json and a field {', '.join(LABEL_NAMES)} (another: --label-column). A key ends at the first dot."
     )
 

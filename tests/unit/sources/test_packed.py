@@ -516,6 +516,15 @@ def test_lists_are_no_labels_of_parquet(tmp_path: Path) -> None:
         parquets(str(tmp_path / "x.parquet"))
 
 
+def test_columns_of_one_name_are_refused(tmp_path: Path) -> None:
+    images, labels = pa.array([picture(n) for n in range(2)]), pa.array(["cat", "dog"])
+    for name in ("label", "camera"):
+        columns = pa.Table.from_arrays([images, labels, labels, labels], names=["image", "label", name, name])
+        pq.write_table(columns, tmp_path / "x.parquet")
+        with pytest.raises(DatasetError, match=f"has two columns called '{name}'"):
+            parquets(str(tmp_path / "x.parquet"))
+
+
 def test_files_whose_labels_are_in_different_columns_are_refused(tmp_path: Path) -> None:
     (tmp_path / "in").mkdir()
     for name, column in (("a", "label"), ("b", "category")):
