@@ -22,6 +22,18 @@ from cnnlib.storage.uri import join_uri
 _SHAPE = (32, 32, 3)
 _PIXELS = 3072
 _TRAIN = tuple(f"data_batch_{number}" for number in range(1, 6))
+# What the bytes of a damaged pickle raise: they are commands.
+_DAMAGED = (
+    pickle.UnpicklingError,
+    EOFError,
+    ValueError,
+    ImportError,
+    AttributeError,
+    LookupError,
+    TypeError,
+    OverflowError,
+    MemoryError,
+)
 # What a file may be made of: a pickle of anything else could run code.
 _ALLOWED = {
     ("numpy.core.multiarray", "_reconstruct"),
@@ -180,7 +192,7 @@ def _unpickle(uri: str, name: str) -> dict[Any, Any]:
     data = files.read_bytes(join_uri(uri, name))
     try:
         document = _Unpickler(io.BytesIO(data), encoding="bytes").load()
-    except (pickle.UnpicklingError, EOFError, ValueError, ImportError, AttributeError, IndexError) as err:
+    except _DAMAGED as err:
         raise DatasetError(f"{uri}/{name} is not a file of CIFAR's Python version: {err}.") from err
     if not isinstance(document, dict):
         raise DatasetError(f"{uri}/{name} is not a file of CIFAR's Python version: it holds no dictionary.")

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import io
+import struct
 import zipfile
+import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
@@ -17,6 +19,22 @@ from cnnlib.sources.image_files import SPLIT_NAMES
 from cnnlib.sources.numbering import check_numbering
 from cnnlib.storage import files
 
+# What NumPy and zipfile raise for a damaged archive, and for an encrypted one.
+_DAMAGED = (
+    ValueError,
+    OSError,
+    zipfile.BadZipFile,
+    zlib.error,
+    AttributeError,
+    TypeError,
+    EOFError,
+    KeyError,
+    OverflowError,
+    MemoryError,
+    RuntimeError,
+    SyntaxError,
+    struct.error,
+)
 _IMAGES = ("x", "images", "image", "data", "imgs")
 _LABELS = ("y", "labels", "label", "targets", "target")
 _MOST_CLASSES = 2**20
@@ -36,9 +54,9 @@ def load_npz(uri: str, class_names: Sequence[str] = ()) -> Source:
     try:
         with np.load(io.BytesIO(files.read_bytes(uri)), allow_pickle=False) as archive:
             arrays = {name: archive[name] for name in archive.files}
-    except (ValueError, OSError, zipfile.BadZipFile, AttributeError, TypeError) as err:
+    except _DAMAGED as err:
         raise DatasetError(
-            f"{uri} is not an .npz archive of plain arrays: {str(err).splitlines()[0]}"
+            f"{uri} is not an .npz archive of plain arrays: {(str(err) or type(err).__name__).splitlines()[0]}"
         ) from err
     found = _pair(arrays, uri)
     splits = {name: _build_split(uri, name, images, labels) for name, (images, labels) in found.items()}

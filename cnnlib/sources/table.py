@@ -177,8 +177,9 @@ def _read_table(uri: str, label: str | None) -> pa.Table:
         check_text(uri, data, is_json=ending in _JSON)
     try:
         table = _parse(data, ending, label)
+        table.validate(full=True)
     # A damaged Parquet file is an OSError of pyarrow's; the bytes are in memory, so it is none of the disk's.
-    except (pa.ArrowInvalid, pa.ArrowNotImplementedError, OSError) as err:
+    except (pa.ArrowInvalid, pa.ArrowNotImplementedError, OSError, UnicodeDecodeError) as err:
         first_line = str(err).splitlines()[0]
         raise DatasetError(f"{uri} cannot be read as {ending[1:]}: {first_line}.") from err
     if not len(table):
@@ -188,9 +189,7 @@ def _read_table(uri: str, label: str | None) -> pa.Table:
     check_column_names(table.column_names, uri)
     no_text = [field.name for field in table.schema if pa.types.is_binary(field.type)]
     if no_text:
-        raise DatasetError(
-            f"The column {no_text[0]!r} of {uri} is no text in UTF-8. Save the table as UTF-8."
-        )
+        raise DatasetError(f"The column {no_text[0]!r} of {uri} holds bytes. Expected text and numbers.")
     return table
 
 

@@ -190,7 +190,7 @@ def _read_file(
                     yield _to_row(file, number, row, columns, copies)
                     number += 1
     # Storage has errors of its own; what pyarrow raises for a damaged file is among these.
-    except (pa.ArrowInvalid, pa.ArrowNotImplementedError, OSError) as err:
+    except (pa.ArrowInvalid, pa.ArrowNotImplementedError, OSError, UnicodeDecodeError) as err:
         raise DatasetError(f"{file.uri} cannot be read as Parquet: {str(err).splitlines()[0]}.") from err
 
 

@@ -456,9 +456,18 @@ def test_files_that_are_no_tables_are_refused(tmp_path: Path) -> None:
     (tmp_path / "x.parquet").write_bytes(b"no parquet")
     with pytest.raises(DatasetError, match="cannot be read as parquet"):
         load(tmp_path / "x.parquet")
-    (tmp_path / "x.csv").write_bytes("path,label\na.png,caf\xe9\n".encode("latin-1"))
-    with pytest.raises(DatasetError, match=r"The column 'label' of .* is no text in UTF-8"):
-        load(tmp_path / "x.csv")
+    for line, text in ((2, "path,label\na.png,caf\xe9\n"), (1, "path,label,gr\xf6\xdfe\na.png,cat,1\n")):
+        (tmp_path / "x.csv").write_bytes(text.encode("latin-1"))
+        with pytest.raises(
+            DatasetError, match=rf"is no text in UTF-8\..* The first fault is in line {line}\."
+        ):
+            load(tmp_path / "x.csv")
+    (tmp_path / "x.jsonl").write_bytes(b'{"path":"a.png","label":"caf\xe9"}')
+    with pytest.raises(DatasetError, match=r"is no text in UTF-8\..* The first fault is in line 1\."):
+        load(tmp_path / "x.jsonl")
+    pq.write_table(pa.table({"path": ["a.png"], "label": [b"cat"]}), tmp_path / "x.parquet")
+    with pytest.raises(DatasetError, match=r"The column 'label' of .* holds bytes"):
+        load(tmp_path / "x.parquet")
     (tmp_path / "x.csv").write_text("path,label,label\na.png,x,y\n")
     with pytest.raises(DatasetError, match="has two columns called 'label'"):
         load(tmp_path / "x.csv")
