@@ -148,21 +148,20 @@ def _read_second(
 ) -> tuple[str, ...]:
     """Checks the columns beside the labels; returns the class names that one of them gives to labels that are numbers.
 
-    Nobody needs them where the column of the labels was named, or the classes were.
+    Where a person named the column of the labels, no other can contradict it.
     """
-    if columns.label is not None:
-        return ()
-    rivals = [
-        field.name
-        for field in table.schema
-        if field.name.strip().lower() in RIVAL_NAMES and not pa.types.is_nested(field.type)
-    ]
     own = table[label].to_pylist()
-    check_rivals(own, {name: table[name].to_pylist() for name in rivals}, label, origin)
+    if columns.label is None:
+        rivals = [
+            field.name
+            for field in table.schema
+            if field.name.strip().lower() in RIVAL_NAMES and not pa.types.is_nested(field.type)
+        ]
+        check_rivals(own, {name: table[name].to_pylist() for name in rivals}, label, origin)
     second = find_second(table.column_names, label)
     if second is None or class_names:
         return ()
-    names = find_names(own, table[second].to_pylist(), origin, second)
+    names = find_names(own, table[second].to_pylist(), second, origin, is_chosen=columns.label is not None)
     if names:
         log_event("labels", note=f"the class names are those of the column {second}")
     return names

@@ -281,6 +281,7 @@ def test_columns_that_contradict_each_other_are_refused_unless_one_is_chosen(
         load(table)
     assert set(load(table, columns=TableColumns(label="class_name")).class_names) == {"cat", "dog"}
     labels = sorted({label for label, _ in pairs}, key=str)
+    assert load(table, columns=TableColumns(label="label")).class_names == tuple(map(str, labels))
     assert load(table, class_names=[str(each) for each in labels]).class_names == tuple(map(str, labels))
 
 
@@ -355,6 +356,7 @@ def test_labels_of_one_name_are_classes_of_their_own(
     assert [each.label for each in source.candidates] == [0, 1, 2]
     assert "classes of their own: crane (0), crane (2)" in capsys.readouterr().err
     assert load(table, class_names=["bird", "dog", "machine"]).class_names == ("bird", "dog", "machine")
+    assert load(table, TableColumns(label="label")).class_names == ("crane (0)", "dog", "crane (2)")
 
 
 def test_texts_are_labels_of_their_own_beside_names_that_several_have(tmp_path: Path) -> None:
