@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
@@ -19,6 +20,19 @@ LABEL_NAMES = ("label", "class", "class_name", "category", "target", "y")
 SPLIT_NAMES = ("split", "subset", "fold")
 _LIKE_MISSING = frozenset(("none", "null", "nan", "n/a", "na", "<na>"))
 """What programs write for a missing label; people may call a class so, too (NA: Namibia)."""
+
+
+def check_column_names(names: Sequence[str], origin: str) -> None:
+    """Checks that every column has a name of its own.
+
+    Raises:
+        DatasetError: two have one name.
+    """
+    twice = [name for name, count in Counter(names).items() if count > 1]
+    if twice:
+        raise DatasetError(
+            f"{origin} has two columns called {twice[0]!r}. Expected a name of its own for each."
+        )
 
 
 def find_column(table: pa.Table, given: str | None, usual: Sequence[str], flag: str) -> str:

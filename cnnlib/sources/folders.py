@@ -21,6 +21,7 @@ from cnnlib.sources.image_files import (
     list_versions,
     parse_fractions,
 )
+from cnnlib.sources.numbering import check_split_numbering
 
 _WORD = re.compile("[a-z]+")
 _SPLIT_WORDS = frozenset((*SPLIT_NAMES, "dev", "eval", "evaluation", "holdout"))
@@ -47,7 +48,8 @@ def load_folders(
 
     Raises:
         NotFoundError: there is no such folder, or it is empty.
-        DatasetError: no image lies in a folder of a class, or the classes seem to be a level deeper.
+        DatasetError: no image lies in a folder of a class, the classes seem to be a level deeper, or the splits count
+            them from different numbers.
         ConfigError: class names or splits cannot work.
     """
     versions = list_versions(directory_uri)
@@ -93,6 +95,10 @@ def load_folders(
         )
         for path in inside
     ]
+    if has_splits and not class_names:
+        check_split_numbering(
+            names, [each.label for each in candidates], [each.split for each in candidates], directory_uri
+        )
     return StreamedSource(
         class_names=names,
         candidates=limit(candidates, max_images),

@@ -17,14 +17,8 @@ from cnnlib.dataset.streamed import StreamedSource
 from cnnlib.errors import ConfigError, DatasetError
 from cnnlib.sources.columns import LABEL_NAMES
 from cnnlib.sources.packed.example import parse_example
-from cnnlib.sources.packed.records import (
-    PackedFile,
-    PackedOptions,
-    Record,
-    Span,
-    build_packed_source,
-    find_packed_files,
-)
+from cnnlib.sources.packed.find import PackedFile, find_packed_files
+from cnnlib.sources.packed.records import PackedOptions, Record, Span, build_packed_source
 from cnnlib.sources.second_column import to_label
 from cnnlib.storage.range_file import open_range_file
 from cnnlib.storage.threads import DECODE_THREADS, map_threads
