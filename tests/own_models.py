@@ -45,6 +45,14 @@ def build_gain(image_shape: Shape, num_classes: int) -> keras.Model:
     return _build(image_shape, Gain(), layers.Dense(num_classes))
 
 
+def build_wide_gain(
+    image_shape: Shape, num_classes: int, *, width: int = 4, dropout: float = 0.0
+) -> keras.Model:
+    """Builds a model with a layer of its own, and with two options."""
+    hidden = [layers.Dense(width, activation="relu"), layers.Dropout(dropout)]
+    return _build(image_shape, *hidden, Gain(), layers.Dense(num_classes))
+
+
 def build_registered(image_shape: Shape, num_classes: int) -> keras.Model:
     """Builds a model with a registered layer of its own."""
     return _build(image_shape, RegisteredGain(), layers.Dense(num_classes))
