@@ -1,4 +1,4 @@
-"""The models for photographs are those of their papers, train, and open again in plain Keras. Building them is slow."""
+"""The models for photographs are those of their papers, can learn, and open in plain Keras. Building them is slow."""
 
 from __future__ import annotations
 
@@ -35,19 +35,19 @@ def test_listed_costs_are_traced_and_parameters_are_those_of_the_paper(name: str
 
 
 @pytest.mark.parametrize("name", MILLIONS)
-def test_model_takes_small_grey_photographs_learns_and_opens_again(name: str) -> None:
+def test_model_takes_small_grey_photographs_has_gradients_and_opens_again(name: str) -> None:
     shape, options = (32, 40, 1), ModelOptions(dropout=0.1)
     keras.utils.set_random_seed(0)
     model = build_model(name, shape, 3, options)
     assert gives_probabilities(model)
     assert find_own_scaling(model) == "0-255"
-    model.compile(keras.optimizers.SGD(1e-3), keras.losses.SparseCategoricalCrossentropy())
     images = np.random.default_rng(0).integers(0, 256, (4, *shape)).astype(np.float32)
-    before = model.get_weights()
-    history = model.fit(images, np.array([0, 1, 2, 0]), verbose=0).history
-    assert np.isfinite(history["loss"]).all()
-    moved = [not np.array_equal(*pair) for pair in zip(before, model.get_weights(), strict=True)]
-    assert np.mean(moved) > 0.9
+    with tf.GradientTape() as tape:
+        probabilities = model(images, training=True)
+        losses = keras.losses.sparse_categorical_crossentropy(np.array([0, 1, 2, 0]), probabilities)
+    gradients = tape.gradient(losses, model.trainable_variables)
+    assert all(np.isfinite(gradient).all() for gradient in gradients)
+    assert np.mean([np.any(gradient) for gradient in gradients]) > 0.9
     source = ModelSource(function=name, image_shape=shape, num_classes=3, options=options)
     assert check_round_trip(model, source) == RoundTrip(opens_in_keras=True)
 

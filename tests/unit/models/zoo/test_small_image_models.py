@@ -116,6 +116,17 @@ def test_batch_normalisation_of_every_model_can_be_synchronized(name: str, optio
     assert all(layer.synchronized for layer in normalizations)
 
 
+def test_probabilities_of_every_model_are_float32_in_mixed_precision() -> None:
+    keras.config.set_dtype_policy("mixed_bfloat16")
+    try:
+        models = [build_model(name, (8, 8, 1), 3, ModelOptions(**options)) for name, options in SMALL]
+    finally:
+        keras.config.set_dtype_policy("float32")
+    assert {model.layers[-1].compute_dtype for model in models} == {"float32"}
+    convolutions = [layer for model in models for layer in model.layers if isinstance(layer, layers.Conv2D)]
+    assert {layer.compute_dtype for layer in convolutions} == {"bfloat16"}
+
+
 def test_seed_cnn_turns_the_knobs_of_the_tutorial() -> None:
     options = ModelOptions(
         filters=(6, 5, 4), kernel=5, stride=2, padding="valid", pooling="average", activation="tanh",
