@@ -7,7 +7,7 @@ STORAGE ?= local
 OUT ?= out/demo
 RUN := .venv/bin/python
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test unit integration browser bench bench-peers check format lock clean
+.PHONY: help setup demo test unit integration browser bench bench-peers fuzz soak check format lock clean
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -21,7 +21,7 @@ demo: setup ## prepare Fashion-MNIST, train on two workers, evaluate, report (ST
 test: check unit integration browser ## run everything that CI runs
 
 unit: setup ## run the tests that need no cluster
-	$(RUN) -m pytest -n auto --maxprocesses 4 --dist worksteal tests/unit tests/infra
+	$(RUN) -m pytest -n auto --maxprocesses 4 --dist worksteal tests/unit tests/infra tests/fuzz
 
 integration: setup ## run the tests on a real Ray cluster, a real S3 server and the real data
 	$(RUN) -m pytest tests/integration
@@ -29,6 +29,15 @@ integration: setup ## run the tests on a real Ray cluster, a real S3 server and 
 browser: setup ## test the pages in a real Chromium, and save pictures of them in out/browser
 	@sh infra/setup/chromium.sh
 	$(RUN) -m pytest tests/browser
+
+FUZZ_INPUTS ?= 2000
+fuzz: setup ## damage files and documents in many ways, and parse them: FUZZ_INPUTS=20000 for each parser
+	FUZZ_INPUTS=$(FUZZ_INPUTS) $(RUN) -m pytest -n auto --maxprocesses 4 tests/fuzz
+
+MINUTES ?= 30
+SEED ?= 0
+soak: setup ## train and evaluate under random faults for MINUTES, and compare with a calm run
+	$(RUN) -m tests.soak --minutes $(MINUTES) --seed $(SEED)
 
 check: setup ## check format, lint, strict types and import layers
 	$(RUN) -m ruff format --check .

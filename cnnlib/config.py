@@ -212,11 +212,11 @@ class CheckpointConfig:
     every_minutes: float = 10.0
     """Minutes between two resume points, about. 0: none by time."""
     keep: int = 0
-    """Checkpoints to keep: so many of the newest, and the best one (@best). The others are deleted after each epoch.
-    0: all are kept."""
+    """Checkpoints to keep: so many of the newest, the best one (@best), and, with on_nan=rollback, the one that a
+    rollback goes back to. The others are deleted after each epoch. 0: all are kept."""
     reports: str | None = None
-    """Folder of reports: with --checkpoint.keep, a checkpoint is not deleted before there is a report about it.
-    None: no report is waited for."""
+    """Folder of reports: with --checkpoint.keep, a checkpoint is not deleted before there is a report about it, on
+    whatever data. None: no report is waited for."""
 
     def __post_init__(self) -> None:
         check_at_least("checkpoint.every_steps", self.every_steps, 0)

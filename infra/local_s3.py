@@ -20,7 +20,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -40,13 +40,20 @@ class LocalS3Server:
     endpoint_url: str
     access_key: str
     secret_key: str = field(repr=False)
+    users: Mapping[str, tuple[str, str]] = field(default_factory=dict, repr=False)
+    """Access key and secret key of further users, who may do what a policy of a bucket allows them."""
 
-    def environment(self) -> dict[str, str]:
-        """Returns the variables that point boto3, pyarrow and the AWS command line to the server."""
+    def environment(self, user: str | None = None) -> dict[str, str]:
+        """Returns the variables that point boto3, pyarrow and the AWS command line to the server.
+
+        Args:
+            user: one of `users`; None: the administrator.
+        """
+        access_key, secret_key = (self.access_key, self.secret_key) if user is None else self.users[user]
         return {
             "AWS_ENDPOINT_URL": self.endpoint_url,
-            "AWS_ACCESS_KEY_ID": self.access_key,
-            "AWS_SECRET_ACCESS_KEY": self.secret_key,
+            "AWS_ACCESS_KEY_ID": access_key,
+            "AWS_SECRET_ACCESS_KEY": secret_key,
             "AWS_DEFAULT_REGION": _REGION,
             "AWS_REGION": _REGION,
             "AWS_EC2_METADATA_DISABLED": "true",
@@ -54,12 +61,15 @@ class LocalS3Server:
 
 
 @contextmanager
-def run_local_s3(data_dir: Path | None = None, buckets: Sequence[str] = ()) -> Iterator[LocalS3Server]:
+def run_local_s3(
+    data_dir: Path | None = None, buckets: Sequence[str] = (), users: Sequence[str] = ()
+) -> Iterator[LocalS3Server]:
     """Runs a server for as long as the context lasts.
 
     Args:
         data_dir: folder that keeps the objects for the next run; None: they are deleted at the end.
         buckets: created if they do not exist. A write to any other bucket fails, as it does on AWS.
+        users: names of users besides the administrator, who may do nothing until a policy of a bucket allows it.
 
     Raises:
         RuntimeError: the server does not start; the message ends with its log.
@@ -69,7 +79,11 @@ def run_local_s3(data_dir: Path | None = None, buckets: Sequence[str] = ()) -> I
         data = (data_dir or scratch / "data").absolute()
         data.mkdir(parents=True, exist_ok=True)
         ports = _find_free_ports()
-        server = LocalS3Server(f"http://{_HOST}:{ports['s3']}", secrets.token_hex(10), secrets.token_hex(20))
+        server = LocalS3Server(
+            f"http://{_HOST}:{ports['s3']}",
+            *_make_keys(),
+            users={user: _make_keys() for user in users},
+        )
         try:
             with _run_process(_build_command(data, scratch, server, ports), scratch) as process:
                 _wait_until_listening(ports["s3"], process, scratch)
@@ -122,6 +136,10 @@ def _run_command(command: Sequence[str], server: LocalS3Server) -> int:
     return code if code >= 0 else 128 - code
 
 
+def _make_keys() -> tuple[str, str]:
+    return secrets.token_hex(10), secrets.token_hex(20)
+
+
 def _find_free_ports() -> dict[str, int]:
     """Finds two free ports for each service: one for HTTP, one for gRPC."""
     names = [name for service in _SERVICES for name in (service, f"{service}.grpc")]
@@ -133,14 +151,18 @@ def _find_free_ports() -> dict[str, int]:
 
 
 def _build_command(data: Path, scratch: Path, server: LocalS3Server, ports: dict[str, int]) -> list[str]:
-    identity = {
-        "name": "local",
-        "credentials": [{"accessKey": server.access_key, "secretKey": server.secret_key}],
-        "actions": ["Admin", "Read", "Write", "List", "Tagging"],
-    }
+    keys = {"local": (server.access_key, server.secret_key), **server.users}
+    found = [
+        {
+            "name": name,
+            "credentials": [{"accessKey": access_key, "secretKey": secret_key}],
+            "actions": ["Admin", "Read", "Write", "List", "Tagging"] if name == "local" else [],
+        }
+        for name, (access_key, secret_key) in keys.items()
+    ]
     # Without this file the server accepts requests without keys.
     identities = scratch / "identities.json"
-    identities.write_text(json.dumps({"identities": [identity]}))
+    identities.write_text(json.dumps({"identities": found}))
     flags = {
         "dir": data,
         "ip": _HOST,

@@ -71,6 +71,7 @@ Args = (
     | Annotated[Cifar, subcommand("cifar")]
     | Annotated[Verify, subcommand("verify")]
 )
+_SHOWN = 20
 AnySource = Folders | Table | ParquetImages | WebDataset | TfRecord | FashionMnist | Idx | Npz | Cifar
 
 
@@ -103,7 +104,11 @@ def _prepare(args: AnySource) -> dict[str, Any]:
     log_event("dataset", **note, uri=output, fingerprint=manifest.fingerprint[:16], **splits)
     for name in manifest.splits:
         if absent := manifest.classes_without_rows(name):
-            log_event("labels", note=f"{name} has no rows of these classes: {', '.join(absent)}")
+            more = f" and {len(absent) - _SHOWN} more" if absent[_SHOWN:] else ""
+            shown = ", ".join(absent[:_SHOWN])
+            log_event("labels", note=f"{name} has no rows of these classes: {shown}{more}")
+    if "train" not in manifest.splits:
+        log_event("splits", note="no split is called train: jobs.train needs one, jobs.evaluate does not")
     return {
         "dataset": output,
         "fingerprint": manifest.fingerprint,

@@ -15,6 +15,10 @@ from cnnlib.storage import s3
 from infra.local_s3 import LocalS3Server, run_local_s3
 
 _BUCKET = "tests"
+POLICY_BUCKET = "my-bucket"
+"""The bucket that the policies in `infra/aws/policies` name."""
+USERS = ("prepare", "train", "evaluate", "read-reports")
+"""Users of the S3 server who may do what a policy of a bucket allows, and else nothing."""
 
 
 def pytest_configure() -> None:
@@ -41,7 +45,7 @@ def clean_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 @pytest.fixture(scope="session")
 def s3_server() -> Iterator[LocalS3Server]:
     """A real S3 server, which starts for the first test that needs it."""
-    with run_local_s3(buckets=[_BUCKET]) as server:
+    with run_local_s3(buckets=[_BUCKET, POLICY_BUCKET], users=USERS) as server:
         yield server
 
 

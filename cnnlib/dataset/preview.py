@@ -16,6 +16,8 @@ from PIL import Image, ImageDraw, ImageFont
 _GRID = 5
 PREVIEW_ROWS = _GRID * _GRID
 """Number of rows that the preview shows."""
+PREVIEW_CHOICE = 4 * PREVIEW_ROWS
+"""So many rows are enough for the preview to choose from."""
 
 # In pixels.
 _SIZE = (900, 1020)
@@ -31,6 +33,8 @@ def preview_png(
 ) -> bytes:
     """Draws the first 25 images in a 5x5 grid, their class names below them, as a PNG of 900 x 1020 pixels.
 
+    Equal images of one class are drawn once.
+
     Args:
         images: uint8 [rows, height, width, channels], with 1 channel (grey) or 3 (RGB).
         labels: integers [rows], indexes into class_names.
@@ -43,7 +47,11 @@ def preview_png(
     page = Image.new("RGB", _SIZE, "white")
     draw = ImageDraw.Draw(page)
     font = _load_font()
-    for index, (image, label) in enumerate(zip(images[:PREVIEW_ROWS], labels, strict=False)):
+    different = {
+        (bytes(image.data), int(label)): (image, label)
+        for image, label in zip(np.ascontiguousarray(images), labels, strict=True)
+    }
+    for index, (image, label) in enumerate(list(different.values())[:PREVIEW_ROWS]):
         row, column = divmod(index, _GRID)
         left, top = _MARGIN + column * _PITCH[0], _MARGIN + row * _PITCH[1]
         picture = _fit(image)

@@ -55,6 +55,7 @@ class Source:
 
     Attributes:
         class_names: the name of class i at index i; a DatasetError if two are the same.
+        image_shape: of every image; a DatasetError if it has no pixels.
         description: where the rows came from, in words, for the manifest.
     """
 
@@ -65,6 +66,10 @@ class Source:
 
     def __post_init__(self) -> None:
         check_class_names(self.class_names, self.description)
+        if 0 in self.image_shape:
+            raise DatasetError(
+                f"{self.description}: the images have no pixels. Received height, width, channels {self.image_shape}."
+            )
 
     @cached_property
     def metadata(self) -> dict[str, str]:

@@ -21,6 +21,7 @@ import numpy as np
 import pyarrow as pa
 
 from cnnlib.dataset.chunks import BadRow, ChunkTask, WrittenChunk, add_digests, count_reasons, run_chunk
+from cnnlib.dataset.class_rows import check_class_rows
 from cnnlib.dataset.encoding import ImageEncoding
 from cnnlib.dataset.equal_images import Occurrences, log_equal_images
 from cnnlib.dataset.manifest import Manifest, Split, load_manifest, whole_shard
@@ -75,8 +76,8 @@ def write_streamed(
 
     Raises:
         ConflictError: the output already holds another dataset or other files.
-        DatasetError: too many images cannot be used, they are of different sizes, two have the same key, or a split
-            or all classes but one have no rows.
+        DatasetError: too many images cannot be used, they are of different sizes, two have the same key, a split or
+            all classes but one have no rows, or a split has no class of the training split.
     """
     try:
         return _write(source, dataset_uri, options, run_tasks, live=live)
@@ -278,18 +279,13 @@ def _check_rows(manifest: Manifest, written: Sequence[WrittenChunk], source: Str
     ids = np.concatenate([np.asarray(chunk.ids, np.int64) for chunk in written])
     if len(np.unique(ids)) < len(ids):
         raise DatasetError(f"{source.description} names an image twice. Every image needs a name of its own.")
-    counts = np.sum([split.rows_per_class for split in manifest.splits.values()], axis=0)
-    with_rows = [name for name, rows in zip(manifest.class_names, counts.tolist(), strict=True) if rows]
-    if len(with_rows) < 2:
-        raise DatasetError(
-            f"{source.description} has images of one class only, {', '.join(with_rows) or 'none'}. A classifier "
-            "needs at least two."
-        )
+    rows_per_class = {name: split.rows_per_class for name, split in manifest.splits.items()}
     for name in source.fractions:
         if name not in manifest.splits:
             raise DatasetError(
                 f"The split {name!r} of {source.description} has no rows. There are too few images."
             )
+    check_class_rows(rows_per_class, manifest.class_names, source.description)
 
 
 def _say_equal_images(written: Sequence[WrittenChunk], source: StreamedSource) -> None:
@@ -368,12 +364,12 @@ def _delete_marks(dataset_uri: str, plan: str) -> None:
 def _draw_preview(dataset_uri: str, manifest: Manifest) -> bytes:
     """Draws rows of the first split, one class after the other as far as its first shard has them."""
     # Imported here, because only this function needs Pillow.
-    from cnnlib.dataset.preview import PREVIEW_ROWS, preview_png
+    from cnnlib.dataset.preview import PREVIEW_CHOICE, preview_png
 
     split = next(iter(manifest.splits.values()))
     shard = split.shards[0]
     rows = read_range(dataset_uri, manifest, whole_shard(0, shard))
     of_class = [np.flatnonzero(rows.labels == label) for label in range(manifest.num_classes)]
-    dealt = [each[place] for place in range(PREVIEW_ROWS) for each in of_class if place < len(each)]
-    shown = np.array(dealt[:PREVIEW_ROWS], np.int64)
+    dealt = [each[place] for place in range(PREVIEW_CHOICE) for each in of_class if place < len(each)]
+    shown = np.array(dealt[:PREVIEW_CHOICE], np.int64)
     return preview_png(rows.images[shown], rows.labels[shown], manifest.class_names)

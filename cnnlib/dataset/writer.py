@@ -17,6 +17,7 @@ from typing import NamedTuple
 import numpy as np
 
 from cnnlib.cores import num_cores
+from cnnlib.dataset.class_rows import check_class_rows
 from cnnlib.dataset.equal_images import Occurrences, digest_image, log_equal_images
 from cnnlib.dataset.manifest import Manifest, Shard, Split, load_manifest
 from cnnlib.dataset.record import encode_shard
@@ -55,12 +56,15 @@ def write_dataset(source: Source, dataset_uri: str, shard_bytes: int | None = No
 
     Raises:
         ConflictError: the output already holds another dataset or other files.
-        DatasetError: a split has no rows, or a shard cannot hold the metadata.
+        DatasetError: a split has no rows or no class of the training split, all rows are of one class, or a shard
+            cannot hold the metadata.
     """
     metadata = source.metadata  # checked before anything is written
     existing = _find_existing(source, dataset_uri)
     if existing is not None:
         return PreparedDataset(existing, created=False)
+    counts = {name: _count_rows(source, split) for name, split in source.splits.items()}
+    check_class_rows(counts, source.class_names, source.description)
     with ThreadPoolExecutor(_WRITERS, thread_name_prefix="write-shard") as pool:
         digest = pool.submit(lambda: source.digest)
         equal_images = pool.submit(_find_occurrences, source)
@@ -139,8 +143,9 @@ def check_same(dataset_uri: str, source_digest: str, description: str) -> Manife
     """
     manifest = load_manifest(dataset_uri)
     if manifest.source_digest != source_digest:
+        changed = " with other images, labels, splits or names" if manifest.source == description else ""
         raise ConflictError(
-            f"{dataset_uri} already holds another dataset ({manifest.source}). Received {description}. "
+            f"{dataset_uri} already holds another dataset ({manifest.source}). Received {description}{changed}. "
             "Choose another --output, or delete that dataset first."
         )
     return manifest
@@ -210,8 +215,12 @@ def _plan_split(source: Source, name: str, shard_bytes: int | None) -> list[_Pla
 
 
 def _describe_split(source: Source, name: str, shards: list[Shard]) -> Split:
-    counts = np.bincount(source.splits[name].labels, minlength=len(source.class_names))
-    return Split(rows=len(source.splits[name]), rows_per_class=tuple(map(int, counts)), shards=tuple(shards))
+    split = source.splits[name]
+    return Split(rows=len(split), rows_per_class=_count_rows(source, split), shards=tuple(shards))
+
+
+def _count_rows(source: Source, split: SourceSplit) -> tuple[int, ...]:
+    return tuple(np.bincount(split.labels, minlength=len(source.class_names)).tolist())
 
 
 def _write_shard(split: SourceSplit, dataset_uri: str, planned: _PlannedShard) -> Shard:
@@ -237,10 +246,10 @@ def rows_per_shard(num_rows: int, row_bytes: int, shard_bytes: int | None) -> in
 
 def _draw_preview(source: Source) -> bytes:
     # Imported here, because only this function needs Pillow.
-    from cnnlib.dataset.preview import PREVIEW_ROWS, preview_png
+    from cnnlib.dataset.preview import PREVIEW_CHOICE, preview_png
 
     split = next(iter(source.splits.values()))
-    rows = split.read(0, min(PREVIEW_ROWS, len(split)))
+    rows = split.read(0, min(PREVIEW_CHOICE, len(split)))
     # A picture is grey or RGB: the first channel of two is shown, the first three of four or more.
     channels = 3 if source.image_shape[2] >= 3 else 1
     return preview_png(rows.images[..., :channels], rows.labels, source.class_names)

@@ -9,7 +9,7 @@ from cnnlib.dataset.manifest import Manifest, load_manifest
 from cnnlib.dataset.reader import check_shards
 from cnnlib.errors import ConfigError, InputError, ModelError
 from cnnlib.evaluate_config import EvaluateConfig
-from cnnlib.evaluation.foreign_predictions import check_settings, find_predictions_target
+from cnnlib.evaluation.foreign.scores import check_settings, find_predictions_target
 from cnnlib.evaluation.outcome import LeftOut
 from cnnlib.evaluation.pending import PendingTargets, find_pending
 from cnnlib.evaluation.target import Target, describe_runs, find_target, fit_classes

@@ -138,7 +138,7 @@ class Predictor:
                 sample=task.sample,
             )
         except Exception as err:
-            return _to_own_error(err, target)
+            return to_own_error(err, target)
 
     def _attempt(self, index: int, work: Callable[[LoadedModel], ResultT]) -> ResultT | CnnlibError:
         """Returns what the work with a target's model returns, or the first error of this target.
@@ -151,7 +151,7 @@ class Predictor:
         try:
             return work(model)
         except Exception as err:  # from code of Keras, TensorFlow or the model's author
-            error = _to_own_error(err, self._task.targets[index])
+            error = to_own_error(err, self._task.targets[index])
         self._models[index] = error
         return error
 
@@ -280,7 +280,7 @@ def _block(
     }
 
 
-def _to_own_error(err: Exception, target: Target) -> CnnlibError:
+def to_own_error(err: Exception, target: Target) -> CnnlibError:
     """Returns an error of this project for any error that a target's model raises; its message has one line."""
     if isinstance(err, CnnlibError):
         return err

@@ -20,7 +20,8 @@ from cnnlib.dataset.reader import read_range
 from cnnlib.errors import ClusterError, CnnlibError, ConfigError, DatasetError, EvaluationError, RowCountError
 from cnnlib.evaluate_config import EvaluateConfig
 from cnnlib.evaluation.dataset import build_dataset
-from cnnlib.evaluation.foreign_predictions import score_predictions
+from cnnlib.evaluation.foreign.scores import score_predictions
+from cnnlib.evaluation.leases import TargetLeases
 from cnnlib.evaluation.outcome import EvaluationOutcome, LeftOut
 from cnnlib.evaluation.partial_scores import (
     NO_TARGET,
@@ -77,16 +78,32 @@ def evaluate(plan: EvaluationPlan, *, live: bool) -> EvaluationOutcome:
         ConfigError: there are too many slices.
     """
     outcome = EvaluationOutcome(left_out=list(plan.left_out))
+    _announce(plan)
     if not plan.missing:
-        _announce(plan)
         return outcome
-    config = plan.config
     slicer = _plan_slicer(plan)
-    if all(target.is_predictions for target in plan.missing):
-        _announce(plan)
-        for target in plan.missing:
-            _write_reports(plan, (target,), [score_predictions(plan, target, slicer)], outcome)
-        return outcome
+    leases = TargetLeases(plan)
+    while True:
+        with leases.next_pass(_TARGETS_PER_PASS) as targets:
+            if targets and targets[0].is_predictions:
+                _write_reports(plan, targets, [score_predictions(plan, targets[0], slicer)], outcome)
+            elif targets:
+                _score_on_cluster(plan, targets, leases, slicer, outcome, live=live)
+        if not targets and not leases.wait_for_others():
+            return outcome
+
+
+def _score_on_cluster(
+    plan: EvaluationPlan,
+    targets: tuple[Target, ...],
+    leases: TargetLeases,
+    slicer: Slicer | None,
+    outcome: EvaluationOutcome,
+    *,
+    live: bool,
+) -> None:
+    """Scores targets, and then all others that no other job scores, and writes their reports."""
+    config = plan.config
     cpus = cluster.divide_cores(config.actors, config.cpus_per_actor)
     request = cluster.ResourceRequest(
         what="predictors", count=config.actors, cpus=cpus, gpus=config.gpus_per_actor
@@ -105,13 +122,17 @@ def evaluate(plan: EvaluationPlan, *, live: bool) -> EvaluationOutcome:
             },
             written={"--reports": plan.reports_uri},
         )
-        _announce(plan)
-        for first in range(0, len(plan.missing), _TARGETS_PER_PASS):
-            targets = plan.missing[first : first + _TARGETS_PER_PASS]
+
+        def score(targets: tuple[Target, ...]) -> None:
             collected = _score_or_separate(plan, targets, slicer, cpus, progress)
             progress.pause()
             _write_reports(plan, targets, collected, outcome)
-    return outcome
+
+        score(targets)
+        while targets:
+            with leases.next_pass(_TARGETS_PER_PASS) as targets:
+                if targets:
+                    score(targets)
 
 
 def _count_readers(config: EvaluateConfig) -> int:
@@ -273,11 +294,19 @@ def _write_reports(
         except DatasetError:
             raise
         except CnnlibError as err:
-            if plan.pending is not None and find_checkpoint(target.uri) is None:
+            if plan.pending is not None and _is_gone(target):
                 log_event("evaluate", checkpoint=target.uri, note="its training has deleted it meanwhile")
                 outcome.deleted.append(target)
             else:
                 outcome.left_out.append(LeftOut(uri=target.uri, error=err, target=target))
+
+
+def _is_gone(target: Target) -> bool:
+    """Returns whether a checkpoint is known to have been deleted; False if storage does not tell."""
+    try:
+        return find_checkpoint(target.uri) is None
+    except CnnlibError:
+        return False
 
 
 def _write_report(

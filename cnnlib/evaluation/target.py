@@ -10,7 +10,7 @@ from cnnlib.dataset.manifest import Manifest
 from cnnlib.errors import CheckpointError, ConfigError, InputError, ModelError
 from cnnlib.evaluate_config import EvaluateConfig, ModelInputs
 from cnnlib.evaluation.class_map import map_classes
-from cnnlib.evaluation.foreign_files import explain_foreign_file
+from cnnlib.evaluation.foreign.files import explain_foreign_file
 from cnnlib.models.source import ModelSource
 from cnnlib.reports.subject import ReportSubject, report_id
 from cnnlib.runs.checkpoints import Checkpoint, find_checkpoint, resolve_checkpoint

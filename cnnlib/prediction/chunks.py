@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from cnnlib.dataset.decode import EXTENSIONS, ImageRules
-from cnnlib.dataset.manifest import Manifest, load_manifest, whole_shard
+from cnnlib.dataset.manifest import Manifest, ShardRange, load_manifest
 from cnnlib.dataset.reader import check_shards, read_range
 from cnnlib.dataset.streamed import BadImageError
 from cnnlib.errors import ConfigError, NotFoundError
@@ -22,6 +22,10 @@ from cnnlib.storage.threads import DECODE_THREADS, map_threads
 from cnnlib.storage.uri import join_uri
 
 _CHUNK_IMAGES = 512
+_CHUNK_BYTES = 128 * 2**20
+"""The pixels of a chunk of files, as uint8: 512 images of up to 295x295x3, 42 of 1024x1024x3."""
+_OUTPUT_BYTES = 256 * 2**20
+"""The probabilities of a chunk, as float32: 3,355 rows of 20,000 classes."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -46,7 +50,7 @@ class FileChunk:
     """Some image files.
 
     Attributes:
-        keys: paths below the reader's folder.
+        keys: paths below the reader's folder; what is no UTF-8 in them is escaped as Python does it.
         versions: of each file, a text that changes when it is replaced.
     """
 
@@ -72,7 +76,7 @@ class FileChunk:
         images = [each for each in found if not isinstance(each, str)]
         shape = (0, height, width, self.reader.rules.channels)
         return ReadImages(
-            paths=self.keys,
+            paths=[key.encode(errors="backslashreplace").decode() for key in self.keys],
             ids=None,
             images=np.stack(images) if images else np.zeros(shape, np.uint8),
             problems=[each if isinstance(each, str) else "" for each in found],
@@ -87,19 +91,19 @@ class FileChunk:
 
 @dataclass(frozen=True, kw_only=True)
 class ShardChunk:
-    """The rows of one shard of a data set."""
+    """Some rows of one shard of a data set."""
 
     dataset_uri: str
     manifest: Manifest
     split: str
-    index: int
+    rows: ShardRange
 
     def __len__(self) -> int:
-        return self.manifest.split(self.split).shards[self.index].rows
+        return self.rows.rows
 
     def identity(self) -> Any:
         """Returns what the predictions depend on, as a value whose repr tells it from others."""
-        return self.manifest.fingerprint, self.split, self.index
+        return self.manifest.fingerprint, self.split, self.rows.shard_index, self.rows.start, self.rows.stop
 
     def read(self) -> ReadImages:
         """Reads the rows.
@@ -108,8 +112,7 @@ class ShardChunk:
             DatasetError: the shard's bytes are not those of the manifest.
             StorageError: storage failed.
         """
-        shard = self.manifest.split(self.split).shards[self.index]
-        rows = read_range(self.dataset_uri, self.manifest, whole_shard(self.index, shard))
+        rows = read_range(self.dataset_uri, self.manifest, self.rows)
         return ReadImages(paths=None, ids=rows.ids.tolist(), images=rows.images, problems=[""] * len(rows))
 
 
@@ -128,16 +131,27 @@ def find_manifest(images_uri: str) -> Manifest | None:
     return load_manifest(images_uri)
 
 
-def list_shards(dataset_uri: str, manifest: Manifest, split: str) -> list[Chunk]:
-    """Returns the chunks of a split."""
+def list_shards(dataset_uri: str, manifest: Manifest, split: str, num_classes: int) -> list[Chunk]:
+    """Returns the chunks of a split: its shards, in pieces where the probabilities of one would take much memory."""
     check_shards(dataset_uri, manifest, split)
-    shards = range(len(manifest.split(split).shards))
+    most = _most_rows(num_classes)
     return [
-        ShardChunk(dataset_uri=dataset_uri, manifest=manifest, split=split, index=index) for index in shards
+        ShardChunk(
+            dataset_uri=dataset_uri,
+            manifest=manifest,
+            split=split,
+            rows=ShardRange(shard_index=index, shard=shard, start=start, stop=min(start + most, shard.rows)),
+        )
+        for index, shard in enumerate(manifest.split(split).shards)
+        for start in range(0, shard.rows, most)
     ]
 
 
-def list_files(images_uri: str, rules: ImageRules) -> list[Chunk]:
+def _most_rows(num_classes: int) -> int:
+    return max(1, _OUTPUT_BYTES // (4 * num_classes))
+
+
+def list_files(images_uri: str, rules: ImageRules, num_classes: int) -> list[Chunk]:
     """Lists the image files of a folder, at any depth, or of a pattern such as `DIR/2026-*.jpg`, sorted by path.
 
     Raises:
@@ -159,7 +173,10 @@ def list_files(images_uri: str, rules: ImageRules) -> list[Chunk]:
             f"in {', '.join(sorted(EXTENSIONS))}."
         )
     reader = ImageReader(folder=folder, rules=rules)
-    parts = [found[first : first + _CHUNK_IMAGES] for first in range(0, len(found), _CHUNK_IMAGES)]
+    height, width = rules.size or (1, 1)
+    most = max(1, _CHUNK_BYTES // (height * width * rules.channels))
+    step = min(_CHUNK_IMAGES, most, _most_rows(num_classes))
+    parts = [found[first : first + step] for first in range(0, len(found), step)]
     return [
         FileChunk(
             reader=reader, keys=tuple(key for key, _ in part), versions=tuple(version for _, version in part)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import pickle
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -11,11 +12,13 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from cnnlib.errors import CnnlibError, ModelError
+from cnnlib.errors import CnnlibError
 from cnnlib.evaluate_config import EvaluateConfig
+from cnnlib.evaluation.foreign.parts import CLASS_NAMES
 from cnnlib.evaluation.loaded_model import load_model
+from cnnlib.evaluation.predictor import to_own_error
 from cnnlib.evaluation.target import Target
-from cnnlib.models.batches import fit_batch
+from cnnlib.models.batches import fit_batch, split_rows
 from cnnlib.models.runtime import count_chunks, load_tensorflow
 from cnnlib.prediction.chunks import Chunk, ReadImages
 from cnnlib.shapes import ImageShape
@@ -72,7 +75,7 @@ class ImagePredictor:
         self._task = task
         config = task.config
         on_gpu = config.gpus_per_actor > 0
-        rows = fit_batch(config.batch_size, task.image_shape, on_gpu=on_gpu)
+        self._rows = rows = fit_batch(config.batch_size, task.image_shape, on_gpu=on_gpu)
         chunks = 1 if on_gpu else count_chunks(task.cpus, rows)
         self._error: CnnlibError | None = None
         try:
@@ -85,10 +88,8 @@ class ImagePredictor:
                 batch_rows=rows,
                 chunks=chunks,
             )
-        except CnnlibError as err:
-            self._error = err
         except Exception as err:  # from code of Keras, TensorFlow or the model's author
-            self._error = ModelError(f"{task.target.uri} cannot be used: {type(err).__name__}: {err}")
+            self._error = to_own_error(err, task.target)
 
     def __call__(self, batch: dict[str, npt.NDArray[Any]]) -> dict[str, npt.NDArray[Any]]:
         """Predicts parts; returns for each how many of its images could not be read, or the error, pickled."""
@@ -100,15 +101,17 @@ class ImagePredictor:
             return self._error
         try:
             read = part.chunk.read()
-            probabilities = (
-                self._model.predict(read.images)
-                if len(read.images)
-                else np.zeros((0, len(self._task.class_names)), np.float32)
-            )
+            pieces = [
+                self._model.predict(read.images[piece])
+                for piece in split_rows(len(read.images), len(self._task.class_names), self._rows)
+            ]
+            empty = np.zeros((0, len(self._task.class_names)), np.float32)
+            probabilities = np.concatenate([empty, *pieces])
             table = build_table(read, probabilities, self._task.class_names, self._task.config.top_k)
-            files.write_bytes(part.uri, parquet_bytes(table))
-        except CnnlibError as err:
-            return err
+            # Of two jobs that predict the same images, the first one's part stays: its digest may be published already.
+            files.create_bytes(part.uri, parquet_bytes(table))
+        except Exception as err:  # from code of Keras, TensorFlow or the model's author
+            return to_own_error(err, self._task.target)
         return sum(bool(problem) for problem in read.problems)
 
 
@@ -120,31 +123,44 @@ def build_table(
     Args:
         probabilities: float32 [readable images, classes].
     """
-    names, size = np.array(class_names, dtype=object), min(top_k, len(class_names))
-    order = np.argsort(-probabilities, axis=1, kind="stable")[:, :size]
+    readable = np.array([not problem for problem in read.problems], bool)
+    size = min(top_k, len(class_names))
+    order = _most_probable(probabilities, size)
     top = np.take_along_axis(probabilities, order, axis=1)
-    best = order[:, 0] if len(order) else np.zeros(0, np.int64)
-    values: dict[str, list[Any]] = {
-        "prediction": names[best].tolist(),
-        "prediction_index": best.tolist(),
-        "probability": top[:, 0].tolist() if len(top) else [],
-        "probabilities": probabilities.tolist(),
-        "top_classes": names[order].tolist(),
-        "top_probabilities": top.tolist(),
+    names = pa.array(class_names, pa.string())
+    count = len(readable)
+    columns = {
+        "path": pa.nulls(count, pa.string()) if read.paths is None else pa.array(read.paths, pa.string()),
+        "id": pa.nulls(count, pa.int64()) if read.ids is None else pa.array(read.ids, pa.int64()),
+        "prediction": names.take(_spread(pa.array(order[:, 0], pa.int32()), readable)),
+        "prediction_index": _spread(pa.array(order[:, 0], pa.int32()), readable),
+        "probability": _spread(pa.array(top[:, 0], pa.float32()), readable),
+        "probabilities": _lists(pa.array(probabilities.reshape(-1), pa.float32()), readable),
+        "top_classes": _lists(names.take(pa.array(order.reshape(-1), pa.int32())), readable),
+        "top_probabilities": _lists(pa.array(top.reshape(-1), pa.float32()), readable),
+        "problem": pa.array([problem or None for problem in read.problems], pa.string()),
     }
-    places = np.cumsum([not problem for problem in read.problems]) - 1
-    columns: dict[str, list[Any]] = {
-        "path": list(read.paths) if read.paths is not None else [None] * len(read.problems),
-        "id": list(read.ids) if read.ids is not None else [None] * len(read.problems),
-        **{
-            name: [
-                None if problem else of_readable[place]
-                for problem, place in zip(read.problems, places, strict=True)
-            ]
-            for name, of_readable in values.items()
-        },
-        "problem": [problem or None for problem in read.problems],
-    }
-    return pa.table(
-        {field.name: pa.array(columns[field.name], field.type) for field in SCHEMA}, schema=SCHEMA
-    )
+    stated = {CLASS_NAMES: json.dumps(list(class_names)).encode()}
+    return pa.table([columns[field.name] for field in SCHEMA], schema=SCHEMA.with_metadata(stated))
+
+
+def _most_probable(probabilities: npt.NDArray[np.float32], size: int) -> npt.NDArray[np.int32]:
+    """Returns the most probable classes of each row, of equal ones the first: int32 [rows, size]."""
+    # In pieces, because the order of all classes takes twice the memory of their probabilities.
+    order = np.zeros((len(probabilities), size), np.int32)
+    for piece in split_rows(len(probabilities), probabilities.shape[1], 1):
+        order[piece] = np.argsort(-probabilities[piece], axis=1, kind="stable")[:, :size]
+    return order
+
+
+def _spread(values: pa.Array, readable: npt.NDArray[np.bool_]) -> pa.Array:
+    """Returns the values of the readable images, and null for the others."""
+    places = np.cumsum(readable) - 1
+    return values.take(pa.array(places, pa.int64(), mask=~readable))
+
+
+def _lists(values: pa.Array, readable: npt.NDArray[np.bool_]) -> pa.Array:
+    """Returns a list of equally many values for each readable image, and null for the others."""
+    size = len(values) // max(1, int(readable.sum()))
+    offsets = np.concatenate([[0], np.cumsum(readable) * size]).astype(np.int32)
+    return pa.ListArray.from_arrays(pa.array(offsets), values, mask=pa.array(~readable))

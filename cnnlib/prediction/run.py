@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import io
 import pickle
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, TypedDict
@@ -43,6 +44,7 @@ from cnnlib.storage.uri import join_uri, uri_name
 
 _VERSION = 1
 _PLAN_DIGITS = 16
+_PART = re.compile(r"part-\d{5,}-[0-9a-f]{16}\.parquet")
 
 
 class PredictResult(TypedDict):
@@ -94,7 +96,7 @@ def plan_prediction(config: PredictConfig, checkpoint: str, images_uri: str, out
     if manifest is not None:
         shape, chunks, rules_text = (
             manifest.image_shape,
-            list_shards(images_uri, manifest, config.split),
+            list_shards(images_uri, manifest, config.split, len(names)),
             "rows",
         )
     else:
@@ -102,7 +104,7 @@ def plan_prediction(config: PredictConfig, checkpoint: str, images_uri: str, out
         assert rules.size is not None
         shape, chunks, rules_text = (
             (*rules.size, rules.channels),
-            list_files(images_uri, rules),
+            list_files(images_uri, rules, len(names)),
             describe_rules(rules),
         )
     settings = {
@@ -122,6 +124,7 @@ def plan_prediction(config: PredictConfig, checkpoint: str, images_uri: str, out
     if not done:
         files.check_writable(output_uri)
     stored = set(files.list_files(output_uri))
+    _check_strangers(output_uri, stored)
     return PredictPlan(
         config=config,
         target=target,
@@ -156,6 +159,8 @@ def predict(plan: PredictPlan) -> PredictResult:
     log_event("predict", images=plan.num_images, to_predict=new, checkpoint=plan.target.uri)
     if plan.missing:
         _run(plan)
+    # Whoever has published other predictions here meanwhile has deleted the parts of these.
+    _find_done(plan.output_uri, plan.document["plan"])
     described = map_threads(_describe, plan.parts)
     rows, bad = (sum(each[name] for each in described) for name in ("rows", "unreadable"))
     if rows != plan.num_images:
@@ -166,6 +171,7 @@ def predict(plan: PredictPlan) -> PredictResult:
     if not plan.done:
         document = {**plan.document, "images": rows, "unreadable": bad, "parts": described}
         publish.write_manifest(join_uri(plan.output_uri, layout.MANIFEST), document)
+    _delete_other_parts(plan)
     log_event("predictions", uri=plan.output_uri, images=rows, unreadable=bad)
     return {
         "output": plan.output_uri,
@@ -266,6 +272,23 @@ def _find_done(output_uri: str, plan: str) -> bool:
             f"{manifest.get('source')}. Choose another --output, or delete them."
         )
     return True
+
+
+def _check_strangers(output_uri: str, stored: set[str]) -> None:
+    """Checks that people who read all Parquet files of the output get predictions only."""
+    strangers = sorted(name for name in stored if name.endswith(".parquet") and not _PART.fullmatch(name))
+    if strangers:
+        raise ConfigError(
+            f"{output_uri} holds other Parquet files: {', '.join(strangers[:3])}. Choose another --output."
+        )
+
+
+def _delete_other_parts(plan: PredictPlan) -> None:
+    """Deletes what unfinished predictions of other images or models have left: people read the folder as it is."""
+    own = {uri_name(part.uri) for part in plan.parts}
+    for name in files.list_files(plan.output_uri):
+        if _PART.fullmatch(name) and name not in own:
+            files.delete(join_uri(plan.output_uri, name))
 
 
 def _describe(part: Part) -> dict[str, Any]:

@@ -12,6 +12,9 @@ from cnnlib.metrics.intervals import Proportion
 from cnnlib.reports.schema import REPORT_VERSION
 from cnnlib.reports.subject import ReportSubject
 from cnnlib.storage import layout, publish
+from cnnlib.storage.publish import entry
+
+_NUMBER = (int, float, type(None))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,10 +34,10 @@ class StoredTable:
     def from_document(cls, document: Mapping[str, Any]) -> StoredTable:
         """Reads what `to_document` returned."""
         return cls(
-            name=document["name"],
-            num_bytes=document["bytes"],
-            sha256=document["sha256"],
-            rows=document["rows"],
+            name=entry(document, "name", str),
+            num_bytes=entry(document, "bytes", int),
+            sha256=entry(document, "sha256", str),
+            rows=entry(document, "rows", int),
         )
 
 
@@ -77,9 +80,10 @@ class ReportRecord:
             raise ReportError(
                 f"Not the manifest of a report; it holds {', '.join(sorted(manifest)) or 'nothing'}."
             )
-        if manifest["report_version"] > REPORT_VERSION:
+        version = manifest["report_version"]
+        if isinstance(version, int) and version > REPORT_VERSION:
             raise ReportError(
-                f"Report {manifest['report_id']} has version {manifest['report_version']}, "
+                f"Report {manifest.get('report_id')} has version {version}, "
                 f"this cnnlib reads up to {REPORT_VERSION}. Update cnnlib."
             )
         try:
@@ -94,17 +98,19 @@ class ReportRecord:
     def _read(cls, manifest: Mapping[str, Any]) -> ReportRecord:
         predictions = manifest.get("predictions")  # version 1 did not list them
         return cls(
-            report_id=manifest["report_id"],
-            version=manifest["report_version"],
-            evaluated_at=datetime.fromisoformat(manifest["evaluated_at"]),
-            seconds=manifest["seconds"],
+            report_id=entry(manifest, "report_id", str),
+            version=entry(manifest, "report_version", int),
+            evaluated_at=_to_time(manifest["evaluated_at"]),
+            seconds=entry(manifest, "seconds", int, float),
             subject=ReportSubject.from_document(manifest["subject"]),
-            rows=manifest["rows"],
-            correct=manifest["correct"],
-            accuracy=Proportion(manifest["accuracy"], manifest["accuracy_low"], manifest["accuracy_high"]),
-            loss=manifest["loss"],
-            top_k=manifest["top_k"],
-            top_k_accuracy=manifest["top_k_accuracy"],
+            rows=entry(manifest, "rows", int),
+            correct=entry(manifest, "correct", int),
+            accuracy=Proportion(
+                *(entry(manifest, f"accuracy{end}", *_NUMBER) for end in ("", "_low", "_high"))
+            ),
+            loss=entry(manifest, "loss", *_NUMBER),
+            top_k=entry(manifest, "top_k", int),
+            top_k_accuracy=entry(manifest, "top_k_accuracy", *_NUMBER),
             tables={name: StoredTable.from_document(stored) for name, stored in manifest["objects"].items()},
             predictions=None if predictions is None else tuple(map(StoredTable.from_document, predictions)),
         )
@@ -138,6 +144,14 @@ class ReportRecord:
             "top_k_accuracy": self.top_k_accuracy,
             "seconds": self.seconds,
         }
+
+
+def _to_time(text: str) -> datetime:
+    """Returns a time that can be compared with others: all have a time zone."""
+    time = datetime.fromisoformat(text)
+    if time.tzinfo is None:
+        raise ValueError(f"{text} has no time zone")
+    return time
 
 
 def find_manifest(reports_uri: str, report_id: str) -> dict[str, Any] | None:

@@ -9,11 +9,17 @@ from typing import Any
 
 from cnnlib.reports.schema import REPORT_VERSION
 from cnnlib.storage import publish
+from cnnlib.storage.publish import entry
 from cnnlib.storage.uri import uri_name
 
 _ID_DIGITS = 16
 SHORT_ID_DIGITS = 8
 """Digits of a report id that people see where space is short."""
+
+
+_REQUIRED = frozenset({"checkpoint_digest", "dataset_fingerprint", "split", "checkpoint_uri", "dataset_uri"})
+_OPTIONAL = frozenset({"run", "model", "recipe", "run_started_at", "trained_at"})
+_COUNTS = frozenset({"checkpoint_step", "checkpoint_epoch"})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -85,8 +91,22 @@ class ReportSubject:
 
     @classmethod
     def from_document(cls, document: Mapping[str, Any]) -> ReportSubject:
-        """Reads what `to_document` returned."""
-        return cls(**{**document, "class_names": tuple(document["class_names"])})
+        """Reads what `to_document` returned.
+
+        Raises:
+            KeyError, TypeError: an entry is missing, unknown, or of another kind.
+        """
+        optional = {name: entry(document, name, str, type(None)) for name in _OPTIONAL & document.keys()}
+        counts = {name: entry(document, name, int, type(None)) for name in _COUNTS & document.keys()}
+        own = {name: entry(document, name, str) for name in _REQUIRED}
+        names = tuple(entry(document, "class_names", list))
+        if not all(isinstance(name, str) for name in names):
+            raise TypeError(f"class_names are {names!r}, expected str")
+        unknown = document.keys() - _OPTIONAL - _COUNTS - _REQUIRED - {"class_names", "evaluation"}
+        if unknown:
+            raise TypeError(f"unknown entries {', '.join(sorted(unknown))}")
+        evaluation = entry(document, "evaluation", dict)
+        return cls(**own, **optional, **counts, class_names=names, evaluation=evaluation)
 
 
 def report_id(subject: ReportSubject) -> str:

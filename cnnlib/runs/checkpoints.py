@@ -6,6 +6,7 @@ is not a checkpoint. Training writes checkpoints (`training/state/checkpoint.py`
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -199,6 +200,18 @@ def last_and_best(checkpoints: Sequence[Checkpoint]) -> tuple[Checkpoint, Checkp
     """Returns the last and the best of a run's checkpoints: the highest `score`, among equals the earliest."""
     last = max(checkpoints, key=lambda each: each.epoch)
     return last, max(checkpoints, key=lambda each: (each.score, -each.epoch))
+
+
+def find_stable(checkpoints: Sequence[Checkpoint]) -> int:
+    """Returns the epoch with the lowest training loss; 0 if there is none.
+
+    A loss grows for some steps before it overflows. So the last checkpoint often has weights from which no learning
+    rate leads back.
+    """
+    losses = {each.epoch: each.record.loss for each in checkpoints if each.record is not None}
+    if not losses:
+        return checkpoints[-1].epoch if checkpoints else 0
+    return min(losses, key=lambda epoch: math.inf if math.isnan(losses[epoch]) else losses[epoch])
 
 
 def _find_tuple(document: dict[str, Any], name: str) -> tuple[Any, ...] | None:

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 
 from cnnlib.errors import CnnlibError, InputError
 from cnnlib.log import log_event
-from cnnlib.runs.checkpoints import Checkpoint, last_and_best, list_checkpoints
+from cnnlib.runs.checkpoints import Checkpoint, find_stable, last_and_best, list_checkpoints
 from cnnlib.storage import files, layout, publish
 from cnnlib.storage.uri import join_uri, uri_name
 
@@ -18,15 +18,19 @@ from cnnlib.storage.uri import join_uri, uri_name
 class CheckpointCleaner:
     """Keeps the newest checkpoints of a run and the best one, and deletes the others."""
 
-    def __init__(self, run: str, keep: int, reports_uri: str | None = None) -> None:
+    def __init__(
+        self, run: str, keep: int, reports_uri: str | None = None, *, keeps_stable: bool = False
+    ) -> None:
         """Takes what is kept.
 
         Args:
             keep: how many of the newest checkpoints stay; 0: all.
             reports_uri: a folder of reports: a checkpoint also stays until there is a report about it. None: no report
                 is waited for.
+            keeps_stable: keep the checkpoint that a rollback goes back to, too.
         """
         self._run, self._keep, self._reports_uri = run, keep, reports_uri
+        self._keeps_stable = keeps_stable
         self._reported: dict[
             str, str | None
         ] = {}  # digest of the checkpoint, by the name of the report's manifest
@@ -43,6 +47,8 @@ class CheckpointCleaner:
         if not checkpoints:
             return
         kept = select_kept(checkpoints, self._keep)
+        if self._keeps_stable:
+            kept.add(find_stable(checkpoints))
         old = [each for each in checkpoints if each.epoch not in kept]
         if self._reports_uri is not None and old:
             reported = self._find_reported(self._reports_uri)

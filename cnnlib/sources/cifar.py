@@ -15,6 +15,7 @@ import numpy.typing as npt
 
 from cnnlib.dataset.source import Source, SourceSplit
 from cnnlib.errors import DatasetError, NotFoundError
+from cnnlib.sources.numbering import check_numbering
 from cnnlib.storage import files
 from cnnlib.storage.uri import join_uri
 
@@ -51,35 +52,35 @@ def load_cifar(directory_uri: str) -> Source:
     )
 
 
-def _read_python_10(uri: str, names: set[str]) -> Source | None:
-    if "batches.meta" not in names:
+def _read_python_10(uri: str, found: set[str]) -> Source | None:
+    if "batches.meta" not in found:
         return None
-    meta = _unpickle(uri, "batches.meta")
+    names = _read_meta(uri, "batches.meta", "label_names")
     train = [_parse_dict(_unpickle(uri, name), "labels", f"{uri}/{name}") for name in _TRAIN]
     test = [_parse_dict(_unpickle(uri, "test_batch"), "labels", f"{uri}/test_batch")]
-    return _build("CIFAR-10", uri, _texts(meta, "label_names"), train, test)
+    return _build("CIFAR-10", uri, names, train, test)
 
 
-def _read_python_100(uri: str, names: set[str]) -> Source | None:
-    if not {"train", "test", "meta"} <= names:
+def _read_python_100(uri: str, found: set[str]) -> Source | None:
+    if not {"train", "test", "meta"} <= found:
         return None
-    meta = _unpickle(uri, "meta")
+    names = _read_meta(uri, "meta", "fine_label_names")
     train, test = (
         [_parse_dict(_unpickle(uri, name), "fine_labels", f"{uri}/{name}")] for name in ("train", "test")
     )
-    return _build("CIFAR-100", uri, _texts(meta, "fine_label_names"), train, test)
+    return _build("CIFAR-100", uri, names, train, test)
 
 
-def _read_binary_10(uri: str, names: set[str]) -> Source | None:
-    if "data_batch_1.bin" not in names:
+def _read_binary_10(uri: str, found: set[str]) -> Source | None:
+    if "data_batch_1.bin" not in found:
         return None
     train = [_parse_records(uri, f"{name}.bin", 1) for name in _TRAIN]
     test = [_parse_records(uri, "test_batch.bin", 1)]
     return _build("CIFAR-10", uri, _read_names(uri, "batches.meta.txt"), train, test)
 
 
-def _read_binary_100(uri: str, names: set[str]) -> Source | None:
-    if not {"train.bin", "test.bin"} <= names:
+def _read_binary_100(uri: str, found: set[str]) -> Source | None:
+    if not {"train.bin", "test.bin"} <= found:
         return None
     train, test = ([_parse_records(uri, f"{name}.bin", 2)] for name in ("train", "test"))
     return _build("CIFAR-100", uri, _read_names(uri, "fine_label_names.txt"), train, test)
@@ -98,10 +99,13 @@ def _build(
         )
         for name, parts in (("train", train), ("test", test))
     }
-    last = max(int(split.labels.max(initial=0)) for split in splits.values())
-    if last >= len(class_names):
+    check_numbering({name: split.labels for name, split in splits.items()}, uri, advice="")
+    labels = np.concatenate([split.labels for split in splits.values()])
+    first, last = int(labels.min(initial=0)), int(labels.max(initial=0))
+    if first < 0 or last >= len(class_names):
         raise DatasetError(
-            f"{uri}: the labels go up to {last}, but there are {len(class_names)} class names."
+            f"{uri}: the labels are {first}..{last}, but there are {len(class_names)} class names. Expected labels of "
+            f"0..{len(class_names) - 1}."
         )
     return Source(
         class_names=tuple(class_names), image_shape=_SHAPE, splits=splits, description=f"{kind} of {uri}"
@@ -125,8 +129,13 @@ def _parse_dict(document: dict[Any, Any], labels: str, name: str) -> Part:
         values = np.asarray(document[labels.encode()])
     except KeyError as err:
         raise DatasetError(f"{name} is not CIFAR: it has no entry {err}.") from err
-    is_cifar = pixels.dtype == np.uint8 and pixels.shape == (len(values), _PIXELS)
-    if not is_cifar or not np.issubdtype(values.dtype, np.integer):
+    except (ValueError, TypeError, OverflowError) as err:  # lists of unequal lengths
+        raise DatasetError(f"{name} is not CIFAR: its data or labels are no array: {err}.") from err
+    if values.ndim != 1 or not np.issubdtype(values.dtype, np.integer):
+        raise DatasetError(
+            f"{name} is not CIFAR: its labels are {values.dtype} {values.shape}. Expected whole numbers (n,)."
+        )
+    if pixels.dtype != np.uint8 or pixels.shape != (len(values), _PIXELS):
         raise DatasetError(
             f"{name} is not CIFAR: its data are {pixels.dtype} {pixels.shape} for {len(values)} labels. Expected uint8 "
             f"(n, {_PIXELS})."
@@ -141,13 +150,25 @@ def _to_images(pixels: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
 
 
 def _read_names(uri: str, name: str) -> list[str]:
-    return files.read_bytes(join_uri(uri, name)).decode().split()
+    lines = _decode(files.read_bytes(join_uri(uri, name)), f"{uri}/{name}").splitlines()
+    return [line.strip() for line in lines if line.strip()]
 
 
-def _texts(meta: dict[Any, Any], entry: str) -> list[str]:
-    if entry.encode() not in meta:
-        raise DatasetError(f"The CIFAR file of the class names has no entry {entry!r}.")
-    return [each.decode() if isinstance(each, bytes) else str(each) for each in meta[entry.encode()]]
+def _read_meta(uri: str, name: str, entry: str) -> list[str]:
+    """Returns the class names of the Python version."""
+    names = _unpickle(uri, name).get(entry.encode())
+    if not isinstance(names, list | tuple):
+        raise DatasetError(f"{uri}/{name} has no list of class names. Expected an entry {entry!r}.")
+    return [_decode(each, f"{uri}/{name}") if isinstance(each, bytes) else str(each) for each in names]
+
+
+def _decode(text: bytes, name: str) -> str:
+    try:
+        return text.decode()
+    except UnicodeDecodeError as err:
+        raise DatasetError(
+            f"The class names of {name} are no text in UTF-8. Received {text[:50]!r}."
+        ) from err
 
 
 class _Unpickler(pickle.Unpickler):
@@ -161,7 +182,7 @@ def _unpickle(uri: str, name: str) -> dict[Any, Any]:
     data = files.read_bytes(join_uri(uri, name))
     try:
         document = _Unpickler(io.BytesIO(data), encoding="bytes").load()
-    except (pickle.UnpicklingError, EOFError, ValueError, ImportError, AttributeError, IndexError) as err:
+    except Exception as err:  # damaged bytes make an unpickler call anything with anything
         raise DatasetError(f"{uri}/{name} is not a file of CIFAR's Python version: {err}.") from err
     if not isinstance(document, dict):
         raise DatasetError(f"{uri}/{name} is not a file of CIFAR's Python version: it holds no dictionary.")

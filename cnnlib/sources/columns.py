@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -13,11 +12,10 @@ from cnnlib.dataset.streamed import Value
 from cnnlib.errors import ConfigError, DatasetError
 from cnnlib.log import log_event
 from cnnlib.sources.image_files import check_names
+from cnnlib.sources.second_column import to_label
 
 LABEL_NAMES = ("label", "class", "class_name", "category", "target", "y")
 """The usual names of a column with labels, in lower case, the first that exists counts."""
-NAME_NAMES = ("class_name", "label_name", "classname", "labelname")
-"""The usual names of a column that says in words what a column of labels says in numbers."""
 SPLIT_NAMES = ("split", "subset", "fold")
 _LIKE_MISSING = frozenset(("none", "null", "nan", "n/a", "na", "<na>"))
 """What programs write for a missing label; people may call a class so, too (NA: Namibia)."""
@@ -75,20 +73,15 @@ def find_labels(
         raise DatasetError(
             f"The labels of {origin} are of the type {column.type}. Expected one name or number for every image."
         )
-    values = column.to_pylist()
-    if pa.types.is_floating(column.type):
-        values = [None if each is None or math.isnan(each) else each for each in values]
-        if (
-            odd := next((each for each in values if each is not None and not each.is_integer()), None)
-        ) is not None:
-            raise DatasetError(
-                f"The labels of {origin} are numbers, and {odd:g} is no whole one. Expected whole numbers or names; is "
-                "another column the label?"
-            )
-        values = [None if each is None else int(each) for each in values]
+    values = [to_label(each) for each in column.to_pylist()]
+    if (odd := next((each for each in values if isinstance(each, float)), None)) is not None:
+        raise DatasetError(
+            f"The labels of {origin} are numbers, and {odd:g} is no whole one. Expected whole numbers or names; is "
+            "another column the label?"
+        )
     if all(isinstance(each, int) and not isinstance(each, bool) for each in values if each is not None):
         return _number_classes(values, class_names, origin, first_label)
-    texts = [None if each is None or not str(each).strip() else str(each).strip() for each in values]
+    texts = [None if each is None else str(each) for each in values]
     found = sorted({each for each in texts if each is not None})
     if class_names:
         # A label outside the names is a bad row, but a name without rows is most likely a typing error.
@@ -98,46 +91,6 @@ def find_labels(
         say_what_is_odd(found)
     index = {name: label for label, name in enumerate(found)}
     return tuple(found), [None if each is None else index.get(each) for each in texts]
-
-
-def find_second(columns: Sequence[str], label: str) -> str | None:
-    """Returns the column that usually says in words what the labels say; None if there is none beside them."""
-    return next((each for each in columns if each != label and each.strip().lower() in NAME_NAMES), None)
-
-
-def find_names(labels: pa.ChunkedArray, names: pa.ChunkedArray | None, origin: str) -> tuple[str, ...]:
-    """Returns the class names that a second column gives to labels that are numbers.
-
-    Args:
-        labels, names: the two columns; None: there is no second one.
-        origin: what holds them, for messages.
-
-    Returns:
-        The names by number, if the numbers are 0, 1, 2, … or 1, 2, 3, …; none if there are none to take.
-
-    Raises:
-        DatasetError: a label has two names, or two labels have one.
-    """
-    if names is None:
-        return ()
-    pairs = {
-        (label, str(name).strip())
-        for label, name in zip(labels.to_pylist(), names.to_pylist(), strict=True)
-        if label is not None and name is not None
-    }
-    for side, what, other in ((0, "label", "names"), (1, "name", "labels")):
-        seen: dict[object, object] = {}
-        for pair in sorted(pairs, key=str):
-            key, value = pair[side], pair[1 - side]
-            if seen.setdefault(key, value) != value:
-                raise DatasetError(
-                    f"Two columns of {origin} contradict each other: the {what} {key!r} has the {other} {seen[key]!r} "
-                    f"and {value!r}. Correct them, or give --label-column to say which one counts."
-                )
-    numbers = sorted(label for label, _ in pairs if isinstance(label, int) and not isinstance(label, bool))
-    if not numbers or len(numbers) < len(pairs) or numbers != list(range(numbers[0], numbers[-1] + 1)):
-        return ()
-    return tuple(name for _, name in sorted(pairs)) if numbers[0] in (0, 1) else ()
 
 
 def say_what_is_odd(classes: Sequence[str]) -> None:
@@ -162,20 +115,37 @@ def _number_classes(
     if not known:
         raise DatasetError(f"{origin} has no label in any row.")
     if not class_names:
+        if known[0] < 0:
+            log_event("labels", note=f"a class like all others, not a missing label: {known[0]}")
         index = {number: label for label, number in enumerate(known)}
         return tuple(map(str, known)), [None if each is None else index[each] for each in values]
-    if first_label is None and known[0] == 1 and known[-1] < len(class_names):
-        raise ConfigError(
-            f"The labels of {origin} are {known[0]}..{known[-1]}, and there are {len(class_names)} class names. Give "
-            f"--first-label=0 if 1 is {class_names[1]!r}, or --first-label=1 if it is {class_names[0]!r}."
-        )
-    first = first_label if first_label is not None else int(known[0] == 1 and known[-1] == len(class_names))
-    if first and first_label is None:
-        log_event("labels", note=f"the labels count from 1 to {known[-1]}: class 0 is label 1")
+    first = _find_first(known, class_names, origin) if first_label is None else first_label
     inside = range(first, first + len(class_names))
     return tuple(class_names), [
         each - first if each is not None and each in inside else None for each in values
     ]
+
+
+def _find_first(known: Sequence[int], class_names: Sequence[str], origin: str) -> int:
+    """Returns the number of the first class name: 0, or 1 if the labels plainly count from 1.
+
+    Negative numbers mean that a row has no label.
+    """
+    low, high = min((each for each in known if each >= 0), default=0), known[-1]
+    many = f"The labels of {origin} are {low}..{high}, and there are {len(class_names)} class names."
+    if low == 1 and high < len(class_names):
+        raise ConfigError(
+            f"{many} Give --first-label=0 if 1 is {class_names[1]!r}, or --first-label=1 if it is {class_names[0]!r}."
+        )
+    first = int(low == 1 and high == len(class_names))
+    if high >= first + len(class_names):
+        raise ConfigError(
+            f"{many} Give more of them, or --first-label with the number of {class_names[0]!r}: rows whose label has "
+            "no name are then left out."
+        )
+    if first:
+        log_event("labels", note=f"the labels count from 1 to {high}: class 0 is label 1")
+    return first
 
 
 def find_metadata(table: pa.Table, taken: set[str | None]) -> dict[str, tuple[str, pa.ChunkedArray]]:

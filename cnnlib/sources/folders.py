@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections import Counter
+import re
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
 
 from cnnlib.dataset.decode import EXTENSIONS, ImageRules
@@ -21,6 +22,9 @@ from cnnlib.sources.image_files import (
     parse_fractions,
 )
 
+_WORD = re.compile("[a-z]+")
+_SPLIT_WORDS = frozenset((*SPLIT_NAMES, "dev", "eval", "evaluation", "holdout"))
+_SHOWN = 5
 _IGNORED = frozenset(("thumbs.db", "desktop.ini", ".ds_store"))
 
 
@@ -43,7 +47,7 @@ def load_folders(
 
     Raises:
         NotFoundError: there is no such folder, or it is empty.
-        DatasetError: no image lies in a folder of a class.
+        DatasetError: no image lies in a folder of a class, or the classes seem to be a level deeper.
         ConfigError: class names or splits cannot work.
     """
     versions = list_versions(directory_uri)
@@ -74,6 +78,8 @@ def load_folders(
             f"{directory_uri} has no image in a folder of a class. Received {counted(skipped) or 'no file'}, expected "
             f"{directory_uri}/CLASS/IMAGE with one of the endings {', '.join(sorted(EXTENSIONS))}."
         )
+    if not has_splits and not class_names:
+        _check_level_below(directory_uri, inside)
     found = sorted({path.split("/")[level] for path in inside})
     _say_what_is_odd(versions, found, level)
     names = check_names(class_names, found, directory_uri)
@@ -120,6 +126,39 @@ def _find_level(uri: str, paths: Sequence[str], class_names: Sequence[str]) -> b
             "folders of classes alone: move the others, or name all classes with --class-names."
         )
     return True
+
+
+def _check_level_below(uri: str, paths: Sequence[str]) -> None:
+    """Checks that the folders of the classes are not one level deeper.
+
+    Raises:
+        DatasetError: there is one folder only, which holds others, or all look like splits, which hold others.
+    """
+    below: defaultdict[str, set[str]] = defaultdict(set)
+    for path in paths:
+        top, second = path.split("/")[:2] if path.count("/") > 1 else (path.split("/")[0], "")
+        below[top].add(second)
+    if any("" in folders for folders in below.values()):
+        return  # images lie directly in the folder of a class
+    tops = sorted(below)
+    first = ", ".join(sorted(below[tops[0]])[:_SHOWN])
+    if len(tops) == 1 and len(below[tops[0]]) > 1:
+        raise DatasetError(
+            f"{uri} has one folder, {tops[0]}, with the folders {first} in it. Expected one folder per class: give "
+            f"{uri}/{tops[0]}."
+        )
+    if len(tops) > 1 and all(_SPLIT_WORDS & set(_WORD.findall(top.lower())) for top in tops):
+        raise DatasetError(
+            f"{uri} has the folders {', '.join(tops)}, which look like splits, with {first} in them. Call them train, "
+            "val and test, or, if they are the classes, name all of them with --class-names."
+        )
+    common = set.intersection(*below.values())
+    if len(tops) > 1 and len(common) > 1:
+        log_event(
+            "labels",
+            note=f"the classes are {', '.join(tops[:_SHOWN])}, each with the folders "
+            f"{', '.join(sorted(common)[:_SHOWN])}: these are no classes",
+        )
 
 
 def _say_what_is_odd(paths: Iterable[str], classes: Sequence[str], level: int) -> None:

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import io
+import struct
+import tokenize
 import zipfile
+import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
@@ -19,6 +22,11 @@ from cnnlib.storage import files
 
 _IMAGES = ("x", "images", "image", "data", "imgs")
 _LABELS = ("y", "labels", "label", "targets", "target")
+# What zipfile, zlib and NumPy raise for archives that are damaged, encrypted, or state impossible sizes.
+_DAMAGED = (
+    ValueError, OSError, EOFError, zipfile.BadZipFile, zlib.error, struct.error, AttributeError, TypeError, KeyError,
+    SyntaxError, NotImplementedError, RuntimeError, OverflowError, MemoryError, tokenize.TokenError,
+)  # fmt: skip
 _MOST_CLASSES = 2**20
 _CHANNELS = (1, 2, 3, 4)
 
@@ -36,18 +44,15 @@ def load_npz(uri: str, class_names: Sequence[str] = ()) -> Source:
     try:
         with np.load(io.BytesIO(files.read_bytes(uri)), allow_pickle=False) as archive:
             arrays = {name: archive[name] for name in archive.files}
-    except (ValueError, OSError, zipfile.BadZipFile, AttributeError, TypeError) as err:
-        raise DatasetError(
-            f"{uri} is not an .npz archive of plain arrays: {str(err).splitlines()[0]}"
-        ) from err
+    except _DAMAGED as err:
+        reason = next(iter(str(err).splitlines()), type(err).__name__)
+        raise DatasetError(f"{uri} is not an .npz archive of plain arrays: {reason}") from err
     found = _pair(arrays, uri)
     splits = {name: _build_split(uri, name, images, labels) for name, (images, labels) in found.items()}
     if not class_names:
         check_numbering({name: split.labels for name, split in splits.items()}, uri)
     labels = np.concatenate([split.labels for split in splits.values()])
     first, last = (int(labels.min()), int(labels.max())) if len(labels) else (0, 0)
-    if len(labels) and first == last:
-        raise DatasetError(f"{uri} has images of one class only, {first}. A classifier needs at least two.")
     if first == 1 and (not class_names or len(class_names) == last):
         log_event("labels", note=f"the labels count from 1 to {last}: class 0 is label 1")
         class_names = class_names or [str(label) for label in range(1, last + 1)]
@@ -122,10 +127,12 @@ def _build_split(
             f"The {name} images of {uri} have the shape {images.shape}. Expected the channels last, at most "
             "4: (n, height, width, channels)."
         )
-    if not np.issubdtype(flat.dtype, np.integer) or (
-        len(flat) and not 0 <= flat.min() <= flat.max() < _MOST_CLASSES
-    ):
+    if np.issubdtype(flat.dtype, np.floating) and np.array_equal(flat, np.rint(flat)):
+        flat = np.rint(flat).astype(np.int64)
+    is_whole = np.issubdtype(flat.dtype, np.integer)
+    if not is_whole or (len(flat) and not 0 <= flat.min() <= flat.max() < _MOST_CLASSES):
+        which = f"{flat.min()}..{flat.max()}" if is_whole else f"of the type {flat.dtype}"
         raise DatasetError(
-            f"The {name} labels of {uri} are {flat.dtype}. Expected whole numbers of 0..{_MOST_CLASSES - 1}."
+            f"The {name} labels of {uri} are {which}. Expected whole numbers of 0..{_MOST_CLASSES - 1}."
         )
     return SourceSplit(images=np.ascontiguousarray(images, np.uint8), labels=flat.astype(np.int32))

@@ -14,24 +14,39 @@ import numpy.typing as npt
 
 from cnnlib.errors import DatasetError
 
+ADVICE = " If they are right, give the names of all classes with --class-names."
 
-def check_numbering(labels: Mapping[str, npt.NDArray[np.integer] | Sequence[int]], origin: str) -> None:
+
+def check_numbering(
+    labels: Mapping[str, npt.NDArray[np.integer] | Sequence[int]], origin: str, advice: str = ADVICE
+) -> None:
     """Checks that no split has the numbers of another, each plus one.
+
+    A split may lack the first or the last classes: the numbers of two splits that lie in the range of one are right.
 
     Args:
         labels: the labels of every split, as the source numbers them.
         origin: what holds them, for the message.
+        advice: what a person can do whose labels are right.
 
     Raises:
-        DatasetError: the lowest and the highest label of a split are both one more than those of another.
+        DatasetError: the lowest and the highest label of a split are both one more than those of another, or it counts
+            from 1 and goes further than another, which counts from 0.
+
+    >>> check_numbering({"train": range(10), "val": range(9), "test": range(1, 10)}, "data")
     """
     ranges = {name: (int(np.min(own)), int(np.max(own))) for name, own in labels.items() if len(own)}
     for (name, (first, last)), (other, (other_first, other_last)) in permutations(ranges.items(), 2):
-        if (first, last) == (other_first + 1, other_last + 1) and first < last:
+        if first == last or other_first == other_last:
+            continue  # one class says nothing about the others
+        is_shifted = (first, last) == (other_first + 1, other_last + 1)
+        counts_from_1 = (first, other_first) == (1, 0) and last > other_last
+        in_one_split = any(low <= other_first and last <= high for low, high in ranges.values())
+        if (is_shifted or counts_from_1) and not in_one_split:
             raise DatasetError(
                 f"The labels of {origin} are {first}..{last} in {name} and {other_first}..{other_last} in {other}: "
                 "they count from different numbers, so that one and the same class has two. Renumber the labels of one "
-                "split. If they are right, give the names of all classes."
+                f"split.{advice}"
             )
 
 

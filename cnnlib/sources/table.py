@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-import codecs
 import io
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import pyarrow as pa
-import pyarrow.compute as pc
-import pyarrow.csv
-import pyarrow.json
 import pyarrow.parquet as pq
 
 from cnnlib.dataset.decode import ImageRules
@@ -23,8 +19,6 @@ from cnnlib.sources.columns import (
     find_column,
     find_labels,
     find_metadata,
-    find_names,
-    find_second,
     find_split,
 )
 from cnnlib.sources.folders import limit
@@ -38,16 +32,13 @@ from cnnlib.sources.image_files import (
     to_split,
 )
 from cnnlib.sources.numbering import check_split_numbering
+from cnnlib.sources.second_column import NAME_NAMES, RIVAL_NAMES, check_rivals, find_names, find_second
+from cnnlib.sources.text_tables import check_header, check_text, read_csv, read_json
 from cnnlib.storage import files
 
-_READERS: Mapping[str, Callable[[io.BytesIO], pa.Table]] = {
-    ".csv": lambda data: _read_csv(data, ","),
-    ".tsv": lambda data: _read_csv(data, "\t"),
-    ".jsonl": pyarrow.json.read_json,
-    ".ndjson": pyarrow.json.read_json,
-    ".json": pyarrow.json.read_json,
-    ".parquet": pq.read_table,
-}
+_DELIMITERS = {".csv": ",", ".tsv": "\t"}
+_JSON = (".jsonl", ".ndjson", ".json")
+_ENDINGS = (*_DELIMITERS, *_JSON, ".parquet")
 _PATHS = ("path", "file", "filename", "file_name", "image", "image_path", "uri", "url")
 
 
@@ -92,17 +83,20 @@ def load_table(
         ConfigError: a column or a class name does not exist, or both a column and `splits` state the splits.
         DatasetError: the file is no table, or has no rows.
     """
-    table = _read_table(table_uri)
+    table = _read_table(table_uri, columns.label)
     path = find_column(table, columns.path, _PATHS, "path-column")
+    if not _holds_texts(table[path].type):
+        raise DatasetError(
+            f"The column {path!r} of {table_uri} is of the type {table[path].type}. Expected the paths of images. Give "
+            "--path-column."
+        )
     label = find_column(table, columns.label, LABEL_NAMES, "label-column")
     split = find_split(table, columns.split)
     if split is not None and splits:
         raise ConfigError(f"The column {split!r} of {table_uri} states the splits. Leave out --splits.")
-    names_column = None if columns.label else find_second(table.column_names, label)
-    second = find_names(table[label], table[names_column] if names_column else None, table_uri)
-    names, labels = find_labels(table[label], class_names or second, table_uri, columns.first_label)
-    if second and not class_names:
-        log_event("labels", note=f"the class names are those of the column {names_column}")
+    second = _read_second(table, label, columns, class_names, table_uri)
+    first_label = None if second else columns.first_label  # the names in a column state their numbers
+    names, labels = find_labels(table[label], class_names or second, table_uri, first_label)
     metadata = find_metadata(table, {path, label, split})
     if split is not None and not class_names and not second:
         check_split_numbering(names, labels, table[split].to_pylist(), table_uri)
@@ -115,11 +109,11 @@ def load_table(
     candidates = []
     for index, key in enumerate(keys):
         problem = "" if labels[index] is not None else "no label, or an unknown one"
-        if not isinstance(key, str) or not key:
+        if not isinstance(key, str) or not key.strip():
             key, problem = f"row {index + 1} of the table", "no path"
         else:
             try:
-                key = shorten(folder, key)
+                key = _find_file(key, folder, versions)
             except ConfigError:
                 problem = "neither a path nor an S3 URI"
         if key in seen:
@@ -149,22 +143,53 @@ def load_table(
     )
 
 
-def _read_table(uri: str) -> pa.Table:
+def _read_second(
+    table: pa.Table, label: str, columns: TableColumns, class_names: Sequence[str], origin: str
+) -> tuple[str, ...]:
+    """Checks the columns beside the labels; returns the class names that one of them gives to labels that are numbers.
+
+    Nobody needs them where the column of the labels was named, or the classes were.
+    """
+    if columns.label is not None:
+        return ()
+    rivals = [
+        field.name
+        for field in table.schema
+        if field.name.strip().lower() in RIVAL_NAMES and not pa.types.is_nested(field.type)
+    ]
+    own = table[label].to_pylist()
+    check_rivals(own, {name: table[name].to_pylist() for name in rivals}, label, origin)
+    second = find_second(table.column_names, label)
+    if second is None or class_names:
+        return ()
+    names = find_names(own, table[second].to_pylist(), origin, second)
+    if names:
+        log_event("labels", note=f"the class names are those of the column {second}")
+    return names
+
+
+def _read_table(uri: str, label: str | None) -> pa.Table:
     ending = f".{uri.rpartition('.')[2].lower()}"
-    if ending not in _READERS:
-        raise ConfigError(f"{uri} is not a table. Expected a file that ends in {', '.join(_READERS)}.")
+    if ending not in _ENDINGS:
+        raise ConfigError(f"{uri} is not a table. Expected a file that ends in {', '.join(_ENDINGS)}.")
     data = files.read_bytes(uri)
     if ending != ".parquet":
-        _check_text(uri, ending, data)
+        check_text(uri, data, is_json=ending in _JSON)
     try:
-        table: pa.Table = _READERS[ending](io.BytesIO(data))
+        table = _parse(data, ending, label)
+        table.validate(full=True)  # Arrow does not look whether the texts of JSON are UTF-8
+        names = table.column_names
+    except UnicodeDecodeError as err:
+        raise DatasetError(f"{uri} has a name of a column that is no text in UTF-8.") from err
     # A damaged Parquet file is an OSError of pyarrow's; the bytes are in memory, so it is none of the disk's.
     except (pa.ArrowInvalid, pa.ArrowNotImplementedError, OSError) as err:
         first_line = str(err).splitlines()[0]
         raise DatasetError(f"{uri} cannot be read as {ending[1:]}: {first_line}.") from err
     if not len(table):
         raise DatasetError(f"{uri} has no rows. Expected one row per image.")
-    twice = [name for name, count in Counter(table.column_names).items() if count > 1]
+    if ending in _DELIMITERS:
+        check_header(uri, names)
+    twice = [name for name, count in Counter(names).items() if count > 1]
     if twice:
         raise DatasetError(f"{uri} has two columns called {twice[0]!r}. Expected a name of its own for each.")
     no_text = [field.name for field in table.schema if pa.types.is_binary(field.type)]
@@ -175,33 +200,27 @@ def _read_table(uri: str) -> pa.Table:
     return table
 
 
-def _check_text(uri: str, ending: str, data: bytes) -> None:
-    """Checks for two kinds of file that are no tables, but for which Arrow's message gives no hint.
+def _parse(data: bytes, ending: str, label: str | None) -> pa.Table:
+    if ending == ".parquet":
+        return pq.read_table(io.BytesIO(data))
+    if ending in _JSON:
+        return read_json(data)
+    own = () if label is None else (label.strip().lower(),)
+    return read_csv(data, _DELIMITERS[ending], {*LABEL_NAMES, *NAME_NAMES, *own})
+
+
+def _holds_texts(kind: pa.DataType) -> bool:
+    if pa.types.is_dictionary(kind):
+        return _holds_texts(kind.value_type)
+    return bool(pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_null(kind))
+
+
+def _find_file(key: str, folder: str, versions: Mapping[str, str]) -> str:
+    """Returns the one spelling of a path, of those with spaces around it or with backslashes the one that is there.
 
     Raises:
-        DatasetError: the text is UTF-16, or one JSON document instead of a line per image.
+        ConfigError: it is neither a path nor an S3 URI.
     """
-    if data[:2] in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE):
-        raise DatasetError(f"{uri} is no text in UTF-8. Save the table as UTF-8.")
-    if "json" in ending and data.removeprefix(codecs.BOM_UTF8).lstrip()[:1] == b"[":
-        raise DatasetError(
-            f"{uri} is one JSON list. Expected JSON lines: one object per image, each on its line."
-        )
-
-
-def _read_csv(data: io.BytesIO, delimiter: str) -> pa.Table:
-    """Reads CSV. A column in which a number begins with 0, such as 007, is text."""
-    parse = pyarrow.csv.ParseOptions(delimiter=delimiter, newlines_in_values=True)
-    table = pyarrow.csv.read_csv(data, parse_options=parse)
-    numbers = [field.name for field in table.schema if pa.types.is_integer(field.type)]
-    if not numbers:
-        return table
-    data.seek(0)
-    as_text = pyarrow.csv.ConvertOptions(
-        column_types=dict.fromkeys(numbers, pa.string()), strings_can_be_null=True
-    )
-    texts = pyarrow.csv.read_csv(data, parse_options=parse, convert_options=as_text)
-    for name in numbers:
-        if pc.any(pc.match_substring_regex(texts[name], r"^\s*0\d")).as_py():
-            table = table.set_column(table.schema.get_field_index(name), name, texts[name])
-    return table
+    spellings = dict.fromkeys((key, key.strip(), key.strip().replace("\\", "/")))
+    found = [shorten(folder, each) for each in spellings if each]
+    return next((each for each in found if each in versions), found[0])

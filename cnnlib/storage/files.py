@@ -2,7 +2,8 @@
 
 Every function here keeps these promises:
 
-- An object appears whole or not at all, and is replaced whole or not at all.
+- An object appears whole or not at all, and is replaced whole or not at all. It is on the disk when a function returns,
+  so that a crash of the machine leaves no manifest of objects that are gone.
 - A name that begins with a dot is an unfinished write or a probe: no listing shows it, nor what is below it.
 - Requests are repeated here and nowhere else, for up to CNNLIB_STORAGE_WAIT_S seconds (`cnnlib.storage.patience`); an
   error that leaves this module is final and one of `cnnlib.errors`.
@@ -126,6 +127,7 @@ def upload(path: Path, uri: str) -> None:
 def check_writable(folder_uri: str) -> None:
     """Checks, by writing a probe and deleting it, that objects can be created (put-if-absent) below a folder.
 
+    Also deletes what writes that a crash cut off more than a day ago have left in a local folder.
     Leaves nothing behind, neither the probe nor a local folder that did not exist. A crash in between leaves
     an object named `.probe-*`, which no listing shows.
 
@@ -138,6 +140,7 @@ def check_writable(folder_uri: str) -> None:
         probe.create_bytes(b"probe")
         overwritten = probe.create_bytes(b"probe")
         probe.delete()
+        folder.delete_leftovers()
     if overwritten:
         raise StorageError(
             f"The storage behind {folder_uri} ignores put-if-absent (If-None-Match: *): it would overwrite "

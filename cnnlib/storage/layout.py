@@ -13,6 +13,7 @@ REPORTS/{overall, per_class, confusion, calibration, activations}/<report_id>.pa
 REPORTS/predictions/report_id=<report_id>/part-00000-000000000000-<digest>.parquet
 REPORTS/manifests/<report_id>.json
 REPORTS/manifests/checkpoints/<key>.<outcome>.mark
+REPORTS/leases/<report_id>.json (while it is scored)
 REPORTS/gates/<report_id>-<digest>.parquet
 REPORTS/pages/<report_id>.html, index.html
 
@@ -277,3 +278,8 @@ def find_mark(name: str) -> tuple[str, str] | None:
 def report_manifest(reports_uri: str, report_id: str) -> str:
     """`REPORTS/manifests/<report_id>.json`, which is written last: a report without it does not exist."""
     return join_uri(report_manifests(reports_uri), f"{report_id}.json")
+
+
+def report_lease(reports_uri: str, report_id: str) -> str:
+    """`REPORTS/leases/<report_id>.json`: which job scores what the report is about; deleted at its end."""
+    return join_uri(reports_uri, f"leases/{report_id}.json")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import errno
 import os
-import secrets
 import shutil
 import stat
 from collections.abc import Iterator
@@ -13,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from cnnlib.errors import AccessError, CnnlibError, InputError, NotFoundError, StorageError
+from cnnlib.storage.durable import delete_leftovers, sync_file, sync_folder, temporary_name, write_durably
 from cnnlib.storage.no_links import rename_if_absent
 from cnnlib.storage.place import StoredObject
 
@@ -59,25 +59,16 @@ class LocalPlace:
 
     def write_bytes(self, data: bytes) -> None:
         with self._temporary_file() as temporary:
-            temporary.write_bytes(data)
+            write_durably(temporary, data)
             temporary.replace(self.path)
+            sync_folder(self.path.parent)
 
     def create_bytes(self, data: bytes) -> bool:
         with self._temporary_file() as temporary:
-            temporary.write_bytes(data)
-            try:
-                # A link, because unlike a rename it fails if the name is taken.
-                self.path.hardlink_to(temporary)
-            except FileExistsError:
-                # On NFS, the answer to a link may be lost, and the kernel then asks for it a second time.
-                with suppress(FileNotFoundError):
-                    return self.path.samefile(temporary)
-                return False
-            except OSError as err:
-                if err.errno not in _NO_HARD_LINKS:
-                    raise
-                return rename_if_absent(temporary, self.path)
-            return True
+            write_durably(temporary, data)
+            created = self._take_name(temporary)
+            sync_folder(self.path.parent)
+            return created
 
     def scan_objects(self) -> Iterator[StoredObject]:
         yield from _scan_objects(self.path, above=frozenset())
@@ -97,10 +88,15 @@ class LocalPlace:
     def upload(self, path: Path) -> None:
         with self._temporary_file() as temporary:
             shutil.copyfile(path, temporary)
+            sync_file(temporary)
             temporary.replace(self.path)
+            sync_folder(self.path.parent)
 
     def child(self, name: str) -> LocalPlace:
         return LocalPlace(self.path / name)
+
+    def delete_leftovers(self) -> None:
+        delete_leftovers(self.path)
 
     @contextmanager
     def restore_folders(self) -> Iterator[None]:
@@ -113,6 +109,21 @@ class LocalPlace:
                 with suppress(OSError):
                     folder.rmdir()
 
+    def _take_name(self, temporary: Path) -> bool:
+        try:
+            # A link, because unlike a rename it fails if the name is taken.
+            self.path.hardlink_to(temporary)
+        except FileExistsError:
+            # On NFS, the answer to a link may be lost, and the kernel then asks for it a second time.
+            with suppress(FileNotFoundError):
+                return self.path.samefile(temporary)
+            return False
+        except OSError as err:
+            if err.errno not in _NO_HARD_LINKS:
+                raise
+            return rename_if_absent(temporary, self.path)
+        return True
+
     def _find_status(self) -> os.stat_result | None:
         try:
             status = self.path.stat()
@@ -123,7 +134,7 @@ class LocalPlace:
     @contextmanager
     def _temporary_file(self) -> Iterator[Path]:
         """Yields a hidden path in the same folder, and deletes what is left under it."""
-        temporary = self.path.with_name(f".{secrets.token_hex(8)}.tmp")
+        temporary = self.path.with_name(temporary_name())
         try:
             self._create_with_folders(temporary)
             yield temporary
@@ -134,6 +145,7 @@ class LocalPlace:
         # Between any two calls, the writable check of another job may remove the folder as empty. If that happens
         # inside `mkdir`, it finds neither that it may make the folder nor that there is one.
         for attempt in range(_MAX_ATTEMPTS):
+            absent = [folder for folder in self.path.parents if not folder.exists()]
             try:
                 self.path.parent.mkdir(parents=True, exist_ok=True)
                 temporary.touch(exist_ok=False)
@@ -141,6 +153,8 @@ class LocalPlace:
                 if attempt == _MAX_ATTEMPTS - 1:
                     raise
             else:
+                for folder in absent:
+                    sync_folder(folder.parent)
                 return
 
 

@@ -61,5 +61,8 @@ class Place(Protocol):
     def child(self, name: str) -> Place:
         """Returns the place of a name below this one."""
 
+    def delete_leftovers(self) -> None:
+        """Deletes old unfinished writes below this place, where a crash can leave any."""
+
     def restore_folders(self) -> AbstractContextManager[None]:
         """Removes, at its end, the empty folders that were created meanwhile above and at this place."""

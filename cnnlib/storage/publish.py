@@ -63,6 +63,23 @@ def read_manifest(uri: str) -> dict[str, Any]:
     return document
 
 
+def entry(document: Mapping[str, Any], name: str, *kinds: type) -> Any:
+    """Returns an entry of a manifest that must be of one of these kinds; `type(None)` allows null.
+
+    Raises:
+        KeyError: there is no such entry.
+        TypeError: it is of another kind.
+
+    >>> entry({"rows": 3}, "rows", int)
+    3
+    """
+    value = document[name]
+    if not isinstance(value, kinds) or (isinstance(value, bool) and bool not in kinds):
+        expected = " or ".join("null" if kind is type(None) else kind.__name__ for kind in kinds)
+        raise TypeError(f"{name} is {value!r}, expected {expected}")
+    return value
+
+
 def publish_files(folder_uri: str, files: Mapping[str, Path], manifest: Mapping[str, Any]) -> bool:
     """Uploads local files under their names into a folder, then writes the folder's manifest.
 

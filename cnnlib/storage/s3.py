@@ -204,6 +204,9 @@ class S3Place:
     def child(self, name: str) -> S3Place:
         return S3Place(self.bucket, self._prefix + name)
 
+    def delete_leftovers(self) -> None:
+        pass  # S3 shows no half objects; a rule of the bucket deletes the parts of uploads that were cut off.
+
     def restore_folders(self) -> AbstractContextManager[None]:
         return nullcontext()  # S3 has no folders to remove.
 

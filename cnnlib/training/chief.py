@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
@@ -20,7 +21,8 @@ from cnnlib.training.observe.observers import Observer, Observers
 from cnnlib.training.observe.progress import LiveBar, LogLines, Progress
 from cnnlib.training.observe.tensorboard import ScalarWriter, StepProfiler
 from cnnlib.training.plan import WorkerTask
-from cnnlib.training.state.checkpoint import save_checkpoint
+from cnnlib.training.state.background import BackgroundWriter
+from cnnlib.training.state.checkpoint import StagedCheckpoint, stage_checkpoint
 from cnnlib.training.state.resume_point import ResumePointWriter
 from cnnlib.training.step import TrainCall
 from cnnlib.training.train_state import TrainState
@@ -33,11 +35,14 @@ class Chief:
 
     def __init__(self, task: WorkerTask, progress: Progress, observers: Observer) -> None:
         self.progress = progress
-        self.resume_points = ResumePointWriter(task.run)
+        self._writer = BackgroundWriter()
+        self.resume_points = ResumePointWriter(task.run, self._writer)
         self._task = task
         self._observers = observers
         config = task.config.checkpoint
-        self._cleaner = CheckpointCleaner(task.run, config.keep, config.reports)
+        self._cleaner = CheckpointCleaner(
+            task.run, config.keep, config.reports, keeps_stable=task.config.on_nan == "rollback"
+        )
 
     @classmethod
     def of(cls, task: WorkerTask) -> Chief:
@@ -62,13 +67,53 @@ class Chief:
         return self._observers.watch(train_call, (self._task.config.epochs - done_epochs) * calls_per_epoch)
 
     def end_epoch(self, state: TrainState, history: Sequence[EpochRecord]) -> None:
-        """Saves a checkpoint, writes the history and informs the observers, after the last epoch of `history`.
+        """Copies the state after the last epoch of `history`, and starts to store it while the training goes on.
+
+        Raises:
+            CnnlibError: what was stored before, the checkpoint of the epoch before this one, has failed.
+        """
+        started = time.monotonic()
+        self.wait()
+        staged = self._stage(state, history[-1])
+        blocked_s = time.monotonic() - started
+        self._writer.start(lambda: self._store_epoch(staged, tuple(history), blocked_s), "checkpoint")
+
+    def wait(self) -> None:
+        """Waits until nothing is being stored.
+
+        Raises:
+            CnnlibError: a checkpoint could not be stored.
+        """
+        self._writer.wait()
+
+    def close(self, done_epochs: int, *, stopped: bool) -> None:
+        """Closes the progress display and the observers, after the last epoch.
+
+        Args:
+            stopped: True if the run was asked to end before.
+
+        Raises:
+            CnnlibError: the last checkpoint could not be stored.
+        """
+        self.wait()
+        self.progress.close()
+        with failure_is_logged("observers"):
+            self._observers.close()
+        config = self._task.config
+        if done_epochs < config.epochs and not stopped:
+            log_event("early-stopping", epochs=done_epochs, patience=config.early_stopping.patience)
+
+    def _store_epoch(
+        self, staged: StagedCheckpoint, history: Sequence[EpochRecord], blocked_s: float
+    ) -> None:
+        """Stores a checkpoint, writes the history and informs the observers.
 
         The checkpoint comes first: what fails after it loses no training. A crash in between leaves a history that is
         too short, which the resumed run mends from the manifests of the checkpoints.
         """
-        record = history[-1]
-        self._save(state, record)
+        record, started = history[-1], time.monotonic()
+        staged.publish()
+        written_in_s = time.monotonic() - started
         self.resume_points.clear()
         files.write_bytes(layout.run_history(self._task.run), encode_history(history))
         with failure_is_logged("checkpoint.keep"):
@@ -77,21 +122,8 @@ class Chief:
             self._draw(history)
         with failure_is_logged("observers"):
             self._observers.end_epoch(record)
+        log_event("checkpoint", epoch=record.epoch, blocked_s=blocked_s, written_in_s=written_in_s)
         log_event("epoch", **report_values(record))
-
-    def close(self, done_epochs: int, *, stopped: bool) -> None:
-        """Closes the progress display and the observers, after the last epoch.
-
-        Args:
-            stopped: True if the run was asked to end before.
-        """
-        self.resume_points.wait()
-        self.progress.close()
-        with failure_is_logged("observers"):
-            self._observers.close()
-        config = self._task.config
-        if done_epochs < config.epochs and not stopped:
-            log_event("early-stopping", epochs=done_epochs, patience=config.early_stopping.patience)
 
     def _draw(self, history: Sequence[EpochRecord]) -> None:
         # Imported here, after the first epoch, because matplotlib takes 0.8 s, which would delay the start of the run.
@@ -99,7 +131,7 @@ class Chief:
 
         files.write_bytes(layout.run_learning_curves(self._task.run), learning_curves_png(history))
 
-    def _save(self, state: TrainState, record: EpochRecord) -> None:
+    def _stage(self, state: TrainState, record: EpochRecord) -> StagedCheckpoint:
         task = self._task
         metadata = {
             "model": task.config.model,
@@ -115,7 +147,9 @@ class Chief:
             "opens_in_keras": task.opens_in_keras,
         }
         probe_shape = None if task.opens_in_keras else task.manifest.image_shape
-        save_checkpoint(task.run, state.model, state.optimizer, record, metadata, probe_shape=probe_shape)
+        return stage_checkpoint(
+            task.run, state.model, state.optimizer, record, metadata, probe_shape=probe_shape
+        )
 
 
 def _draw_first(train_call: TrainCall, augment: Augment, uri: str) -> TrainCall:

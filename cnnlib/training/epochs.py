@@ -140,9 +140,9 @@ def _validate(trainee: Trainee, epoch: int, step: int) -> tuple[float, float]:
 
 
 def _end_epoch(trainee: Trainee, history: list[EpochRecord]) -> None:
-    """Returns once the chief has saved the last epoch of the history: no worker runs ahead of a checkpoint."""
+    """Returns once the chief has copied the state after the last epoch; it is stored while the next epoch runs."""
     chief, record = trainee.chief, history[-1]
-    what = "saves the checkpoint" if chief else "waits for the chief's checkpoint"
+    what = "copies the state for the checkpoint" if chief else "waits for the chief"
     trainee.watchdog.doing(f"epoch {record.epoch}: {what}")
     if chief:
         chief.end_epoch(trainee.state, history)

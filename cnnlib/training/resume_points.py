@@ -85,6 +85,4 @@ class ChiefSavedPoints(SavedPoints):
         started = self._saved_at = self._clock()
         statistics = self._gather_statistics()
         copied = copy_resume_state(self._state.model, self._state.optimizer, statistics)
-        if self._ends():
-            self._writer.wait()  # this one must not be skipped
-        self._writer.write(copied, step, part, self._clock() - started)
+        self._writer.write(copied, step, part, self._clock() - started, must_be=self._ends())

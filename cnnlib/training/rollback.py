@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import NoReturn
 
 from cnnlib.errors import DivergedError, RestartError
-from cnnlib.runs.checkpoints import Checkpoint, list_checkpoints
+from cnnlib.runs.checkpoints import find_stable, list_checkpoints
 from cnnlib.runs.resume_points import delete_resume_points
 from cnnlib.runs.retention import delete_checkpoint
 from cnnlib.runs.rollbacks import MAX_ROLLBACKS, add_rollback, load_rollbacks, rate_factor
@@ -47,18 +46,6 @@ def roll_back(err: DivergedError, run: str, epoch: int, end_writing: Callable[[]
     raise DivergedError(
         f"{err} It was rolled back {MAX_ROLLBACKS} times, each time to half the rate."
     ) from err
-
-
-def find_stable(checkpoints: Sequence[Checkpoint]) -> int:
-    """Returns the epoch with the lowest training loss; 0 if there is none.
-
-    A loss grows for some steps before it overflows. So the last checkpoint often has weights from which no learning
-    rate leads back.
-    """
-    losses = {each.epoch: each.record.loss for each in checkpoints if each.record is not None}
-    if not losses:
-        return checkpoints[-1].epoch if checkpoints else 0
-    return min(losses, key=lambda epoch: math.inf if math.isnan(losses[epoch]) else losses[epoch])
 
 
 def _delete_what_follows(run: str) -> int:

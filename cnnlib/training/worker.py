@@ -117,7 +117,7 @@ def train_worker(task: WorkerTask) -> None:
     except DivergedError as err:
         if config.on_nan != "rollback":
             raise
-        roll_back(err, task.run, len(history) + 1, chief.resume_points.wait if chief else None)
+        roll_back(err, task.run, len(history) + 1, chief.wait if chief else None)
     watchdog.stop()
 
     # 4. The end: after the last epoch, by early stopping, or because the run was asked to end or to start again.

@@ -173,7 +173,9 @@ def test_two_evaluations_at_once_write_each_report_once(
         both = [future.result() for future in [pool.submit(on_cluster, *command) for _ in range(2)]]
     seen = {row["report_id"] for done in both for row in done.result["reports"]}
     assert len(seen) == EPOCHS
+    assert sum(row["new"] for done in both for row in done.result["reports"]) == EPOCHS, "each is scored once"
     assert len(files.list_objects(layout.report_manifests(str(reports)))) == EPOCHS * 2, "manifests and marks"
+    assert files.list_files(str(reports / "leases")) == []
     for report_id in seen:
         shown = on_cluster("report", reports, report_id)
         assert shown.result["report"]["rows"] == 120

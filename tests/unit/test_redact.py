@@ -16,6 +16,11 @@ from jobs.cli import print_error
         ("http://u:p@h/x", "http://***@h/x"),
         ("see https://token@h:1, and http://a:b%40c@h2.", "see https://***@h:1, and http://***@h2."),
         ("'postgresql+psycopg2://u:p@h/db'", "'postgresql+psycopg2://***@h/db'"),
+        ("http://ann:p@ss@host/x@7", "http://***@host/x@7"),
+        ("at 'http://ann:it's@host'", "at 'http://***@host'"),
+        ('{"uri":"http://ann:say"no"@host","to":"a@b"}', '{"uri":"http://***@host","to":"a@b"}'),
+        ("postgresql://u:p/w?x#1@h/db", "postgresql://***@h/db"),
+        ("http://u:80a/w@h:80/db, http://u:p@h", "http://***@h:80/db, http://***@h"),
         (
             "https://h/a?X-Amz-Credential=AK&X-Amz-Signature=00ff",
             "https://h/a?X-Amz-Credential=***&X-Amz-Signature=***",
@@ -31,7 +36,8 @@ def test_secrets_are_hidden(text: str, expected: str) -> None:
     "text",
     [
         "s3://bucket/runs/seed@best", "https://host:5000/path@7", "mail a@b.c", "runs/seed@best", "file:///a@b",
-        "http://h/?q=ann@host", "train step=200 loss=0.4",
+        "http://h/?q=ann@host", "http://h:80?q=ann@host", "http://[::1]:80/a@b", '["http://h:80","a@b"]',
+        "train step=200 loss=0.4",
     ],
 )  # fmt: skip
 def test_what_is_no_secret_stays(text: str) -> None:

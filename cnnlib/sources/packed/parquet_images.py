@@ -29,6 +29,7 @@ from cnnlib.sources.packed.records import (
     build_packed_source,
     find_packed_files,
 )
+from cnnlib.sources.second_column import to_label
 from cnnlib.storage import files, layout, publish
 from cnnlib.storage.range_file import open_range_file
 
@@ -62,7 +63,7 @@ def load_parquet_images(pattern_uri: str, dataset_uri: str, options: PackedOptio
         listed.setdefault(row.file, []).append(row.to_record())
     _say_columns(rows)
     source = build_packed_source(
-        list(listed.items()), options, f"Parquet {pattern_uri}", names.of_all(len(packed), pattern_uri)
+        list(listed.items()), options, f"Parquet {pattern_uri}", names.of_all(pattern_uri)
     )
     return replace(source, copies=copies.uris)
 
@@ -122,7 +123,8 @@ class _Row:
     file: PackedFile
     key: str
     place: Sequence[Span]
-    label: str | int | None
+    label: str | float | None
+    label_field: str
     problem: str
     metadata: Mapping[str, Any]
 
@@ -131,6 +133,7 @@ class _Row:
             key=self.key,
             span=self.place[0] if self.place else None,
             label=self.label,
+            label_field=self.label_field,
             problem=self.problem,
             metadata=self.metadata,
         )
@@ -141,18 +144,21 @@ class _ClassNames:
 
     def __init__(self) -> None:
         self._found: list[tuple[str, ...]] = []
+        self._without = ""
 
-    def add(self, schema: pa.Schema, label: str) -> None:
+    def add(self, file: PackedFile, schema: pa.Schema, label: str) -> None:
         """Takes the names of a ClassLabel from the metadata of a file's schema, where there are any."""
         try:
             features = json.loads((schema.metadata or {})[b"huggingface"])["info"]["features"]
             names = features[label]["names"]
         except (KeyError, TypeError, ValueError):
-            return
+            names = None
         if isinstance(names, list) and all(isinstance(name, str) for name in names):
             self._found.append(tuple(names))
+        else:
+            self._without = self._without or file.name
 
-    def of_all(self, num_files: int, origin: str) -> tuple[str, ...]:
+    def of_all(self, origin: str) -> tuple[str, ...]:
         """Returns the names that all files state; none if some state none."""
         different = sorted(set(self._found))
         if len(different) > 1:
@@ -161,7 +167,13 @@ class _ClassNames:
                 f"The files of {origin} have different classes: {first}, … and {second}, … Expected the same "
                 "ClassLabel in all of them."
             )
-        return different[0] if len(self._found) == num_files else ()
+        if different and self._without:
+            log_event(
+                "labels",
+                note=f"the class names of some files are not used, because {self._without} states none",
+            )
+            return ()
+        return different[0] if different else ()
 
 
 def _read_file(
@@ -171,7 +183,7 @@ def _read_file(
         with open_range_file(file.uri, file.num_bytes, _BUFFER_BYTES) as opened:
             parquet = pq.ParquetFile(opened, buffer_size=_BUFFER_BYTES)
             columns = _find_columns(file, parquet.schema_arrow, options)
-            names.add(parquet.schema_arrow, columns.label)
+            names.add(file, parquet.schema_arrow, columns.label)
             number = 0
             for batch in parquet.iter_batches(batch_size=_BATCH_ROWS, columns=columns.read):
                 for row in batch.to_pylist():
@@ -204,6 +216,11 @@ def _find_columns(file: PackedFile, schema: pa.Schema, options: PackedOptions) -
             "For a table with the paths of images: python -m jobs.prepare table."
         )
     label = find_column(empty, options.label_column, LABEL_NAMES, "label-column")
+    kind = schema.field(label).type
+    if pa.types.is_nested(kind) or _is_binary(kind):
+        raise DatasetError(
+            f"The labels of {file.uri} are of the type {kind}. Expected one name or number for every image."
+        )
     split = find_split(empty, options.split_column)
     scalar = [
         field.name
@@ -224,13 +241,13 @@ def _to_row(
     if columns.split is not None:
         split = to_split(row[columns.split])
         problem = problem or ("" if split else "no split, or none that can be the name of a folder")
-    if isinstance(label, float) and label.is_integer():
-        label = int(label)
+    label = to_label(label)
     return _Row(
         file=replace(file, split=split or (None if columns.split is None else "train")),
         key=f"{file.name}#{number}",
         place=copies.add(image) if image else [],
-        label=label if isinstance(label, str | int) and label != _NO_LABEL else None,
+        label=None if label == _NO_LABEL else label,
+        label_field=columns.label,
         problem=problem,
         metadata={name: row[name] for name in columns.metadata},
     )

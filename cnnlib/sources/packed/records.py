@@ -20,11 +20,11 @@ import pyarrow as pa
 from cnnlib.dataset.decode import ImageRules, decode_image
 from cnnlib.dataset.streamed import Candidate, StreamedSource
 from cnnlib.errors import ConfigError, DatasetError, NotFoundError
-from cnnlib.log import log_event
-from cnnlib.sources.columns import find_labels, find_metadata, find_names, find_second
+from cnnlib.sources.columns import find_metadata
 from cnnlib.sources.folders import limit
 from cnnlib.sources.image_files import DEFAULT_SPLITS, SPLIT_NAMES, describe_rules, parse_fractions
 from cnnlib.sources.numbering import check_split_numbering
+from cnnlib.sources.packed.record_labels import find_record_labels, to_column
 from cnnlib.storage import files
 from cnnlib.storage.uri import join_uri
 
@@ -48,14 +48,16 @@ class Record:
     Attributes:
         key: names it in the source; unique.
         span: where its bytes are; None if it has none.
-        label: a name or a number; None if it has none.
+        label: a name, a number or a truth value; None if it has none.
+        label_field: what holds the label: the name of a column, a feature, or an ending.
         problem: why it cannot be used, if that is known already.
         metadata: further values by name.
     """
 
     key: str
     span: Span | None
-    label: str | int | None
+    label: str | float | None
+    label_field: str = ""
     problem: str = ""
     metadata: Mapping[str, Any] = field(default_factory=dict)
 
@@ -210,20 +212,14 @@ def build_packed_source(
     if not pairs:
         raise DatasetError(f"{description}: there is no image.")
     has_splits = _find_splits([file for file, _ in records], options.splits, description)
-    _check_kind(pairs, description)
-    column = _to_column([record.label for _, record in pairs])
-    second = () if options.label_column or class_names else _find_second_names(pairs, column, description)
-    names, labels = find_labels(
-        column,
-        options.class_names or class_names or second,
-        description,
-        options.first_label if options.class_names or not class_names else 0,
+    names, labels, are_named = find_record_labels(
+        [record for _, record in pairs], options, description, class_names
     )
-    if has_splits and not (options.class_names or class_names or second):
+    if has_splits and not are_named:
         check_split_numbering(names, labels, [file.split for file, _ in pairs], description)
     columns = sorted({name for _, record in pairs for name in record.metadata})
     table = pa.table(
-        {name: _to_column([record.metadata.get(name) for _, record in pairs]) for name in columns}
+        {name: to_column([record.metadata.get(name) for _, record in pairs]) for name in columns}
     )
     metadata = find_metadata(table, set())
     values = {name: column.to_pylist() for name, (_, column) in metadata.items()}
@@ -256,33 +252,6 @@ def build_packed_source(
     )
 
 
-def _check_kind(pairs: Sequence[tuple[PackedFile, Record]], description: str) -> None:
-    """Checks that labels are all names or all numbers: as text, a number would be a class of its own."""
-    first: dict[type, Record] = {}
-    for _, record in pairs:
-        if record.label is not None:
-            first.setdefault(type(record.label), record)
-    if len(first) > 1:
-        name, number = first[str], first[int]
-        raise DatasetError(
-            f"{description}: some labels are names and some are numbers: {name.label!r} of {name.key} and "
-            f"{number.label} of {number.key}. Expected one kind."
-        )
-
-
-def _find_second_names(
-    pairs: Sequence[tuple[PackedFile, Record]], labels: pa.ChunkedArray, description: str
-) -> tuple[str, ...]:
-    """Returns the names that further values give to labels that are numbers; none if there are none."""
-    second = find_second(sorted({name for _, record in pairs for name in record.metadata}), "")
-    if second is None:
-        return ()
-    names = find_names(labels, _to_column([record.metadata.get(second) for _, record in pairs]), description)
-    if names:
-        log_event("labels", note=f"the class names are those of {second}")
-    return names
-
-
 def _find_splits(packed: Sequence[PackedFile], given: Sequence[str], description: str) -> bool:
     """Returns whether the names of the files state the splits."""
     found = {each.split for each in packed}
@@ -300,16 +269,6 @@ def _find_splits(packed: Sequence[PackedFile], given: Sequence[str], description
             f"The files of {description} state the splits {', '.join(sorted(map(str, found)))}. Leave out --splits."
         )
     return True
-
-
-def _to_column(values: Sequence[Any]) -> pa.ChunkedArray:
-    """Returns values as a column: numbers if all are, else text."""
-    try:
-        return pa.chunked_array([pa.array(values)])
-    except (pa.ArrowInvalid, pa.ArrowTypeError, OverflowError):
-        return pa.chunked_array(
-            [pa.array([None if each is None else str(each) for each in values], pa.string())]
-        )
 
 
 def _describe(uri: str, num_bytes: int, version: str, folder: str) -> PackedFile:

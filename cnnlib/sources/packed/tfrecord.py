@@ -2,7 +2,7 @@
 
 A record is its length (uint64), a checksum of that, the data, and a checksum of them, as
 https://www.tensorflow.org/tutorials/load_data/tfrecord describes. The features are those of TensorFlow's image
-datasets: `image/encoded`, `image/class/label`, `image/class/text`, unless others are named.
+datasets, unless others are named: `image/encoded`, `image/class/label`, and `image/class/text` for the names of these.
 """
 
 from __future__ import annotations
@@ -25,12 +25,13 @@ from cnnlib.sources.packed.records import (
     build_packed_source,
     find_packed_files,
 )
+from cnnlib.sources.second_column import to_label
 from cnnlib.storage.range_file import open_range_file
 from cnnlib.storage.threads import DECODE_THREADS, map_threads
 
 _ENDINGS = (".tfrecord", ".tfrecords", ".tfrec")
 _IMAGES = ("image/encoded", "image", "image_raw", "encoded", "jpeg", "png")
-_LABELS = ("image/class/text", "image/class/label", *LABEL_NAMES)
+_LABELS = ("image/class/label", "image/class/text", *LABEL_NAMES)
 _HEADER = struct.Struct("<QI")
 _CHECKSUM = struct.Struct("<I")
 _MASK = 0xA282EAD8
@@ -100,12 +101,12 @@ def _to_record(
     images = features.get(image_name, []) if image_name else []
     image = images[0] if len(images) == 1 and isinstance(images[0], bytes) else None
     labels = [_to_text(each) for each in features.get(label_name, [])] if label_name else []
-    label = labels[0] if len(labels) == 1 else None
     return Record(
         key=key,
         # The bytes of the image stand in the record as they are.
         span=Span(file.uri, first + data.index(image), len(image)) if image is not None else None,
-        label=label if isinstance(label, str | int) else None,
+        label=to_label(labels[0]) if len(labels) == 1 else None,
+        label_field=label_name or "",
         metadata={
             name: _to_text(values[0])
             for name, values in features.items()
@@ -123,7 +124,9 @@ def _find(
 ) -> str | None:
     if given is not None:
         return given
-    found = next((name for name in usual if features.get(name)), None)
+    found = next(
+        (name for name in usual if any(value not in (b"", b" ") for value in features.get(name, ()))), None
+    )
     if found is None and not any(name in features for name in usual):
         raise ConfigError(
             f"{file.uri} has a record without a feature called {', '.join(usual)}. It has "

@@ -7,9 +7,10 @@ field of `.json`, whose other values are metadata. Format: https://github.com/we
 from __future__ import annotations
 
 import json
+import re
 import tarfile
-from collections.abc import Iterator
-from dataclasses import dataclass, field
+from collections.abc import Collection, Iterator, Sequence
+from dataclasses import dataclass, field, replace
 from typing import IO, Any
 
 from cnnlib.dataset.decode import EXTENSIONS
@@ -24,11 +25,15 @@ from cnnlib.sources.packed.records import (
     build_packed_source,
     find_packed_files,
 )
+from cnnlib.sources.second_column import to_label
 from cnnlib.storage.range_file import open_range_file
 from cnnlib.storage.threads import map_threads
 
 _LABEL_BYTES = 2**20
 _BLOCK = 512
+_CLS = "cls"
+_DIGITS = re.compile("0|-?[1-9][0-9]{0,17}")
+_SHOWN = 5
 
 
 @dataclass(kw_only=True)
@@ -36,6 +41,7 @@ class _Sample:
     spans: list[Span] = field(default_factory=list)
     label: str | None = None
     fields: dict[str, Any] = field(default_factory=dict)
+    read: set[str] = field(default_factory=set)
     problem: str = ""
 
 
@@ -52,20 +58,48 @@ def load_webdataset(pattern_uri: str, options: PackedOptions) -> StreamedSource:
         ConfigError: class names, splits or the label's field cannot work.
     """
     packed = find_packed_files(pattern_uri, (".tar",))
-    listed = map_threads(lambda file: _list_samples(file, options.label_column), packed)
+    endings: set[str] = set()
+    listed = map_threads(lambda file: _list_samples(file, options.label_column, endings), packed)
+    records = [record for of_file in listed for record in of_file]
+    has_labels = any(record.label is not None for record in records)
+    if not (has_labels or options.label_column) or not any(record.span for record in records):
+        raise _nothing_found("label" if records else "image", endings, f"WebDataset {pattern_uri}")
+    if _are_numbers([record.label for record in records]):
+        listed = [[_to_number(record) for record in of_file] for of_file in listed]
     return build_packed_source(list(zip(packed, listed, strict=True)), options, f"WebDataset {pattern_uri}")
 
 
-def _list_samples(file: PackedFile, label_field: str | None) -> list[Record]:
+def _nothing_found(what: str, endings: Collection[str], description: str) -> DatasetError:
+    shown = ", ".join(f".{each}" for each in sorted(endings)[:_SHOWN])
+    return DatasetError(
+        f"{description}: no sample has {'an image' if what == 'image' else 'a label'}. Its members end in "
+        f"{shown or 'nothing'}{', …' if len(endings) > _SHOWN else ''}. Expected KEY.jpg or KEY.png with KEY.cls, or "
+        f"with KEY.json and a field {', '.join(LABEL_NAMES)} (another: --label-column). A key ends at the first dot."
+    )
+
+
+def _are_numbers(labels: Sequence[Any]) -> bool:
+    """Returns whether all labels that are texts are the decimal digits of a number, as Python writes it."""
+    texts = {label for label in labels if isinstance(label, str)}
+    return all(_DIGITS.fullmatch(text) for text in texts)
+
+
+def _to_number(record: Record) -> Record:
+    return replace(record, label=int(record.label)) if isinstance(record.label, str) else record
+
+
+def _list_samples(file: PackedFile, label_field: str | None, endings: set[str]) -> list[Record]:
+    """Lists the samples of a file, and adds the endings of its members to `endings`."""
     samples: dict[str, _Sample] = {}
     with open_range_file(file.uri, file.num_bytes) as opened:
         for member, stream in _members(file, opened):
             folder, _, name = member.name.rpartition("/")
             stem, _, ending = name.partition(".")
+            endings.add(ending.lower())
             sample = samples.setdefault(f"{folder}/{stem}" if folder else stem, _Sample())
             if f".{ending.lower()}" in EXTENSIONS:
                 sample.spans.append(Span(file.uri, member.offset_data, member.size))
-            elif ending.lower() in ("cls", "json"):
+            elif ending.lower() in (_CLS, "json"):
                 _read_label(sample, ending.lower(), member, stream)
     records = [_to_record(file, key, sample, label_field) for key, sample in samples.items()]
     # A sample of neither an image nor a label is something else, such as a licence.
@@ -97,9 +131,12 @@ def _members(file: PackedFile, opened: IO[bytes]) -> Iterator[tuple[tarfile.TarI
 
 
 def _read_label(sample: _Sample, ending: str, member: tarfile.TarInfo, stream: IO[bytes]) -> None:
+    if ending in sample.read:
+        sample.problem = f"several .{ending} of one name"
+    sample.read.add(ending)
     try:
-        text = stream.read(_LABEL_BYTES).decode()
-        if ending == "cls":
+        text = stream.read(_LABEL_BYTES).decode("utf-8-sig")
+        if ending == _CLS:
             sample.label = text.strip()
         else:
             fields = json.loads(text)
@@ -111,19 +148,23 @@ def _read_label(sample: _Sample, ending: str, member: tarfile.TarInfo, stream: I
 
 
 def _to_record(file: PackedFile, key: str, sample: _Sample, label_field: str | None) -> Record:
-    label: str | int | None = sample.label
     fields = dict(sample.fields)
-    if label_field is not None or label is None:
-        name = label_field or next((each for each in (*LABEL_NAMES, "cls") if each in fields), None)
-        value = fields.pop(name, None) if name is not None else None
-        label = value if isinstance(value, str | int) and not isinstance(value, bool) else None
-    if isinstance(label, str) and label.lstrip("-").isdecimal() and str(int(label)) == label:
-        label = int(label)
-    problem = sample.problem or ("several images of one name" if len(sample.spans) > 1 else "")
+    value: Any = sample.label
+    name = label_field or _CLS
+    if value is None or name != _CLS:
+        name = label_field or next((each for each in (*LABEL_NAMES, _CLS) if each in fields), "")
+        value = fields.pop(name, None)
+    label = None if isinstance(value, list | dict) else to_label(value)
+    problem = (
+        sample.problem
+        or ("several images of one name" if len(sample.spans) > 1 else "")
+        or ("the label is no name or number" if isinstance(value, list | dict) else "")
+    )
     return Record(
         key=f"{file.name}/{key}",
         span=sample.spans[0] if len(sample.spans) == 1 else None,
         label=label,
+        label_field=name,
         problem=problem,
         metadata={
             name: value for name, value in fields.items() if isinstance(value, bool | int | float | str)

@@ -269,6 +269,8 @@ class RestartPolicy(DefaultFailurePolicy):  # type: ignore[misc]
             return FailureDecision.RAISE
         if isinstance(own, RestartError):
             log_event("workers", note=f"{own}; all workers start again")
+            # A rollback takes steps back: what is done again after it is progress, too.
+            self._progress = min(self._progress, _look(self._find_progress))
             return FailureDecision.RETRY
         if (progress := _look(self._find_progress)) > self._progress:
             self._progress = progress

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import keras
@@ -30,7 +31,32 @@ from cnnlib.training.state.randomness import find_seed_states
 Array = npt.NDArray[np.generic]
 
 
-def save_checkpoint(
+@dataclass(frozen=True, kw_only=True)
+class StagedCheckpoint:
+    """The checkpoint of one epoch on the disk of this machine, before it is in storage.
+
+    Attributes:
+        folder: holds the files; `publish` deletes it.
+        metadata: the entries of the manifest, without the files.
+    """
+
+    uri: str
+    folder: tempfile.TemporaryDirectory[str]
+    metadata: Mapping[str, object]
+
+    def publish(self) -> None:
+        """Writes the checkpoint to storage.
+
+        The files come first and the manifest comes last. A crash before the manifest leaves files that nobody reads
+        and that the next attempt replaces.
+        """
+        with self.folder as folder:
+            paths = {name: Path(folder, name) for name in (layout.CHECKPOINT_MODEL, layout.CHECKPOINT_STATE)}
+            described = {name: _describe(path) for name, path in paths.items()}
+            publish.publish_files(self.uri, paths, {**self.metadata, "files": described})
+
+
+def stage_checkpoint(
     run: str,
     model: keras.Model,
     optimizer: keras.optimizers.Optimizer,
@@ -38,11 +64,8 @@ def save_checkpoint(
     metadata: Mapping[str, object],
     *,
     probe_shape: ImageShape | None = None,
-) -> str:
-    """Writes the checkpoint of one epoch and returns its URI. Only the chief calls it.
-
-    The files come first and the manifest comes last. A crash before the manifest leaves files that nobody reads and
-    that the next attempt replaces.
+) -> StagedCheckpoint:
+    """Copies what the checkpoint of one epoch holds to the disk of this machine. Only the chief calls it.
 
     Args:
         record: the result of the epoch.
@@ -50,18 +73,20 @@ def save_checkpoint(
         probe_shape: shape of images; the manifest then records the outputs of the model for some, by which the
             evaluation checks a model that it has to build again. None: it records none.
     """
-    uri = layout.checkpoint_uri(run, record.epoch)
-    with tempfile.TemporaryDirectory() as directory:
-        model_path, state_path = (
-            Path(directory, layout.CHECKPOINT_MODEL),
-            Path(directory, layout.CHECKPOINT_STATE),
-        )
-        np.savez(state_path, allow_pickle=False, **copy_state(state_groups(model, optimizer)))
-        with averaged_weights(model, optimizer):
-            model.save(model_path)
-            probed = {"probe_outputs": probe_outputs(model, probe_shape)} if probe_shape else {}
-        scored_on = "accuracy" if record.validation_accuracy is None else "validation_accuracy"
-        manifest = {
+    folder = tempfile.TemporaryDirectory()
+    np.savez(
+        Path(folder.name, layout.CHECKPOINT_STATE),
+        allow_pickle=False,
+        **copy_state(state_groups(model, optimizer)),
+    )
+    with averaged_weights(model, optimizer):
+        model.save(Path(folder.name, layout.CHECKPOINT_MODEL))
+        probed = {"probe_outputs": probe_outputs(model, probe_shape)} if probe_shape else {}
+    scored_on = "accuracy" if record.validation_accuracy is None else "validation_accuracy"
+    return StagedCheckpoint(
+        uri=layout.checkpoint_uri(run, record.epoch),
+        folder=folder,
+        metadata={
             **metadata,
             **probed,
             "checkpoint_version": CHECKPOINT_VERSION,
@@ -71,10 +96,8 @@ def save_checkpoint(
             "scored_on": scored_on,
             "score": getattr(record, scored_on),
             "record": record.to_document(),
-            "files": {path.name: _describe(path) for path in (model_path, state_path)},
-        }
-        publish.publish_files(uri, {path.name: path for path in (model_path, state_path)}, manifest)
-    return uri
+        },
+    )
 
 
 def restore_checkpoint(

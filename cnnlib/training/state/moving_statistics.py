@@ -18,7 +18,7 @@ Values = Sequence[tf.Tensor]
 
 
 class MovingStatistics:
-    """The moving statistics of a model's batch normalisation; those of a layer inside a custom layer are not found."""
+    """The moving statistics of a model's batch normalisation."""
 
     def __init__(self, model: keras.Model) -> None:
         layers = [
@@ -72,10 +72,8 @@ def synchronize(model: keras.Model) -> None:
         layer.synchronized = True
 
 
-def _find_layers(layer: keras.layers.Layer) -> list[keras.layers.BatchNormalization]:
-    if isinstance(layer, keras.layers.BatchNormalization):
-        return [layer]
-    if not isinstance(layer, keras.Model):
-        return []
-    found = [each for inner in layer.layers for each in _find_layers(inner)]
+def _find_layers(model: keras.Model) -> list[keras.layers.BatchNormalization]:
+    """Returns the layers of batch normalisation at any depth: in models, in custom layers and in wrappers."""
+    # A private method of Keras: `layers` of a model does not reach into layers that hold layers.
+    found = [each for each in model._flatten_layers() if isinstance(each, keras.layers.BatchNormalization)]
     return list({id(each): each for each in found}.values())

@@ -8,7 +8,6 @@ continues with its own, bit for bit; with another number, all continue with thei
 from __future__ import annotations
 
 import tempfile
-import threading
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -20,6 +19,7 @@ from cnnlib.errors import CheckpointError, CnnlibError
 from cnnlib.log import log_event
 from cnnlib.runs.resume_points import EpochPart, ResumePoint, delete_resume_points, write_resume_point
 from cnnlib.storage import publish
+from cnnlib.training.state.background import BackgroundWriter
 from cnnlib.training.state.checkpoint import Array, assign_group, copy_state, state_groups
 from cnnlib.training.strategy import moving_statistics
 
@@ -72,47 +72,50 @@ def _own_statistics(
 
 
 class ResumePointWriter:
-    """Writes resume points in a thread, one at a time, and deletes those before. The chief has one."""
+    """Writes resume points in the background, and deletes those before. The chief has one."""
 
-    def __init__(self, run: str) -> None:
+    def __init__(self, run: str, writer: BackgroundWriter) -> None:
         self._run = run
-        self._thread: threading.Thread | None = None
+        self._writer = writer
         self._last: str | None = None
+        self._has_any = False
 
-    def write(self, state: Mapping[str, Array], step: int, part: EpochPart, blocked_s: float) -> None:
-        """Starts to write; skips this resume point if the one before is still being written.
+    def write(
+        self,
+        state: Mapping[str, Array],
+        step: int,
+        part: EpochPart,
+        blocked_s: float,
+        *,
+        must_be: bool = False,
+    ) -> None:
+        """Starts to write; skips this resume point if a checkpoint or the one before is still being written.
 
         An error is logged, and the training goes on: its checkpoint at the end of the epoch does not need it.
 
         Args:
             blocked_s: seconds for which the training stood still to copy the state, for the log.
+            must_be: wait for what is being written instead of skipping this one.
+
+        Raises:
+            CnnlibError: the checkpoint of the epoch before could not be written.
         """
-        if self._thread is not None and self._thread.is_alive():
-            log_event(
-                "resume-point", step=step, note="skipped, because the one before is still being written"
-            )
+        if self._writer.is_busy() and not must_be:
+            log_event("resume-point", step=step, note="skipped, because storage is busy with the one before")
             return
         if not all(np.isfinite(np.sum(values, dtype=np.float64)) for values in state.values()):
             return  # the next call finds that the training has diverged
-        self._thread = threading.Thread(
-            target=self._write, args=(state, step, part, blocked_s), name="resume-point", daemon=True
-        )
-        self._thread.start()
+        self._has_any = True
+        self._writer.start(lambda: self._write(state, step, part, blocked_s), "resume-point")
 
     def adopt(self, uri: str) -> None:
         """Takes over the resume point that the run goes on from, to be deleted as if it had been written here."""
         self._last = uri
 
-    def wait(self) -> None:
-        """Waits until nothing is being written."""
-        if self._thread is not None:
-            self._thread.join()
-
     def clear(self) -> None:
-        """Waits until nothing is being written, and deletes all resume points: the epoch has its checkpoint."""
-        self.wait()
-        if self._thread is not None or self._last is not None:
-            self._thread, self._last = None, None
+        """Deletes all resume points: the epoch has its checkpoint. Call it while none is being written."""
+        if self._has_any or self._last is not None:
+            self._has_any, self._last = False, None
             delete_resume_points(self._run)
 
     def _write(self, state: Mapping[str, Array], step: int, part: EpochPart, blocked_s: float) -> None:

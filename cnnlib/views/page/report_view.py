@@ -83,7 +83,7 @@ def build_report_view(data: ReportData, links: Collection[str] = ()) -> ReportVi
     """
     classes = build_classes(class_lines(data.classes, data.comparison))
     activations = build_activations(data.activations)
-    gallery = [_gallery_item(data, mistake) for mistake in data.mistakes.most_confident]
+    gallery = _build_gallery(data)
     sheet = build_mistake_sheet(
         data.mistakes.by_pair, data.images.by_id, _sheet_bytes(activations, gallery, classes)
     )
@@ -122,6 +122,15 @@ def _sheet_bytes(activations: Activations | None, gallery: Sequence[GalleryItem]
     table = len(classes.lines) * (_LINE_BYTES if classes.has_intervals else _SHORT_LINE_BYTES)
     room = (MAX_PAGE_BYTES - _OTHER_BYTES - pictures - table) * 3 // 4  # base64 makes 4 bytes of 3
     return max(_MIN_SHEET_BYTES, min(MAX_SHEET_BYTES, room))
+
+
+def _build_gallery(data: ReportData) -> list[GalleryItem]:
+    """Returns the mistakes of the gallery; where rows have equal pictures, the first of them stands for all."""
+    found: dict[object, GalleryItem] = {}
+    for mistake in data.mistakes.most_confident:
+        item = _gallery_item(data, mistake)
+        found.setdefault(mistake.id if item.image is None else (mistake.pair, item.image), item)
+    return list(found.values())
 
 
 def _gallery_item(data: ReportData, mistake: Mistake) -> GalleryItem:

@@ -40,6 +40,14 @@ def test_colours_are_shown_as_they_are_stored() -> None:
     assert top_left_pixel(preview_png(images, [0] * 25, NAMES)) == [200, 30, 90]
 
 
+def test_equal_images_of_one_class_are_shown_once() -> None:
+    images = np.arange(40, dtype=np.uint8)[:, None, None, None] * np.ones((40, 8, 8, 1), np.uint8)
+    few = preview_png(images[[3, 3, 7, 3, 3]], [0, 0, 1, 0, 1], NAMES)
+    assert few == preview_png(images[[3, 7, 3]], [0, 1, 1], NAMES)
+    places = [0, 0, *range(40)]
+    assert preview_png(images[places], [0] * 42, NAMES) == preview_png(images, [0] * 40, NAMES)
+
+
 def test_same_images_give_the_same_picture() -> None:
     images = flat_images(25, 1)
     assert preview_png(images, [0] * 25, NAMES) == preview_png(images, [0] * 25, NAMES)

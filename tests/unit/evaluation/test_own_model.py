@@ -76,7 +76,7 @@ def write_checkpoint(
     )  # fmt: skip
     model = build_model(name, SHAPE, CLASSES, ModelOptions(**options))
     state: Any = TrainedState(model)
-    Chief(task, LogLines(1, 1), Observers([]))._save(state, record)
+    Chief(task, LogLines(1, 1), Observers([]))._stage(state, record).publish()
     return str(runs / "run" / "checkpoints" / "epoch-0001"), model
 
 

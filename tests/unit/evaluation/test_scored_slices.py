@@ -53,6 +53,10 @@ SLICER = Slicer(
 @pytest.fixture(scope="module")
 def parts(tmp_path_factory: pytest.TempPathFactory, strategy: object) -> list[PartialScores]:
     """Returns the partial scores of a good model and of a random one for the same rows, with slices and corruptions."""
+    import keras
+
+    # Of a hundred random models, a few give values in 0..1 for all rows: nothing tells what those are.
+    keras.utils.set_random_seed(1)
     directory = tmp_path_factory.mktemp("models")
     paths = [
         save(nearest_pattern(), directory, "good.keras"),

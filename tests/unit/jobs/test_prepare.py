@@ -42,6 +42,18 @@ def test_classes_without_rows_are_named_and_the_second_time_nothing_is_written(
     assert {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*")} == before
 
 
+def test_many_classes_without_rows_and_a_missing_training_split_are_one_line_each(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    images = np.arange(4 * 64, dtype=np.uint8).reshape(4, 8, 8)
+    np.savez(tmp_path / "a.npz", test_images=images, test_labels=[0, 30, 0, 30])
+    assert prepare.main(["npz", str(tmp_path / "a.npz"), "--output", str(tmp_path / "out")]) == 0
+    log = capsys.readouterr().err
+    names = ", ".join(map(str, range(1, 21)))
+    assert f'labels note="test has no rows of these classes: {names} and 9 more"\n' in log
+    assert "no split is called train: jobs.train needs one" in log
+
+
 def test_a_dataset_is_not_written_into_the_folder_of_its_images(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 
 from cnnlib.errors import ConflictError
-from cnnlib.runs import lease
 from cnnlib.runs.lease import hold_lease
 from cnnlib.storage import files, layout
+from cnnlib.storage.lease import Lease, encode_lease
 
 BEAT_S = 0.05
 
@@ -35,13 +35,13 @@ def test_a_run_that_is_being_trained_is_refused(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "left", [lease._encode("killed", 7), b"", b"{ no JSON"], ids=["whole", "empty", "damaged"]
+    "left", [encode_lease("killed", 7), b"", b"{ no JSON"], ids=["whole", "empty", "damaged"]
 )
 def test_the_lease_of_a_killed_training_is_taken_over(tmp_path: Path, left: bytes) -> None:
     run = str(tmp_path / "run")
     files.write_bytes(layout.run_lease(run), left)
     with hold_lease(run, beat_s=BEAT_S):
-        assert lease._read(run)["owner"] != "killed"
+        assert Lease(layout.run_lease(run), what="run").holder()["owner"] != "killed"
 
 
 def test_of_two_that_start_together_one_gets_the_run(tmp_path: Path) -> None:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 
 import pytest
 
 from cnnlib.errors import StorageError
 from cnnlib.runs.checkpoints import list_checkpoints, resolve_checkpoint
+from cnnlib.runs.history import EpochRecord
 from cnnlib.runs.retention import CheckpointCleaner
 from cnnlib.storage import files, layout, publish
 from tests.checkpoints import write_checkpoint_without_model
@@ -39,6 +41,18 @@ def test_the_newest_and_the_best_stay(run: str, keep: int, kept: list[int]) -> N
     assert [epoch for epoch in range(1, 7) if files_of(run, epoch)] == kept
     assert resolve_checkpoint(f"{run}@best").epoch == 2
     assert resolve_checkpoint(f"{run}@last").epoch == 6
+
+
+def test_what_a_rollback_goes_back_to_stays(tmp_path: Path) -> None:
+    run = str(tmp_path / "run")
+    # The scores grow while the loss does: the best checkpoint is not the stable one.
+    for epoch, (score, loss) in enumerate([(0.5, 2.0), (0.6, 1.0), (0.7, 1.5), (0.8, 9.0)], start=1):
+        record = dataclasses.replace(EpochRecord.unknown(epoch, epoch * 100), loss=loss, accuracy=score)
+        write_checkpoint_without_model(run, epoch, score, record=record.to_document())
+    CheckpointCleaner(run, 1, keeps_stable=True).clean()
+    assert epochs(run) == [2, 4]
+    CheckpointCleaner(run, 1).clean()
+    assert epochs(run) == [4]
 
 
 def test_what_a_killed_cleaner_left_goes_too_but_not_what_is_being_written(run: str) -> None:

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from cnnlib.dataset.writer import write_dataset
 from cnnlib.errors import DatasetError, NotFoundError
 from cnnlib.sources.cifar import load_cifar
 from cnnlib.sources.npz import load_npz
@@ -62,7 +63,7 @@ def test_other_names_and_no_split(tmp_path: Path) -> None:
         ({"x": IMAGES, "train_fine_labels": LABELS, "train_coarse_labels": LABELS}, "has no one meaning"),
         ({"x_train": np.zeros((6, 3, 12, 12), np.uint8), "y_train": LABELS}, "Expected the channels last"),
         ({"x_train": IMAGES, "y_train": LABELS + 2**32}, "Expected whole numbers of 0"),
-        ({"x_train": IMAGES, "y_train": LABELS - 1}, "Expected whole numbers of 0"),
+        ({"x_train": IMAGES, "y_train": LABELS - 1}, r"are -1\.\.1\. Expected whole numbers of 0"),
         ({"x_train": IMAGES, "y_train": LABELS / 2}, "Expected whole numbers of 0"),
     ],
 )
@@ -105,21 +106,19 @@ RECORDS = PIXELS.transpose(0, 3, 1, 2).reshape(10, -1)
 def write_python(folder: Path, **changes: Any) -> Path:
     folder.mkdir(exist_ok=True)
     for name in (*(f"data_batch_{number}" for number in range(1, 6)), "test_batch"):
-        batch = {b"data": RECORDS, b"labels": CIFAR_LABELS.tolist(), **changes}
-        (folder / name).write_bytes(pickle.dumps(batch, 2))
+        write_batch(folder / name, CIFAR_LABELS, **changes)
     names = [f"class {label}".encode() for label in range(10)]
     (folder / "batches.meta").write_bytes(pickle.dumps({b"label_names": names}, 2))
     return folder
 
 
+def write_batch(path: Path, labels: np.ndarray, **changes: Any) -> None:
+    path.write_bytes(pickle.dumps({b"data": RECORDS, b"labels": labels.tolist(), **changes}, 2))
+
+
 def test_cifar_10_in_python_and_binary(tmp_path: Path) -> None:
     python = load_cifar(str(write_python(tmp_path / "python")))
-    binary = tmp_path / "binary"
-    binary.mkdir()
-    data = np.concatenate([CIFAR_LABELS.astype(np.uint8)[:, None], RECORDS], axis=1).tobytes()
-    for name in (*(f"data_batch_{number}" for number in range(1, 6)), "test_batch"):
-        (binary / f"{name}.bin").write_bytes(data)
-    (binary / "batches.meta.txt").write_text("\n".join(f"class_{label}" for label in range(10)) + "\n\n")
+    binary = write_binary(tmp_path / "binary", "\n".join(f"class_{n}" for n in range(10)).encode() + b"\n\n")
     for source in (python, load_cifar(str(binary))):
         assert {name: len(split) for name, split in source.splits.items()} == {"train": 50, "test": 10}
         np.testing.assert_array_equal(source.splits["test"].images, PIXELS)
@@ -162,8 +161,49 @@ def test_other_files_are_refused(tmp_path: Path) -> None:
 
 def test_archive_of_one_class_is_refused(tmp_path: Path) -> None:
     np.savez(tmp_path / "x.npz", x_train=IMAGES, y_train=LABELS * 0)
+    source = load_npz(str(tmp_path / "x.npz"))
     with pytest.raises(DatasetError, match="has images of one class only, 0"):
-        load_npz(str(tmp_path / "x.npz"))
+        write_dataset(source, str(tmp_path / "data"))
+
+
+def test_labels_that_are_whole_numbers_of_any_type_are_taken(tmp_path: Path) -> None:
+    np.savez(tmp_path / "a.npz", images=IMAGES, labels=LABELS.astype(np.float32))
+    np.testing.assert_array_equal(load_npz(str(tmp_path / "a.npz")).splits["train"].labels, LABELS)
+
+
+def test_images_without_pixels_are_refused(tmp_path: Path) -> None:
+    np.savez(tmp_path / "a.npz", images=IMAGES[:, :0], labels=LABELS)
+    with pytest.raises(DatasetError, match=r"have no pixels\. Received height, width, channels \(0, 4, 1\)"):
+        load_npz(str(tmp_path / "a.npz"))
+
+
+def write_binary(folder: Path, names: bytes) -> Path:
+    folder.mkdir()
+    data = np.concatenate([CIFAR_LABELS.astype(np.uint8)[:, None], RECORDS], axis=1).tobytes()
+    for name in (*(f"data_batch_{number}" for number in range(1, 6)), "test_batch"):
+        (folder / f"{name}.bin").write_bytes(data)
+    (folder / "batches.meta.txt").write_bytes(names)
+    return folder
+
+
+def test_a_name_of_several_words_is_one_class_of_cifar(tmp_path: Path) -> None:
+    names = [f"class {label}" for label in range(10)]
+    folder = write_binary(tmp_path / "in", "\r\n".join([*names, "", ""]).encode())
+    assert load_cifar(str(folder)).class_names == tuple(names)
+
+
+def test_names_of_cifar_that_cannot_be_read_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(DatasetError, match=r"batches\.meta\.txt are no text in UTF-8"):
+        load_cifar(str(write_binary(tmp_path / "binary", b"caf\xe9\n" * 10)))
+    folder = write_python(tmp_path / "python")
+    for names, message in ((7, "has no list of class names"), ([b"caf\xe9"] * 10, "are no text in UTF-8")):
+        (folder / "batches.meta").write_bytes(pickle.dumps({b"label_names": names}, 2))
+        with pytest.raises(DatasetError, match=message):
+            load_cifar(str(folder))
+    write_batch(folder / "test_batch", CIFAR_LABELS / 2)
+    (folder / "batches.meta").write_bytes(pickle.dumps({b"label_names": [b"a"] * 10}, 2))
+    with pytest.raises(DatasetError, match=r"test_batch is not CIFAR: its labels are float64 \(10,\)"):
+        load_cifar(str(folder))
 
 
 def test_splits_of_an_archive_that_count_from_different_numbers_are_refused(tmp_path: Path) -> None:
@@ -174,3 +214,15 @@ def test_splits_of_an_archive_that_count_from_different_numbers_are_refused(tmp_
     ):
         load_npz(str(tmp_path / "a.npz"))
     assert load_npz(str(tmp_path / "a.npz"), ["nothing", "a", "b", "c"]).class_names[0] == "nothing"
+
+
+def test_cifar_whose_splits_count_from_different_numbers_or_below_0_is_refused(tmp_path: Path) -> None:
+    folder = write_python(tmp_path / "a")
+    for number in range(1, 6):
+        write_batch(folder / f"data_batch_{number}", np.minimum(CIFAR_LABELS, 8))
+    write_batch(folder / "test_batch", np.maximum(CIFAR_LABELS, 1))
+    with pytest.raises(DatasetError, match=r"are 1\.\.9 in test and 0\.\.8 in train.*labels of one split\.$"):
+        load_cifar(str(folder))
+    write_batch(folder / "test_batch", CIFAR_LABELS - 1)
+    with pytest.raises(DatasetError, match=r"the labels are -1\.\.8, but there are 10 class names"):
+        load_cifar(str(folder))

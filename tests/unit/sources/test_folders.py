@@ -90,6 +90,38 @@ def test_folders_that_may_be_splits_or_classes_are_refused(tmp_path: Path, other
     assert source.class_names == ("train", other)
 
 
+@pytest.mark.parametrize(
+    ("one", "two"), [("training_set", "test_set"), ("images-train", "val2017"), ("dev", "eval")]
+)
+def test_folders_that_are_called_like_splits_are_no_classes(tmp_path: Path, one: str, two: str) -> None:
+    for name in (one, two):
+        write_folders(tmp_path / name, rows=2)
+    with pytest.raises(
+        DatasetError, match=r"look like splits, with cat, dog in them\. Call them train, val and test"
+    ):
+        load_folders(str(tmp_path), RULES)
+    assert load_folders(str(tmp_path), RULES, class_names=[two, one]).class_names == (two, one)
+
+
+def test_folders_of_classes_in_one_folder_are_found(tmp_path: Path) -> None:
+    write_folders(tmp_path / "data", rows=2)
+    with pytest.raises(
+        DatasetError, match=f"has one folder, data, with the folders cat, dog.*give {tmp_path}/data"
+    ):
+        load_folders(str(tmp_path), RULES)
+
+
+def test_folders_that_all_classes_have_are_said_to_be_none(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name in ("cat", "dog"):
+        write_folders(tmp_path / name, rows=1, classes=("2020", "2021"))
+    assert load_folders(str(tmp_path), RULES).class_names == ("cat", "dog")
+    assert (
+        "the classes are cat, dog, each with the folders 2020, 2021: these are no" in capsys.readouterr().err
+    )
+
+
 def test_what_looks_like_a_mistake_is_said(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     write_folders(tmp_path, rows=1, classes=("cat", "dog", "Cat"))
     (tmp_path / "cow").mkdir()

@@ -6,7 +6,7 @@ import gzip
 import io
 import json
 import tarfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -201,6 +201,9 @@ def test_what_is_wrong_with_a_sample_is_its_reason(tmp_path: Path) -> None:
         ("two.cls", b"cat"),
         ("bad.png", picture(3)),
         ("bad.json", b"{no json"),
+        ("three.png", picture(3)),
+        ("three.cls", b"cat"),
+        ("three.cls", b"dog"),
     ]
     write_tar(tmp_path / "in" / "a.tar", members)
     assert problems(tars(str(tmp_path / "in"))) == {
@@ -208,6 +211,7 @@ def test_what_is_wrong_with_a_sample_is_its_reason(tmp_path: Path) -> None:
         "a.tar/no-image": "no image",
         "a.tar/two": "several images of one name",
         "a.tar/bad": ".json cannot be read",
+        "a.tar/three": "several .cls of one name",
     }
 
 
@@ -354,13 +358,176 @@ def test_a_preparation_that_fails_leaves_no_copies(tmp_path: Path) -> None:
     assert not list((tmp_path / "data").rglob("images-*"))
 
 
-def test_labels_that_are_names_in_some_samples_and_numbers_in_others_are_refused(tmp_path: Path) -> None:
-    members = [("1.png", picture(1)), ("1.cls", b"3"), ("2.png", picture(2)), ("2.cls", b"cat")]
-    write_tar(tmp_path / "in" / "x.tar", members)
+def test_labels_that_are_names_in_some_records_and_numbers_in_others_are_refused(tmp_path: Path) -> None:
+    labels = ["cat", 3]
+    write_tfrecord(
+        tmp_path / "in" / "x.tfrecord", [example({"image": picture(1), "label": each}) for each in labels]
+    )
     with pytest.raises(
-        DatasetError, match=r"names and some are numbers: 'cat' of x\.tar/2 and 3 of x\.tar/1\."
+        DatasetError, match=r"names and some are numbers: 'cat' of x\.tfrecord#0 and 3 of x\.tfrecord#1\."
     ):
-        tars(str(tmp_path / "in"))
+        tfrecords(str(tmp_path / "in"))
+    source = tfrecords(str(tmp_path / "in"), class_names=("cat", "3"))
+    assert [each.label for each in source.candidates] == [0, 1]
+
+
+def test_truth_values_and_numbers_are_two_kinds_of_labels(tmp_path: Path) -> None:
+    (tmp_path / "in").mkdir()
+    for name, labels in (("a", [True, False]), ("b", [1, 0])):
+        rows = {"image": pa.array([picture(n) for n in range(2)]), "label": pa.array(labels)}
+        pq.write_table(pa.table(rows), tmp_path / "in" / f"{name}.parquet")
+    with pytest.raises(
+        DatasetError, match=r"some are truth values: 1 of b\.parquet#0 and True of a\.parquet#0"
+    ):
+        parquets(str(tmp_path / "in"))
+
+
+def labelled(labels: Sequence[str]) -> list[tuple[str, bytes]]:
+    """Returns samples with these texts in their `.cls`."""
+    return [
+        member
+        for number, label in enumerate(labels)
+        for member in ((f"{number}.png", picture(number)), (f"{number}.cls", label.encode()))
+    ]
+
+
+def test_texts_name_the_numbers_of_a_tfrecord_file(tmp_path: Path) -> None:
+    path = tmp_path / "a.tfrecord"
+
+    def load_pairs(pairs: Sequence[tuple[int, str]]) -> StreamedSource:
+        names = ("image/class/label", "image/class/text")
+        features = [dict(zip(names, pair, strict=True)) for pair in pairs]
+        write_tfrecord(path, [example({"image": picture(1), **each}) for each in features])
+        return tfrecords(str(path))
+
+    source = load_pairs([(2, "ape"), (1, "zebra"), (3, "crane"), (4, "crane")])
+    assert source.class_names == ("zebra", "ape", "crane (3)", "crane (4)")
+    assert [each.label for each in source.candidates] == [1, 0, 2, 3]
+    assert load_pairs([(2, ""), (1, "")]).class_names == ("1", "2")
+    assert tfrecords(str(path), label_column="image/class/label").class_names == ("1", "2")
+    write_tfrecord(path, [example({"image": picture(1), "image/class/text": each}) for each in ("b", "a")])
+    assert tfrecords(str(path)).class_names == ("a", "b")
+
+
+def test_what_holds_no_label_says_where_one_was_expected(tmp_path: Path) -> None:
+    path = tmp_path / "a.tfrecord"
+    write_tfrecord(path, [example({"image": picture(n), "label": n, "place": "zoo"}) for n in range(2)])
+    with pytest.raises(
+        DatasetError, match=r"has no label in any row.*image in kind.*there are also label, place"
+    ):
+        tfrecords(str(path), label_column="kind")
+    for ending, message in (
+        ("txt", r"no sample has a label\. Its members end in \.png, \.txt\. Expected KEY\.jpg"),
+        ("v1.png", r"no sample has an image\. Its members end in \.v1\.png\."),
+    ):
+        members = [(f"{n}.png" if ending == "txt" else f"{n}.v1.png", picture(n)) for n in range(2)]
+        write_tar(tmp_path / "a.tar", [*members, ("x.txt", b"")] if ending == "txt" else members)
+        with pytest.raises(DatasetError, match=message):
+            tars(str(tmp_path / "a.tar"))
+
+
+def test_names_of_some_parquet_files_only_are_not_used(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_hugging_face(tmp_path / "in" / "train-0.parquet", range(6))
+    path = write_hugging_face(tmp_path / "in" / "train-1.parquet", range(6))
+    pq.write_table(pq.read_table(path).replace_schema_metadata(None), path)
+    assert parquets(str(tmp_path / "in")).class_names == ("0", "1")
+    assert "are not used, because train-1.parquet states none" in capsys.readouterr().err
+
+
+def test_long_numbers_and_texts_with_a_byte_order_mark_are_labels(tmp_path: Path) -> None:
+    write_tar(tmp_path / "a.tar", labelled(["9" * 5000, "\ufeffcat", "cat"]))
+    assert tars(str(tmp_path / "a.tar")).class_names == ("9" * 5000, "cat")
+
+
+def test_labels_of_webdataset_are_numbers_only_if_all_are(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_tar(tmp_path / "in" / "a.tar", labelled(["7", "10", "2"]))
+    assert tars(str(tmp_path / "in")).class_names == ("2", "7", "10")
+    write_tar(tmp_path / "in" / "b.tar", labelled(["A", "7", " "]))
+    source = tars(str(tmp_path / "in"))
+    assert source.class_names == ("10", "2", "7", "A")
+    assert [each.label for each in source.candidates] == [2, 0, 1, 3, 2, None]
+    assert "classes that are numbers among names: 10, 2, 7" in capsys.readouterr().err
+    by_hand = tars(str(tmp_path / "in"), class_names=("A", "7", "2", "10"))
+    assert [each.label for each in by_hand.candidates] == [1, 3, 2, 0, 1, None]
+    write_tar(tmp_path / "in" / "b.tar", labelled(["07", "08"]))
+    assert tars(str(tmp_path / "in")).class_names == ("07", "08", "10", "2", "7")
+
+
+def test_a_list_in_json_is_no_label(tmp_path: Path) -> None:
+    members = samples(range(4))
+    members += [("x.png", picture(1)), ("x.json", json.dumps({"label": [0, 1]}).encode())]
+    write_tar(tmp_path / "in" / "a.tar", members)
+    assert problems(tars(str(tmp_path / "in"))) == {"a.tar/x": "the label is no name or number"}
+
+
+@pytest.mark.parametrize("kind", ["tar", "tfrecord", "parquet"])
+def test_fractions_are_no_labels_of_packed_files_and_whole_numbers_are(tmp_path: Path, kind: str) -> None:
+    def load_labels(labels: Sequence[float]) -> StreamedSource:
+        path = tmp_path / "in" / f"x.{kind}"
+        path.parent.mkdir(exist_ok=True)
+        if kind == "tar":
+            fields = [json.dumps({"label": each}).encode() for each in labels]
+            members = [(f"{n}.png", picture(n)) for n in range(len(labels))]
+            write_tar(path, members + [(f"{n}.json", each) for n, each in enumerate(fields)])
+            return tars(str(path))
+        if kind == "tfrecord":
+            write_tfrecord(path, [example({"image": picture(1), "label": each}) for each in labels])
+            return tfrecords(str(path))
+        images = pa.array([picture(n) for n in range(len(labels))])
+        pq.write_table(pa.table({"image": images, "label": pa.array(labels)}), path)
+        return parquets(str(path))
+
+    source = load_labels([3.0, 1.0, 3.0, float("nan")])
+    assert source.class_names == ("1", "3")
+    assert [each.label for each in source.candidates] == [1, 0, 1, None]
+    with pytest.raises(DatasetError, match=r"are numbers, and 2\.5 is no whole one"):
+        load_labels([3.0, 1.0, 2.5])
+
+
+def test_lists_are_no_labels_of_parquet(tmp_path: Path) -> None:
+    rows = {"image": pa.array([picture(1)]), "label": pa.array([[0, 1]])}
+    pq.write_table(pa.table(rows), tmp_path / "x.parquet")
+    with pytest.raises(DatasetError, match=r"are of the type list.*Expected one name or number for every"):
+        parquets(str(tmp_path / "x.parquet"))
+
+
+def test_files_whose_labels_are_in_different_columns_are_refused(tmp_path: Path) -> None:
+    (tmp_path / "in").mkdir()
+    for name, column in (("a", "label"), ("b", "category")):
+        rows = {"image": pa.array([picture(n) for n in range(2)]), column: pa.array(["cat", "dog"])}
+        pq.write_table(pa.table(rows), tmp_path / "in" / f"{name}.parquet")
+    with pytest.raises(
+        DatasetError, match=r"label of a\.parquet#0 is its label, and that of b\.parquet#0 its category"
+    ):
+        parquets(str(tmp_path / "in"))
+
+
+@pytest.mark.parametrize("kind", ["tar", "parquet"])
+def test_two_fields_of_labels_that_disagree_are_refused_until_one_is_named(tmp_path: Path, kind: str) -> None:
+    pairs = [("crane", 0), ("dog", 1), ("crane", 2)]
+    path = tmp_path / "in" / f"x.{kind}"
+    path.parent.mkdir()
+    load: Load
+    if kind == "tar":
+        load, names = tars, ("cls", "label")
+        numbers = [
+            (f"{n}.json", json.dumps({"label": number}).encode()) for n, (_, number) in enumerate(pairs)
+        ]
+        write_tar(path, [*labelled([text for text, _ in pairs]), *numbers])
+    else:
+        load, names = parquets, ("label", "target")
+        columns = {name: pa.array([pair[side] for pair in pairs]) for side, name in enumerate(names)}
+        pq.write_table(pa.table({"image": pa.array([picture(n) for n in range(3)]), **columns}), path)
+    with pytest.raises(
+        DatasetError, match=f"they disagree: rows whose {names[0]} is 'crane' have the {names[1]} 0 or 2"
+    ):
+        load(str(path))
+    assert load(str(path), label_column=names[0]).class_names == ("crane", "dog")
+    assert load(str(path), label_column=names[1]).class_names == ("0", "1", "2")
 
 
 def test_a_field_of_names_names_the_numbers_of_a_packed_file(
@@ -376,6 +543,7 @@ def test_a_field_of_names_names_the_numbers_of_a_packed_file(
     assert source.class_names == ("zebra", "ape")
     assert [each.label for each in source.candidates] == [0, 1, 0, 1]
     assert "the class names are those of class_name" in capsys.readouterr().err
+    assert [each.label for each in tars(str(tmp_path / "in"), first_label=1).candidates] == [0, 1, 0, 1]
     members[-1] = ("3.json", json.dumps({"label": 1, "class_name": "zebra"}).encode())
     write_tar(tmp_path / "in" / "x.tar", members)
     with pytest.raises(DatasetError, match="contradict each other"):

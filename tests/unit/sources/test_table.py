@@ -89,6 +89,26 @@ def test_numbers_that_may_count_from_0_or_1_need_a_word(tmp_path: Path) -> None:
         assert [each.label for each in source.candidates] == expected
 
 
+@pytest.mark.parametrize("labels", [(1, 2, 3, 9), (0, 1, 2, 3), (-1, 1, 2, 4), (5, 6, 7)])
+def test_numbers_that_have_no_name_need_a_word(tmp_path: Path, labels: tuple[int, ...]) -> None:
+    rows = [{"path": f"{number}.png", "label": number} for number in labels]
+    table, names = write(tmp_path, "csv", rows), ["red", "green", "blue"]
+    with pytest.raises(
+        ConfigError, match=r"there are 3 class names\. Give more of them, or --first-label with the"
+    ):
+        load(table, class_names=names)
+    source = load(table, TableColumns(first_label=1), class_names=names)
+    assert [each.label for each in source.candidates] == [
+        number - 1 if number in (1, 2, 3) else None for number in labels
+    ]
+
+
+def test_a_number_below_0_does_not_hide_that_labels_count_from_1(tmp_path: Path) -> None:
+    rows = [{"path": f"{number}.png", "label": number} for number in (-1, 1, 2, 3)]
+    source = load(write(tmp_path, "csv", rows), class_names=["red", "green", "blue"])
+    assert [each.label for each in source.candidates] == [None, 0, 1, 2]
+
+
 def test_rows_that_cannot_be_used_keep_their_reason(tmp_path: Path) -> None:
     rows = [
         {"path": "a.png", "label": "cat"},
@@ -139,6 +159,71 @@ def test_labels_that_begin_with_0_are_names(tmp_path: Path) -> None:
     assert [each.metadata["zip"] for each in source.candidates] == ["01234", "99999", None]
 
 
+@pytest.mark.parametrize(
+    ("written", "classes"),
+    [
+        (["true", "false"], ("false", "true")),
+        (["1e5", "100000"], ("100000", "1e5")),
+        (["0x1", "0x2"], ("0x1", "0x2")),
+        (["+1", "1"], ("+1", "1")),
+        (["2020-01-01", "2020-01-02"], ("2020-01-01", "2020-01-02")),
+        (["10:30", "9:30"], ("10:30", "9:30")),
+        (["2.0", "10"], ("2", "10")),
+        (["-1", "7"], ("-1", "7")),
+    ],
+)
+@pytest.mark.parametrize("name", ["label", "kind"])
+def test_labels_of_csv_are_as_they_were_written(
+    tmp_path: Path, written: list[str], classes: tuple[str, ...], name: str
+) -> None:
+    rows = [{"path": f"{row}.png", name: label} for row, label in enumerate([*written, ""])]
+    source = load(write(tmp_path, "csv", rows), TableColumns(label=None if name == "label" else name))
+    assert source.class_names == classes
+    assert [each.label is None for each in source.candidates] == [False, False, True]
+
+
+def test_dates_are_as_they_were_written(tmp_path: Path) -> None:
+    for kind in ("csv", "jsonl"):
+        rows = [
+            {"path": f"{day}.png", "label": f"2020-01-0{day}", "at": f"2020-01-0{day}T10:00"}
+            for day in (1, 2)
+        ]
+        source = load(write(tmp_path, kind, rows))
+        assert source.class_names == ("2020-01-01", "2020-01-02")
+        assert [each.metadata["at"] for each in source.candidates] == ["2020-01-01T10:00", "2020-01-02T10:00"]
+
+
+def test_spaces_around_a_path_and_backslashes_in_it_do_not_count(tmp_path: Path) -> None:
+    (tmp_path / "sub").mkdir()
+    for name in ("a.png", " b.png", "sub/c.png"):
+        (tmp_path / name).write_bytes(b"")
+    (tmp_path / "x.csv").write_text("label,path\ncat, a.png \ncat, b.png\ndog, sub\\c.png\ndog,.\\a.png\n")
+    candidates = load(tmp_path / "x.csv").candidates
+    assert [each.key for each in candidates] == ["a.png", " b.png", "sub/c.png", "a.png (row 4)"]
+    assert candidates[3].problem == "the path is in the table twice"
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("a.png,cat\nb.png,dog\n", r"The first line of .* has 'a\.png'\. Expected the names of the columns"),
+        (
+            "path;label\na.png;cat\n",
+            r"has one column, 'path;label'\. Expected commas between columns in \.csv",
+        ),
+        ("path\tlabel\na.png\tcat\n", "has one column"),
+        (
+            "path,label\n1,cat\n2,dog\n",
+            "The column 'path' of .* is of the type int64. Expected the paths of images",
+        ),
+    ],
+)
+def test_csv_that_cannot_be_meant_says_what_was_expected(tmp_path: Path, text: str, message: str) -> None:
+    (tmp_path / "x.csv").write_text(text)
+    with pytest.raises(DatasetError, match=message):
+        load(tmp_path / "x.csv")
+
+
 def test_paths_that_cannot_be_read_cost_one_row_each(tmp_path: Path) -> None:
     (tmp_path / "folder").mkdir()
     paths = ["http://host/a.png", "folder", "none.png"]
@@ -181,8 +266,7 @@ def test_a_column_of_names_names_the_numbers(
     ("pairs", "message"),
     [
         ([(0, "cat"), (1, "dog"), (0, "dog")], "the label 0 has the names 'cat' and 'dog'"),
-        ([(0, "cat"), (1, "dog"), (2, "cat")], "the name 'cat' has the labels 0 and 2"),
-        ([("a", "cat"), ("b", "dog"), ("b", "cat")], "the label 'b' has the names 'cat' and 'dog'"),
+        ([("a", "cat"), ("b", "dog"), ("b", "cat")], "the label 'b' has the names 'dog' and 'cat'"),
     ],
 )
 def test_columns_that_contradict_each_other_are_refused_unless_one_is_chosen(
@@ -195,6 +279,8 @@ def test_columns_that_contradict_each_other_are_refused_unless_one_is_chosen(
     with pytest.raises(DatasetError, match=message):
         load(table)
     assert set(load(table, columns=TableColumns(label="class_name")).class_names) == {"cat", "dog"}
+    labels = sorted({label for label, _ in pairs}, key=str)
+    assert load(table, class_names=[str(each) for each in labels]).class_names == tuple(map(str, labels))
 
 
 def test_numbers_with_gaps_keep_their_numbers_as_names(tmp_path: Path) -> None:
@@ -210,8 +296,112 @@ def test_splits_whose_labels_count_from_different_numbers_are_refused(tmp_path: 
     ]
     with pytest.raises(DatasetError, match=r"are 1\.\.3 in train and 0\.\.2 in test"):
         load(write(tmp_path, "csv", rows))
-    rows[-1]["label"] = 1  # the test split may lack any class
-    assert load(write(tmp_path, "csv", rows)).class_names == ("0", "1", "2", "3")
+    rows[-1]["label"] = 1  # 0 and 1, while the training rows have 1..3
+    with pytest.raises(DatasetError, match=r"are 1\.\.3 in train and 0\.\.1 in test"):
+        load(write(tmp_path, "csv", rows))
+    rows[-3]["label"] = 2  # the test split may lack any class
+    assert load(write(tmp_path, "csv", rows)).class_names == ("1", "2", "3")
+
+
+def test_a_number_without_a_name_shifts_no_other_name(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for nameless in range(4):
+        rows = [
+            {"path": f"{n}.png", "label": n, "class_name": None if n == nameless else f"class {n}"}
+            for n in range(4)
+        ]
+        source = load(write(tmp_path, "parquet", rows))
+        assert source.class_names == ("0", "1", "2", "3")
+        assert [each.label for each in source.candidates] == [0, 1, 2, 3]
+        assert (
+            f"class_name are not used, because these labels have none: {nameless}" in capsys.readouterr().err
+        )
+
+
+def test_blank_names_are_none_and_name_nothing_else(tmp_path: Path) -> None:
+    (tmp_path / "x.csv").write_text("path,label,class_name\na.png,0,cat\nb.png,1,dog\nc.png,0,\nd.png,1, \n")
+    source = load(tmp_path / "x.csv")
+    assert source.class_names == ("cat", "dog")
+    assert [each.label for each in source.candidates] == [0, 1, 0, 1]
+
+
+def test_numbers_of_pandas_beside_missing_ones_get_their_names(tmp_path: Path) -> None:
+    pairs = [(0.0, "cat"), (1.0, "ape"), (float("nan"), "ape"), (1.0, None)]
+    rows = [{"path": f"{row}.png", "label": a, "class_name": b} for row, (a, b) in enumerate(pairs)]
+    source = load(write(tmp_path, "parquet", rows))
+    assert source.class_names == ("cat", "ape")
+    assert [each.label for each in source.candidates] == [0, 1, None, 1]
+
+
+@pytest.mark.parametrize("first_label", [None, 0, 1])
+def test_names_in_a_column_are_those_of_their_own_numbers(tmp_path: Path, first_label: int | None) -> None:
+    pairs = [(1, "cat"), (2, "ape"), (3, "dog"), (-1, None)]
+    rows = [{"path": f"{row}.png", "label": a, "class_name": b} for row, (a, b) in enumerate(pairs)]
+    source = load(write(tmp_path, "parquet", rows), TableColumns(first_label=first_label))
+    assert source.class_names == ("cat", "ape", "dog")
+    assert [each.label for each in source.candidates] == [0, 1, 2, None]
+
+
+def test_labels_of_one_name_are_classes_of_their_own(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pairs = [(0, "crane"), (1, "dog"), (2, "crane ")]
+    rows = [{"path": f"{row}.png", "label": a, "class_name": b} for row, (a, b) in enumerate(pairs)]
+    table = write(tmp_path, "parquet", rows)
+    source = load(table)
+    assert source.class_names == ("crane (0)", "dog", "crane (2)")
+    assert [each.label for each in source.candidates] == [0, 1, 2]
+    assert "classes of their own: crane (0), crane (2)" in capsys.readouterr().err
+    assert load(table, class_names=["bird", "dog", "machine"]).class_names == ("bird", "dog", "machine")
+
+
+def test_texts_are_labels_of_their_own_beside_names_that_several_have(tmp_path: Path) -> None:
+    pairs = [("n02", "dog"), ("n01", "crane"), ("n03", "crane")]
+    rows = [{"path": f"{row}.png", "label": a, "class_name": b} for row, (a, b) in enumerate(pairs)]
+    source = load(write(tmp_path, "csv", rows))
+    assert source.class_names == ("n01", "n02", "n03")
+    assert [each.label for each in source.candidates] == [1, 0, 2]
+    assert [each.metadata["class_name"] for each in source.candidates] == ["dog", "crane", "crane"]
+
+
+@pytest.mark.parametrize(
+    ("pairs", "message"),
+    [
+        (
+            [("cat", "animal"), ("dog", "animal")],
+            "rows whose category is 'animal' have the label 'cat' or 'dog'",
+        ),
+        ([(0, "cat"), (1, "dog"), (0, "dog")], "rows whose label is 0 have the category 'cat' or 'dog'"),
+    ],
+)
+def test_two_columns_of_labels_that_disagree_are_refused_until_one_is_named(
+    tmp_path: Path, pairs: list[tuple[object, str]], message: str
+) -> None:
+    rows = [{"path": f"{row}.png", "label": a, "category": b} for row, (a, b) in enumerate(pairs)]
+    table = write(tmp_path, "parquet", rows)
+    with pytest.raises(DatasetError, match=f"{message}.*--label-column label or --label-column category"):
+        load(table)
+    found = load(table, TableColumns(label="category")).class_names
+    assert found == tuple(sorted({category for _, category in pairs}))
+
+
+def test_two_columns_of_labels_that_agree_are_one(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    triples = [("cat", 7, 0.5), ("dog", 3, 0.25), ("cat", 7, 0.5), ("dog", None, 1.5)]
+    rows = [
+        {"path": f"{row}.png", "label": a, "category": b, "target": c}
+        for row, (a, b, c) in enumerate(triples)
+    ]
+    source = load(write(tmp_path, "parquet", rows))
+    assert source.class_names == ("cat", "dog")
+    assert source.metadata == {"category": "int64", "target": "float64"}
+    assert "the labels are those of label; category puts the same rows together" in capsys.readouterr().err
+
+
+def test_labels_of_decimals_are_in_the_order_of_numbers(tmp_path: Path) -> None:
+    labels = pa.array([10, 9, 1], pa.decimal128(5, 2))
+    pq.write_table(pa.table({"path": ["a.png", "b.png", "c.png"], "label": labels}), tmp_path / "t.parquet")
+    assert load(tmp_path / "t.parquet").class_names == ("1", "9", "10")
 
 
 def test_splits_have_their_usual_names_and_never_a_path(tmp_path: Path) -> None:

@@ -7,13 +7,13 @@ from pathlib import Path
 import pytest
 
 from cnnlib.errors import DivergedError, InputError, RestartError
-from cnnlib.runs.checkpoints import list_checkpoints
+from cnnlib.runs.checkpoints import find_stable, list_checkpoints
 from cnnlib.runs.history import EpochRecord
 from cnnlib.runs.resume_points import EpochPart, write_resume_point
 from cnnlib.runs.rollbacks import load_rollbacks, rate_factor
 from cnnlib.storage import files, layout
 from cnnlib.training import rollback
-from cnnlib.training.rollback import find_stable, roll_back
+from cnnlib.training.rollback import roll_back
 from tests.checkpoints import write_checkpoint_without_model
 from tests.histories import make_history
 

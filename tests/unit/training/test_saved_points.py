@@ -44,20 +44,18 @@ class Chief:
     def __init__(self, monkeypatch: pytest.MonkeyPatch, every_minutes: float) -> None:
         self.now, self.ending = 100.0, False
         self.written: list[tuple[int, EpochPart]] = []
-        self.waits = 0
+        self.must_be: list[bool] = []
         monkeypatch.setattr(resume_points, "build_gather_call", lambda *_: list)
         monkeypatch.setattr(resume_points, "copy_resume_state", lambda *_: {})
-        writer: Any = SimpleNamespace(write=self._write, wait=self._wait)
+        writer: Any = SimpleNamespace(write=self._write)
         state: Any = SimpleNamespace(model=None, optimizer=None)
         config = CheckpointConfig(every_minutes=every_minutes)
         ends: Callable[[], bool] = lambda: self.ending  # noqa: E731
         self.points = ChiefSavedPoints(config, 0, NOTHING, state, writer, ends, clock=lambda: self.now)
 
-    def _write(self, state: object, step: int, part: EpochPart, blocked_s: float) -> None:
+    def _write(self, state: object, step: int, part: EpochPart, blocked_s: float, *, must_be: bool) -> None:
         self.written.append((step, part))
-
-    def _wait(self) -> None:
-        self.waits += 1
+        self.must_be.append(must_be)
 
 
 def test_the_chief_requests_a_resume_point_until_it_is_saved(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -69,7 +67,7 @@ def test_the_chief_requests_a_resume_point_until_it_is_saved(monkeypatch: pytest
     assert [chief.points.request() for _ in range(3)] == [SAVE] * 3
     chief.points.save(50, EpochPart(1, 50))
     assert chief.written == [(50, EpochPart(1, 50))]
-    assert chief.waits == 0, "the training does not wait for the one before"
+    assert chief.must_be == [False], "the training does not wait for the one before"
     chief.now += 599
     assert chief.points.request() == 0.0
 
@@ -83,7 +81,7 @@ def test_an_end_is_requested_whatever_the_time_and_its_resume_point_is_not_skipp
     chief.ending = True
     assert chief.points.request() == STOP
     chief.points.save(50, EpochPart(1, 50))
-    assert chief.waits == 1
+    assert chief.must_be == [True]
 
 
 @pytest.mark.parametrize(

@@ -283,6 +283,16 @@ def test_a_restart_on_purpose_is_no_failure() -> None:
     assert policy.make_decision(died) is FailureDecision.RAISE
 
 
+def test_after_a_rollback_failures_count_from_the_progress_since_then() -> None:
+    #        fault  rollback to 20  fault at 30: progress, then two without
+    steps = [100, 20, 30, 30, 30]
+    policy = RestartPolicy(FailureConfig(max_failures=2), lambda: steps.pop(0))
+    fault = WorkerGroupError("failed", {0: RuntimeError("a fault")})
+    back = WorkerGroupError("failed", {0: RestartError("rolled back")})
+    decisions = [policy.make_decision(each) for each in (fault, back, fault, fault, fault)]
+    assert decisions == [FailureDecision.RETRY] * 4 + [FailureDecision.RAISE]
+
+
 def test_any_other_error_restarts_the_workers_as_often_as_was_asked_for() -> None:
     policy = RestartPolicy(FailureConfig(max_failures=2))
     decisions = [policy.make_decision(WorkerGroupError("died", {0: OSError("gone")})) for _ in range(3)]

@@ -18,7 +18,7 @@ from cnnlib.feed.validation import ValidationSplit
 from cnnlib.runs import checkpoints as runs
 from cnnlib.runs.history import EpochRecord
 from cnnlib.training.plan import WorkerTask
-from cnnlib.training.state.checkpoint import restore_checkpoint, save_checkpoint
+from cnnlib.training.state.checkpoint import restore_checkpoint, stage_checkpoint
 from cnnlib.training.state.ema import averaged_weights
 from cnnlib.training.state.randomness import find_seed_states
 from cnnlib.training.train_state import TrainState, build_train_state
@@ -91,10 +91,13 @@ def record(epoch: int, validation_accuracy: float | None = None) -> EpochRecord:
 
 
 def save(run: Path, state: TrainState, epoch: int = 1, **metrics: float) -> runs.Checkpoint:
-    uri = save_checkpoint(
+    staged = stage_checkpoint(
         str(run), state.model, state.optimizer, record(epoch, **metrics), {"model": LINEAR, "seed": 0}
     )
-    checkpoint = runs.find_checkpoint(uri)
+    assert runs.find_checkpoint(staged.uri) is None
+    staged.publish()
+    assert not Path(staged.folder.name).exists()
+    checkpoint = runs.find_checkpoint(staged.uri)
     assert checkpoint is not None
     return checkpoint
 
@@ -131,6 +134,24 @@ def randomise(state: TrainState) -> None:
 
 def train(state: TrainState, batches: Batches) -> np.ndarray:
     return np.asarray(state.train_call(*batches).numpy())
+
+
+def test_a_checkpoint_holds_the_end_of_its_epoch_while_the_training_goes_on(
+    strategy: Any, tmp_path: Path
+) -> None:
+    trained, fresh = build(strategy), build(strategy)
+    randomise(trained)
+    before = state(trained)
+    staged = stage_checkpoint(
+        str(tmp_path), trained.model, trained.optimizer, record(1), {"model": LINEAR, "seed": 0}
+    )
+    for variable in [*trained.model.weights, *trained.optimizer.variables]:
+        variable.assign(np.zeros(variable.shape))
+    staged.publish()
+    checkpoint = runs.find_checkpoint(staged.uri)
+    assert checkpoint is not None
+    restore_checkpoint(checkpoint, fresh.model, fresh.optimizer)
+    assert_same(state(fresh), before)
 
 
 def test_restored_state_is_the_saved_one_bit_for_bit(

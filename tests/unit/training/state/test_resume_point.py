@@ -12,6 +12,7 @@ import pytest
 from cnnlib.errors import CheckpointError, DigestError
 from cnnlib.runs.resume_points import EpochPart, ResumePoint, choose_resume_point
 from cnnlib.storage import layout
+from cnnlib.training.state.background import BackgroundWriter
 from cnnlib.training.state.resume_point import ResumePointWriter, copy_resume_state, restore_resume_point
 from cnnlib.training.strategy import build_gather_call
 
@@ -48,9 +49,9 @@ def values(model: keras.Model, optimizer: keras.optimizers.Optimizer) -> list[np
 
 
 def write(run: Path, state: dict[str, Any]) -> ResumePoint:
-    writer = ResumePointWriter(str(run))
+    writer = ResumePointWriter(str(run), background := BackgroundWriter())
     writer.write(state, 30, PART, 0.0)
-    writer.wait()
+    background.wait()
     point = choose_resume_point(str(run), [])
     assert point is not None
     assert point.part == PART
@@ -102,23 +103,23 @@ def test_a_state_that_is_not_finite_is_not_saved_and_a_failure_ends_nothing(
     strategy: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     state = copy_resume_state(*build(strategy), [])
-    writer = ResumePointWriter(str(tmp_path / "run"))
+    writer = ResumePointWriter(str(tmp_path / "run"), background := BackgroundWriter())
     writer.write({**state, "weights/0000": np.array([np.nan])}, 30, PART, 0.0)
-    writer.wait()
+    background.wait()
     assert choose_resume_point(str(tmp_path / "run"), []) is None
     (tmp_path / "file").write_text("")
-    broken = ResumePointWriter(str(tmp_path / "file" / "run"))
+    broken = ResumePointWriter(str(tmp_path / "file" / "run"), background)
     broken.write(state, 30, PART, 0.0)
-    broken.wait()
+    background.wait()
     assert "failed, and the training goes on" in capsys.readouterr().err
 
 
 def test_the_one_before_stays_until_the_epoch_has_its_checkpoint(strategy: Any, tmp_path: Path) -> None:
     state = copy_resume_state(*build(strategy), [])
-    writer = ResumePointWriter(str(tmp_path))
+    writer = ResumePointWriter(str(tmp_path), background := BackgroundWriter())
     for step in (10, 20, 30):
         writer.write(state, step, EpochPart(1, step), 0.0)
-        writer.wait()
+        background.wait()
     folder = Path(layout.run_resume_points(str(tmp_path)))
     assert sorted(layout.find_step(each.name) or 0 for each in folder.glob("*")) == [20, 20, 30, 30]
     writer.clear()
@@ -127,7 +128,7 @@ def test_the_one_before_stays_until_the_epoch_has_its_checkpoint(strategy: Any, 
 
 def test_the_one_that_a_run_goes_on_from_is_deleted_with_the_epoch_too(strategy: Any, tmp_path: Path) -> None:
     point = write(tmp_path, copy_resume_state(*build(strategy), []))
-    writer = ResumePointWriter(str(tmp_path))
+    writer = ResumePointWriter(str(tmp_path), BackgroundWriter())
     writer.adopt(point.uri)
     writer.clear()
     assert list(Path(layout.run_resume_points(str(tmp_path))).glob("*")) == []

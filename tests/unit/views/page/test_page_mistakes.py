@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import base64
+import dataclasses
 import io
 from collections import Counter
+from datetime import UTC, datetime
 from pathlib import Path
 
 import numpy as np
@@ -23,7 +25,7 @@ from cnnlib.views.page.sections.confusion import HEAT_LEVELS, build_confusion, m
 from cnnlib.views.page.sections.mistakes import Mistake, choose_mistakes
 from tests.datasets import make_source, write_dataset_without_ray
 from tests.page_html import Page
-from tests.pages import write_small_reports
+from tests.pages import write_scored, write_small_reports
 
 
 def make_predictions(rows: int = 3000, classes: int = 4, seed: int = 0) -> pa.Table:
@@ -264,6 +266,31 @@ def test_sheet_of_noisy_photographs_stays_below_its_limit() -> None:
     assert sheet.is_photo
     _, _, data = sheet.uri.partition(",")
     assert Image.open(io.BytesIO(base64.b64decode(data))).width == 128 * sheet.columns
+
+
+def test_equal_pictures_of_one_mistake_are_shown_once_in_the_gallery(tmp_path: Path) -> None:
+    source = make_source(test_rows=8)
+    whole = source.splits["test"]
+    copies = SourceSplit(
+        images=whole.images[[0, 0, 0, 1, 1, 0]], labels=np.array([0, 0, 0, 0, 0, 1], np.int32)
+    )
+    source = dataclasses.replace(source, splits={**source.splits, "test": copies})
+    manifest = write_dataset_without_ray(str(tmp_path / "data"), source)
+    report = write_scored(
+        str(tmp_path / "reports"),
+        str(tmp_path / "data"),
+        manifest,
+        copies,
+        np.tile([0.1, 0.2, 0.7], (6, 1)),
+        checkpoint_uri="/models/1.keras",
+        run=None,
+        epoch=None,
+        evaluated_at=datetime(2026, 11, 20, tzinfo=UTC),
+    )
+    page = Page(draw_page(str(tmp_path / "reports"), "/elsewhere/page.html", report))
+    shown = [each["alt"] for each in page.all("img") if each.get("alt")]
+    assert shown == ["Coat predicted as Sandal", "Coat predicted as Sandal", "Bag predicted as Sandal"]
+    assert [f"id {row}" in page.text for row in range(6)] == [True, False, False, True, False, True]
 
 
 def test_page_of_photographs_is_smaller_than_3_mb(tmp_path: Path) -> None:
