@@ -13,9 +13,12 @@ from typing import Annotated, Any, TypeVar, cast
 import tyro
 
 from cnnlib.config import TrainConfig
-from cnnlib.errors import InputError
+from cnnlib.errors import ConfigError, InputError
 from cnnlib.model_options import ModelOptions
+from cnnlib.recipe_files import ENDING, parse_recipe
 from cnnlib.recipes import RECIPES, Recipe, find_recipe
+from cnnlib.storage import files
+from cnnlib.storage.uri import uri_name
 from jobs.cli import EXIT_BAD_INPUT, EXIT_DONE, print_error, tolerates_closed_stdout
 
 ArgsT = TypeVar("ArgsT")
@@ -107,20 +110,33 @@ def _split_ranges(argv: Sequence[str]) -> list[str]:
 def pick_recipe(
     argv: Sequence[str] | None, prog: str, description: str | None
 ) -> tuple[str, Recipe, list[str]]:
-    """Splits the command line into the recipe's name, the recipe, and the flags.
+    """Splits the command line into the recipe's name, the recipe, and the flags. A name may be that of a recipe file.
 
     Ends the process with the list of recipes for `--help` (exit code 0) or without a recipe (exit code 2), and with a
-    message for an unknown recipe (exit code 2).
+    message for an unknown recipe or a file that is none (exit code 2).
     """
     words = list(sys.argv[1:] if argv is None else argv)
     recipes = "\n".join(f"  {name:10}{recipe.summary}" for name, recipe in RECIPES.items())
-    usage = f"usage: {prog} RECIPE [flags]\n\n{description}\nRecipes ({prog} RECIPE --help shows its flags):\n{recipes}"
+    usage = (
+        f"usage: {prog} RECIPE [flags]\n\n{description}\nRecipes ({prog} RECIPE --help shows its flags), or a recipe "
+        f"file, such as one that jobs.tune wrote:\n{recipes}"
+    )
     if not words or words[0] in ("-h", "--help"):
         with tolerates_closed_stdout():
             print(usage, file=sys.stdout if words else sys.stderr)
         raise SystemExit(EXIT_DONE if words else EXIT_BAD_INPUT)
     try:
+        if words[0].endswith(ENDING):
+            return uri_name(words[0]), _read_recipe(words[0]), words[1:]
         return words[0], find_recipe(words[0]), words[1:]
     except InputError as err:
         print_error(err)
         raise SystemExit(EXIT_BAD_INPUT) from err
+
+
+def _read_recipe(uri: str) -> Recipe:
+    data = files.read_bytes(uri)
+    try:
+        return parse_recipe(data.decode(), uri)
+    except UnicodeDecodeError as err:
+        raise ConfigError(f"{uri} is no text in UTF-8.") from err

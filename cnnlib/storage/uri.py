@@ -41,6 +41,10 @@ def normalize_uri(uri: str) -> str:
     """
     if not uri.strip():
         raise ConfigError("A URI is empty. Expected a path or s3://bucket/prefix.")
+    if "\0" in uri:
+        raise ConfigError(
+            f"{uri!r} has a zero byte, which no path has. Expected a path or s3://bucket/prefix."
+        )
     if is_s3(uri):
         return _normalize_s3(uri)
     if uri.startswith("file:///"):

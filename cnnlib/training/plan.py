@@ -176,7 +176,7 @@ def plan_run(
     record = find_run_record(run)
     if record is not None:
         check_continues(record, config, manifest, run)
-    own_split = _find_validation_split(config, manifest)
+    own_split = find_validation_split(config, manifest)
     validation_split = record.get("validation_split") if record is not None else own_split
     train_rows = _count_train_rows(config, manifest, validation_split)
     steps = _count_steps(config, train_rows)
@@ -226,7 +226,7 @@ def _find_reports(config: TrainConfig) -> TrainConfig:
     return dataclasses.replace(config, checkpoint=dataclasses.replace(config.checkpoint, reports=uri))
 
 
-def _find_validation_split(config: TrainConfig, manifest: Manifest) -> str | None:
+def find_validation_split(config: TrainConfig, manifest: Manifest) -> str | None:
     """Returns the split of the validation rows, as the config names it or as the dataset has it."""
     name = config.validation_split
     if name == _NO_SPLIT:

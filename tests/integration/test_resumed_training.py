@@ -125,6 +125,8 @@ def test_a_driver_that_gets_a_signal_inside_an_epoch_is_followed_by_the_same_com
             env={**environment, "HOME": str(home)},
             stdout=stderr,
             stderr=stderr,
+            # A shell lets what it runs in the background ignore SIGINT, also these tests.
+            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
         )
     deadline = time.monotonic() + _PATIENCE_S
     while not list(points.glob("*.json")):

@@ -105,7 +105,10 @@ def ends_with_a_resume_point(grace_s: float = GRACE_S) -> Iterator[None]:
         return
     asked: list[int] = []
     timers: list[threading.Timer] = []
-    before = {number: signal.getsignal(number) for number in _SIGNALS}
+    # What is ignored stays ignored: SIGINT, in a job that a shell has put into the background.
+    before = {
+        number: handler for number in _SIGNALS if (handler := signal.getsignal(number)) != signal.SIG_IGN
+    }
 
     def handle(number: int, frame: FrameType | None) -> None:
         if asked or not _ask_to_end(grace_s):
@@ -121,7 +124,7 @@ def ends_with_a_resume_point(grace_s: float = GRACE_S) -> Iterator[None]:
             handler(number, frame)
         raise SystemExit(number)
 
-    for number in _SIGNALS:
+    for number in before:
         signal.signal(number, handle)
     try:
         yield

@@ -1,0 +1,87 @@
+"""Recipe files: a TOML text in, a recipe out, and back. `jobs.train FILE.toml` trains one, `jobs.tune` writes one.
+
+    base = "seed"             # a recipe whose values the others replace; without it, the defaults of every field
+    summary = "What this recipe is for."
+    epochs = 12
+
+    [optimizer]
+    weight_decay = 0.004
+
+The names are those of the flags of jobs.train, with a table for each group.
+"""
+
+from __future__ import annotations
+
+import json
+import tomllib
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from cnnlib.config import TrainConfig
+from cnnlib.config_fields import changed_fields, replace_fields
+from cnnlib.errors import ConfigError
+from cnnlib.recipes import Recipe, find_recipe
+
+ENDING = ".toml"
+
+
+def parse_recipe(text: str, name: str) -> Recipe:
+    """Parses the text of a recipe file. It has no gate: a gate is a file of its own.
+
+    Args:
+        name: the file's name, for messages.
+
+    Raises:
+        ConfigError: the text is not TOML, or has an unknown field or a value that cannot work.
+    """
+    try:
+        document = tomllib.loads(text)
+        base, summary = document.pop("base", None), document.pop("summary", "")
+        config = TrainConfig() if base is None else find_recipe(base).config
+        return Recipe(
+            str(summary) or f"The recipe of {name}.", replace_fields(config, dict(_flatten(document)))
+        )
+    except tomllib.TOMLDecodeError as err:
+        raise ConfigError(f"{name} is not TOML: {err}.") from err
+    except (ConfigError, TypeError) as err:
+        raise ConfigError(f"{name}: {err}") from err
+
+
+def format_recipe(config: TrainConfig, comments: Sequence[str] = (), summary: str = "") -> str:
+    """Returns the text of a recipe file: every field that differs from its default.
+
+    Args:
+        comments: lines for its head.
+    """
+    lines = [
+        *(f"# {comment}" for comment in comments),
+        *([f"summary = {json.dumps(summary)}"] if summary else []),
+    ]
+    groups: dict[str, list[str]] = {"": []}
+    for name, value in changed_fields(config, TrainConfig()).items():
+        group, _, field = name.rpartition(".")
+        groups.setdefault(group, []).append(f"{field} = {_format(value)}")
+    lines += groups.pop("")
+    for group, entries in groups.items():
+        lines += ["", f"[{group}]", *entries]
+    return "\n".join(lines) + "\n"
+
+
+def _flatten(document: Mapping[str, Any], above: str = "") -> Iterator[tuple[str, Any]]:
+    for name, value in document.items():
+        if isinstance(value, dict):
+            yield from _flatten(value, f"{above}{name}.")
+        else:
+            yield f"{above}{name}", value
+
+
+def _format(value: Any) -> str:
+    if isinstance(value, tuple | list):
+        return f"[{', '.join(map(_format, value))}]"
+    if isinstance(value, str):
+        return json.dumps(value, ensure_ascii=False)
+    if isinstance(value, bool):
+        return str(value).lower()
+    if value is None:
+        return '"none"'
+    return repr(value)

@@ -1,0 +1,263 @@
+"""Searches the values of a recipe: trials of Ray Tune, scored on validation rows alone, and a recipe file of the best.
+
+OUTPUT/search.json says what is searched, OUTPUT/runs/ holds the trainings, OUTPUT/ray/ the state of Ray Tune, by which
+the same command goes on after an interruption. OUTPUT/trials.parquet and OUTPUT/recipe.toml come at the end.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any, TypedDict
+
+import pyarrow as pa
+
+from cnnlib.cluster import connect as cluster
+from cnnlib.cluster.local import in_local_mode
+from cnnlib.config import TrainConfig, to_dict
+from cnnlib.cores import num_cores
+from cnnlib.dataset.manifest import Manifest, load_manifest
+from cnnlib.errors import ConfigError, TrainingError
+from cnnlib.log import log_event
+from cnnlib.recipe_files import format_recipe
+from cnnlib.runs.lease import hold_lease
+from cnnlib.storage import files, publish
+from cnnlib.storage.parquet import parquet_bytes
+from cnnlib.storage.uri import is_s3, join_uri
+from cnnlib.training.plan import find_validation_split
+from cnnlib.tune_config import TuneConfig
+from cnnlib.tuning.ranges import Range, apply_values, own_values, parse_ranges
+
+_REDUCTION = 3
+
+
+@dataclass(frozen=True, kw_only=True)
+class TunePlan:
+    """A search whose recipe, data and ranges have been checked.
+
+    Attributes:
+        recipe: name of the recipe that is searched.
+    """
+
+    settings: TuneConfig
+    config: TrainConfig
+    ranges: tuple[Range, ...]
+    data_uri: str
+    manifest: Manifest
+    output_uri: str
+    recipe: str
+
+    def document(self) -> dict[str, Any]:
+        """Returns what makes a search another one."""
+        return {
+            "recipe": self.recipe,
+            "config": to_dict(self.config),
+            "ranges": [asdict(each) | {"values": list(each.values)} for each in self.ranges],
+            "dataset_fingerprint": self.manifest.fingerprint,
+            "trials": self.settings.trials,
+            "first_epochs": self.settings.first_epochs,
+            "seed": self.settings.seed,
+        }
+
+
+class Trial(TypedDict):
+    """One trial, as `trials.parquet` has it.
+
+    `score` is the validation accuracy after its last epoch, 0..1; None: it was not scored. `problem` is why it failed.
+    `minutes` are those since it last started.
+    """
+
+    trial: str
+    epochs: int
+    finished: bool
+    score: float | None
+    problem: str | None
+    minutes: float
+    values: dict[str, Any]
+
+
+class TuneResult(TypedDict):
+    """The result of a search, as `--json` shows it."""
+
+    recipe: str
+    best: Trial
+    trials: list[Trial]
+    minutes: float
+
+
+def plan_search(
+    settings: TuneConfig,
+    config: TrainConfig,
+    ranges: Sequence[str],
+    data_uri: str,
+    output_uri: str,
+    recipe: str,
+) -> TunePlan:
+    """Checks everything that can be checked without training.
+
+    Raises:
+        InputError: the recipe, the ranges, the data or the output cannot work.
+    """
+    manifest = load_manifest(data_uri)
+    if find_validation_split(config, manifest) is None and not config.validation_fraction:
+        raise ConfigError(
+            "A search is scored on validation rows: the test split would no longer be one. The dataset has no split "
+            "val. Try --validation-fraction 0.1."
+        )
+    if settings.first_epochs > config.epochs:
+        raise ConfigError(
+            f"tune.first_epochs must be at most epochs. Received {settings.first_epochs}, epochs={config.epochs}."
+        )
+    found = parse_ranges(ranges, config)
+    files.check_writable(output_uri)
+    return TunePlan(
+        settings=settings,
+        config=config,
+        ranges=found,
+        data_uri=data_uri,
+        manifest=manifest,
+        output_uri=output_uri,
+        recipe=recipe,
+    )
+
+
+def search(plan: TunePlan) -> TuneResult:
+    """Runs the trials that are left, on the cluster at RAY_ADDRESS or on this machine, and writes the best recipe.
+
+    Raises:
+        ConflictError: the output holds another search, or another job works on it.
+        ResourceError: the cluster can never hold the workers of a trial.
+        TrainingError: no trial was trained to its end.
+    """
+    publish.write_manifest(join_uri(plan.output_uri, "search.json"), plan.document())
+    config = plan.config
+    cpus = config.cluster.cpus_per_worker
+    if cpus is None:
+        cpus = max(1, num_cores() // (config.workers * plan.settings.parallel)) if in_local_mode() else 1
+    request = cluster.ResourceRequest(
+        what="workers",
+        count=config.workers * (plan.settings.parallel if in_local_mode() else 1),
+        cpus=cpus,
+        gpus=config.gpus_per_worker,
+    )
+    with cluster.connect(request, config.cluster.wait_for_resources_s), hold_lease(plan.output_uri):
+        trials = _run_trials(plan, cpus)
+    minutes = sum(trial["minutes"] for trial in trials)
+    table = pa.Table.from_pylist([{**trial, "values": json.dumps(trial["values"])} for trial in trials])
+    files.write_bytes(join_uri(plan.output_uri, "trials.parquet"), parquet_bytes(table))
+    best = choose_best(trials)
+    uri = join_uri(plan.output_uri, "recipe.toml")
+    files.write_bytes(uri, _write_recipe(plan, best, trials, minutes).encode())
+    log_event("recipe", uri=uri, trial=best["trial"], validation_accuracy=best["score"], minutes=minutes)
+    return {"recipe": uri, "best": best, "trials": trials, "minutes": minutes}
+
+
+def choose_best(trials: Sequence[Trial]) -> Trial:
+    """Returns the trial with the highest score among those that were trained to their end.
+
+    Raises:
+        TrainingError: there is none.
+    """
+    finished = [trial for trial in trials if trial["finished"] and trial["score"] is not None]
+    if not finished:
+        problem = next((trial["problem"] for trial in trials if trial["problem"]), None)
+        why = f" One failed: {problem}" if problem else " Give more --tune.minutes; the same command goes on."
+        raise TrainingError(f"None of {len(trials)} trials was trained to its end.{why}")
+    return max(finished, key=lambda trial: trial["score"] or 0.0)
+
+
+def _run_trials(plan: TunePlan, cpus: int) -> list[Trial]:
+    logging.getLogger("ray.tune.analysis.experiment_analysis").setLevel(logging.ERROR)
+    # Set before the import: without tables of Ray's own on stdout, and with one of its three files per trial.
+    os.environ.update({"RAY_AIR_NEW_OUTPUT": "0", "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1"})
+    from ray import tune
+    from ray.tune.logger import JsonLoggerCallback
+    from ray.tune.schedulers import ASHAScheduler
+    from ray.tune.search.basic_variant import BasicVariantGenerator
+
+    from cnnlib.tuning.follow import Follower
+    from cnnlib.tuning.trial import SCORE, TrainingTrial, TrialTask, cluster_address
+
+    settings = plan.settings
+    config = apply_values(plan.config, {"cluster.cpus_per_worker": cpus})
+    task = TrialTask(
+        config=config,
+        data_uri=plan.data_uri,
+        runs_uri=join_uri(plan.output_uri, "runs"),
+        address=cluster_address(),
+        scratch=_scratch(plan.output_uri),
+    )
+    # Its training takes the CPUs; the actor that follows it takes none.
+    trainable = tune.with_resources(tune.with_parameters(TrainingTrial, task=task), {"CPU": 0, "memory": 1})
+    follower = Follower(trials=settings.trials, epochs=config.epochs)
+    storage = join_uri(plan.output_uri, "ray")
+    path = join_uri(storage, "search")
+    if tune.Tuner.can_restore(path):
+        log_event("search", note="goes on with its trials", output=plan.output_uri)
+        tuner = tune.Tuner.restore(path, trainable, resume_errored=True)
+    else:
+        own = own_values(plan.ranges, plan.config)
+        tuner = tune.Tuner(
+            trainable,
+            param_space={each.name: _space(each) for each in plan.ranges},
+            tune_config=tune.TuneConfig(
+                metric=SCORE,
+                mode="max",
+                num_samples=settings.trials,
+                search_alg=BasicVariantGenerator(
+                    points_to_evaluate=[own] if own else None,
+                    max_concurrent=settings.parallel,
+                    random_state=settings.seed,
+                ),
+                scheduler=ASHAScheduler(
+                    max_t=config.epochs, grace_period=settings.first_epochs, reduction_factor=_REDUCTION
+                ),
+                time_budget_s=None if settings.minutes is None else settings.minutes * 60,
+                trial_name_creator=lambda trial: trial.trial_id,
+                trial_dirname_creator=lambda trial: trial.trial_id,
+            ),
+            run_config=tune.RunConfig(
+                name="search",
+                storage_path=storage,
+                callbacks=[follower, JsonLoggerCallback()],
+                checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False),
+                verbose=0,
+            ),
+        )
+    results = tuner.fit()
+    return [follower.describe(result.metrics or {}, dict(result.config or {})) for result in results]
+
+
+def _space(each: Range) -> Any:
+    from ray import tune
+
+    if each.kind == "choice":
+        return tune.choice(list(each.values))
+    first, last = each.values
+    if each.kind == "whole":
+        return tune.randint(first, last + 1)
+    return tune.loguniform(first, last) if each.kind == "log" else tune.uniform(first, last)
+
+
+def _scratch(output_uri: str) -> str:
+    """Returns a folder of this machine for recipe files and logs of trials."""
+    if not is_s3(output_uri):
+        return join_uri(output_uri, "logs")
+    digest = publish.sha256_hex(output_uri.encode())[:16]
+    return os.path.join(os.environ.get("TMPDIR", "/tmp"), f"cnnlib-tune-{digest}")
+
+
+def _write_recipe(plan: TunePlan, best: Trial, trials: Sequence[Trial], minutes: float) -> str:
+    finished = sum(trial["finished"] for trial in trials)
+    comments = [
+        f"From recipe {plan.recipe}, by {len(trials)} trials ({finished} to their end) in {minutes:.1f} minutes, "
+        f"{sum(trial['epochs'] for trial in trials)} epochs in all.",
+        f"Validation accuracy {best['score']:.4f} after {best['epochs']} epochs, in one training.",
+        f"Searched: {', '.join(each.name for each in plan.ranges)}.",
+        f"Data: {plan.data_uri}, fingerprint {plan.manifest.fingerprint[:16]}.",
+    ]
+    config = apply_values(plan.config, best["values"])
+    return format_recipe(config, comments, f"The best of {len(trials)} trials from the recipe {plan.recipe}.")

@@ -1,0 +1,79 @@
+"""A search is scored on validation rows alone, and its best trial is one that was trained to its end."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from cnnlib.config import TrainConfig
+from cnnlib.errors import ConfigError, TrainingError
+from cnnlib.tune_config import TuneConfig
+from cnnlib.tuning.follow import Follower
+from cnnlib.tuning.run import Trial, choose_best, plan_search
+from cnnlib.tuning.trial import FAILED_SCORE
+from tests.datasets import write_dataset_without_ray
+
+
+@pytest.fixture
+def data(tmp_path: Path) -> str:
+    write_dataset_without_ray(str(tmp_path / "data"))
+    return str(tmp_path / "data")
+
+
+def plan(data: str, output: Path, config: TrainConfig, **settings: Any) -> Any:
+    ranges = ["learning-rate=1e-4..1e-1"]
+    return plan_search(TuneConfig(**settings), config, ranges, data, str(output), "seed")
+
+
+def test_a_search_needs_validation_rows(data: str, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="A search is scored on validation rows"):
+        plan(data, tmp_path / "out", TrainConfig())
+    assert plan(data, tmp_path / "out", TrainConfig(validation_fraction=0.1)).manifest.num_classes == 3
+    with pytest.raises(ConfigError, match=r"first_epochs must be at most epochs\. Received 9, epochs=7"):
+        plan(data, tmp_path / "out", TrainConfig(validation_fraction=0.1, epochs=7), first_epochs=9)
+
+
+def test_another_search_has_another_document(data: str, tmp_path: Path) -> None:
+    one = plan(data, tmp_path, TrainConfig(validation_fraction=0.1)).document()
+    assert plan(data, tmp_path, TrainConfig(validation_fraction=0.1), minutes=3.0).document() == one
+    assert plan(data, tmp_path, TrainConfig(validation_fraction=0.1), trials=3).document() != one
+    assert plan(data, tmp_path, TrainConfig(validation_fraction=0.2)).document() != one
+
+
+def trial(name: str, score: float | None, *, finished: bool = True, problem: str | None = None) -> Trial:
+    return Trial(
+        trial=name, epochs=3, finished=finished, score=score, problem=problem, minutes=1.0, values={}
+    )
+
+
+def test_the_best_trial_is_one_that_was_trained_to_its_end() -> None:
+    trials = [trial("a", 0.7), trial("b", 0.9, finished=False), trial("c", 0.8), trial("d", None)]
+    assert choose_best(trials)["trial"] == "c"
+    with pytest.raises(
+        TrainingError, match=r"None of 1 trials was trained to its end\. Give more --tune\.minutes"
+    ):
+        choose_best(trials[1:2])
+    with pytest.raises(TrainingError, match="One failed: the loss is nan"):
+        choose_best([trial("d", None, finished=False, problem="the loss is nan")])
+
+
+@pytest.mark.parametrize(
+    ("metrics", "finished", "score"),
+    [
+        ({"epoch": 3, "validation_accuracy": 0.5}, True, 0.5),
+        ({"epoch": 2, "validation_accuracy": 0.5}, False, 0.5),
+        ({"epoch": 2, "validation_accuracy": 0.5, "stopped_early": True}, True, 0.5),
+        ({"epoch": 1, "validation_accuracy": FAILED_SCORE, "problem": "diverged"}, False, None),
+        ({}, False, None),
+    ],
+)
+def test_a_trial_is_described_by_its_last_result(
+    metrics: dict[str, Any], finished: bool, score: float | None
+) -> None:
+    found = Follower(trials=4, epochs=3).describe(
+        {**metrics, "trial_id": "x", "time_total_s": 90.0}, {"epochs": 3}
+    )
+    assert (found["finished"], found["score"], found["problem"]) == (finished, score, metrics.get("problem"))
+    assert (found["trial"], found["minutes"], found["values"]) == ("x", 1.5, {"epochs": 3})
