@@ -8,12 +8,10 @@ import re
 import subprocess
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from functools import cache
 from importlib import metadata
-from pathlib import Path
 
 from cnnlib.bench.programs import REPOSITORY
-from cnnlib.models.runtime import cpu_flags
+from cnnlib.models.runtime import cpu_flags, cpu_name
 
 PEERS_PYTHON = REPOSITORY / ".venv-peers" / "bin" / "python"
 _PACKAGES = ("tensorflow", "keras", "tf_keras", "ray", "numpy", "pyarrow")
@@ -78,16 +76,9 @@ def utc_now() -> datetime:
 
 
 def _cpu() -> str:
-    model = re.search(r"^model name\s*:\s*(.+)$", _cpuinfo(), re.MULTILINE)
-    name = model.group(1).strip() if model else platform.processor() or platform.machine()
+    name = cpu_name()
     vectors = next((each for each in _VECTORS if each in cpu_flags()), None)
     return f"{name}, {vectors}" if vectors else name
-
-
-@cache
-def _cpuinfo() -> str:
-    path = Path("/proc/cpuinfo")
-    return path.read_text() if path.exists() else ""
 
 
 def _memory_gib() -> int:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import platform
 import re
 import sys
 import tempfile
@@ -121,6 +122,13 @@ def cpu_flags() -> set[str]:
         r"^(?:flags|Features)\s*:\s*(.+)$", path.read_text() if path.exists() else "", re.MULTILINE
     )
     return set(flags.group(1).split()) if flags else set()
+
+
+def cpu_name() -> str:
+    """Returns the model of the CPU, such as `AMD EPYC 9R14`; its architecture if the kernel does not tell."""
+    path = Path("/proc/cpuinfo")
+    model = re.search(r"^model name\s*:\s*(.+)$", path.read_text() if path.exists() else "", re.MULTILINE)
+    return model.group(1).strip() if model else platform.processor() or platform.machine()
 
 
 def _set_up_keras() -> None:

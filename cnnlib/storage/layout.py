@@ -16,6 +16,9 @@ REPORTS/manifests/checkpoints/<key>.<outcome>.mark
 REPORTS/leases/<report_id>.json (while it is scored)
 REPORTS/gates/<report_id>-<digest>.parquet
 REPORTS/pages/<report_id>.html, index.html
+RATES/RECIPE/learning-rates-<digest>.png, learning-rates-<plan>.json
+SEARCH/search.json, runs/<trial>, ray/search, logs/<trial>.{toml, log}; then trials.parquet, recipe.toml
+EXPORT/model-<digest>, a folder, or model-<digest>.tflite; then manifest.json
 
 Every function returns the URI or name that its docstring shows.
 """
@@ -283,3 +286,56 @@ def report_manifest(reports_uri: str, report_id: str) -> str:
 def report_lease(reports_uri: str, report_id: str) -> str:
     """`REPORTS/leases/<report_id>.json`: which job scores what the report is about; deleted at its end."""
     return join_uri(reports_uri, f"leases/{report_id}.json")
+
+
+def exported_model(digest: str, suffix: str) -> str:
+    """`model-0123456789abcdef.tflite`, relative to the folder of the export; without a suffix it is a folder itself.
+
+    Exports of different bytes have different names, so of two attempts none overwrites a file of the other.
+    """
+    return f"model-{digest[:_DIGEST_DIGITS]}{suffix}"
+
+
+def export_manifest(export_uri: str) -> str:
+    """`EXPORT/manifest.json`."""
+    return join_uri(export_uri, MANIFEST)
+
+
+def range_test(folder_uri: str, plan: str) -> str:
+    """`FOLDER/learning-rates-<plan>.json`: the result of a learning-rate range test; the plan is a digest."""
+    return join_uri(folder_uri, f"learning-rates-{plan[:_DIGEST_DIGITS]}.json")
+
+
+def range_test_picture(digest: str) -> str:
+    """`learning-rates-<digest>.png`, relative to the folder of the result; the digest is that of its bytes."""
+    return f"learning-rates-{digest[:_DIGEST_DIGITS]}.png"
+
+
+def search_settings(search_uri: str) -> str:
+    """`SEARCH/search.json`: what a search searches."""
+    return join_uri(search_uri, "search.json")
+
+
+def search_runs(search_uri: str) -> str:
+    """`SEARCH/runs`: the trainings of its trials."""
+    return join_uri(search_uri, "runs")
+
+
+def search_state(search_uri: str) -> str:
+    """`SEARCH/ray`: the state of Ray Tune."""
+    return join_uri(search_uri, "ray")
+
+
+def search_logs(search_uri: str) -> str:
+    """`SEARCH/logs`: a recipe file and the output of each trial."""
+    return join_uri(search_uri, "logs")
+
+
+def search_trials(search_uri: str) -> str:
+    """`SEARCH/trials.parquet`: every trial with its values and its score."""
+    return join_uri(search_uri, "trials.parquet")
+
+
+def search_recipe(search_uri: str) -> str:
+    """`SEARCH/recipe.toml`: the recipe of the best trial."""
+    return join_uri(search_uri, "recipe.toml")

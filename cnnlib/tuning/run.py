@@ -24,7 +24,7 @@ from cnnlib.errors import ConfigError, TrainingError
 from cnnlib.log import log_event
 from cnnlib.recipe_files import format_recipe
 from cnnlib.runs.lease import hold_lease
-from cnnlib.storage import files, publish
+from cnnlib.storage import files, layout, publish
 from cnnlib.storage.parquet import parquet_bytes
 from cnnlib.storage.uri import is_s3, join_uri
 from cnnlib.training.plan import find_validation_split
@@ -132,7 +132,7 @@ def search(plan: TunePlan) -> TuneResult:
         ResourceError: the cluster can never hold the workers of a trial.
         TrainingError: no trial was trained to its end.
     """
-    publish.write_manifest(join_uri(plan.output_uri, "search.json"), plan.document())
+    publish.write_manifest(layout.search_settings(plan.output_uri), plan.document())
     config = plan.config
     cpus = config.cluster.cpus_per_worker
     if cpus is None:
@@ -147,9 +147,9 @@ def search(plan: TunePlan) -> TuneResult:
         trials = _run_trials(plan, cpus)
     minutes = sum(trial["minutes"] for trial in trials)
     table = pa.Table.from_pylist([{**trial, "values": json.dumps(trial["values"])} for trial in trials])
-    files.write_bytes(join_uri(plan.output_uri, "trials.parquet"), parquet_bytes(table))
+    files.write_bytes(layout.search_trials(plan.output_uri), parquet_bytes(table))
     best = choose_best(trials)
-    uri = join_uri(plan.output_uri, "recipe.toml")
+    uri = layout.search_recipe(plan.output_uri)
     files.write_bytes(uri, _write_recipe(plan, best, trials, minutes).encode())
     log_event("recipe", uri=uri, trial=best["trial"], validation_accuracy=best["score"], minutes=minutes)
     return {"recipe": uri, "best": best, "trials": trials, "minutes": minutes}
@@ -186,14 +186,14 @@ def _run_trials(plan: TunePlan, cpus: int) -> list[Trial]:
     task = TrialTask(
         config=config,
         data_uri=plan.data_uri,
-        runs_uri=join_uri(plan.output_uri, "runs"),
+        runs_uri=layout.search_runs(plan.output_uri),
         address=cluster_address(),
         scratch=_scratch(plan.output_uri),
     )
     # Its training takes the CPUs; the actor that follows it takes none.
     trainable = tune.with_resources(tune.with_parameters(TrainingTrial, task=task), {"CPU": 0, "memory": 1})
     follower = Follower(trials=settings.trials, epochs=config.epochs)
-    storage = join_uri(plan.output_uri, "ray")
+    storage = layout.search_state(plan.output_uri)
     path = join_uri(storage, "search")
     if tune.Tuner.can_restore(path):
         log_event("search", note="goes on with its trials", output=plan.output_uri)
@@ -245,7 +245,7 @@ def _space(each: Range) -> Any:
 def _scratch(output_uri: str) -> str:
     """Returns a folder of this machine for recipe files and logs of trials."""
     if not is_s3(output_uri):
-        return join_uri(output_uri, "logs")
+        return layout.search_logs(output_uri)
     digest = publish.sha256_hex(output_uri.encode())[:16]
     return os.path.join(os.environ.get("TMPDIR", "/tmp"), f"cnnlib-tune-{digest}")
 

@@ -14,6 +14,7 @@ PAGES = [
     "CONTRIBUTING.md",
     "docs/architecture.md",
     "docs/benchmarks/README.md",
+    "docs/export.md",
     "docs/scaling.md",
     "docs/what-can-go-wrong.md",
 ]

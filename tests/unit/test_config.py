@@ -15,7 +15,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cnnlib import config, config_checks, evaluate_config, model_options
+from cnnlib import config, config_checks, evaluate_config, export_config, model_options, range_test_config
 from cnnlib.config import (
     AugmentConfig,
     CheckpointConfig,
@@ -29,7 +29,9 @@ from cnnlib.config import (
 )
 from cnnlib.errors import ConfigError
 from cnnlib.evaluate_config import EvaluateConfig
+from cnnlib.export_config import ExportConfig
 from cnnlib.model_options import ModelOptions
+from cnnlib.range_test_config import RangeTestConfig
 
 CONFIGS = [
     ModelOptions,
@@ -37,6 +39,8 @@ CONFIGS = [
     CheckpointConfig,
     TrainConfig,
     EvaluateConfig,
+    ExportConfig,
+    RangeTestConfig,
     OptimizerConfig,
     LossConfig,
     EarlyStoppingConfig,
@@ -161,6 +165,23 @@ def test_defaults_are_a_config_that_works(cls: type) -> None:
             {"preprocess": "imagenet", "pixel_range": "0-1"},
             "Give pixel_range or preprocess. Received 0-1 and imagenet.",
         ),
+        (
+            ExportConfig,
+            {"preprocess": "imagenet", "pixel_range": "0-1"},
+            "Give pixel_range or preprocess. Received 0-1 and imagenet.",
+        ),
+        (ExportConfig, {"format": "onnx"}, "onnx cannot be exported: its converter, tf2onnx, looks for a"),
+        (RangeTestConfig, {"lowest": 0.0}, "test.lowest must be above 0. Received 0.0."),
+        (RangeTestConfig, {"highest": math.inf}, "test.highest must be above 0. Received inf."),
+        (RangeTestConfig, {"steps": 19}, "test.steps must be at least 20. Received 19."),
+        (
+            RangeTestConfig,
+            {"lowest": 0.1, "highest": 0.1},
+            "test.lowest must be less than test.highest. Received 0.1 and 0.1.",
+        ),
+        (ExportConfig, {"images": 0}, "images must be at least 1. Received 0."),
+        (ExportConfig, {"tolerance": 0.0}, "tolerance must be above 0. Received 0.0."),
+        (ExportConfig, {"cpus": 0}, "cpus must be at least 1. Received 0."),
         (LoopConfig, {"steps_per_call": 0}, "loop.steps_per_call must be at least 1. Received 0."),
         (LoopConfig, {"log_every_steps": 0}, "loop.log_every_steps must be at least 1. Received 0."),
         (LoopConfig, {"profile_steps": -1}, "loop.profile_steps must be at least 0. Received -1."),
@@ -308,6 +329,18 @@ def test_every_setting_explains_itself_in_help(cls: type) -> None:
             evaluate_config,
             {"__future__", "cnnlib.config_checks", "cnnlib.errors", "dataclasses", "math", "typing"},
         ),
+        (
+            export_config,
+            {
+                "__future__",
+                "cnnlib.config_checks",
+                "cnnlib.errors",
+                "cnnlib.evaluate_config",
+                "dataclasses",
+                "typing",
+            },
+        ),
+        (range_test_config, {"__future__", "cnnlib.config_checks", "cnnlib.errors", "dataclasses"}),
         (config_checks, {"__future__", "cnnlib.errors", "math"}),
         (
             model_options,

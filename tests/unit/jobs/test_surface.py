@@ -142,6 +142,20 @@ FLAGS = {
         "--wait-for-resources-s",
         "--wait-when-busy-s",
     ],
+    "export": [
+        "--checkpoint",
+        "--data",
+        "--output",
+        "--json",
+        "--format",
+        "--split",
+        "--images",
+        "--tolerance",
+        "--pixel-range",
+        "--preprocess",
+        "--outputs",
+        "--cpus",
+    ],
     "evaluate": [
         "--checkpoint",
         "--pending",
@@ -174,6 +188,16 @@ FLAGS = {
     "submit": ["--address", "--submission-id", "--working-dir", "--timeout-s", "--env", "--json"],
     "bench": ["--pairs", "--batch-sizes", "--rows", "--cores", "--output", "--theme", "--json"],
 }
+MODEL, GROUPS = (FLAGS["train seed"].index(flag) for flag in ("--model", "--model.filters"))
+FLAGS["learning_rate seed"] = [
+    *("--data", "--output", "--json", *FLAGS["train seed"][MODEL:GROUPS]),
+    *("--test.lowest", "--test.highest", "--test.steps", *FLAGS["train seed"][GROUPS:]),
+]
+FLAGS["tune seed"] = [
+    *("--data", "--output", "--range", "--json", *FLAGS["train seed"][MODEL:GROUPS]),
+    *("--tune.trials", "--tune.minutes", "--tune.first-epochs", "--tune.parallel", "--tune.seed"),
+    *FLAGS["train seed"][GROUPS:],
+]
 REQUIRED = {
     "prepare fashion-mnist": {"--output"},
     "prepare idx": {"--output"},
@@ -182,11 +206,15 @@ REQUIRED = {
     "prepare webdataset": {"--output"},
     "prepare tfrecord": {"--output"},
     "train seed": {"--data"},
+    "learning_rate seed": {"--data"},
+    "tune seed": {"--data", "--output"},
     "evaluate": {"--data"},
     "predict": {"--checkpoint", "--images", "--output"},
+    "export": {"--checkpoint", "--data", "--output"},
     "submit": {"--address"},
 }
 CHOICES = {
+    "export": {"--format": "savedmodel,litert,onnx"},
     "train seed": {
         "--model.pooling": "None,max,average,none",
         "--model.batch-norm": "None,True,False",
@@ -237,7 +265,9 @@ def test_every_flag_is_required_or_shows_its_default(
     texts = {flag: " ".join(text.split()) for flag, text in entries(help_text(command, capsys)).items()}
     required = {flag for flag, text in texts.items() if "(required)" in text}
     assert required == REQUIRED.get(command, set())
-    assert {flag for flag in set(texts) - required if "(default:" not in texts[flag]} == set()
+    assert {
+        flag for flag in set(texts) - required if not re.search(r"\(default:|\(repeatable\)", texts[flag])
+    } == set()
 
 
 @pytest.mark.parametrize("command", CHOICES)
@@ -305,6 +335,10 @@ def test_objects_have_the_names_that_were_promised() -> None:
         layout.report_manifests("/reports"),
         layout.report_manifest("/reports", "0a1b"),
         f"{layout.report_predictions('/reports', '0a1b')}/{layout.predictions_part(3, 12, digest)}",
+        *(f"/export/{layout.exported_model(digest, suffix)}" for suffix in ("", ".tflite")),
+        layout.export_manifest("/export"),
+        layout.range_test("/rates/seed", digest),
+        f"/rates/seed/{layout.range_test_picture(digest)}",
     ]
     assert names == [
         "/data/manifest.json",
@@ -334,4 +368,9 @@ def test_objects_have_the_names_that_were_promised() -> None:
         "/reports/manifests",
         "/reports/manifests/0a1b.json",
         "/reports/predictions/report_id=0a1b/part-00003-000000000012-0123456789abcdef.parquet",
+        "/export/model-0123456789abcdef",
+        "/export/model-0123456789abcdef.tflite",
+        "/export/manifest.json",
+        "/rates/seed/learning-rates-0123456789abcdef.json",
+        "/rates/seed/learning-rates-0123456789abcdef.png",
     ]

@@ -66,3 +66,12 @@ def test_name_that_no_checkpoint_has_holds_no_epoch(name: str) -> None:
 @given(index=st.integers(0, 99_998))
 def test_shard_names_sort_in_the_order_of_their_index(index: int) -> None:
     assert layout.shard_name("train", index, "f" * 64) < layout.shard_name("train", index + 1, "0" * 64)
+
+
+def test_names_of_a_search() -> None:
+    assert layout.search_settings("s3://b/s") == "s3://b/s/search.json"
+    assert layout.search_runs("/s") == "/s/runs"
+    assert layout.search_state("/s") == "/s/ray"
+    assert layout.search_logs("/s") == "/s/logs"
+    assert layout.search_trials("/s") == "/s/trials.parquet"
+    assert layout.search_recipe("/s") == "/s/recipe.toml"
