@@ -60,6 +60,20 @@ FLAGS = {
         "--validation-split",
         "--min-crop-area",
         "--cache",
+        "--model.filters",
+        "--model.units",
+        "--model.kernel",
+        "--model.stride",
+        "--model.padding",
+        "--model.pooling",
+        "--model.activation",
+        "--model.batch-norm",
+        "--model.width",
+        "--model.depth",
+        "--model.widen-factor",
+        "--model.growth",
+        "--model.compression",
+        "--model.dropout",
         "--optimizer.name",
         "--optimizer.schedule",
         "--optimizer.step-every-epochs",
@@ -174,15 +188,15 @@ FLAGS = {
     "submit": ["--address", "--submission-id", "--working-dir", "--timeout-s", "--env", "--json"],
     "bench": ["--pairs", "--batch-sizes", "--rows", "--cores", "--output", "--theme", "--json"],
 }
-MODEL, OPTIMIZER = (FLAGS["train seed"].index(flag) for flag in ("--model", "--optimizer.name"))
+MODEL, GROUPS = (FLAGS["train seed"].index(flag) for flag in ("--model", "--model.filters"))
 FLAGS["learning_rate seed"] = [
-    *("--data", "--output", "--json", *FLAGS["train seed"][MODEL:OPTIMIZER]),
-    *("--test.lowest", "--test.highest", "--test.steps", *FLAGS["train seed"][OPTIMIZER:]),
+    *("--data", "--output", "--json", *FLAGS["train seed"][MODEL:GROUPS]),
+    *("--test.lowest", "--test.highest", "--test.steps", *FLAGS["train seed"][GROUPS:]),
 ]
 FLAGS["tune seed"] = [
-    *("--data", "--output", "--range", "--json", *FLAGS["train seed"][MODEL:OPTIMIZER]),
+    *("--data", "--output", "--range", "--json", *FLAGS["train seed"][MODEL:GROUPS]),
     *("--tune.trials", "--tune.minutes", "--tune.first-epochs", "--tune.parallel", "--tune.seed"),
-    *FLAGS["train seed"][OPTIMIZER:],
+    *FLAGS["train seed"][GROUPS:],
 ]
 REQUIRED = {
     "prepare fashion-mnist": {"--output"},
@@ -202,6 +216,8 @@ REQUIRED = {
 CHOICES = {
     "export": {"--format": "savedmodel,litert,onnx"},
     "train seed": {
+        "--model.pooling": "None,max,average,none",
+        "--model.batch-norm": "None,True,False",
         "--optimizer.name": "adam,adamw,sgd,rmsprop",
         "--optimizer.schedule": "constant,cosine,one-cycle,step",
         "--loop.precision": "auto,float32,mixed_bfloat16",
