@@ -37,7 +37,18 @@ from tests.soak.storm import Storm
 
 _BUCKET = "soak"
 _DATA, _STORMY, _CALM = (f"s3://{_BUCKET}/{name}" for name in ("data", "stormy", "calm"))
-_TRAIN = ["small-cnn", "--name", "a", "--workers", 2, "--batch-size", 32, "--loop.steps-per-call", 5]
+_TRAIN = [
+    "--model",
+    "small-cnn",
+    "--name",
+    "a",
+    "--workers",
+    2,
+    "--batch-size",
+    32,
+    "--loop.steps-per-call",
+    5,
+]
 _TRAIN += ["--checkpoint.every-steps", 20, "--optimizer.ema-momentum", 0.99, "--optimizer.clip-norm", 1]
 _TRAIN += ["--cluster.cpus-per-worker", 1, "--cluster.max-failures", 20]
 _MOST_EPOCHS = 100_000
@@ -95,7 +106,7 @@ def _storm(args: argparse.Namespace, folder: Path, server: LocalS3Server, tell: 
         for _ in range(2):
             cluster.add_node(num_cpus=2)
         environment = {"RAY_ADDRESS": cluster.address, **spoilt}
-        train = ["--data", _DATA, "--runs", f"{_STORMY}/runs", "--epochs", _MOST_EPOCHS, *_TRAIN]
+        train = ["seed", "--data", _DATA, "--runs", f"{_STORMY}/runs", "--epochs", _MOST_EPOCHS, *_TRAIN]
         args.logs.mkdir(parents=True, exist_ok=True)
         training = RepeatedJob("train", train, environment, args.logs / "train.log", pause_s=1)
         evaluate = ["--pending", f"{_STORMY}/runs", "--data", _DATA, "--reports", f"{_STORMY}/reports"]
@@ -140,7 +151,7 @@ def _wait_for_the_first_epoch(run: str, training: RepeatedJob) -> None:
 def _calm(epochs: int, folder: Path) -> float:
     """Trains and evaluates the same epochs without faults; returns the seconds of the training."""
     started = time.monotonic()
-    train = ["--data", _DATA, "--runs", f"{_CALM}/runs", "--epochs", epochs, *_TRAIN]
+    train = ["seed", "--data", _DATA, "--runs", f"{_CALM}/runs", "--epochs", epochs, *_TRAIN]
     _run("train", train, {"HOME": str(folder)})
     seconds = time.monotonic() - started
     reports = ["--reports", f"{_CALM}/reports", "--no-predictions"]
