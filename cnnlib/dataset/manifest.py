@@ -159,11 +159,11 @@ def load_manifest(dataset_uri: str) -> Manifest:
             f"No dataset at {dataset_uri}: it has no {layout.MANIFEST}. "
             f"Make one: python -m jobs.prepare fashion-mnist --output {dataset_uri}"
         ) from err
-    manifest = _parse(document, dataset_uri)
-    if manifest.fingerprint != document.get("fingerprint"):
+    manifest, fingerprint = _parse(document, dataset_uri)
+    if fingerprint != document.get("fingerprint"):
         raise DatasetError(
             f"The manifest of {dataset_uri} was changed after it was written: its fingerprint is "
-            f"{document.get('fingerprint')}, expected {manifest.fingerprint}. Prepare the dataset again."
+            f"{document.get('fingerprint')}, expected {fingerprint}. Prepare the dataset again."
         )
     return manifest
 
@@ -183,7 +183,8 @@ def shard_ranges(shards: Sequence[Shard], start: int, stop: int) -> Iterator[Sha
         position += shard.rows
 
 
-def _parse(document: Mapping[str, Any], dataset_uri: str) -> Manifest:
+def _parse(document: Mapping[str, Any], dataset_uri: str) -> tuple[Manifest, str]:
+    """Returns the manifest and its fingerprint, for which every entry must have its type."""
     version = document.get("format_version")
     if version != FORMAT_VERSION:
         raise DatasetError(
@@ -191,7 +192,7 @@ def _parse(document: Mapping[str, Any], dataset_uri: str) -> Manifest:
         )
     try:
         height, width, channels = document["image_shape"]
-        return Manifest(
+        manifest = Manifest(
             class_names=check_class_names(document["class_names"], layout.dataset_manifest(dataset_uri)),
             image_shape=(height, width, channels),
             splits={name: _parse_split(split) for name, split in document["splits"].items()},
@@ -200,6 +201,7 @@ def _parse(document: Mapping[str, Any], dataset_uri: str) -> Manifest:
             metadata=check_types(document.get("metadata", {})),
             encoding=ImageEncoding.from_document(document["encoding"]) if "encoding" in document else None,
         )
+        return manifest, manifest.fingerprint
     except (AttributeError, ConfigError, KeyError, TypeError, ValueError) as err:
         raise DatasetError(
             f"The manifest of {dataset_uri} has a missing or invalid entry: {type(err).__name__}: {err}. "
