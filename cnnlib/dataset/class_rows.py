@@ -38,7 +38,7 @@ def check_class_rows(
     if len(taught) == 1:
         raise DatasetError(
             f"{origin}: the split {_TAUGHT!r} has rows of one class only, {_show(taught, class_names)}, and the others "
-            f"have {_show(everything, class_names)}. A classifier is trained on at least two."
+            f"have {_show(everything, class_names)}. A classifier is trained on at least two: add images of the others."
         )
     for split, classes in present.items():
         if taught and classes and not taught & classes:

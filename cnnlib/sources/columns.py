@@ -8,6 +8,7 @@ from typing import Any
 
 import pyarrow as pa
 
+from cnnlib.dataset.class_names import compose
 from cnnlib.dataset.metadata import check_name
 from cnnlib.dataset.streamed import Value
 from cnnlib.errors import ConfigError, DatasetError
@@ -99,11 +100,12 @@ def find_labels(
     found = sorted({each for each in texts if each is not None})
     if class_names:
         # A label outside the names is a bad row, but a name without rows is most likely a typing error.
-        check_names(class_names, [name for name in found if name in class_names] or found, origin)
+        given = set(map(compose, class_names))
+        check_names(class_names, [name for name in found if name in given] or found, origin)
         found = list(class_names)
     else:
         say_what_is_odd(found)
-    index = {name: label for label, name in enumerate(found)}
+    index = {compose(name): label for label, name in enumerate(found)}
     return tuple(found), [None if each is None else index.get(each) for each in texts]
 
 

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import math
-import unicodedata
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from decimal import Decimal
 from typing import Any
 
+from cnnlib.dataset.class_names import compose
 from cnnlib.errors import DatasetError
 from cnnlib.log import log_event
 
@@ -119,12 +119,12 @@ def to_label(value: Any) -> Any:
         return int(value) if value.is_integer() else value
     if value is None or isinstance(value, bool | int):
         return value
-    return str(value).strip() or None
+    return compose(str(value).strip()) or None
 
 
 def _to_name(value: Any) -> str | None:
     label = to_label(value)
-    return None if label is None else unicodedata.normalize("NFC", str(label))
+    return None if label is None else str(label)
 
 
 def _why_not(numbers: Sequence[int], names: Mapping[int, str]) -> str:

@@ -261,11 +261,13 @@ def test_a_record_with_a_wrong_checksum_or_without_an_image_is_a_bad_row(tmp_pat
     data = bytearray(path.read_bytes())
     data[len(frame(records[0])) + 30] ^= 1
     no_image = example({"image/encoded": 5, "image/class/label": 1})
-    path.write_bytes(bytes(data) + frame(no_image) + frame(b"\xff\xff no example"))
+    no_label = example({"image/encoded": picture(1)})
+    path.write_bytes(bytes(data) + frame(no_image) + frame(b"\xff\xff no example") + frame(no_label))
     assert problems(tfrecords(str(tmp_path / "in"))) == {
         "a.tfrecord#1": "the record's checksum is wrong",
         "a.tfrecord#6": "no image",
         "a.tfrecord#7": "the record is no tf.train.Example",
+        "a.tfrecord#8": "no label, or an unknown one",
     }
 
 

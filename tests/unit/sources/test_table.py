@@ -183,6 +183,16 @@ def test_labels_of_csv_are_as_they_were_written(
     assert [each.label is None for each in source.candidates] == [False, False, True]
 
 
+def test_labels_that_look_the_same_are_one_class(tmp_path: Path) -> None:
+    composed, apart = "M\u00fcnze", "Mu\u0308nze"
+    rows = [{"path": f"{row}.png", "label": label} for row, label in enumerate((composed, apart, "cat"))]
+    table = write(tmp_path, "csv", rows)
+    assert load(table).class_names == (composed, "cat")
+    for name in (composed, apart):
+        source = load(table, class_names=["cat", name])
+        assert (source.class_names, [each.label for each in source.candidates]) == (("cat", name), [1, 1, 0])
+
+
 def test_dates_are_as_they_were_written(tmp_path: Path) -> None:
     for kind in ("csv", "jsonl"):
         rows = [
