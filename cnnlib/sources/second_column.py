@@ -60,9 +60,12 @@ def find_names(
                 f"and {name!r} in {column}. Correct them, or give --label-column to say which one counts, or "
                 "--class-names."
             )
-    if not found or not all(isinstance(each, int) and not isinstance(each, bool) for each in known):
+    if not found or all(label == name for label, name in found.items()):
         return ()
-    reason = _why_not(sorted(known), found)
+    are_numbers = all(isinstance(each, int) and not isinstance(each, bool) for each in known)
+    reason = (
+        _why_not(sorted(known), found) if are_numbers else "the labels are no numbers, but names themselves"
+    )
     if reason:
         log_event("labels", note=f"the names in {column} are not used, because {reason}")
         return ()

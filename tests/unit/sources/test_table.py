@@ -369,13 +369,16 @@ def test_labels_of_one_name_are_classes_of_their_own(
     assert load(table, TableColumns(label="label")).class_names == ("crane (0)", "dog", "crane (2)")
 
 
-def test_texts_are_labels_of_their_own_beside_names_that_several_have(tmp_path: Path) -> None:
+def test_texts_are_labels_of_their_own_beside_names_that_several_have(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     pairs = [("n02", "dog"), ("n01", "crane"), ("n03", "crane")]
     rows = [{"path": f"{row}.png", "label": a, "class_name": b} for row, (a, b) in enumerate(pairs)]
     source = load(write(tmp_path, "csv", rows))
     assert source.class_names == ("n01", "n02", "n03")
     assert [each.label for each in source.candidates] == [1, 0, 2]
     assert [each.metadata["class_name"] for each in source.candidates] == ["dog", "crane", "crane"]
+    assert "class_name are not used, because the labels are no numbers" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
