@@ -8,15 +8,16 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 
 from cnnlib.errors import CnnlibError
 from cnnlib.evaluation.plan import EvaluationPlan
 from cnnlib.evaluation.target import Target
 from cnnlib.log import log_event
 from cnnlib.reports.manifest import find_manifest
-from cnnlib.storage import layout
+from cnnlib.storage import files, layout
 from cnnlib.storage.lease import BEAT_S, LOOKS_PER_BEAT, Lease, LeaseState, LeaseWatch
+from cnnlib.storage.uri import join_uri
 
 _LOOK_S = BEAT_S / LOOKS_PER_BEAT
 _TOLD_EVERY_S = 60.0
@@ -65,6 +66,14 @@ class TargetLeases:
                 return True
             time.sleep(_LOOK_S)
         return False
+
+    def tidy(self) -> None:
+        """Deletes the leases of reports that exist: those of evaluations that were killed after they wrote one."""
+        reports_uri = self._plan.reports_uri
+        with suppress(CnnlibError):  # they do no harm
+            for name in files.list_files(layout.report_leases(reports_uri)):
+                if find_manifest(reports_uri, name.removesuffix(".json")) is not None:
+                    files.delete(join_uri(layout.report_leases(reports_uri), name))
 
     def _take(self, target: Target, held: ExitStack) -> bool:
         """Takes the lease of a target and returns True, unless another job has it or there is a report by now."""

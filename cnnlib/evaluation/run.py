@@ -90,6 +90,7 @@ def evaluate(plan: EvaluationPlan, *, live: bool) -> EvaluationOutcome:
             elif targets:
                 _score_on_cluster(plan, targets, leases, slicer, outcome, live=live)
         if not targets and not leases.wait_for_others():
+            leases.tidy()
             return outcome
 
 

@@ -299,9 +299,14 @@ def report_manifest(reports_uri: str, report_id: str) -> str:
     return join_uri(report_manifests(reports_uri), f"{report_id}.json")
 
 
+def report_leases(reports_uri: str) -> str:
+    """`REPORTS/leases`."""
+    return join_uri(reports_uri, "leases")
+
+
 def report_lease(reports_uri: str, report_id: str) -> str:
     """`REPORTS/leases/<report_id>.json`: which job scores what the report is about; deleted at its end."""
-    return join_uri(reports_uri, f"leases/{report_id}.json")
+    return join_uri(report_leases(reports_uri), f"{report_id}.json")
 
 
 def exported_model(digest: str, suffix: str) -> str:

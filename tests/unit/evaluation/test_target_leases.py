@@ -108,3 +108,12 @@ def test_without_permission_for_leases_all_is_scored(
     with TargetLeases(plan(tmp_path, "ab")).next_pass(8) as targets:
         assert names(targets) == "ab"
     assert "scored without a lease: not permitted" in capsys.readouterr().err
+
+
+def test_what_killed_evaluations_left_goes_once_there_is_a_report(tmp_path: Path, reported: set[str]) -> None:
+    reported.add("id-a")
+    for name in "ab":
+        files.write_bytes(lease_of(tmp_path, name), encode_lease("killed", 3))
+    TargetLeases(plan(tmp_path, "c")).tidy()
+    assert files.list_files(str(tmp_path / "leases")) == ["id-b.json"], "b may be scored at this moment"
+    TargetLeases(plan(tmp_path / "nothing", "c")).tidy()

@@ -45,6 +45,7 @@ def test_run_names_are_as_promised() -> None:
 def test_report_names_are_as_promised() -> None:
     assert layout.REPORT_TABLES == ("overall", "per_class", "confusion", "calibration", "activations")
     assert layout.report_table("/r", "overall", "ab12") == "/r/overall/ab12.parquet"
+    assert layout.report_leases("/r") == "/r/leases"
     assert layout.report_lease("/r", "ab12") == "/r/leases/ab12.json"
     assert layout.report_predictions("/r", "ab12") == "/r/predictions/report_id=ab12"
     assert layout.predictions_part(3, 40_000, DIGEST) == "part-00003-000000040000-0123456789abcdef.parquet"
