@@ -14,6 +14,7 @@ from typing import Any, Literal
 
 from cnnlib.config_checks import check_above_0, check_at_least, check_range
 from cnnlib.errors import ConfigError
+from cnnlib.model_options import ModelOptions
 from cnnlib.redact import redact
 
 OptimizerName = Literal["adam", "adamw", "sgd", "rmsprop"]
@@ -264,7 +265,8 @@ class TrainConfig:
     """The config of a training run, without the locations of its data and results."""
 
     model: str = "seed-cnn"
-    """The model: a registered one (seed-cnn, small-cnn, dnn) or your own package.module:function."""
+    """The model: a registered one, such as seed-cnn, small-cnn or resnet, or your own package.module:function. All of
+    them: python -m jobs.train --list-models."""
     epochs: int = 7
     """Number of passes over the training rows."""
     steps_per_epoch: int | None = None
@@ -311,6 +313,7 @@ class TrainConfig:
     cache: CacheMode = "auto"
     """How a worker gets its rows. memory: once, and keeps them. none: they are streamed in every epoch, in another
     order. auto: memory if the pixels of the split take at most 2 GiB and are not cropped, else none."""
+    model_options: ModelOptions = field(default_factory=ModelOptions)
     optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
     augment: AugmentConfig = field(default_factory=AugmentConfig)
     loss: LossConfig = field(default_factory=LossConfig)
@@ -364,6 +367,15 @@ class TrainConfig:
                 f"batch_size={self.batch_size}, workers={odd[0]}."
             )
         _check_worker_batch_divides(self.batch_size // self.workers, self.loop.micro_batches)
+
+    @property
+    def model_label(self) -> str:
+        """The model with the options that were given.
+
+        >>> TrainConfig(model="resnet", model_options=ModelOptions(depth=56)).model_label
+        'resnet depth=56'
+        """
+        return self.model_options.label(self.model)
 
     @property
     def worker_counts(self) -> list[int]:

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import dataclasses
 import re
 import sys
 from collections.abc import Sequence
+from dataclasses import dataclass
 from types import UnionType
-from typing import TypeVar, cast
+from typing import Annotated, Any, TypeVar, cast
 
 import tyro
 
+from cnnlib.config import TrainConfig
 from cnnlib.errors import ConfigError, InputError
+from cnnlib.model_options import ModelOptions
 from cnnlib.recipe_files import ENDING, parse_recipe
 from cnnlib.recipes import RECIPES, Recipe, find_recipe
 from cnnlib.storage import files
@@ -19,6 +23,27 @@ from jobs.cli import EXIT_BAD_INPUT, EXIT_DONE, print_error, tolerates_closed_st
 
 ArgsT = TypeVar("ArgsT")
 _WORKERS = re.compile(r"--workers (\d+)\.\.(\d+)")
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainFlags(TrainConfig):
+    """A training config as its flags spell it: `--model NAME` is next to `--model.depth 56`.
+
+    The config itself imports no tyro, so it cannot say that the flags of its field `model_options` have another name.
+    """
+
+    model_options: Annotated[ModelOptions, tyro.conf.arg(name="model")] = dataclasses.field(
+        default_factory=ModelOptions
+    )
+
+    @classmethod
+    def of(cls, config: TrainConfig) -> TrainFlags:
+        """Returns the flags that give a config."""
+        return cls(**_fields(config))
+
+    def to_config(self) -> TrainConfig:
+        """Returns the config that the flags give."""
+        return TrainConfig(**_fields(self))
 
 
 def parse_args(
@@ -57,6 +82,10 @@ def parse_args(
         print_error(err)
         raise SystemExit(EXIT_BAD_INPUT) from err
     raise SystemExit(EXIT_DONE)  # the help, of which somebody read the first lines
+
+
+def _fields(config: TrainConfig) -> dict[str, Any]:
+    return {field.name: getattr(config, field.name) for field in dataclasses.fields(TrainConfig)}
 
 
 def _split_ranges(argv: Sequence[str]) -> list[str]:

@@ -1,10 +1,12 @@
 """Trains a recipe: python -m jobs.train RECIPE --data URI --runs URI --name NAME [overrides].
 
 The same command continues the run from its last checkpoint; for a finished run it trains nothing and says so.
+python -m jobs.train --list-models shows the models, with their costs and options.
 """
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any
@@ -12,11 +14,12 @@ from typing import Annotated, Any
 from tyro import MISSING
 from tyro.conf import arg
 
-from cnnlib.config import TrainConfig
 from cnnlib.log import log_event
 from cnnlib.storage.uri import normalize_uri
-from jobs.cli import exit_with, has_terminal, run_job
-from jobs.flags import parse_args, pick_recipe
+from jobs.cli import exit_with, has_terminal, run_job, show
+from jobs.flags import TrainFlags, parse_args, pick_recipe
+
+_LIST_MODELS = "--list-models"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,16 +37,37 @@ class Args:
     The model is built, saved and opened again, and must give the same outputs."""
     json: bool = False
     """Print the result as one JSON object on the last line of stdout."""
-    config: Annotated[TrainConfig, arg(name="")]
+    config: Annotated[TrainFlags, arg(name="")]
+
+
+@dataclass(frozen=True, kw_only=True)
+class ListArgs:
+    """How to list the models."""
+
+    json: bool = False
+    """Print the models as one JSON object on the last line of stdout."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Parses the command line, trains, and returns the exit code."""
-    name, recipe, flags = pick_recipe(argv, "python -m jobs.train", __doc__)
-    default = Args(data=MISSING, name=name, config=recipe.config)
+    """Parses the command line, trains or lists the models, and returns the exit code."""
+    words = list(sys.argv[1:] if argv is None else argv)
+    if words[:1] == [_LIST_MODELS]:
+        prog = f"python -m jobs.train {_LIST_MODELS}"
+        listed = parse_args(ListArgs, words[1:], prog=prog, description="Lists the models.")
+        return run_job(_list_models, json=listed.json)
+    name, recipe, flags = pick_recipe(words, "python -m jobs.train", __doc__)
+    default = Args(data=MISSING, name=name, config=TrainFlags.of(recipe.config))
     prog = f"python -m jobs.train {name}"
     args = parse_args(Args, flags, prog=prog, description=recipe.summary, default=default)
     return run_job(lambda: _train(args, name), json=args.json)
+
+
+def _list_models() -> dict[str, Any]:
+    from cnnlib.views.view import view_models
+
+    view = view_models()
+    show(*view.renderables)
+    return view.result
 
 
 def _train(args: Args, recipe: str) -> dict[str, Any]:
@@ -51,7 +75,7 @@ def _train(args: Args, recipe: str) -> dict[str, Any]:
     from cnnlib.training.plan import plan_run
 
     data, runs_uri = normalize_uri(args.data), normalize_uri(args.runs)
-    plan = plan_run(args.config, data, runs_uri, args.name, recipe)
+    plan = plan_run(args.config.to_config(), data, runs_uri, args.name, recipe)
     if args.dry_run:
         model = launch.check_model(plan)
         log_event("dry-run", result="all checks passed", run=plan.run, parameters=model.parameters)

@@ -45,6 +45,14 @@ def build_gain(image_shape: Shape, num_classes: int) -> keras.Model:
     return _build(image_shape, Gain(), layers.Dense(num_classes))
 
 
+def build_wide_gain(
+    image_shape: Shape, num_classes: int, *, width: int = 4, dropout: float = 0.0
+) -> keras.Model:
+    """Builds a model with a layer of its own, and with two options."""
+    hidden = [layers.Dense(width, activation="relu"), layers.Dropout(dropout)]
+    return _build(image_shape, *hidden, Gain(), layers.Dense(num_classes))
+
+
 def build_registered(image_shape: Shape, num_classes: int) -> keras.Model:
     """Builds a model with a registered layer of its own."""
     return _build(image_shape, RegisteredGain(), layers.Dense(num_classes))
@@ -65,11 +73,11 @@ def build_tf_relu(image_shape: Shape, num_classes: int) -> keras.Model:
     return _build(image_shape, layers.Dense(4, activation=tf.nn.relu), layers.Dense(num_classes))
 
 
-def build_own_relu(image_shape: Shape, num_classes: int) -> keras.Model:
+def build_own_relu(image_shape: Shape, num_classes: int, width: int = 4) -> keras.Model:
     """Builds a model that plain Keras opens, but as another model: it takes `relu` for its own function."""
     # Fixed weights, because some make all outputs 0, where both functions agree.
     initializer = keras.initializers.RandomNormal(stddev=1.0, seed=3)
-    hidden = layers.Dense(4, activation=relu, kernel_initializer=initializer)
+    hidden = layers.Dense(width, activation=relu, kernel_initializer=initializer)
     return _build(image_shape, hidden, layers.Dense(num_classes))
 
 

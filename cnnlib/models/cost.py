@@ -2,7 +2,7 @@
 
     python -m cnnlib.models.cost > cnnlib/models/cost_table.json
 
-writes the costs of the registered models, which `cost_table` reads where TensorFlow must not be loaded.
+writes the costs of the tutorial's models, which `cost_table` reads where TensorFlow must not be loaded.
 """
 
 from __future__ import annotations
@@ -15,12 +15,13 @@ from typing import TYPE_CHECKING, Any
 
 from cnnlib.models.cost_table import (
     CHANNELS,
+    GROWING,
     IMAGE_SIZES,
     NUM_CLASSES,
     CostAtSize,
     format_cost_table,
 )
-from cnnlib.models.registry import REGISTERED, build_model
+from cnnlib.models.registry import build_model
 from cnnlib.models.runtime import load_tensorflow
 from cnnlib.shapes import ImageShape
 
@@ -111,10 +112,10 @@ def trace_cost(name: str, image_shape: ImageShape, num_classes: int) -> CostAtSi
 
 
 def trace_cost_table() -> list[CostAtSize]:
-    """Counts what every registered model costs at every size of the table; the layers do not change with the size."""
+    """Counts what every model of the table costs at every size of it; the layers do not change with the size."""
     return [
         trace_cost(name, (height, width, CHANNELS), NUM_CLASSES)
-        for name in REGISTERED
+        for name in GROWING
         for height, width in IMAGE_SIZES
     ]
 

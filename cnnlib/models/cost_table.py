@@ -1,4 +1,4 @@
-"""Reads what the registered models cost at five image sizes, from `cost_table.json`. Loads no TensorFlow.
+"""Reads what the tutorial's models cost at five image sizes, from `cost_table.json`. Loads no TensorFlow.
 
 The file is generated: `python -m cnnlib.models.cost` traces the Keras models, and a test compares the file with them.
 """
@@ -16,6 +16,8 @@ from cnnlib.shapes import ImageShape
 COST_TABLE = Path(__file__).with_suffix(".json")
 BYTES_PER_VALUE = 4  # float32
 
+GROWING = ("seed-cnn", "small-cnn", "dnn")
+"""The models of the table: those whose costs the tutorial compares from small images to 4K."""
 IMAGE_SIZES = ((28, 28), (224, 224), (720, 1280), (1080, 1920), (2160, 3840))
 """Height and width: Fashion-MNIST, ImageNet, HD, Full HD, 4K."""
 CHANNELS = 1  # of the images in the table
@@ -61,7 +63,7 @@ class CostAtSize:
 
 
 def load_cost_table() -> list[CostAtSize]:
-    """Reads the costs of every registered model, by model and then from the smallest image to the largest."""
+    """Reads the costs of every model of the table, by model and then from the smallest image to the largest."""
     return [
         CostAtSize(**{**entry, "image_shape": tuple(entry["image_shape"])})
         for entry in json.loads(COST_TABLE.read_text())

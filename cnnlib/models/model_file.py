@@ -87,7 +87,7 @@ def rebuild_model(path: Path, name: str, source: ModelSource) -> keras.Model:
     """
     try:
         with _dtype_policy(source.dtype_policy):
-            model = build_model(source.function, source.image_shape, source.num_classes)
+            model = build_model(source.function, source.image_shape, source.num_classes, source.options)
     except ModelError as err:
         raise ModelCodeError(f"{name} needs the code of its model. {err}") from err
     advice = f"Has the code of {source.function} changed since the training?"

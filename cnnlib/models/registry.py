@@ -9,48 +9,42 @@ layer is a softmax, else logits.
 from __future__ import annotations
 
 import importlib
+import inspect
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from cnnlib.errors import CnnlibError, ModelError, nearest
+from cnnlib.model_options import ModelOptions
 from cnnlib.models.keras_errors import short_text
+from cnnlib.models.zoo.entries import ZOO, check_known, resolve_options
 from cnnlib.shapes import ImageShape
 
 if TYPE_CHECKING:
     import keras
 
-ModelBuilder = Callable[[ImageShape, int], "keras.Model"]
+ModelBuilder = Callable[..., "keras.Model"]
 
-# Names of functions, not functions: the registry is read where TensorFlow must not be loaded.
-REGISTERED = {
-    "seed-cnn": "cnnlib.models.cnn:build_seed_cnn",
-    "small-cnn": "cnnlib.models.cnn:build_small_cnn",
-    "dnn": "cnnlib.models.dnn:build_dnn",
-}
-"""The builder of each registered model, by name; tables of costs list the models in this order."""
-
-# Models without batch normalisation and without random layers.
-_ROW_BY_ROW = {"seed-cnn", "dnn"}
+_NO_OPTIONS = ModelOptions()
 
 
 def model_names() -> list[str]:
     """Returns the registered names, sorted."""
-    return sorted(REGISTERED)
+    return sorted(ZOO)
 
 
 def is_registered(name: str) -> bool:
     """Returns whether a model is one of this project. Those fit every dataset; a user's own must be built to know."""
-    return name in REGISTERED
+    return name in ZOO
 
 
-def is_row_by_row(name: str) -> bool:
+def is_row_by_row(name: str, options: ModelOptions = _NO_OPTIONS) -> bool:
     """Returns whether the rows of a batch do not influence one another in training.
 
     The outputs for a row are then the same in every batch, so a batch may be split into chunks that are computed in
     parallel, with the same result. Batch normalisation, for example, uses statistics of the whole batch. It is False
     for a user's own model, about which nothing is known.
     """
-    return name in _ROW_BY_ROW
+    return name in ZOO and resolve_options(name, options).is_row_by_row
 
 
 def check_model_name(name: str) -> None:
@@ -60,34 +54,54 @@ def check_model_name(name: str) -> None:
         ModelError: the name is neither registered nor of the form `package.module:function`.
     """
     module, colon, function = name.partition(":")
-    if name in REGISTERED or (colon and module and function.isidentifier()):
+    if name in ZOO or (colon and module and function.isidentifier()):
         return
     raise ModelError(
-        f"Unknown model {name!r}. {nearest(name, REGISTERED)} "
+        f"Unknown model {name!r}. {nearest(name, ZOO)} "
         "Or name a function of your own: package.module:function."
     )
 
 
-def build_model(name: str, image_shape: ImageShape, num_classes: int) -> keras.Model:
+def check_model(name: str, options: ModelOptions, image_shape: ImageShape | None = None) -> None:
+    """Checks what can be known about a model without building it: its name, its options and the size of the images.
+
+    Args:
+        name: see `build_model`.
+        options: see `build_model`. Those of a user's own function are checked when it is imported.
+        image_shape: height, width, channels; None: not checked.
+
+    Raises:
+        ModelError: the model cannot be built.
+    """
+    check_model_name(name)
+    if name in ZOO:
+        resolved = resolve_options(name, options)
+        if image_shape is not None:
+            resolved.check_images(name, image_shape)
+
+
+def build_model(
+    name: str, image_shape: ImageShape, num_classes: int, options: ModelOptions = _NO_OPTIONS
+) -> keras.Model:
     """Builds the model and checks that it fits the data.
 
     Args:
         name: a registered name or `package.module:function`.
         image_shape: height, width, channels.
         num_classes: number of classes.
+        options: what to change in the model.
 
     Raises:
-        ModelError: the function cannot be imported or fails, or its model does not fit the data.
+        ModelError: the function cannot be imported or fails, has no such option, or its model does not fit the data.
     """
-    check_model_name(name)
-    builder = _import_builder(REGISTERED.get(name, name))
+    check_model(name, options, image_shape)
     try:
-        model = builder(image_shape, num_classes)
+        model = _call_builder(name, image_shape, num_classes, options)
     except CnnlibError:
         raise
     except Exception as err:  # the user's function can raise anything
         raise ModelError(
-            f"{name} failed for image_shape={image_shape}, num_classes={num_classes}: {short_text(err)}"
+            f"{options.label(name)} failed for image_shape={image_shape}, num_classes={num_classes}: {short_text(err)}"
         ) from err
     check_fits(model, name, image_shape, num_classes)
     return model
@@ -134,6 +148,27 @@ def gives_probabilities(model: keras.Model) -> bool:
     if isinstance(last, keras.layers.Softmax):
         return True
     return getattr(last, "activation", None) is keras.activations.softmax
+
+
+def _call_builder(name: str, image_shape: ImageShape, num_classes: int, options: ModelOptions) -> Any:
+    """Calls the function that builds a model: one of ours with its options, a user's with keyword arguments."""
+    if name in ZOO:
+        builder = _import_builder(ZOO[name].builder)
+        return builder(image_shape, num_classes, resolve_options(name, options))
+    builder = _import_builder(name)
+    if options.given():
+        _check_takes(builder, name, options)
+    return builder(image_shape, num_classes, **options.given())
+
+
+def _check_takes(builder: ModelBuilder, name: str, options: ModelOptions) -> None:
+    """Checks that a user's function has a keyword argument for every option that is given."""
+    parameters = list(inspect.signature(builder).parameters.values())
+    if any(each.kind is each.VAR_KEYWORD for each in parameters):
+        return
+    # The first two are the image shape and the number of classes.
+    named = [each for each in parameters[2:] if each.kind in (each.POSITIONAL_OR_KEYWORD, each.KEYWORD_ONLY)]
+    check_known(name, options, {each.name: each for each in named})
 
 
 def _import_builder(path: str) -> ModelBuilder:

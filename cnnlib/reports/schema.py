@@ -31,7 +31,9 @@ _KEYS = (
     _column("report_id", _STRING, "16 hex digits; the same for the same checkpoint, data and settings."),
     _column("evaluated_at", _UTC, "When the evaluation ended (UTC)."),
     _nullable("run", _STRING, "Name of the training run; null for a model of another origin."),
-    _nullable("model", _STRING, "Registered name of the model, or the name of its file; null if unknown."),
+    _nullable(
+        "model", _STRING, "Name of the model, with the options given, or of its file; null if unknown."
+    ),
     _column("checkpoint_uri", _STRING, "URI of the checkpoint or model file when it was evaluated."),
     _nullable("checkpoint_step", _INT64, "Training steps completed; null if unknown."),
     _nullable("checkpoint_epoch", _INT32, "Epochs completed; null if unknown."),

@@ -36,7 +36,7 @@ class ReportSubject:
         checkpoint_uri: where the model file was found.
         dataset_uri: where the dataset was found.
         run: name of the training run; None for a model of another origin.
-        model: registered name of the model, or the name of its file.
+        model: name of the model with the options that were given, or the name of its file.
         recipe: name of the recipe that the run's config came from; None if it came from none, or is not known.
         run_started_at: when the run was first started, ISO 8601: two runs may have one name; None if not known.
         trained_at: when the checkpoint's epoch ended, ISO 8601; None if not known.

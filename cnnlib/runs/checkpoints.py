@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from cnnlib.errors import CheckpointError, NotFoundError
+from cnnlib.model_options import ModelOptions
 from cnnlib.models.source import ModelSource
 from cnnlib.runs.history import EpochRecord
 from cnnlib.storage import files, layout, publish
@@ -26,6 +27,7 @@ class Checkpoint:
     """A checkpoint that is complete.
 
     Attributes:
+        model: name of the model, with the options that were given.
         digest: sha256 (hex) of `model.keras`.
         state_digest: sha256 (hex) of `state.npz`.
         step: training steps since the run began.
@@ -143,7 +145,7 @@ def find_checkpoint(uri: str) -> Checkpoint | None:
         return Checkpoint(
             uri=uri,
             run=document["run"],
-            model=document["model"],
+            model=_find_options(document).label(document["model"]),
             epoch=document["epoch"],
             step=document["step"],
             digest=document["files"][layout.CHECKPOINT_MODEL]["sha256"],
@@ -226,10 +228,16 @@ def _find_source(document: Mapping[str, Any]) -> ModelSource | None:
         function=document["model"],
         image_shape=tuple(document["image_shape"]),
         num_classes=len(document["class_names"]),
+        options=_find_options(document),
         dtype_policy=document.get("dtype_policy", ModelSource.dtype_policy),
         opens_in_keras=document.get("opens_in_keras", ModelSource.opens_in_keras),
         probe_outputs=None if outputs is None else tuple(map(tuple, outputs)),
     )
+
+
+def _find_options(document: Mapping[str, Any]) -> ModelOptions:
+    """Returns the options of a checkpoint's model. Those of earlier versions had none."""
+    return ModelOptions.from_document(document.get("config", {}).get("model_options", {}))
 
 
 def _require_complete(uri: str) -> Checkpoint:

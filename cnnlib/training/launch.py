@@ -80,9 +80,12 @@ def check_model(plan: RunPlan) -> CheckedModel:
 
     config, manifest = plan.config, plan.manifest
     keras.utils.set_random_seed(config.seed)
-    model = build_model(config.model, manifest.image_shape, manifest.num_classes)
+    model = build_model(config.model, manifest.image_shape, manifest.num_classes, config.model_options)
     source = ModelSource(
-        function=config.model, image_shape=manifest.image_shape, num_classes=manifest.num_classes
+        function=config.model,
+        image_shape=manifest.image_shape,
+        num_classes=manifest.num_classes,
+        options=config.model_options,
     )
     parameters = int(model.count_params())
     checked = check_round_trip(model, source)
@@ -172,7 +175,7 @@ def build_result(plan: RunPlan) -> RunResult:
     last = history[-1].to_document() if history else {}
     return {
         "run": plan.run,
-        "model": plan.config.model,
+        "model": plan.config.model_label,
         "epochs": done_epochs,
         "stopped_early": has_stopped_early(plan.config, plan.run, done_epochs),
         "checkpoint": checkpoints[-1].uri if checkpoints else None,

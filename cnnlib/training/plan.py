@@ -23,7 +23,7 @@ from cnnlib.feed.index import RowIndex
 from cnnlib.feed.order import ROW_ORDER_VERSION, steps_per_epoch
 from cnnlib.feed.validation import ValidationSplit, count_validation_rows
 from cnnlib.log import log_event
-from cnnlib.models.registry import check_model_name
+from cnnlib.models.registry import check_model
 from cnnlib.runs.checkpoints import list_checkpoints
 from cnnlib.runs.mending import find_history, match_history
 from cnnlib.runs.record import RunRecord, find_run_record
@@ -163,7 +163,7 @@ def plan_run(
     Raises:
         InputError: the config, the data or the storage cannot work, or a run of that name has another config.
     """
-    check_model_name(config.model)
+    check_model(config.model, config.model_options)
     check_installed(config)
     config = _find_reports(config)
     if not _NAME.fullmatch(name) or layout.find_epoch(name) is not None:
@@ -181,6 +181,7 @@ def plan_run(
     train_rows = _count_train_rows(config, manifest, validation_split)
     steps = _count_steps(config, train_rows)
     _check_classes(config, manifest)
+    check_model(config.model, config.model_options, manifest.image_shape)
     _check_early_stopping(config, validation_split)
     _check_augment(config.augment, manifest.image_shape)
     class_weights(config.loss, manifest.split(config.split).rows_per_class)
@@ -324,7 +325,8 @@ def _flatten(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     """Returns a config with one entry per field, named as its flag is: `optimizer.name`."""
     flat: dict[str, Any] = {}
     for key, value in config.items():
-        flat |= _flatten(value, f"{prefix}{key}.") if isinstance(value, dict) else {f"{prefix}{key}": value}
+        group = "model" if key == "model_options" else key
+        flat |= _flatten(value, f"{prefix}{group}.") if isinstance(value, dict) else {f"{prefix}{key}": value}
     return flat
 
 

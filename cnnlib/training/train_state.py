@@ -70,7 +70,7 @@ def build_train_state(
     keras.utils.set_random_seed(config.seed)
     keras.config.set_dtype_policy(choose_precision(config.loop.precision, strategy))
     with strategy.scope():
-        model = build_model(config.model, shape, task.manifest.num_classes)
+        model = build_model(config.model, shape, task.manifest.num_classes, config.model_options)
         if not model.trainable_variables:
             raise ModelError(f"{config.model} has nothing to train: no trainable weights.")
         if config.sync_batch_norm:

@@ -75,7 +75,7 @@ def train_worker(task: WorkerTask) -> None:
     watchdog.doing("builds the model and restores its state")
     state = build_train_state(task, strategy, chunks, factor)
     if is_chief:
-        log_model(config.model, state.model)
+        log_model(config.model_label, state.model)
     done = EpochPart(epoch=len(history) + 1)
     if point is not None:
         restore_resume_point(point, state.model, state.optimizer, rank=rank.rank, workers=rank.workers)
@@ -159,7 +159,7 @@ def _build_feed(task: WorkerTask, part: FeedTask, name: str) -> Feed:
 def _count_chunks(task: WorkerTask) -> int:
     """Returns in how many chunks a micro-batch is computed in parallel: 1 on GPUs."""
     config = task.config
-    if config.gpus_per_worker or not is_row_by_row(config.model):
+    if config.gpus_per_worker or not is_row_by_row(config.model, config.model_options):
         return 1
     return count_chunks(task.cpus, config.batch_size // config.workers // config.loop.micro_batches)
 

@@ -1,4 +1,4 @@
-"""What `jobs.report` shows: a folder of reports in, renderables for a terminal and JSON values out.
+"""What `jobs.report` and lists of the other jobs show: renderables for a terminal and JSON values out.
 
 Each view imports its own dependencies: tests of significance load SciPy, a page loads Jinja, and a list starts at once.
 """
@@ -79,6 +79,17 @@ def view_experiments(reports_uri: str, plot: str | None) -> View:
         "plot": plot,
     }
     return View(renderables=[render_experiments(experiments, costs)], result=result)
+
+
+def view_models() -> View:
+    """Lists the registered models: what each costs, its options with their defaults, and what it has reached."""
+    from cnnlib.models.zoo.entries import ZOO
+    from cnnlib.views.terminal.models import render_models
+
+    return View(
+        renderables=[render_models(ZOO)],
+        result={"models": [{"model": name, **model.to_row()} for name, model in ZOO.items()]},
+    )
 
 
 def view_gauges(reports_uri: str, output: str, limit: int) -> View:

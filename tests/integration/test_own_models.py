@@ -21,11 +21,28 @@ def test_own_model_is_trained_by_two_workers_and_evaluated_under_any_settings_of
     (tmp_path / ".keras" / "keras.json").write_text(json.dumps(settings))
     environment = {"HOME": str(tmp_path), "KERAS_BACKEND": "torch", "TF_USE_LEGACY_KERAS": "1"}
 
-    where = ["seed", "--data", data, "--runs", runs, "--name", "own", "--model", OWN_MODEL]
+    where = [
+        "seed",
+        "--data",
+        data,
+        "--runs",
+        runs,
+        "--name",
+        "own",
+        "--model",
+        OWN_MODEL,
+        "--model.width",
+        7,
+    ]
     train = [*where, "--workers", 2, "--batch-size", 8, "--epochs", 2]
     dry = run_job("train", [*train, "--dry-run"], environment)
     assert (dry.code, dry.result["opens_in_keras"]) == (0, False), dry.stderr[-6000:]
     assert not runs.exists() or not list(runs.rglob("*.json"))
+    refused = run_job("train", [*train, "--dry-run", "--model.depth", 2], environment)
+    assert (refused.code, refused.stderr.splitlines()[-1]) == (
+        2,
+        f"error: {OWN_MODEL} has no such option. Received --model.depth 2, expected one of: --model.width.",
+    )
 
     trained = run_job("train", train, environment)
     assert trained.code == 0, trained.stderr[-6000:]
@@ -38,3 +55,4 @@ def test_own_model_is_trained_by_two_workers_and_evaluated_under_any_settings_of
     assert evaluated.code == 0, evaluated.stderr[-6000:]
     (report,) = evaluated.result["reports"]
     assert report["rows"] == TEST_ROWS
+    assert report["model"] == f"{OWN_MODEL} width=7"

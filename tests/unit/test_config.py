@@ -15,7 +15,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cnnlib import config, config_checks, evaluate_config, export_config, range_test_config
+from cnnlib import config, config_checks, evaluate_config, export_config, model_options, range_test_config
 from cnnlib.config import (
     AugmentConfig,
     CheckpointConfig,
@@ -31,8 +31,10 @@ from cnnlib.errors import ConfigError
 from cnnlib.evaluate_config import EvaluateConfig
 from cnnlib.export_config import ExportConfig
 from cnnlib.range_test_config import RangeTestConfig
+from cnnlib.model_options import ModelOptions
 
 CONFIGS = [
+    ModelOptions,
     AugmentConfig,
     CheckpointConfig,
     TrainConfig,
@@ -90,6 +92,15 @@ def test_defaults_are_a_config_that_works(cls: type) -> None:
             {"augment": AugmentConfig(cutmix=1.0), "batch_size": 6, "workers": 2},
             "augment.mixup and augment.cutmix mix pairs of rows, so each worker's batch must be even. Received "
             "batch_size=6, workers=2.",
+        ),
+        (ModelOptions, {"width": 0}, "model.width must be at least 1. Received 0."),
+        (ModelOptions, {"filters": (8, 0)}, "model.filters must be at least 1. Received 0."),
+        (ModelOptions, {"dropout": -0.1}, "model.dropout must lie in 0..1. Received -0.1."),
+        (ModelOptions, {"dropout": 1.0}, "model.dropout must be below 1. Received 1.0."),
+        (
+            ModelOptions,
+            {"compression": 0.0},
+            "model.compression must be above 0 and at most 1. Received 0.0.",
         ),
         (CheckpointConfig, {"keep": -1}, "checkpoint.keep must be at least 0. Received -1."),
         (
@@ -251,13 +262,18 @@ def test_configs_are_immutable_and_take_keywords_only(cls: type) -> None:
 
 
 def test_config_survives_json() -> None:
-    train = TrainConfig(model="dnn", optimizer=OptimizerConfig(name="sgd", momentum=0.9))
+    train = TrainConfig(
+        model="dnn",
+        model_options=ModelOptions(units=(64, 32), dropout=0.5),
+        optimizer=OptimizerConfig(name="sgd", momentum=0.9),
+    )
     document = json.loads(json.dumps(to_dict(train)))
     assert document["optimizer"]["name"] == "sgd"
     assert document["optimizer"]["momentum"] == 0.9
     rebuilt = TrainConfig(
         **{
             **document,
+            "model_options": ModelOptions.from_document(document["model_options"]),
             "optimizer": OptimizerConfig(**document["optimizer"]),
             "augment": AugmentConfig(**document["augment"]),
             "loss": LossConfig(**document["loss"]),
@@ -285,7 +301,7 @@ def test_every_setting_explains_itself_in_help(cls: type) -> None:
         and isinstance(text, ast.Expr)
     ]
     groups = (
-        {"optimizer", "augment", "loss", "early_stopping", "loop", "checkpoint", "cluster"}
+        {"model_options", "optimizer", "augment", "loss", "early_stopping", "loop", "checkpoint", "cluster"}
         if cls is TrainConfig
         else set()
     )
@@ -301,6 +317,7 @@ def test_every_setting_explains_itself_in_help(cls: type) -> None:
                 "__future__",
                 "cnnlib.config_checks",
                 "cnnlib.errors",
+                "cnnlib.model_options",
                 "cnnlib.redact",
                 "dataclasses",
                 "math",
@@ -325,6 +342,17 @@ def test_every_setting_explains_itself_in_help(cls: type) -> None:
         ),
         (range_test_config, {"__future__", "cnnlib.config_checks", "cnnlib.errors", "dataclasses"}),
         (config_checks, {"__future__", "cnnlib.errors", "math"}),
+        (
+            model_options,
+            {
+                "__future__",
+                "cnnlib.config_checks",
+                "cnnlib.errors",
+                "collections.abc",
+                "dataclasses",
+                "typing",
+            },
+        ),
     ],
 )
 def test_module_needs_nothing_but_the_standard_library(module: ModuleType, expected: set[str]) -> None:

@@ -20,6 +20,7 @@ from cnnlib.evaluation.loaded_model import load_model
 from cnnlib.evaluation.target import find_target
 from cnnlib.feed.index import RowIndex
 from cnnlib.feed.validation import ValidationSplit
+from cnnlib.model_options import ModelOptions
 from cnnlib.models.registry import build_model
 from cnnlib.runs.history import EpochRecord
 from cnnlib.training.chief import Chief
@@ -45,7 +46,9 @@ class TrainedState:
         self.optimizer.build(model.trainable_variables)
 
 
-def write_checkpoint(runs: Path, function: str, *, opens_in_keras: bool) -> tuple[str, keras.Model]:
+def write_checkpoint(
+    runs: Path, function: str, *, opens_in_keras: bool, **options: Any
+) -> tuple[str, keras.Model]:
     """Writes the checkpoint of an epoch as the chief does; returns its name and the model."""
     name = f"tests.own_models:{function}"
     manifest = Manifest(
@@ -56,7 +59,7 @@ def write_checkpoint(runs: Path, function: str, *, opens_in_keras: bool) -> tupl
         source_digest="",
     )
     task = WorkerTask(
-        config=TrainConfig(model=name),
+        config=TrainConfig(model=name, model_options=ModelOptions(**options)),
         dataset_uri="",
         manifest=manifest,
         run=str(runs / "run"),
@@ -71,7 +74,7 @@ def write_checkpoint(runs: Path, function: str, *, opens_in_keras: bool) -> tupl
         epoch=1, step=1, loss=0.5, accuracy=0.5, validation_loss=None, validation_accuracy=None, learning_rate=0.1,
         images_per_s=1.0, data_wait=0.0, seconds=1.0, time=datetime(2026, 11, 26, tzinfo=UTC), rows=6,
     )  # fmt: skip
-    model = build_model(name, SHAPE, CLASSES)
+    model = build_model(name, SHAPE, CLASSES, ModelOptions(**options))
     state: Any = TrainedState(model)
     Chief(task, LogLines(1, 1), Observers([]))._stage(state, record).publish()
     return str(runs / "run" / "checkpoints" / "epoch-0001"), model
@@ -92,6 +95,18 @@ def predict(checkpoint: str) -> np.ndarray:
 @pytest.mark.parametrize("function", ["build_gain", "build_lambda", "build_own_relu"])
 def test_checkpoint_is_scored_as_it_was_trained(tmp_path: Path, function: str) -> None:
     checkpoint, model = write_checkpoint(tmp_path, function, opens_in_keras=False)
+    expected = keras.ops.softmax(model(IMAGES.astype(np.float32)))
+    np.testing.assert_allclose(predict(checkpoint), expected, rtol=1e-4)
+
+
+def test_checkpoint_of_a_model_with_options_is_built_again_with_them(tmp_path: Path) -> None:
+    checkpoint, model = write_checkpoint(
+        tmp_path, "build_wide_gain", opens_in_keras=False, width=7, dropout=0.5
+    )
+    target = find_target(checkpoint, None)
+    assert target.model == "tests.own_models:build_wide_gain width=7 dropout=0.5"
+    assert target.source is not None
+    assert target.source.options == ModelOptions(width=7, dropout=0.5)
     expected = keras.ops.softmax(model(IMAGES.astype(np.float32)))
     np.testing.assert_allclose(predict(checkpoint), expected, rtol=1e-4)
 

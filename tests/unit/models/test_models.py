@@ -13,6 +13,7 @@ import pytest
 from keras import layers
 
 from cnnlib.errors import DatasetError, ModelError
+from cnnlib.model_options import ModelOptions
 from cnnlib.models.registry import (
     build_model,
     check_fits,
@@ -27,6 +28,10 @@ from tests.models import build_linear, build_two_inputs, build_two_outputs
 pytestmark = pytest.mark.usefixtures("strategy")
 
 SHAPE, CLASSES = (28, 28, 1), 10
+TUTORIAL = ["dnn", "seed-cnn", "small-cnn"]
+KNOWN = (
+    "convnext-tiny, densenet-bc, dnn, efficientnet-v2-s, resnet, resnet-50, seed-cnn, small-cnn, wide-resnet"
+)
 
 
 def multiply_adds(model: keras.Model) -> int:
@@ -100,7 +105,7 @@ def test_small_cnn_costs_no_more_than_the_seed() -> None:
     assert any(isinstance(layer, layers.BatchNormalization) for layer in small.layers)
 
 
-@pytest.mark.parametrize("name", model_names())
+@pytest.mark.parametrize("name", TUTORIAL)
 def test_rows_of_a_batch_influence_one_another_unless_the_registry_says_that_they_do_not(name: str) -> None:
     model = build_model(name, SHAPE, CLASSES)
     images = np.random.default_rng(0).integers(0, 256, (6, *SHAPE)).astype(np.float32)
@@ -115,7 +120,7 @@ def test_rows_of_a_batch_influence_one_another_unless_the_registry_says_that_the
     assert is_row_by_row(name) == (same and unmoved)
 
 
-@pytest.mark.parametrize("name", model_names())
+@pytest.mark.parametrize("name", TUTORIAL)
 @pytest.mark.parametrize(("shape", "classes"), [((28, 28, 1), 10), ((32, 40, 3), 100), ((8, 8, 1), 2)])
 def test_registered_model_fits_the_data_and_scales_raw_pixels_itself(
     name: str, shape: tuple[int, int, int], classes: int
@@ -134,7 +139,7 @@ def test_registered_model_fits_the_data_and_scales_raw_pixels_itself(
 def test_probabilities_are_float32_whatever_the_precision() -> None:
     keras.config.set_dtype_policy("mixed_bfloat16")
     try:
-        built = [build_model(name, SHAPE, CLASSES) for name in model_names()]
+        built = [build_model(name, SHAPE, CLASSES) for name in TUTORIAL]
     finally:
         keras.config.set_dtype_policy("float32")
     assert [model.layers[-1].compute_dtype for model in built] == ["float32"] * 3
@@ -142,7 +147,7 @@ def test_probabilities_are_float32_whatever_the_precision() -> None:
 
 
 def test_registry_knows_its_names() -> None:
-    assert model_names() == ["dnn", "seed-cnn", "small-cnn"]
+    assert ", ".join(model_names()) == KNOWN
     assert is_registered("dnn")
     assert not is_registered("tests.models:build_linear")
 
@@ -150,9 +155,9 @@ def test_registry_knows_its_names() -> None:
 @pytest.mark.parametrize(
     ("name", "message"),
     [
-        ("seed_cnn", "Unknown model 'seed_cnn'. Did you mean 'seed-cnn'? Known: dnn, seed-cnn, small-cnn."),
+        ("seed_cnn", f"Unknown model 'seed_cnn'. Did you mean 'seed-cnn'? Known: {KNOWN}."),
         ("smal-cnn", "Did you mean 'small-cnn'?"),
-        ("xyzzy", "Unknown model 'xyzzy'. Known: dnn, seed-cnn, small-cnn."),
+        ("xyzzy", f"Unknown model 'xyzzy'. Known: {KNOWN}."),
         ("tests.models:", "Or name a function of your own: package.module:function."),
         (":build", "Or name a function of your own"),
         ("tests.models:two words", "Or name a function of your own"),
@@ -213,6 +218,44 @@ def test_function_of_the_users_own_that_fails_is_reported_in_one_message(
     with pytest.raises(ModelError) as raised:
         build_model(f"{name}:{function}", SHAPE, CLASSES)
     assert message in str(raised.value)
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        "shape, classes, depth=1",
+        "shape, classes, *, depth",
+        "shape, classes, **options",
+        "shape, classes, width=2, depth=1",
+    ],
+)
+def test_function_of_the_users_own_gets_the_options_that_it_has(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, arguments: str
+) -> None:
+    text = (
+        "import keras\n"
+        f"def build({arguments}):\n"
+        "    given = locals().get('options', locals())\n"
+        "    layers = [keras.layers.Dense(3) for _ in range(given['depth'])]\n"
+        "    last = keras.layers.Dense(classes)\n"
+        "    return keras.Sequential([keras.Input(shape), keras.layers.Flatten(), *layers, last])"
+    )
+    name = f"{user_module(monkeypatch, tmp_path, text)}:build"
+    assert len(build_model(name, SHAPE, CLASSES, ModelOptions(depth=4)).layers) == 1 + 4 + 1
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [("shape, classes", "none"), ("shape, classes, *, depth=3, units=2", "--model.depth, --model.units")],
+)
+def test_option_that_a_users_function_does_not_have_is_refused(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, arguments: str, expected: str
+) -> None:
+    name = f"{user_module(monkeypatch, tmp_path, f'def build({arguments}): ...')}:build"
+    with pytest.raises(ModelError) as raised:
+        build_model(name, SHAPE, CLASSES, ModelOptions(depth=4, width=2))
+    assert str(raised.value).startswith(f"{name} has no such option. Received --model.width 2")
+    assert str(raised.value).endswith(f", expected one of: {expected}.")
 
 
 def test_error_of_ours_in_a_users_function_is_passed_on(

@@ -7,7 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from cnnlib.config import TrainConfig, to_dict
 from cnnlib.errors import CheckpointError
+from cnnlib.model_options import ModelOptions
 from cnnlib.runs import checkpoints as runs
 from cnnlib.runs.checkpoints import (
     find_checkpoint,
@@ -44,6 +46,14 @@ def test_checkpoint_says_what_its_manifest_says(run: str) -> None:
     assert (checkpoint.model_uri, checkpoint.state_uri) == (f"{folder}/model.keras", f"{folder}/state.npz")
     files = json.loads(Path(folder, "manifest.json").read_text())["files"]
     assert checkpoint.digest == files["model.keras"]["sha256"]
+
+
+def test_checkpoint_names_the_model_with_its_options(tmp_path: Path) -> None:
+    config = to_dict(TrainConfig(model="dnn", model_options=ModelOptions(units=(8, 4), dropout=0.5)))
+    uri = write_checkpoint_without_model(str(tmp_path / "run"), 1, model="dnn", config=config)
+    checkpoint = find_checkpoint(uri)
+    assert checkpoint is not None
+    assert checkpoint.model == "dnn units=8,4 dropout=0.5"
 
 
 def test_checkpoints_come_by_epoch_not_by_name(tmp_path: Path) -> None:

@@ -29,6 +29,7 @@ from cnnlib.errors import (
     ModelError,
     TrainingError,
 )
+from cnnlib.model_options import ModelOptions
 from cnnlib.runs import checkpoints as runs
 from cnnlib.runs.history import EpochRecord, encode_history
 from cnnlib.storage import files, layout, publish
@@ -328,6 +329,7 @@ def test_how_far_and_how_fast_may_change(data: str, changes: dict[str, Any]) -> 
         ),
         ({"loop": LoopConfig(jit_compile=True)}, "loop.jit_compile: None then, True now"),
         ({"optimizer": OptimizerConfig(name="sgd")}, "(optimizer.name: adam then, sgd now)"),
+        ({"model_options": ModelOptions(kernel=5)}, "(model.kernel: None then, 5 now)"),
         ({"seed": 1, "model": "dnn"}, "model: seed-cnn then, dnn now; seed: 0 then, 1 now"),
     ],
     ids=str,
@@ -362,6 +364,50 @@ def test_run_with_class_weights_continues_with_the_same(data: str) -> None:
         plan(data, CONFIG)
 
 
+def test_run_of_a_version_without_options_continues(data: str) -> None:
+    run = start_run(data)
+    record = json.loads(files.read_bytes(layout.run_record(run)))
+    del record["config"]["model_options"]
+    files.write_bytes(layout.run_record(run), json.dumps(record).encode())
+    assert plan(data).done_epochs == 1
+    with pytest.raises(ConflictError, match=r"\(model\.filters: None then, \[4, 2\] now\)"):
+        plan(data, dataclasses.replace(CONFIG, model_options=ModelOptions(filters=(4, 2))))
+
+
+def test_run_with_options_continues_with_the_same(data: str) -> None:
+    with_options = dataclasses.replace(CONFIG, model_options=ModelOptions(filters=(4, 2), dropout=0.5))
+    start_run(data, with_options)
+    planned = plan(data, with_options)
+    assert planned.done_epochs == 1
+    assert launch.build_result(planned)["model"] == "seed-cnn filters=4,2 dropout=0.5"
+    with pytest.raises(ConflictError, match=r"model\.filters: \[4, 2\] then, None now"):
+        plan(data, dataclasses.replace(with_options, model_options=ModelOptions(dropout=0.5)))
+
+
+@pytest.mark.parametrize(
+    ("model", "options", "message"),
+    [
+        (
+            "dnn",
+            ModelOptions(depth=8),
+            "dnn has no such option. Received --model.depth 8, expected one of: --model.units",
+        ),
+        ("resnet", ModelOptions(depth=9), "model.depth must be 6n+2 for resnet. Received 9. Try 8 or 14."),
+        (
+            "resnet-50",
+            ModelOptions(),
+            "Images of 8x8 pixels are too small for resnet-50. Expected at least 32x32.",
+        ),
+    ],
+)
+def test_model_that_cannot_be_built_is_refused_without_a_worker(
+    data: str, model: str, options: ModelOptions, message: str
+) -> None:
+    with pytest.raises(ModelError) as raised:
+        plan(data, dataclasses.replace(CONFIG, model=model, model_options=options))
+    assert str(raised.value).startswith(message)
+
+
 def test_every_setting_is_known_to_change_the_result_or_not_to() -> None:
     free = {
         "epochs",
@@ -375,7 +421,7 @@ def test_every_setting_is_known_to_change_the_result_or_not_to() -> None:
     }
     shown = {"steps_per_call", "log_every_steps", "profile_steps", "tensorboard", "mlflow_uri"}
     bound = {
-        "model", "batch_size", "learning_rate", "scale_learning_rate_from", "seed", "steps_per_epoch",
+        "model", "model_options", "batch_size", "learning_rate", "scale_learning_rate_from", "seed", "steps_per_epoch",
         "validation_fraction", "validation_split", "split", "min_crop_area", "sync_batch_norm",
         "optimizer", "augment", "loss", "cache",
     }  # fmt: skip
@@ -468,9 +514,16 @@ def test_unreadable_checkpoint_stops_the_plan(data: str) -> None:
 
 
 @pytest.mark.usefixtures("strategy")
-@pytest.mark.parametrize(("model", "parameters"), [("seed-cnn", 37_995), ("tests.models:build_linear", 195)])
-def test_model_is_tried_for_this_data(data: str, model: str, parameters: int) -> None:
-    planned = plan(data, dataclasses.replace(CONFIG, model=model))
+@pytest.mark.parametrize(
+    ("model", "options", "parameters"),
+    [
+        ("seed-cnn", ModelOptions(), 37_995),
+        ("tests.models:build_linear", ModelOptions(), 195),
+        ("dnn", ModelOptions(units=(5,)), 64 * 5 + 5 + 5 * 3 + 3),
+    ],
+)
+def test_model_is_tried_for_this_data(data: str, model: str, options: ModelOptions, parameters: int) -> None:
+    planned = plan(data, dataclasses.replace(CONFIG, model=model, model_options=options))
     assert check_model(planned) == CheckedModel(parameters=parameters, opens_in_keras=True)
     assert os.environ["CUDA_VISIBLE_DEVICES"] == "-1"
 
