@@ -11,6 +11,18 @@ from cnnlib.errors import ConfigError, nearest
 
 ConfigT = TypeVar("ConfigT")
 _WORDS = {"true": True, "false": False}
+# The flags of this group are next to the flag --model: `--model resnet --model.depth 56`.
+_GROUPS_OF_FLAGS = {"model": "model_options"}
+
+
+def field_name(name: str) -> str:
+    """Returns the dotted name of a field whose flag, without its dashes, is `name`.
+
+    >>> field_name("batch-size"), field_name("model.widen-factor")
+    ('batch_size', 'model_options.widen_factor')
+    """
+    first, dot, rest = name.replace("-", "_").partition(".")
+    return f"{_GROUPS_OF_FLAGS.get(first, first)}.{rest}" if dot else first
 
 
 def replace_fields(config: ConfigT, values: Mapping[str, Any], *, above: str = "") -> ConfigT:
@@ -29,7 +41,7 @@ def replace_fields(config: ConfigT, values: Mapping[str, Any], *, above: str = "
     own: dict[str, Any] = {}
     inner: dict[str, dict[str, Any]] = {}
     for name, value in values.items():
-        first, dot, rest = name.replace("-", "_").partition(".")
+        first, dot, rest = field_name(name).partition(".")
         if first not in hints:
             raise ConfigError(f"There is no field {above}{name}. {nearest(first, hints)}")
         if dataclasses.is_dataclass(getattr(config, first)):
@@ -71,7 +83,7 @@ def field_type(config: object, name: str) -> Any:
     Raises:
         ConfigError: there is no such field.
     """
-    first, dot, rest = name.replace("-", "_").partition(".")
+    first, dot, rest = field_name(name).partition(".")
     hints = get_type_hints(type(config))
     if first not in hints:
         raise ConfigError(f"There is no field {name}. {nearest(first, hints)}")

@@ -7,7 +7,8 @@
     [optimizer]
     weight_decay = 0.004
 
-The names are those of the flags of jobs.train, with a table for each group.
+The names are those of the flags of jobs.train, with a table for each group. The table of the options of the model,
+`--model.depth 56`, is called model_options, because TOML has no table next to a value of the same name.
 """
 
 from __future__ import annotations

@@ -13,11 +13,10 @@ from typing import TYPE_CHECKING, Annotated
 from tyro import MISSING
 from tyro.conf import UseAppendAction, arg
 
-from cnnlib.config import TrainConfig
 from cnnlib.storage.uri import normalize_uri
 from cnnlib.tune_config import TuneConfig
 from jobs.cli import exit_with, run_job, show
-from jobs.flags import parse_args, pick_recipe
+from jobs.flags import TrainFlags, parse_args, pick_recipe
 
 if TYPE_CHECKING:
     from cnnlib.tuning.run import TuneResult
@@ -37,13 +36,13 @@ class Args:
     json: bool = False
     """Print the result as one JSON object on the last line of stdout."""
     tune: TuneConfig = field(default_factory=TuneConfig)
-    config: Annotated[TrainConfig, arg(name="")]
+    config: Annotated[TrainFlags, arg(name="")]
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Parses the command line, searches, and returns the exit code."""
     name, recipe, flags = pick_recipe(argv, "python -m jobs.tune", __doc__)
-    default = Args(data=MISSING, output=MISSING, config=recipe.config)
+    default = Args(data=MISSING, output=MISSING, config=TrainFlags.of(recipe.config))
     prog = f"python -m jobs.tune {name}"
     args = parse_args(Args, flags, prog=prog, description=recipe.summary, default=default)
     return run_job(lambda: _search(args, name), json=args.json)
@@ -54,7 +53,7 @@ def _search(args: Args, recipe: str) -> TuneResult:
     from cnnlib.views.terminal.trials import render_trials
 
     data, output = normalize_uri(args.data), normalize_uri(args.output)
-    result = search(plan_search(args.tune, args.config, args.range, data, output, recipe))
+    result = search(plan_search(args.tune, args.config.to_config(), args.range, data, output, recipe))
     show(render_trials(result["trials"], result["best"]["trial"]))
     return result
 

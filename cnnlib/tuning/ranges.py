@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any, Literal, get_args, get_origin
 
 from cnnlib.config import TrainConfig
-from cnnlib.config_fields import convert, field_type, replace_fields
+from cnnlib.config_fields import convert, field_name, field_type, replace_fields
 from cnnlib.errors import ConfigError
 
 _RATIO = 10.0
@@ -63,9 +63,10 @@ def own_values(ranges: Sequence[Range], config: TrainConfig) -> dict[str, Any] |
         for part in each.name.split("."):
             value = getattr(value, part)
         number: Any = value
-        inside = (
-            value in each.values if each.kind == "choice" else each.values[0] <= number <= each.values[-1]
-        )
+        if each.kind == "choice":
+            inside = value in each.values
+        else:
+            inside = number is not None and each.values[0] <= number <= each.values[-1]
         if not inside:
             return None
         found[each.name] = value
@@ -83,7 +84,7 @@ def apply_values(config: TrainConfig, values: Mapping[str, Any]) -> TrainConfig:
 
 def _parse(text: str, config: TrainConfig) -> Range:
     name, equals, stated = text.partition("=")
-    name = name.strip().replace("-", "_")
+    name = field_name(name.strip())
     if not equals or not stated.strip():
         raise ConfigError(f"{text!r} is no range. Expected NAME=FROM..TO or NAME=A,B.")
     if name in _FIXED or name.partition(".")[0] in _FIXED_GROUPS:

@@ -10,6 +10,7 @@ import pytest
 from cnnlib.config import AugmentConfig, LossConfig, OptimizerConfig, TrainConfig
 from cnnlib.config_fields import changed_fields, replace_fields
 from cnnlib.errors import ConfigError
+from cnnlib.model_options import ModelOptions
 from cnnlib.recipe_files import format_recipe, parse_recipe
 from cnnlib.recipes import RECIPES
 from jobs.flags import pick_recipe
@@ -17,6 +18,10 @@ from jobs.flags import pick_recipe
 CONFIGS = [
     TrainConfig(),
     *(recipe.config for recipe in RECIPES.values()),
+    TrainConfig(
+        model="seed-cnn",
+        model_options=ModelOptions(filters=(8, 4), pooling="none", batch_norm=False, dropout=0.5),
+    ),
     TrainConfig(
         model='my.models:build "x"',
         optimizer=OptimizerConfig(

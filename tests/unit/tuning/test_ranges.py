@@ -31,6 +31,11 @@ CONFIG = TrainConfig(epochs=5, learning_rate=0.01, optimizer=OptimizerConfig(nam
             Range(name="optimizer.ema_momentum", kind="choice", values=(None, 0.99)),
         ),
         ("optimizer.clip-norm=0.5..1", Range(name="optimizer.clip_norm", kind="uniform", values=(0.5, 1.0))),
+        ("model.depth=20,56", Range(name="model_options.depth", kind="choice", values=(20, 56))),
+        (
+            "model.filters=16 8,32 16",
+            Range(name="model_options.filters", kind="choice", values=((16, 8), (32, 16))),
+        ),
         ("sync-batch-norm=true,false", Range(name="sync_batch_norm", kind="choice", values=(True, False))),
     ],
 )
@@ -44,6 +49,7 @@ def test_a_range_is_of_the_kind_of_its_field(text: str, expected: Range) -> None
         ([], "There is nothing to search"),
         (["learning-rate"], "is no range. Expected NAME=FROM..TO or NAME=A,B"),
         (["learning-rate="], "is no range"),
+        (["model.dept=20,56"], "There is no field dept"),
         (["learning-rat=1..2"], "There is no field learning_rat. Did you mean 'learning_rate'"),
         (["optimizer=adam,sgd"], "optimizer must be OptimizerConfig|group of fields"),
         (["learning-rate=1e-1..1e-4"], "Expected two finite numbers, the smaller one first"),
@@ -68,6 +74,8 @@ def test_the_first_trial_has_the_values_of_the_recipe_if_they_lie_in_the_ranges(
     inside = parse_ranges(["learning-rate=1e-3..1e-1", "optimizer.name=sgd,rmsprop"], CONFIG)
     assert own_values(inside, CONFIG) == {"learning_rate": 0.01, "optimizer.name": "sgd"}
     assert own_values(parse_ranges(["learning-rate=0.1..1"], CONFIG), CONFIG) is None
+    assert own_values(parse_ranges(["optimizer.clip-norm=0.5..1"], CONFIG), CONFIG) is None  # it has none
+    assert own_values(parse_ranges(["model.dropout=0.1..0.5"], CONFIG), CONFIG) is None
     assert own_values(parse_ranges(["optimizer.name=rmsprop,adamw"], TrainConfig()), CONFIG) is None
 
 
