@@ -30,8 +30,8 @@ from cnnlib.config import (
 from cnnlib.errors import ConfigError
 from cnnlib.evaluate_config import EvaluateConfig
 from cnnlib.export_config import ExportConfig
-from cnnlib.range_test_config import RangeTestConfig
 from cnnlib.model_options import ModelOptions
+from cnnlib.range_test_config import RangeTestConfig
 
 CONFIGS = [
     ModelOptions,
