@@ -14,11 +14,10 @@ from typing import TYPE_CHECKING, Annotated
 from tyro import MISSING
 from tyro.conf import arg
 
-from cnnlib.config import TrainConfig
 from cnnlib.range_test_config import RangeTestConfig
 from cnnlib.storage.uri import normalize_uri
 from jobs.cli import exit_with, run_job
-from jobs.flags import parse_args, pick_recipe
+from jobs.flags import TrainFlags, parse_args, pick_recipe
 
 if TYPE_CHECKING:
     from cnnlib.training.range_test.run import RangeTestResult
@@ -35,13 +34,13 @@ class Args:
     json: bool = False
     """Print the result as one JSON object on the last line of stdout."""
     test: RangeTestConfig = field(default_factory=RangeTestConfig)
-    config: Annotated[TrainConfig, arg(name="")]
+    config: Annotated[TrainFlags, arg(name="")]
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Parses the command line, tries the rates, and returns the exit code."""
     name, recipe, flags = pick_recipe(argv, "python -m jobs.learning_rate", __doc__)
-    default = Args(data=MISSING, config=recipe.config)
+    default = Args(data=MISSING, config=TrainFlags.of(recipe.config))
     prog = f"python -m jobs.learning_rate {name}"
     args = parse_args(Args, flags, prog=prog, description=__doc__, default=default)
     return run_job(lambda: _try_rates(args, name), json=args.json)
@@ -52,7 +51,7 @@ def _try_rates(args: Args, recipe: str) -> RangeTestResult:
     from cnnlib.training.range_test.run import run_range_test
 
     data, output = normalize_uri(args.data), normalize_uri(args.output)
-    return run_range_test(plan_run(args.config, data, output, recipe, recipe), args.test)
+    return run_range_test(plan_run(args.config.to_config(), data, output, recipe, recipe), args.test)
 
 
 if __name__ == "__main__":

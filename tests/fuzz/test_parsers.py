@@ -25,7 +25,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cnnlib.config import TrainConfig
+from cnnlib.config import TrainConfig, to_dict
 from cnnlib.dataset.decode import ImageRules, decode_image
 from cnnlib.dataset.manifest import load_manifest, whole_shard
 from cnnlib.dataset.reader import read_range
@@ -34,6 +34,7 @@ from cnnlib.dataset.streamed import BadImageError, StreamedSource
 from cnnlib.errors import CnnlibError
 from cnnlib.evaluation.foreign.table import load_predictions
 from cnnlib.gates.selection import MadeSlices, select_gates
+from cnnlib.model_options import ModelOptions
 from cnnlib.reports.manifest import read_record
 from cnnlib.reports.read import list_reports, read_report
 from cnnlib.runs.checkpoints import find_checkpoint
@@ -185,7 +186,9 @@ def write_shard(folder: Path) -> None:
 
 
 def write_checkpoint(folder: Path) -> None:
-    uri = write_checkpoint_without_model(str(folder), 1, record=make_history([0.5])[0].to_document())
+    config = to_dict(TrainConfig(model_options=ModelOptions(filters=(8, 4), pooling="none", dropout=0.5)))
+    record = make_history([0.5])[0].to_document()
+    uri = write_checkpoint_without_model(str(folder), 1, record=record, config=config)
     (folder / "file").write_bytes(Path(uri, layout.MANIFEST).read_bytes())
 
 

@@ -129,7 +129,9 @@ def _for_one_worker(config: TrainConfig) -> TrainConfig:
 
 def _run(plan: RunPlan, test: RangeTestConfig, uri: str) -> dict[str, Any]:
     config, rates = plan.config, grow_rates(test.lowest, test.highest, test.steps)
-    log_event("range-test", model=config.model, steps=test.steps, lowest=test.lowest, highest=test.highest)
+    log_event(
+        "range-test", model=config.model_label, steps=test.steps, lowest=test.lowest, highest=test.highest
+    )
     cpus = config.cluster.cpus_per_worker or num_cores()
     load_tensorflow(cpus, gpus=config.gpus_per_worker > 0)
     from cnnlib.training.strategy import build_strategy
@@ -178,7 +180,7 @@ def _publish(
 ) -> dict[str, Any]:
     """Writes the picture, then the result; of two tests at once, the first result counts."""
     png = rate_curve_png(
-        curve, f"{plan.config.model}, {plan.config.optimizer.name}, batch {plan.config.batch_size}"
+        curve, f"{plan.config.model_label}, {plan.config.optimizer.name}, batch {plan.config.batch_size}"
     )
     picture = layout.range_test_picture(publish.sha256_hex(png))
     files.write_bytes(join_uri(plan.run, picture), png)

@@ -190,15 +190,15 @@ FLAGS = {
     "submit": ["--address", "--submission-id", "--working-dir", "--timeout-s", "--env", "--json"],
     "bench": ["--pairs", "--batch-sizes", "--rows", "--cores", "--output", "--theme", "--json"],
 }
-MODEL, OPTIMIZER = (FLAGS["train seed"].index(flag) for flag in ("--model", "--optimizer.name"))
+MODEL, GROUPS = (FLAGS["train seed"].index(flag) for flag in ("--model", "--model.filters"))
 FLAGS["learning_rate seed"] = [
-    *("--data", "--output", "--json", *FLAGS["train seed"][MODEL:OPTIMIZER]),
-    *("--test.lowest", "--test.highest", "--test.steps", *FLAGS["train seed"][OPTIMIZER:]),
+    *("--data", "--output", "--json", *FLAGS["train seed"][MODEL:GROUPS]),
+    *("--test.lowest", "--test.highest", "--test.steps", *FLAGS["train seed"][GROUPS:]),
 ]
 FLAGS["tune seed"] = [
-    *("--data", "--output", "--range", "--json", *FLAGS["train seed"][MODEL:OPTIMIZER]),
+    *("--data", "--output", "--range", "--json", *FLAGS["train seed"][MODEL:GROUPS]),
     *("--tune.trials", "--tune.minutes", "--tune.first-epochs", "--tune.parallel", "--tune.seed"),
-    *FLAGS["train seed"][OPTIMIZER:],
+    *FLAGS["train seed"][GROUPS:],
 ]
 REQUIRED = {
     "prepare fashion-mnist": {"--output"},
