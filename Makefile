@@ -18,20 +18,20 @@ setup: ## install the locked environment into .venv
 demo: setup ## prepare Fashion-MNIST, train on two workers, evaluate, report (STORAGE=s3: on object storage)
 	@RUN="$(RUN)" OUT="$(OUT)" STORAGE="$(STORAGE)" sh infra/demo.sh
 
-test: check unit integration browser ## run everything that CI runs
+test: check unit fuzz integration browser ## run everything that CI runs
 
 unit: setup ## run the tests that need no cluster
-	$(RUN) -m pytest -n auto --maxprocesses 4 --dist worksteal tests/unit tests/infra tests/fuzz
+	$(RUN) -m pytest -n auto --maxprocesses 4 --dist worksteal tests/unit tests/infra
 
 integration: setup ## run the tests on a real Ray cluster, a real S3 server and the real data
-	$(RUN) -m pytest tests/integration
+	$(RUN) -m pytest -n 2 --dist loadfile --durations=25 tests/integration
 
 browser: setup ## test the pages in a real Chromium, and save pictures of them in out/browser
 	@sh infra/setup/chromium.sh
 	$(RUN) -m pytest tests/browser
 
-FUZZ_INPUTS ?= 2000
-fuzz: setup ## damage files and documents in many ways, and parse them: FUZZ_INPUTS=20000 for each parser
+FUZZ_INPUTS ?= 30
+fuzz: setup ## damage files and documents in many ways, and parse them (FUZZ_INPUTS=20000 for each parser: hours)
 	FUZZ_INPUTS=$(FUZZ_INPUTS) $(RUN) -m pytest -n auto --maxprocesses 4 tests/fuzz
 
 MINUTES ?= 30

@@ -13,7 +13,7 @@ from tyro.conf import Positional, arg
 
 from cnnlib.errors import ConfigError
 from cnnlib.storage.uri import normalize_uri
-from cnnlib.views.view import view_experiments, view_gauges, view_page, view_reports
+from cnnlib.views.view import view_experiments, view_gauges, view_page, view_reports, view_seeds
 from jobs.cli import exit_with, run_job, show
 from jobs.flags import parse_args
 
@@ -31,6 +31,8 @@ class Args:
     """Largest number of reports to list."""
     experiments: bool = False
     """Show instead the accuracy and cost of every model, and how its cost grows from 28x28 pixels to 4K."""
+    seeds: bool = False
+    """Show instead the median accuracy of the runs of jobs.train --seeds, and its spread between seeds."""
     plot: str | None = None
     """Path or URI where --experiments also writes a chart (PNG). None: no chart."""
     prometheus: str | None = None
@@ -48,11 +50,13 @@ class Args:
                 normalize_uri(uri)  # a mistyped URI is an error before anything is read
         if self.limit < 1:
             raise ConfigError(f"limit must be at least 1. Received {self.limit}.")
-        if sum((bool(self.ids), self.experiments, self.prometheus is not None)) > 1:
-            raise ConfigError("Expected one of: ids, --experiments, --prometheus. Received several.")
-        if self.html is not None and (len(self.ids) > 1 or self.experiments or self.prometheus is not None):
+        others = (self.experiments, self.seeds, self.prometheus is not None)
+        if sum((bool(self.ids), *others)) > 1:
+            raise ConfigError("Expected one of: ids, --experiments, --seeds, --prometheus. Received several.")
+        if self.html is not None and (len(self.ids) > 1 or any(others)):
             raise ConfigError(
-                "--html draws one report, or all without an id. Received several ids, --experiments or --prometheus."
+                "--html draws one report, or all without an id. Received several ids, --experiments, --seeds or "
+                "--prometheus."
             )
         if self.plot is not None and not self.experiments:
             raise ConfigError(
@@ -69,6 +73,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _show_reports(args: Args) -> dict[str, Any]:
     if args.experiments:
         view = view_experiments(args.reports, args.plot)
+    elif args.seeds:
+        view = view_seeds(args.reports)
     elif args.prometheus is not None:
         view = view_gauges(args.reports, args.prometheus, args.limit)
     elif args.html is not None:

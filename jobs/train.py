@@ -6,6 +6,7 @@ python -m jobs.train --list-models shows the models, with their costs and option
 
 from __future__ import annotations
 
+import dataclasses
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -14,7 +15,10 @@ from typing import Annotated, Any
 from tyro import MISSING
 from tyro.conf import arg
 
+from cnnlib.config import TrainConfig
+from cnnlib.errors import ConfigError
 from cnnlib.log import log_event
+from cnnlib.storage import layout
 from cnnlib.storage.uri import normalize_uri
 from jobs.cli import exit_with, has_terminal, run_job, show
 from jobs.flags import TrainFlags, parse_args, pick_recipe
@@ -32,6 +36,8 @@ class Args:
     """Folder of all runs: a path or s3://bucket/prefix. This run is written to RUNS/NAME."""
     name: str
     """Name of the run."""
+    seeds: tuple[int, ...] = ()
+    """Train a run for each of these seeds, NAME-seed-0 and so on, one after the other; it replaces --seed."""
     dry_run: bool = False
     """Check config, data, model and storage, but train nothing.
     The model is built, saved and opened again, and must give the same outputs. With --weights and --freeze, the result
@@ -60,7 +66,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     default = Args(data=MISSING, name=name, config=TrainFlags.of(recipe.config))
     prog = f"python -m jobs.train {name}"
     args = parse_args(Args, flags, prog=prog, description=recipe.summary, default=default)
-    return run_job(lambda: _train(args, name), json=args.json)
+    return run_job(lambda: _train_all(args, name), json=args.json)
 
 
 def _list_models() -> dict[str, Any]:
@@ -71,13 +77,28 @@ def _list_models() -> dict[str, Any]:
     return view.result
 
 
-def _train(args: Args, recipe: str) -> dict[str, Any]:
+def _train_all(args: Args, recipe: str) -> dict[str, Any]:
+    config = args.config.to_config()
+    if not args.seeds:
+        return _train(args, config, args.name, recipe)
+    if len(set(args.seeds)) < len(args.seeds):
+        raise ConfigError(
+            f"Received a seed twice: {' '.join(map(str, args.seeds))}. Expected different ones."
+        )
+    runs = [
+        _train(args, dataclasses.replace(config, seed=seed), layout.seed_run(args.name, seed), recipe)
+        for seed in args.seeds
+    ]
+    return {"status": runs[-1]["status"], "runs": runs}
+
+
+def _train(args: Args, config: TrainConfig, name: str, recipe: str) -> dict[str, Any]:
     from cnnlib.training import launch
     from cnnlib.training.first_weights import log_frozen, log_taken
     from cnnlib.training.plan import plan_run
 
     data, runs_uri = normalize_uri(args.data), normalize_uri(args.runs)
-    plan = plan_run(args.config.to_config(), data, runs_uri, args.name, recipe)
+    plan = plan_run(config, data, runs_uri, name, recipe)
     if args.dry_run:
         model = launch.check_model(plan)
         log_event("dry-run", result="all checks passed", run=plan.run, parameters=model.parameters)

@@ -8,6 +8,11 @@ from collections.abc import Sequence
 from cnnlib.errors import DatasetError
 
 
+def compose(name: str) -> str:
+    """Returns a name with its letters composed as Unicode's form NFC does: macOS writes é as e and an accent."""
+    return unicodedata.normalize("NFC", name)
+
+
 def check_class_names(names: Sequence[str], origin: str) -> tuple[str, ...]:
     """Checks that every class has a name of its own, and returns the names.
 
@@ -22,7 +27,7 @@ def check_class_names(names: Sequence[str], origin: str) -> tuple[str, ...]:
     """
     labels: dict[str, int] = {}
     for label, name in enumerate(names):
-        shown = unicodedata.normalize("NFC", name).strip()
+        shown = compose(name).strip()
         if any("\ud800" <= letter <= "\udfff" for letter in shown):
             raise DatasetError(
                 f"{origin}: the name of class {label} is no text in UTF-8. Received {name!r}. Rename the folder or the "

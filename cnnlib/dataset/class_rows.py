@@ -13,7 +13,7 @@ _SHOWN = 3
 def check_class_rows(
     rows_per_class: Mapping[str, Sequence[int]], class_names: Sequence[str], origin: str
 ) -> None:
-    """Checks that rows are of several classes, and that every split has a class of the training split, if there is one.
+    """Checks that rows, if there are any, are of several classes, and every split has some of the training split.
 
     Args:
         rows_per_class: the rows of each class, by split.
@@ -29,16 +29,16 @@ def check_class_rows(
         for split, counts in rows_per_class.items()
     }
     everything = set[str]().union(*present.values())
-    if len(everything) < 2:
+    if len(everything) == 1:
         raise DatasetError(
-            f"{origin} has images of one class only, {_show(everything, class_names) or 'none'}. A classifier needs at "
+            f"{origin} has images of one class only, {_show(everything, class_names)}. A classifier needs at "
             "least two."
         )
     taught = present.get(_TAUGHT, set())
     if len(taught) == 1:
         raise DatasetError(
             f"{origin}: the split {_TAUGHT!r} has rows of one class only, {_show(taught, class_names)}, and the others "
-            f"have {_show(everything, class_names)}. A classifier is trained on at least two."
+            f"have {_show(everything, class_names)}. A classifier is trained on at least two: add images of the others."
         )
     for split, classes in present.items():
         if taught and classes and not taught & classes:

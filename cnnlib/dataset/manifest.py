@@ -184,7 +184,7 @@ def shard_ranges(shards: Sequence[Shard], start: int, stop: int) -> Iterator[Sha
 
 
 def _parse(document: Mapping[str, Any], dataset_uri: str) -> tuple[Manifest, str]:
-    """Returns the manifest and its fingerprint."""
+    """Returns the manifest and its fingerprint, for which every entry must have its type."""
     version = document.get("format_version")
     if version != FORMAT_VERSION:
         raise DatasetError(

@@ -136,6 +136,11 @@ def images_to_numpy(column: pa.ChunkedArray, image_shape: ImageShape) -> npt.NDA
     return flat.reshape(-1, *image_shape)
 
 
+def is_shard(schema: pa.Schema) -> bool:
+    """Returns whether a Parquet file of this schema is a shard of a dataset."""
+    return _SHAPE_KEY in (schema.metadata or {})
+
+
 def encode_shard(rows: Rows) -> bytes:
     """Encodes rows as one Parquet file."""
     # Images hardly ever repeat: a dictionary of them would cost time and save no bytes.

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
 import pyarrow as pa
 
+from cnnlib.dataset.class_names import compose
 from cnnlib.dataset.metadata import check_name
 from cnnlib.dataset.streamed import Value
 from cnnlib.errors import ConfigError, DatasetError
@@ -19,6 +21,19 @@ LABEL_NAMES = ("label", "class", "class_name", "category", "target", "y")
 SPLIT_NAMES = ("split", "subset", "fold")
 _LIKE_MISSING = frozenset(("none", "null", "nan", "n/a", "na", "<na>"))
 """What programs write for a missing label; people may call a class so, too (NA: Namibia)."""
+
+
+def check_column_names(names: Sequence[str], origin: str) -> None:
+    """Checks that every column has a name of its own.
+
+    Raises:
+        DatasetError: two have one name.
+    """
+    twice = [name for name, count in Counter(names).items() if count > 1]
+    if twice:
+        raise DatasetError(
+            f"{origin} has two columns called {twice[0]!r}. Expected a name of its own for each."
+        )
 
 
 def find_column(table: pa.Table, given: str | None, usual: Sequence[str], flag: str) -> str:
@@ -85,11 +100,12 @@ def find_labels(
     found = sorted({each for each in texts if each is not None})
     if class_names:
         # A label outside the names is a bad row, but a name without rows is most likely a typing error.
-        check_names(class_names, [name for name in found if name in class_names] or found, origin)
+        given = set(map(compose, class_names))
+        check_names(class_names, [name for name in found if name in given] or found, origin)
         found = list(class_names)
     else:
         say_what_is_odd(found)
-    index = {name: label for label, name in enumerate(found)}
+    index = {compose(name): label for label, name in enumerate(found)}
     return tuple(found), [None if each is None else index.get(each) for each in texts]
 
 

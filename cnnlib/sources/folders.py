@@ -6,6 +6,7 @@ import re
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
 
+from cnnlib.dataset.class_names import compose
 from cnnlib.dataset.decode import EXTENSIONS, ImageRules
 from cnnlib.dataset.streamed import Candidate, StreamedSource
 from cnnlib.errors import DatasetError, NotFoundError
@@ -21,6 +22,7 @@ from cnnlib.sources.image_files import (
     list_versions,
     parse_fractions,
 )
+from cnnlib.sources.numbering import check_split_numbering
 
 _WORD = re.compile("[a-z]+")
 _SPLIT_WORDS = frozenset((*SPLIT_NAMES, "dev", "eval", "evaluation", "holdout"))
@@ -47,7 +49,8 @@ def load_folders(
 
     Raises:
         NotFoundError: there is no such folder, or it is empty.
-        DatasetError: no image lies in a folder of a class, or the classes seem to be a level deeper.
+        DatasetError: no image lies in a folder of a class, the classes seem to be a level deeper, or the splits count
+            them from different numbers.
         ConfigError: class names or splits cannot work.
     """
     versions = list_versions(directory_uri)
@@ -80,19 +83,23 @@ def load_folders(
         )
     if not has_splits and not class_names:
         _check_level_below(directory_uri, inside)
-    found = sorted({path.split("/")[level] for path in inside})
+    found = sorted({_folder(path, level) for path in inside})
     _say_what_is_odd(versions, found, level)
     names = check_names(class_names, found, directory_uri)
-    labels = {name: label for label, name in enumerate(names)}
+    labels = {compose(name): label for label, name in enumerate(names)}
     candidates = [
         Candidate(
             key=path,
-            label=labels[path.split("/")[level]],
+            label=labels[_folder(path, level)],
             split=SPLIT_NAMES[path.split("/")[0].lower()] if has_splits else None,
             version=versions[path],
         )
         for path in inside
     ]
+    if has_splits and not class_names:
+        check_split_numbering(
+            names, [each.label for each in candidates], [each.split for each in candidates], directory_uri
+        )
     return StreamedSource(
         class_names=names,
         candidates=limit(candidates, max_images),
@@ -101,6 +108,11 @@ def load_folders(
         settings=describe_rules(rules),
         description=f"image folders of {directory_uri} ({describe_rules(rules)})",
     )
+
+
+def _folder(path: str, level: int) -> str:
+    """Returns the folder of a path at a level, under the one name that looks like it."""
+    return compose(path.split("/")[level])
 
 
 def _find_level(uri: str, paths: Sequence[str], class_names: Sequence[str]) -> bool:
@@ -116,7 +128,7 @@ def _find_level(uri: str, paths: Sequence[str], class_names: Sequence[str]) -> b
         for path in paths
         if path.count("/") > 1 and path.split("/")[0].lower() in SPLIT_NAMES
     }
-    if not split_like or tops <= set(class_names):
+    if not split_like or set(map(compose, tops)) <= set(map(compose, class_names)):
         return False
     others = sorted(top for top in tops - split_like if top.lower() not in SPLIT_NAMES)
     if others:
@@ -163,7 +175,7 @@ def _check_level_below(uri: str, paths: Sequence[str]) -> None:
 
 def _say_what_is_odd(paths: Iterable[str], classes: Sequence[str], level: int) -> None:
     """Logs folders without an image, and odd names of classes."""
-    folders = {path.split("/")[level] for path in paths if path.count("/") > level}
+    folders = {_folder(path, level) for path in paths if path.count("/") > level}
     if empty := sorted(folders - set(classes)):
         log_event("labels", note=f"no class, because no image lies in them: {', '.join(empty)}")
     say_what_is_odd(classes)

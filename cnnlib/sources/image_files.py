@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from cnnlib.dataset.class_names import compose
 from cnnlib.dataset.decode import ImageRules, decode_image
 from cnnlib.dataset.streamed import BadImageError
 from cnnlib.errors import AccessError, ConfigError, InputError, NotFoundError
@@ -184,7 +185,8 @@ def check_names(given: Sequence[str], found: Sequence[str], origin: str) -> tupl
     """
     if not given:
         return tuple(found)
-    missing, unknown = sorted(set(found) - set(given)), sorted(set(given) - set(found))
+    of_given, of_found = set(map(compose, given)), set(map(compose, found))
+    missing, unknown = sorted(of_found - of_given), sorted(of_given - of_found)
     if missing or unknown:
         what = f"it leaves out {missing[0]!r}" if missing else f"there is no class {unknown[0]!r}"
         raise ConfigError(

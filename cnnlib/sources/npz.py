@@ -20,13 +20,26 @@ from cnnlib.sources.image_files import SPLIT_NAMES
 from cnnlib.sources.numbering import check_numbering
 from cnnlib.storage import files
 
+# What NumPy and zipfile raise for a damaged archive, and for an encrypted one.
+_DAMAGED = (
+    ValueError,
+    OSError,
+    zipfile.BadZipFile,
+    zlib.error,
+    AttributeError,
+    TypeError,
+    EOFError,
+    KeyError,
+    OverflowError,
+    MemoryError,
+    RuntimeError,
+    SyntaxError,
+    NotImplementedError,
+    struct.error,
+    tokenize.TokenError,
+)
 _IMAGES = ("x", "images", "image", "data", "imgs")
 _LABELS = ("y", "labels", "label", "targets", "target")
-# What zipfile, zlib and NumPy raise for archives that are damaged, encrypted, or state impossible sizes.
-_DAMAGED = (
-    ValueError, OSError, EOFError, zipfile.BadZipFile, zlib.error, struct.error, AttributeError, TypeError, KeyError,
-    SyntaxError, NotImplementedError, RuntimeError, OverflowError, MemoryError, tokenize.TokenError,
-)  # fmt: skip
 _MOST_CLASSES = 2**20
 _CHANNELS = (1, 2, 3, 4)
 
@@ -45,8 +58,9 @@ def load_npz(uri: str, class_names: Sequence[str] = ()) -> Source:
         with np.load(io.BytesIO(files.read_bytes(uri)), allow_pickle=False) as archive:
             arrays = {name: archive[name] for name in archive.files}
     except _DAMAGED as err:
-        reason = next(iter(str(err).splitlines()), type(err).__name__)
-        raise DatasetError(f"{uri} is not an .npz archive of plain arrays: {reason}") from err
+        raise DatasetError(
+            f"{uri} is not an .npz archive of plain arrays: {(str(err) or type(err).__name__).splitlines()[0]}"
+        ) from err
     found = _pair(arrays, uri)
     splits = {name: _build_split(uri, name, images, labels) for name, (images, labels) in found.items()}
     if not class_names:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import math
-import unicodedata
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from decimal import Decimal
 from typing import Any
 
+from cnnlib.dataset.class_names import compose
 from cnnlib.errors import DatasetError
 from cnnlib.log import log_event
 
@@ -25,16 +25,17 @@ def find_second(columns: Iterable[str], label: str) -> str | None:
 
 
 def find_names(
-    labels: Sequence[Any], names: Sequence[Any] | None, origin: str, column: str = "names"
+    labels: Sequence[Any], names: Sequence[Any], column: str, origin: str, *, is_chosen: bool
 ) -> tuple[str, ...]:
     """Returns the class names that a second column gives to labels that are numbers.
 
     Names that two numbers have, such as the bird and the machine `crane`, get the number: `crane (134)`.
 
     Args:
-        labels, names: the values of the two columns, one for each row; None: there is no second column.
-        origin: what holds them, for messages.
+        labels, names: the values of the two columns, one for each row.
         column: what the second column is called.
+        origin: what holds them, for messages.
+        is_chosen: whether a person named the column of the labels; one that contradicts it is then left alone.
 
     Returns:
         The names by number, if the labels are 0, 1, 2, … or 1, 2, 3, … and each has one; none if not.
@@ -42,8 +43,6 @@ def find_names(
     Raises:
         DatasetError: a label has two names.
     """
-    if names is None:
-        return ()
     found: dict[Any, str] = {}
     known = set()
     for label, name in zip(map(to_label, labels), map(_to_name, names), strict=True):
@@ -51,14 +50,22 @@ def find_names(
             continue  # programs write -1 for a missing label
         known.add(label)
         if name is not None and found.setdefault(label, name) != name:
+            if is_chosen:
+                log_event(
+                    "labels", note=f"the names in {column} are not used, because {label} has two of them"
+                )
+                return ()
             raise DatasetError(
                 f"Two columns of {origin} contradict each other: the label {label!r} has the names {found[label]!r} "
                 f"and {name!r} in {column}. Correct them, or give --label-column to say which one counts, or "
                 "--class-names."
             )
-    if not found or not all(isinstance(each, int) and not isinstance(each, bool) for each in known):
+    if not found or all(label == name for label, name in found.items()):
         return ()
-    reason = _why_not(sorted(known), found)
+    are_numbers = all(isinstance(each, int) and not isinstance(each, bool) for each in known)
+    reason = (
+        _why_not(sorted(known), found) if are_numbers else "the labels are no numbers, but names themselves"
+    )
     if reason:
         log_event("labels", note=f"the names in {column} are not used, because {reason}")
         return ()
@@ -82,8 +89,8 @@ def check_rivals(labels: Sequence[Any], others: Mapping[str, Sequence[Any]], lab
         if name == label or name.strip().lower() not in RIVAL_NAMES:
             continue
         theirs = [to_label(each) for each in values]
-        if any(isinstance(each, float) for each in theirs):
-            continue  # measured, not counted: no label
+        if any(isinstance(each, float) for each in theirs) or len({*theirs} - {None}) < 2:
+            continue  # measured, not counted, or the same everywhere: no labels
         pairs = {pair for pair in zip(own, theirs, strict=True) if None not in pair}
         for side, one, two in ((0, label, name), (1, name, label)):
             by_value: dict[Any, Any] = {}
@@ -115,12 +122,12 @@ def to_label(value: Any) -> Any:
         return int(value) if value.is_integer() else value
     if value is None or isinstance(value, bool | int):
         return value
-    return str(value).strip() or None
+    return compose(str(value).strip()) or None
 
 
 def _to_name(value: Any) -> str | None:
     label = to_label(value)
-    return None if label is None else unicodedata.normalize("NFC", str(label))
+    return None if label is None else str(label)
 
 
 def _why_not(numbers: Sequence[int], names: Mapping[int, str]) -> str:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -16,6 +15,7 @@ from cnnlib.errors import ConfigError, DatasetError
 from cnnlib.log import log_event
 from cnnlib.sources.columns import (
     LABEL_NAMES,
+    check_column_names,
     find_column,
     find_labels,
     find_metadata,
@@ -148,21 +148,20 @@ def _read_second(
 ) -> tuple[str, ...]:
     """Checks the columns beside the labels; returns the class names that one of them gives to labels that are numbers.
 
-    Nobody needs them where the column of the labels was named, or the classes were.
+    Where a person named the column of the labels, no other can contradict it.
     """
-    if columns.label is not None:
-        return ()
-    rivals = [
-        field.name
-        for field in table.schema
-        if field.name.strip().lower() in RIVAL_NAMES and not pa.types.is_nested(field.type)
-    ]
     own = table[label].to_pylist()
-    check_rivals(own, {name: table[name].to_pylist() for name in rivals}, label, origin)
+    if columns.label is None:
+        rivals = [
+            field.name
+            for field in table.schema
+            if field.name.strip().lower() in RIVAL_NAMES and not pa.types.is_nested(field.type)
+        ]
+        check_rivals(own, {name: table[name].to_pylist() for name in rivals}, label, origin)
     second = find_second(table.column_names, label)
     if second is None or class_names:
         return ()
-    names = find_names(own, table[second].to_pylist(), origin, second)
+    names = find_names(own, table[second].to_pylist(), second, origin, is_chosen=columns.label is not None)
     if names:
         log_event("labels", note=f"the class names are those of the column {second}")
     return names
@@ -177,26 +176,19 @@ def _read_table(uri: str, label: str | None) -> pa.Table:
         check_text(uri, data, is_json=ending in _JSON)
     try:
         table = _parse(data, ending, label)
-        table.validate(full=True)  # Arrow does not look whether the texts of JSON are UTF-8
-        names = table.column_names
-    except UnicodeDecodeError as err:
-        raise DatasetError(f"{uri} has a name of a column that is no text in UTF-8.") from err
+        table.validate(full=True)
     # A damaged Parquet file is an OSError of pyarrow's; the bytes are in memory, so it is none of the disk's.
-    except (pa.ArrowInvalid, pa.ArrowNotImplementedError, OSError) as err:
+    except (pa.ArrowInvalid, pa.ArrowNotImplementedError, OSError, UnicodeDecodeError) as err:
         first_line = str(err).splitlines()[0]
         raise DatasetError(f"{uri} cannot be read as {ending[1:]}: {first_line}.") from err
     if not len(table):
         raise DatasetError(f"{uri} has no rows. Expected one row per image.")
     if ending in _DELIMITERS:
-        check_header(uri, names)
-    twice = [name for name, count in Counter(names).items() if count > 1]
-    if twice:
-        raise DatasetError(f"{uri} has two columns called {twice[0]!r}. Expected a name of its own for each.")
+        check_header(uri, table.column_names)
+    check_column_names(table.column_names, uri)
     no_text = [field.name for field in table.schema if pa.types.is_binary(field.type)]
     if no_text:
-        raise DatasetError(
-            f"The column {no_text[0]!r} of {uri} is no text in UTF-8. Save the table as UTF-8."
-        )
+        raise DatasetError(f"The column {no_text[0]!r} of {uri} holds bytes. Expected text and numbers.")
     return table
 
 

@@ -16,17 +16,22 @@ from cnnlib.errors import DatasetError
 
 # Arrow takes 007, +7 and 0x7 for the number 7, and true, TRUE and True for one value.
 _WHOLE = r"^\s*-?(0|[1-9][0-9]*)\s*$"
-_DECIMAL = r"^\s*-?(0|[1-9][0-9]*)(\.[0-9]*)?\s*$"
+_DECIMAL = r"^\s*-?(0|[1-9][0-9]{0,14})(\.[0-9]*)?\s*$"  # a float holds no more digits
 
 
 def check_text(uri: str, data: bytes, *, is_json: bool) -> None:
-    """Checks for two kinds of file that are no tables, but for which Arrow's message gives no hint.
+    """Checks for kinds of file that are no tables, but for which Arrow's message gives no hint.
 
     Raises:
-        DatasetError: the text is UTF-16, or one JSON document instead of a line per image.
+        DatasetError: the text is not UTF-8, or one JSON document instead of a line per image.
     """
-    if data[:2] in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE):
-        raise DatasetError(f"{uri} is no text in UTF-8. Save the table as UTF-8.")
+    try:
+        data.decode()
+    except UnicodeDecodeError as err:
+        line = data.count(b"\n", 0, err.start) + 1
+        raise DatasetError(
+            f"{uri} is no text in UTF-8. Save the table as UTF-8. The first fault is in line {line}."
+        ) from err
     if is_json and data.removeprefix(codecs.BOM_UTF8).lstrip()[:1] == b"[":
         raise DatasetError(
             f"{uri} is one JSON list. Expected JSON lines: one object per image, each on its line."

@@ -36,6 +36,7 @@ REPORT_TABLES = ("overall", "per_class", "confusion", "calibration", "activation
 
 _MARK_SUFFIX = ".mark"
 _EPOCH = re.compile(r"^epoch-(\d{4,})$")
+_SEED = re.compile(r"(.+)-seed-(\d+)")
 _STEP = re.compile(r"^step-(\d{9,})-[0-9a-f]+\.(npz|json)$")
 _DIGEST_DIGITS = 16
 _SHARD = re.compile(rf"[^/]+/part-\d{{5,}}(-[0-9a-f]{{{_DIGEST_DIGITS}}})?\.parquet")
@@ -101,6 +102,21 @@ def dataset_quarantine(dataset_uri: str) -> str:
 def run_uri(runs_uri: str, name: str) -> str:
     """`RUNS/NAME`."""
     return join_uri(runs_uri, name)
+
+
+def seed_run(name: str, seed: int) -> str:
+    """`NAME-seed-3`: the name of one of several runs that differ in their seed."""
+    return f"{name}-seed-{seed}"
+
+
+def find_seed(run_name: str) -> tuple[str, int] | None:
+    """Returns name and seed of a run that `seed_run` named; None for other names.
+
+    >>> find_seed("small-seed-3"), find_seed("seed-3"), find_seed("seed")
+    (('small', 3), None, None)
+    """
+    match = _SEED.fullmatch(run_name)
+    return (match[1], int(match[2])) if match else None
 
 
 def run_record(run: str) -> str:

@@ -81,6 +81,15 @@ def view_experiments(reports_uri: str, plot: str | None) -> View:
     return View(renderables=[render_experiments(experiments, costs)], result=result)
 
 
+def view_seeds(reports_uri: str) -> View:
+    """Shows the median accuracy of runs that differ in their seed, and its spread."""
+    from cnnlib.views.experiments.seeds import list_seed_groups
+    from cnnlib.views.terminal.seeds import render_seeds
+
+    groups = list_seed_groups(reports_uri)
+    return View(renderables=[render_seeds(groups)], result={"seeds": [group.to_row() for group in groups]})
+
+
 def view_models() -> View:
     """Lists the registered models: what each costs, its options with their defaults, and what it has reached."""
     from cnnlib.models.zoo.entries import ZOO

@@ -26,6 +26,7 @@ import boto3
 import numpy as np
 from ray.cluster_utils import Cluster
 
+from cnnlib.runs.checkpoints import list_checkpoints
 from infra.local_s3 import LocalS3Server, run_local_s3
 from tests.datasets import make_source, write_dataset_without_ray
 from tests.fault_proxy import run_fault_proxy
@@ -36,16 +37,31 @@ from tests.soak.storm import Storm
 
 _BUCKET = "soak"
 _DATA, _STORMY, _CALM = (f"s3://{_BUCKET}/{name}" for name in ("data", "stormy", "calm"))
-_TRAIN = ["small-cnn", "--name", "a", "--workers", 2, "--batch-size", 32, "--loop.steps-per-call", 5]
+_TRAIN = [
+    "--model",
+    "small-cnn",
+    "--name",
+    "a",
+    "--workers",
+    2,
+    "--batch-size",
+    32,
+    "--loop.steps-per-call",
+    5,
+]
 _TRAIN += ["--checkpoint.every-steps", 20, "--optimizer.ema-momentum", 0.99, "--optimizer.clip-norm", 1]
 _TRAIN += ["--cluster.cpus-per-worker", 1, "--cluster.max-failures", 20]
 _MOST_EPOCHS = 100_000
+_PATIENCE_S = 400.0
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.soak")
     parser.add_argument("--minutes", type=float, default=30.0, help="length of the storm")
     parser.add_argument("--seed", type=int, default=0, help="of the faults")
+    parser.add_argument(
+        "--logs", type=Path, default=Path("out/soak"), help="folder for the output of the jobs"
+    )
     parser.add_argument("--pause-s", type=float, nargs=2, default=(8.0, 25.0), help="between two faults")
     args = parser.parse_args(argv)
     with tempfile.TemporaryDirectory(prefix="soak-") as folder, run_local_s3(buckets=[_BUCKET]) as server:
@@ -83,7 +99,6 @@ def _soak(args: argparse.Namespace, folder: Path, server: LocalS3Server) -> dict
 
 
 def _storm(args: argparse.Namespace, folder: Path, server: LocalS3Server, tell: Any) -> dict[str, Any]:
-    began = time.monotonic()
     with run_fault_proxy(server.endpoint_url) as proxy:
         spoilt = {"AWS_ENDPOINT_URL": proxy.url}
         os.environ.update(spoilt)  # also for the machines of the cluster
@@ -91,22 +106,27 @@ def _storm(args: argparse.Namespace, folder: Path, server: LocalS3Server, tell: 
         for _ in range(2):
             cluster.add_node(num_cpus=2)
         environment = {"RAY_ADDRESS": cluster.address, **spoilt}
-        train = ["--data", _DATA, "--runs", f"{_STORMY}/runs", "--epochs", _MOST_EPOCHS, *_TRAIN]
-        training = RepeatedJob("train", train, environment, folder / "train.log", pause_s=1)
+        train = ["seed", "--data", _DATA, "--runs", f"{_STORMY}/runs", "--epochs", _MOST_EPOCHS, *_TRAIN]
+        args.logs.mkdir(parents=True, exist_ok=True)
+        training = RepeatedJob("train", train, environment, args.logs / "train.log", pause_s=1)
         evaluate = ["--pending", f"{_STORMY}/runs", "--data", _DATA, "--reports", f"{_STORMY}/reports"]
         evaluate += ["--cpus-per-actor", 1, "--no-predictions"]
-        evaluation = RepeatedJob("evaluate", evaluate, environment, folder / "evaluate.log", pause_s=10)
+        evaluation = RepeatedJob("evaluate", evaluate, environment, args.logs / "evaluate.log", pause_s=10)
         storm = Storm(args.seed, cluster, proxy, training, evaluation, tell)
+        _wait_for_the_first_epoch(f"{_STORMY}/runs/a", training)
+        tell("the first epoch is trained; the storm begins")
+        began = time.monotonic()
         storm.run(args.minutes * 60, tuple(args.pause_s))
         proxy.faults.clear()
         codes = {"train": training.end(), "evaluate": evaluation.end()}
         lasted = time.monotonic() - began
+        epochs = list_checkpoints(f"{_STORMY}/runs/a")[-1].epoch
         os.environ.update(server.environment())
         _run("evaluate", evaluate, {"RAY_ADDRESS": cluster.address})
         cluster.shutdown()
     log = training.log()
     return {
-        "epochs": max(map(int, re.findall(r"^epoch epoch=(\d+)", log, re.MULTILINE)), default=0),
+        "epochs": epochs,
         "storm_s": round(lasted, 1),
         "faults": dict(sorted(storm.done.items())),
         "faults_that_found_nothing": dict(sorted(storm.missed.items())),
@@ -121,10 +141,18 @@ def _storm(args: argparse.Namespace, folder: Path, server: LocalS3Server, tell: 
     }  # fmt: skip
 
 
+def _wait_for_the_first_epoch(run: str, training: RepeatedJob) -> None:
+    deadline = time.monotonic() + _PATIENCE_S
+    while not list_checkpoints(run):
+        if time.monotonic() > deadline:
+            raise RuntimeError(f"nothing was trained in {_PATIENCE_S:g} s:\n{training.log()[-4000:]}")
+        time.sleep(1.0)
+
+
 def _calm(epochs: int, folder: Path) -> float:
     """Trains and evaluates the same epochs without faults; returns the seconds of the training."""
     started = time.monotonic()
-    train = ["--data", _DATA, "--runs", f"{_CALM}/runs", "--epochs", epochs, *_TRAIN]
+    train = ["seed", "--data", _DATA, "--runs", f"{_CALM}/runs", "--epochs", epochs, *_TRAIN]
     _run("train", train, {"HOME": str(folder)})
     seconds = time.monotonic() - started
     reports = ["--reports", f"{_CALM}/reports", "--no-predictions"]

@@ -16,19 +16,14 @@ from typing import Any, NamedTuple
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from cnnlib.dataset.record import is_shard
 from cnnlib.dataset.streamed import StreamedSource
 from cnnlib.errors import ConfigError, DatasetError
 from cnnlib.log import log_event
-from cnnlib.sources.columns import LABEL_NAMES, find_column, find_split
+from cnnlib.sources.columns import LABEL_NAMES, check_column_names, find_column, find_split
 from cnnlib.sources.image_files import to_split
-from cnnlib.sources.packed.records import (
-    PackedFile,
-    PackedOptions,
-    Record,
-    Span,
-    build_packed_source,
-    find_packed_files,
-)
+from cnnlib.sources.packed.find import PackedFile, find_packed_files
+from cnnlib.sources.packed.records import PackedOptions, Record, Span, build_packed_source
 from cnnlib.sources.second_column import to_label
 from cnnlib.storage import files, layout, publish
 from cnnlib.storage.range_file import open_range_file
@@ -182,6 +177,11 @@ def _read_file(
     try:
         with open_range_file(file.uri, file.num_bytes, _BUFFER_BYTES) as opened:
             parquet = pq.ParquetFile(opened, buffer_size=_BUFFER_BYTES)
+            if is_shard(parquet.schema_arrow):
+                raise DatasetError(
+                    f"{file.uri} is a shard of a dataset that jobs.prepare wrote. Leave it out: a narrower pattern, or "
+                    "another folder."
+                )
             columns = _find_columns(file, parquet.schema_arrow, options)
             names.add(file, parquet.schema_arrow, columns.label)
             number = 0
@@ -190,7 +190,7 @@ def _read_file(
                     yield _to_row(file, number, row, columns, copies)
                     number += 1
     # Storage has errors of its own; what pyarrow raises for a damaged file is among these.
-    except (pa.ArrowInvalid, pa.ArrowNotImplementedError, OSError) as err:
+    except (pa.ArrowInvalid, pa.ArrowNotImplementedError, OSError, UnicodeDecodeError) as err:
         raise DatasetError(f"{file.uri} cannot be read as Parquet: {str(err).splitlines()[0]}.") from err
 
 
@@ -206,6 +206,7 @@ class _Columns(NamedTuple):
 
 
 def _find_columns(file: PackedFile, schema: pa.Schema, options: PackedOptions) -> _Columns:
+    check_column_names(schema.names, file.uri)
     empty = schema.empty_table()
     images = [field.name for field in schema if _holds_images(field.type)]
     image = options.image_column or (images[0] if len(images) == 1 else None)

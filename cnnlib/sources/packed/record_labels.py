@@ -37,12 +37,12 @@ def find_record_labels(
     if not options.class_names:
         _check_kind(records, origin)
     column = to_column([record.label for record in records])
+    label_field = options.label_column or _check_field(records, origin)
     second: tuple[str, ...] = ()
-    if options.label_column is None:
-        label_field = _check_field(records, origin)
-        if not class_names:
+    if not class_names:
+        if options.label_column is None:
             _check_others(records, label_field, origin)
-            second = () if options.class_names else _find_second_names(records, label_field, origin)
+        second = () if options.class_names else _find_second_names(records, options, label_field, origin)
     first_label = None if second else options.first_label  # names in a column state their numbers
     if class_names and not options.class_names:
         first_label = 0
@@ -107,7 +107,9 @@ def _check_others(records: Sequence[Record], label_field: str, origin: str) -> N
     check_rivals([record.label for record in records], others, label_field, origin)
 
 
-def _find_second_names(records: Sequence[Record], label_field: str, origin: str) -> tuple[str, ...]:
+def _find_second_names(
+    records: Sequence[Record], options: PackedOptions, label_field: str, origin: str
+) -> tuple[str, ...]:
     """Returns the names that further values give to labels that are numbers; none if there are none."""
     second = find_second(sorted({name for record in records for name in record.metadata}), label_field)
     if second is None:
@@ -115,8 +117,9 @@ def _find_second_names(records: Sequence[Record], label_field: str, origin: str)
     names = find_names(
         [record.label for record in records],
         [record.metadata.get(second) for record in records],
-        origin,
         second,
+        origin,
+        is_chosen=options.label_column is not None,
     )
     if names:
         log_event("labels", note=f"the class names are those of {second}")

@@ -17,14 +17,8 @@ from cnnlib.dataset.streamed import StreamedSource
 from cnnlib.errors import ConfigError, DatasetError
 from cnnlib.sources.columns import LABEL_NAMES
 from cnnlib.sources.packed.example import parse_example
-from cnnlib.sources.packed.records import (
-    PackedFile,
-    PackedOptions,
-    Record,
-    Span,
-    build_packed_source,
-    find_packed_files,
-)
+from cnnlib.sources.packed.find import PackedFile, find_packed_files
+from cnnlib.sources.packed.records import PackedOptions, Record, Span, build_packed_source
 from cnnlib.sources.second_column import to_label
 from cnnlib.storage.range_file import open_range_file
 from cnnlib.storage.threads import DECODE_THREADS, map_threads
@@ -57,10 +51,19 @@ def load_tfrecord(pattern_uri: str, options: PackedOptions) -> StreamedSource:
 
 
 def _list_records(file: PackedFile, options: PackedOptions) -> list[Record]:
-    records = []
+    records, seen = [], set[str]()
     with open_range_file(file.uri, file.num_bytes, _BUFFER_BYTES) as opened:
         for number, (first, data) in enumerate(_read_records(file, opened)):
-            records.append(_to_record(file, number, first, data, options))
+            records.append(_to_record(f"{file.name}#{number}", Span(file.uri, first, 0), data, options, seen))
+    for given, usual, flag in (
+        (options.image_column, _IMAGES, "image-column"),
+        (options.label_column, _LABELS, "label-column"),
+    ):
+        if seen and given is None and seen.isdisjoint(usual):
+            raise ConfigError(
+                f"{file.uri} has only records without a feature called {', '.join(usual)}. It has "
+                f"{', '.join(sorted(seen))}. Give --{flag}."
+            )
     return records
 
 
@@ -86,25 +89,24 @@ def _read_records(file: PackedFile, opened: IO[bytes]) -> Iterator[tuple[int, by
         place += _HEADER.size + length + _CHECKSUM.size
 
 
-def _to_record(
-    file: PackedFile, number: int, first: int, data: bytes | None, options: PackedOptions
-) -> Record:
-    key = f"{file.name}#{number}"
+def _to_record(key: str, place: Span, data: bytes | None, options: PackedOptions, seen: set[str]) -> Record:
+    """Returns a record, and adds the names of its features to `seen`."""
     if data is None:
         return Record(key=key, span=None, label=None, problem="the record's checksum is wrong")
     try:
         features = parse_example(data)
     except ValueError:
         return Record(key=key, span=None, label=None, problem="the record is no tf.train.Example")
-    image_name = _find(features, options.image_column, _IMAGES, "image-column", file)
-    label_name = _find(features, options.label_column, _LABELS, "label-column", file)
+    seen.update(features)
+    image_name = options.image_column or _find(features, _IMAGES)
+    label_name = options.label_column or _find(features, _LABELS)
     images = features.get(image_name, []) if image_name else []
     image = images[0] if len(images) == 1 and isinstance(images[0], bytes) else None
     labels = [_to_text(each) for each in features.get(label_name, [])] if label_name else []
     return Record(
         key=key,
         # The bytes of the image stand in the record as they are.
-        span=Span(file.uri, first + data.index(image), len(image)) if image is not None else None,
+        span=None if image is None else Span(place.uri, place.first + data.index(image), len(image)),
         label=to_label(labels[0]) if len(labels) == 1 else None,
         label_field=label_name or "",
         metadata={
@@ -115,24 +117,11 @@ def _to_record(
     )
 
 
-def _find(
-    features: Mapping[str, Sequence[Any]],
-    given: str | None,
-    usual: Sequence[str],
-    flag: str,
-    file: PackedFile,
-) -> str | None:
-    if given is not None:
-        return given
-    found = next(
+def _find(features: Mapping[str, Sequence[Any]], usual: Sequence[str]) -> str | None:
+    """Returns the first feature with a usual name that is not empty; None if there is none."""
+    return next(
         (name for name in usual if any(value not in (b"", b" ") for value in features.get(name, ()))), None
     )
-    if found is None and not any(name in features for name in usual):
-        raise ConfigError(
-            f"{file.uri} has a record without a feature called {', '.join(usual)}. It has "
-            f"{', '.join(sorted(features)) or 'none'}. Give --{flag}."
-        )
-    return found
 
 
 def _to_text(value: Any) -> Any:

@@ -17,14 +17,8 @@ from cnnlib.dataset.decode import EXTENSIONS
 from cnnlib.dataset.streamed import StreamedSource
 from cnnlib.errors import DatasetError
 from cnnlib.sources.columns import LABEL_NAMES
-from cnnlib.sources.packed.records import (
-    PackedFile,
-    PackedOptions,
-    Record,
-    Span,
-    build_packed_source,
-    find_packed_files,
-)
+from cnnlib.sources.packed.find import PackedFile, find_packed_files
+from cnnlib.sources.packed.records import PackedOptions, Record, Span, build_packed_source
 from cnnlib.sources.second_column import to_label
 from cnnlib.storage.range_file import open_range_file
 from cnnlib.storage.threads import map_threads
@@ -70,10 +64,10 @@ def load_webdataset(pattern_uri: str, options: PackedOptions) -> StreamedSource:
 
 
 def _nothing_found(what: str, endings: Collection[str], description: str) -> DatasetError:
-    shown = ", ".join(f".{each}" for each in sorted(endings)[:_SHOWN])
+    shown = ", ".join(f".{each}" for each in sorted(endings)[:_SHOWN]) or "nothing: it has none"
     return DatasetError(
         f"{description}: no sample has {'an image' if what == 'image' else 'a label'}. Its members end in "
-        f"{shown or 'nothing'}{', …' if len(endings) > _SHOWN else ''}. Expected KEY.jpg or KEY.png with KEY.cls, or "
+        f"{shown}{', …' if len(endings) > _SHOWN else ''}. Expected KEY.jpg or KEY.png with KEY.cls, or "
         f"with KEY.json and a field {', '.join(LABEL_NAMES)} (another: --label-column). A key ends at the first dot."
     )
 

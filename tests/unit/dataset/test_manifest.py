@@ -127,10 +127,12 @@ def test_unknown_format_version_is_refused(dataset: Path) -> None:
         lambda document: document["splits"]["train"].pop("rows"),
         lambda document: document["splits"]["train"]["shards"][0].pop("sha256"),
         lambda document: document["splits"]["train"]["shards"][0].update(colour="blue"),
+        lambda document: document["splits"]["train"]["shards"][0].update(name=7),
+        lambda document: document["splits"]["train"].update(rows=float("nan")),
     ],
     ids=[
         "no splits", "no class names", "shape a number", "shape of two", "splits a list", "no rows", "no sha256",
-        "an unknown entry",
+        "an unknown entry", "a name that is none", "rows that are no number",
     ],
 )  # fmt: skip
 def test_manifest_with_a_missing_or_invalid_entry_is_refused(

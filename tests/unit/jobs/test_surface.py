@@ -41,6 +41,7 @@ FLAGS = {
         "--data",
         "--runs",
         "--name",
+        "--seeds",
         "--dry-run",
         "--json",
         "--model",
@@ -186,7 +187,7 @@ FLAGS = {
         "--slice-quantiles",
         "--corruptions",
     ],
-    "report": ["--limit", "--experiments", "--plot", "--prometheus", "--html", "--json"],
+    "report": ["--limit", "--experiments", "--seeds", "--plot", "--prometheus", "--html", "--json"],
     "submit": ["--address", "--submission-id", "--working-dir", "--timeout-s", "--env", "--json"],
     "bench": ["--pairs", "--batch-sizes", "--rows", "--cores", "--output", "--theme", "--json"],
 }

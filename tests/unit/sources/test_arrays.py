@@ -91,7 +91,11 @@ def test_labels_that_count_from_1(tmp_path: Path) -> None:
 def test_files_that_are_no_archives_of_plain_arrays_are_refused(tmp_path: Path) -> None:
     (tmp_path / "a.npz").write_bytes(b"text")
     np.savez(tmp_path / "b.npz", x_train=np.array([{"code": 1}], object), y_train=LABELS)
-    for name in ("a.npz", "b.npz"):
+    np.savez(tmp_path / "c.npz", x_train=IMAGES, y_train=LABELS)
+    patched = bytearray((tmp_path / "c.npz").read_bytes())
+    patched[patched.index(b"PK\1\2") + 8] |= 0x20  # the flag for patched data, which zipfile does not read
+    (tmp_path / "c.npz").write_bytes(patched)
+    for name in ("a.npz", "b.npz", "c.npz"):
         with pytest.raises(DatasetError, match=r"is not an \.npz archive of plain arrays"):
             load_npz(str(tmp_path / name))
     with pytest.raises(NotFoundError):
@@ -149,6 +153,15 @@ def test_a_pickle_that_would_run_code_is_refused(tmp_path: Path, capsys: pytest.
     ):
         load_cifar(str(folder))
     assert "code was run" not in capsys.readouterr().out
+
+
+def test_a_pickle_of_commands_that_fail_is_refused(tmp_path: Path) -> None:
+    folder = write_python(tmp_path)
+    (folder / "data_batch_2").write_bytes(b"\x80\x02U\x01a)R.")  # calls the text a
+    with pytest.raises(
+        DatasetError, match="data_batch_2 is not a file of CIFAR's Python version: 'bytes' object"
+    ):
+        load_cifar(str(folder))
 
 
 def test_other_files_are_refused(tmp_path: Path) -> None:

@@ -103,6 +103,27 @@ def test_folders_that_are_called_like_splits_are_no_classes(tmp_path: Path, one:
     assert load_folders(str(tmp_path), RULES, class_names=[two, one]).class_names == (two, one)
 
 
+def test_folders_of_splits_that_count_from_different_numbers_are_refused(tmp_path: Path) -> None:
+    for split, first in (("train", 1), ("test", 0)):
+        write_folders(tmp_path / split, rows=1, classes=[str(first + number) for number in range(3)])
+    with pytest.raises(DatasetError, match=r"are 1\.\.3 in train and 0\.\.2 in test|are 0\.\.2 in test"):
+        load_folders(str(tmp_path), RULES)
+    assert load_folders(str(tmp_path), RULES, class_names=["0", "1", "2", "3"]).class_names[0] == "0"
+
+
+def test_names_that_look_the_same_are_one_class(tmp_path: Path) -> None:
+    composed, apart = "M\u00fcnze", "Mu\u0308nze"
+    write_folders(tmp_path / "train", rows=1, classes=(composed, "cat"))
+    write_folders(tmp_path / "test", rows=1, classes=(apart, "cat"))
+    assert load_folders(str(tmp_path), RULES).class_names == (composed, "cat")
+    for name in (composed, apart):
+        source = load_folders(str(tmp_path), RULES, class_names=["cat", name])
+        assert source.class_names == ("cat", name)
+        assert sorted((each.key.split("/")[1], each.label) for each in source.candidates) == sorted(
+            [("cat", 0), ("cat", 0), (composed, 1), (apart, 1)]
+        )
+
+
 def test_folders_of_classes_in_one_folder_are_found(tmp_path: Path) -> None:
     write_folders(tmp_path / "data", rows=2)
     with pytest.raises(

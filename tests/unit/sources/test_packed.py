@@ -16,6 +16,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from cnnlib.dataset.decode import ImageRules, decode_image
+from cnnlib.dataset.encoding import ImageEncoding
 from cnnlib.dataset.manifest import load_manifest
 from cnnlib.dataset.reader import read_positions
 from cnnlib.dataset.stream_writer import StreamOptions, run_in_threads, write_streamed
@@ -168,6 +169,26 @@ def test_braces_name_files_that_must_all_be_there(tmp_path: Path) -> None:
     assert len(tars(str(tmp_path / "in" / "{train-000,train-002}.tar")).candidates) == 8
 
 
+@pytest.mark.parametrize("name", ["[a]", "{a,b}", "wh?t"])
+def test_a_folder_or_a_file_may_be_called_like_a_pattern(tmp_path: Path, name: str) -> None:
+    path = write_tar(tmp_path / name / f"{name}.tar", samples(range(4)))
+    assert len(tars(str(path)).candidates) == len(tars(str(path.parent)).candidates) == 4
+
+
+@pytest.mark.parametrize("encoding", [None, ImageEncoding(format="png", rules=GREY)])
+def test_shards_of_a_dataset_are_no_source(tmp_path: Path, encoding: ImageEncoding | None) -> None:
+    write_hugging_face(tmp_path / "in" / "train.parquet", range(20))
+    output = str(tmp_path / "in" / "data")
+    source = load_parquet_images(str(tmp_path / "in"), output, options())
+    write_streamed(source, output, StreamOptions(encoding=encoding), run_in_threads)
+    for pattern in (tmp_path / "in", tmp_path / "in" / "*.parquet"):
+        with pytest.raises(
+            DatasetError, match=r"in/data/train/part-.* is a shard of a dataset that jobs\.prepare"
+        ):
+            parquets(str(pattern))
+    assert len(parquets(str(tmp_path / "in" / "t*.parquet")).candidates) == 20
+
+
 def test_labels_of_webdataset_are_names_numbers_or_a_field_of_json(tmp_path: Path) -> None:
     described = [
         ("a/1.PNG", picture(1)),
@@ -240,11 +261,13 @@ def test_a_record_with_a_wrong_checksum_or_without_an_image_is_a_bad_row(tmp_pat
     data = bytearray(path.read_bytes())
     data[len(frame(records[0])) + 30] ^= 1
     no_image = example({"image/encoded": 5, "image/class/label": 1})
-    path.write_bytes(bytes(data) + frame(no_image) + frame(b"\xff\xff no example"))
+    no_label = example({"image/encoded": picture(1)})
+    path.write_bytes(bytes(data) + frame(no_image) + frame(b"\xff\xff no example") + frame(no_label))
     assert problems(tfrecords(str(tmp_path / "in"))) == {
         "a.tfrecord#1": "the record's checksum is wrong",
         "a.tfrecord#6": "no image",
         "a.tfrecord#7": "the record is no tf.train.Example",
+        "a.tfrecord#8": "no label, or an unknown one",
     }
 
 
@@ -493,6 +516,15 @@ def test_lists_are_no_labels_of_parquet(tmp_path: Path) -> None:
     pq.write_table(pa.table(rows), tmp_path / "x.parquet")
     with pytest.raises(DatasetError, match=r"are of the type list.*Expected one name or number for every"):
         parquets(str(tmp_path / "x.parquet"))
+
+
+def test_columns_of_one_name_are_refused(tmp_path: Path) -> None:
+    images, labels = pa.array([picture(n) for n in range(2)]), pa.array(["cat", "dog"])
+    for name in ("label", "camera"):
+        columns = pa.Table.from_arrays([images, labels, labels, labels], names=["image", "label", name, name])
+        pq.write_table(columns, tmp_path / "x.parquet")
+        with pytest.raises(DatasetError, match=f"has two columns called '{name}'"):
+            parquets(str(tmp_path / "x.parquet"))
 
 
 def test_files_whose_labels_are_in_different_columns_are_refused(tmp_path: Path) -> None:

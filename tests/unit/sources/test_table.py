@@ -169,6 +169,7 @@ def test_labels_that_begin_with_0_are_names(tmp_path: Path) -> None:
         (["2020-01-01", "2020-01-02"], ("2020-01-01", "2020-01-02")),
         (["10:30", "9:30"], ("10:30", "9:30")),
         (["2.0", "10"], ("2", "10")),
+        (["9223372036854775808", "9223372036854775809"], ("9223372036854775808", "9223372036854775809")),
         (["-1", "7"], ("-1", "7")),
     ],
 )
@@ -180,6 +181,16 @@ def test_labels_of_csv_are_as_they_were_written(
     source = load(write(tmp_path, "csv", rows), TableColumns(label=None if name == "label" else name))
     assert source.class_names == classes
     assert [each.label is None for each in source.candidates] == [False, False, True]
+
+
+def test_labels_that_look_the_same_are_one_class(tmp_path: Path) -> None:
+    composed, apart = "M\u00fcnze", "Mu\u0308nze"
+    rows = [{"path": f"{row}.png", "label": label} for row, label in enumerate((composed, apart, "cat"))]
+    table = write(tmp_path, "csv", rows)
+    assert load(table).class_names == (composed, "cat")
+    for name in (composed, apart):
+        source = load(table, class_names=["cat", name])
+        assert (source.class_names, [each.label for each in source.candidates]) == (("cat", name), [1, 1, 0])
 
 
 def test_dates_are_as_they_were_written(tmp_path: Path) -> None:
@@ -280,6 +291,7 @@ def test_columns_that_contradict_each_other_are_refused_unless_one_is_chosen(
         load(table)
     assert set(load(table, columns=TableColumns(label="class_name")).class_names) == {"cat", "dog"}
     labels = sorted({label for label, _ in pairs}, key=str)
+    assert load(table, columns=TableColumns(label="label")).class_names == tuple(map(str, labels))
     assert load(table, class_names=[str(each) for each in labels]).class_names == tuple(map(str, labels))
 
 
@@ -354,22 +366,26 @@ def test_labels_of_one_name_are_classes_of_their_own(
     assert [each.label for each in source.candidates] == [0, 1, 2]
     assert "classes of their own: crane (0), crane (2)" in capsys.readouterr().err
     assert load(table, class_names=["bird", "dog", "machine"]).class_names == ("bird", "dog", "machine")
+    assert load(table, TableColumns(label="label")).class_names == ("crane (0)", "dog", "crane (2)")
 
 
-def test_texts_are_labels_of_their_own_beside_names_that_several_have(tmp_path: Path) -> None:
+def test_texts_are_labels_of_their_own_beside_names_that_several_have(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     pairs = [("n02", "dog"), ("n01", "crane"), ("n03", "crane")]
     rows = [{"path": f"{row}.png", "label": a, "class_name": b} for row, (a, b) in enumerate(pairs)]
     source = load(write(tmp_path, "csv", rows))
     assert source.class_names == ("n01", "n02", "n03")
     assert [each.label for each in source.candidates] == [1, 0, 2]
     assert [each.metadata["class_name"] for each in source.candidates] == ["dog", "crane", "crane"]
+    assert "class_name are not used, because the labels are no numbers" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
     ("pairs", "message"),
     [
         (
-            [("cat", "animal"), ("dog", "animal")],
+            [("cat", "animal"), ("dog", "animal"), ("oak", "plant")],
             "rows whose category is 'animal' have the label 'cat' or 'dog'",
         ),
         ([(0, "cat"), (1, "dog"), (0, "dog")], "rows whose label is 0 have the category 'cat' or 'dog'"),
@@ -389,12 +405,12 @@ def test_two_columns_of_labels_that_disagree_are_refused_until_one_is_named(
 def test_two_columns_of_labels_that_agree_are_one(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     triples = [("cat", 7, 0.5), ("dog", 3, 0.25), ("cat", 7, 0.5), ("dog", None, 1.5)]
     rows = [
-        {"path": f"{row}.png", "label": a, "category": b, "target": c}
+        {"path": f"{row}.png", "label": a, "category": b, "target": c, "class": "animal"}
         for row, (a, b, c) in enumerate(triples)
     ]
     source = load(write(tmp_path, "parquet", rows))
     assert source.class_names == ("cat", "dog")
-    assert source.metadata == {"category": "int64", "target": "float64"}
+    assert source.metadata == {"category": "int64", "class": "string", "target": "float64"}
     assert "the labels are those of label; category puts the same rows together" in capsys.readouterr().err
 
 
@@ -455,9 +471,18 @@ def test_files_that_are_no_tables_are_refused(tmp_path: Path) -> None:
     (tmp_path / "x.parquet").write_bytes(b"no parquet")
     with pytest.raises(DatasetError, match="cannot be read as parquet"):
         load(tmp_path / "x.parquet")
-    (tmp_path / "x.csv").write_bytes("path,label\na.png,caf\xe9\n".encode("latin-1"))
-    with pytest.raises(DatasetError, match=r"The column 'label' of .* is no text in UTF-8"):
-        load(tmp_path / "x.csv")
+    for line, text in ((2, "path,label\na.png,caf\xe9\n"), (1, "path,label,gr\xf6\xdfe\na.png,cat,1\n")):
+        (tmp_path / "x.csv").write_bytes(text.encode("latin-1"))
+        with pytest.raises(
+            DatasetError, match=rf"is no text in UTF-8\..* The first fault is in line {line}\."
+        ):
+            load(tmp_path / "x.csv")
+    (tmp_path / "x.jsonl").write_bytes(b'{"path":"a.png","label":"caf\xe9"}')
+    with pytest.raises(DatasetError, match=r"is no text in UTF-8\..* The first fault is in line 1\."):
+        load(tmp_path / "x.jsonl")
+    pq.write_table(pa.table({"path": ["a.png"], "label": [b"cat"]}), tmp_path / "x.parquet")
+    with pytest.raises(DatasetError, match=r"The column 'label' of .* holds bytes"):
+        load(tmp_path / "x.parquet")
     (tmp_path / "x.csv").write_text("path,label,label\na.png,x,y\n")
     with pytest.raises(DatasetError, match="has two columns called 'label'"):
         load(tmp_path / "x.csv")

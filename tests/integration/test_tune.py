@@ -1,0 +1,82 @@
+"""A search over a recipe goes on after a kill, and its recipe file trains."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pyarrow.parquet as pq
+import pytest
+
+from cnnlib.recipe_files import parse_recipe
+from tests.integration.conftest import Cluster, RunJob
+
+_PATIENCE_S = 240.0
+_TRIALS = 3
+
+
+@pytest.fixture(scope="module")
+def searched(
+    cluster: Cluster, tiny_dataset: str, on_cluster: RunJob, tmp_path_factory: pytest.TempPathFactory
+) -> dict[str, Any]:
+    """A search whose driver was killed after its first trial, and its second start."""
+    output = tmp_path_factory.mktemp("search") / "out"
+    command = ["dnn", "--data", tiny_dataset, "--output", output, "--validation-fraction", 0.2, "--epochs", 2]
+    command += ["--range", "learning-rate=1e-4..1e-2", "--range", "optimizer.name=adam,sgd"]
+    command += ["--tune.trials", _TRIALS, "--batch-size", 32]
+    log = output.with_suffix(".log")
+    environment = {name: value for name, value in os.environ.items() if not name.startswith(("AWS_", "RAY_"))}
+    with log.open("w") as stderr:
+        driver = subprocess.Popen(
+            [sys.executable, "-m", "jobs.tune", *map(str, command)],
+            env={**environment, **cluster.environment, "RAY_ADDRESS": cluster.address},
+            stdout=stderr,
+            stderr=stderr,
+        )
+    deadline = time.monotonic() + _PATIENCE_S
+    while "trial trial=1/3" not in log.read_text():
+        assert driver.poll() is None, log.read_text()[-6000:]
+        assert time.monotonic() < deadline, log.read_text()[-6000:]
+        time.sleep(0.2)
+    driver.kill()
+    driver.wait()
+    return {"output": output, "command": command, "done": on_cluster("tune", *command)}
+
+
+def test_a_search_that_was_killed_goes_on_with_its_trials(searched: dict[str, Any]) -> None:
+    result = searched["done"].result
+    assert len(result["trials"]) == _TRIALS
+    first = next(trial for trial in result["trials"] if trial["trial"].endswith("_00000"))
+    assert first["values"] == {"learning_rate": 0.001, "optimizer.name": "adam"}, "the recipe's own"
+    assert all(trial["problem"] is None and 0 < trial["score"] <= 1 for trial in result["trials"])
+    finished = [trial for trial in result["trials"] if trial["finished"]]
+    assert result["best"]["score"] == max(trial["score"] for trial in finished)
+    stored = pq.read_table(searched["output"] / "trials.parquet").to_pylist()
+    assert [json.loads(row["values"]) for row in stored] == [trial["values"] for trial in result["trials"]]
+    runs = sorted(path.name for path in (searched["output"] / "runs").iterdir())
+    assert runs == sorted(trial["trial"] for trial in result["trials"]), "no trial was trained twice"
+    assert not (searched["output"] / "lease.json").exists()
+
+
+def test_its_recipe_is_that_of_the_best_trial_and_trains(
+    searched: dict[str, Any], tiny_dataset: str, on_cluster: RunJob, tmp_path: Path
+) -> None:
+    path, best = searched["output"] / "recipe.toml", searched["done"].result["best"]
+    config = parse_recipe(path.read_text(), "recipe.toml").config
+    assert (config.learning_rate, config.optimizer.name) == tuple(best["values"].values())
+    assert (config.epochs, config.validation_fraction, config.cluster.cpus_per_worker) == (2, 0.2, None)
+    done = on_cluster("train", path, "--data", tiny_dataset, "--runs", tmp_path, "--name", "best")
+    assert done.result["status"] == "finished"
+    assert done.result["metrics"]["validation_accuracy"] == pytest.approx(best["score"])
+    assert json.loads((tmp_path / "best/run.json").read_text())["recipe"] == "recipe.toml"
+
+
+def test_another_search_is_not_mixed_with_it(searched: dict[str, Any], on_cluster: RunJob) -> None:
+    command = [*searched["command"], "--range", "augment.shift=0..2"]
+    refused = on_cluster("tune", *command, expect=2)
+    assert "already describes something else: it differs in ranges" in refused.stderr
