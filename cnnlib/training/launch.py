@@ -90,6 +90,9 @@ def check_model(plan: RunPlan) -> CheckedModel:
     from cnnlib.models.round_trip import check_round_trip
 
     config, manifest = plan.config, plan.manifest
+    # Keras numbers layers without a name by what the process has built before: with --seeds, the same model. A worker
+    # has built nothing, and `freeze` means its names.
+    keras.utils.clear_session()
     keras.utils.set_random_seed(config.seed)
     model = build_model(config.model, manifest.image_shape, manifest.num_classes, config.model_options)
     source = ModelSource(

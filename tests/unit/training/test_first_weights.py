@@ -113,6 +113,15 @@ def test_dry_run_says_which_layers_are_taken_left_and_frozen(data: str, weights:
     assert checked.frozen.layers == ("probabilities",)
 
 
+@pytest.mark.usefixtures("strategy")
+def test_names_to_freeze_are_those_of_a_new_process_whatever_was_built_before(data: str) -> None:
+    planned = plan(data, dataclasses.replace(CONFIG, freeze="..conv2d_1"))
+    for _ in range(2):
+        frozen = check_model(planned).frozen
+        assert frozen is not None
+        assert frozen.layers == ("conv2d", "conv2d_1")
+
+
 def test_dry_run_prints_the_layers_and_logs_how_many(
     data: str, weights: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
