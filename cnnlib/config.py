@@ -267,6 +267,13 @@ class TrainConfig:
     model: str = "seed-cnn"
     """The model: a registered one, such as seed-cnn, small-cnn or resnet, or your own package.module:function. All of
     them: python -m jobs.train --list-models."""
+    weights: str | None = None
+    """A .keras, .weights.h5 or .h5 file, a path or s3://bucket/key, whose weights a new run begins with, layer by layer
+    where name and shape fit. The others, such as a head for other classes, begin anew. Nothing is downloaded from a
+    hub. None: all weights are new."""
+    freeze: str | None = None
+    """Layers that are not trained, by their names in the model's order: LAYER, FIRST..LAST or ..LAST. Frozen batch
+    normalisation uses its moving statistics. None: all layers are trained."""
     epochs: int = 7
     """Number of passes over the training rows."""
     steps_per_epoch: int | None = None
@@ -323,6 +330,7 @@ class TrainConfig:
     cluster: ClusterConfig = field(default_factory=ClusterConfig)
 
     def __post_init__(self) -> None:
+        _check_freeze(self.freeze)
         check_at_least("epochs", self.epochs, 1)
         if self.steps_per_epoch is not None:
             check_at_least("steps_per_epoch", self.steps_per_epoch, 1)
@@ -406,6 +414,14 @@ def to_dict(config: TrainConfig) -> dict[str, Any]:
     if config.loop.mlflow_uri is not None:
         document["loop"]["mlflow_uri"] = redact(config.loop.mlflow_uri)
     return document
+
+
+def _check_freeze(freeze: str | None) -> None:
+    if freeze is None:
+        return
+    first, is_range, last = freeze.partition("..")
+    if not (last if is_range else first) or ".." in last:
+        raise ConfigError(f"freeze must be the name of a layer, FIRST..LAST or ..LAST. Received {freeze!r}.")
 
 
 def _check_batch_divides(batch_size: int, workers: int) -> None:

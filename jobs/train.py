@@ -40,7 +40,8 @@ class Args:
     """Train a run for each of these seeds, NAME-seed-0 and so on, one after the other; it replaces --seed."""
     dry_run: bool = False
     """Check config, data, model and storage, but train nothing.
-    The model is built, saved and opened again, and must give the same outputs."""
+    The model is built, saved and opened again, and must give the same outputs. With --weights and --freeze, the result
+    names the layers that are taken, left and frozen."""
     json: bool = False
     """Print the result as one JSON object on the last line of stdout."""
     config: Annotated[TrainFlags, arg(name="")]
@@ -93,6 +94,7 @@ def _train_all(args: Args, recipe: str) -> dict[str, Any]:
 
 def _train(args: Args, config: TrainConfig, name: str, recipe: str) -> dict[str, Any]:
     from cnnlib.training import launch
+    from cnnlib.training.first_weights import log_frozen, log_taken
     from cnnlib.training.plan import plan_run
 
     data, runs_uri = normalize_uri(args.data), normalize_uri(args.runs)
@@ -100,10 +102,17 @@ def _train(args: Args, config: TrainConfig, name: str, recipe: str) -> dict[str,
     if args.dry_run:
         model = launch.check_model(plan)
         log_event("dry-run", result="all checks passed", run=plan.run, parameters=model.parameters)
+        if model.weights is not None:
+            log_taken(model.weights, plan.config.weights)
+        if model.frozen is not None:
+            log_frozen(model.frozen)
         return {
             "status": "checked",
             "run": plan.run,
             "parameters": model.parameters,
+            "weights_taken": None if model.weights is None else list(model.weights.taken),
+            "weights_left": None if model.weights is None else list(model.weights.left),
+            "frozen": None if model.frozen is None else list(model.frozen.layers),
             "opens_in_keras": model.opens_in_keras,
             "steps_per_epoch": plan.steps_per_epoch,
         }

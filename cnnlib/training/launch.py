@@ -8,7 +8,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Mapping
 from contextlib import ExitStack
-from typing import TypedDict
+from typing import TYPE_CHECKING, TypedDict
 
 import ray
 
@@ -30,10 +30,15 @@ from cnnlib.runs.mending import find_history, match_history
 from cnnlib.runs.record import RunRecord, build_run_record, find_run_record, write_run_record
 from cnnlib.runs.resume_points import find_last_step
 from cnnlib.storage import layout
+from cnnlib.training.first_weights import take_first_weights
 from cnnlib.training.plan import RunPlan, WorkerTask, check_continues, has_stopped_early
 from cnnlib.training.ray.shards import TRAIN, VALIDATION, Deal, Dealt
 from cnnlib.training.ray.trainer import run_workers
 from cnnlib.training.worker import train_worker
+
+if TYPE_CHECKING:
+    from cnnlib.models.freeze import FrozenLayers
+    from cnnlib.models.weights import TakenWeights
 
 
 class RunResult(TypedDict):
@@ -61,24 +66,33 @@ class CheckedModel:
 
     Attributes:
         opens_in_keras: False if only this project opens its files, with the function that built it.
+        weights: the layers that begin with the weights of a file; None if none do.
+        frozen: the layers that are not trained; None if all are.
     """
 
     parameters: int
     opens_in_keras: bool
+    weights: TakenWeights | None = None
+    frozen: FrozenLayers | None = None
 
 
 def check_model(plan: RunPlan) -> CheckedModel:
     """Builds the model in this process, without a GPU, saves it and opens it again as the evaluation will.
 
     Raises:
-        ModelError: it cannot be built or does not fit the data, cannot be saved, or is another model when it is opened.
+        ModelError: it cannot be built or does not fit the data, cannot be saved, or is another model when it is opened;
+            or the file of weights or the layers to freeze do not fit it.
     """
     load_tensorflow(num_threads=1)
     import keras
 
+    from cnnlib.models.freeze import freeze_layers
     from cnnlib.models.round_trip import check_round_trip
 
     config, manifest = plan.config, plan.manifest
+    # Keras numbers layers without a name by what the process has built before: with --seeds, the same model. A worker
+    # has built nothing, and `freeze` means its names.
+    keras.utils.clear_session()
     keras.utils.set_random_seed(config.seed)
     model = build_model(config.model, manifest.image_shape, manifest.num_classes, config.model_options)
     source = ModelSource(
@@ -87,11 +101,15 @@ def check_model(plan: RunPlan) -> CheckedModel:
         num_classes=manifest.num_classes,
         options=config.model_options,
     )
+    frozen = None if config.freeze is None else freeze_layers(model, config.freeze, config.model)
+    weights = take_first_weights(model, config, plan.first_weights) if plan.first_weights else None
     parameters = int(model.count_params())
     checked = check_round_trip(model, source)
     if not checked.opens_in_keras:
         log_event("model-file", model=config.model, opens_in_keras=False, reason=checked.reason)
-    return CheckedModel(parameters=parameters, opens_in_keras=checked.opens_in_keras)
+    return CheckedModel(
+        parameters=parameters, opens_in_keras=checked.opens_in_keras, weights=weights, frozen=frozen
+    )
 
 
 def train(plan: RunPlan, *, live: bool) -> None:
@@ -124,7 +142,7 @@ def train(plan: RunPlan, *, live: bool) -> None:
         check_shared_folders(
             read={"--data": layout.dataset_manifest(plan.dataset_uri)}, written={"--runs": plan.run}
         )
-        opens_in_keras = is_registered(config.model) or _check_model_on_cluster(plan).opens_in_keras
+        opens_in_keras = not _is_in_doubt(plan) or _check_model_on_cluster(plan).opens_in_keras
         held.enter_context(
             hold_lease(plan.run)
         )  # the first line that writes: what was refused leaves nothing
@@ -151,6 +169,7 @@ def train(plan: RunPlan, *, live: bool) -> None:
             live=live,
             opens_in_keras=opens_in_keras,
             validation_split=plan.validation_split,
+            first_weights=plan.first_weights,
         )
         run_workers(
             lambda: train_worker(task),
@@ -292,8 +311,13 @@ def _build_record(plan: RunPlan, cache: Cache) -> RunRecord:
     )
 
 
+def _is_in_doubt(plan: RunPlan) -> bool:
+    """Returns whether a worker could find that the model does not work: not for one of ours, whole and new."""
+    return not is_registered(plan.config.model) or bool(plan.first_weights or plan.config.freeze)
+
+
 def _check_model_on_cluster(plan: RunPlan) -> CheckedModel:
-    """Checks a user's model once on the cluster, where the workers will build it, before the workers start."""
+    """Checks a model once on the cluster, where the workers will build it, before the workers start."""
     # max_calls: the process ends, because a worker with a GPU that took it over would find the GPU hidden.
     task = ray.remote(num_cpus=1, num_gpus=0, max_retries=0, max_calls=1)(check_model)
     try:

@@ -32,6 +32,7 @@ from cnnlib.storage import files, layout
 from cnnlib.storage.uri import normalize_uri
 from cnnlib.training.class_weights import class_weights
 from cnnlib.training.early_stopping import is_stopped
+from cnnlib.training.first_weights import FirstWeights, check_weights_uri, find_first_weights
 from cnnlib.training.observe.mlflow import check_installed
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
@@ -65,6 +66,7 @@ class RunPlan:
         validation_split: the split of the validation rows; None if they are a fraction of the training rows, or none.
         stopped_early: True if early stopping, as this config has it, ended that earlier part.
         recipe: name of the recipe that the config came from; None if it came from none.
+        first_weights: the file whose weights the run begins with; None if it has none, or goes on.
     """
 
     config: TrainConfig
@@ -78,6 +80,7 @@ class RunPlan:
     validation_split: str | None
     stopped_early: bool
     recipe: str | None = None
+    first_weights: FirstWeights | None = None
 
     @property
     def finished(self) -> bool:
@@ -97,6 +100,7 @@ class WorkerTask:
         validation_split: see `RunPlan`.
         live: True if a person watches at a terminal.
         opens_in_keras: False if plain Keras does not open the model's files; the checkpoints then say so.
+        first_weights: see `RunPlan`.
     """
 
     config: TrainConfig
@@ -110,6 +114,7 @@ class WorkerTask:
     live: bool
     opens_in_keras: bool = True
     validation_split: str | None = None
+    first_weights: FirstWeights | None = None
 
     @property
     def validates(self) -> bool:
@@ -165,7 +170,7 @@ def plan_run(
     """
     check_model(config.model, config.model_options)
     check_installed(config)
-    config = _find_reports(config)
+    config = check_weights_uri(_find_reports(config))
     if not _NAME.fullmatch(name) or layout.find_epoch(name) is not None:
         raise ConfigError(
             "A run's name must begin with a letter or a digit, consist of letters, digits, '.', '_' and '-', "
@@ -206,6 +211,7 @@ def plan_run(
         validation_split=validation_split,
         stopped_early=stopped_early,
         recipe=recipe,
+        first_weights=find_first_weights(config, run, done_epochs),
     )
 
 

@@ -194,7 +194,9 @@ def _build_gradients(model: keras.Model, row_losses: _RowLosses, *, batch_size: 
     """Builds the forward and backward pass over one of the `parts` equal parts that make up the global batch."""
 
     def compute_gradients(images: tf.Tensor, labels: tf.Tensor) -> StepResult:
-        with tf.GradientTape() as tape:
+        # Only what is trained: TensorFlow would otherwise differentiate the frozen layers too, and drop the result.
+        with tf.GradientTape(watch_accessed_variables=False) as tape:
+            tape.watch([weight.value for weight in model.trainable_variables])
             outputs = model(pixels_to_inputs(images), training=True)
             losses = row_losses(labels, outputs)
             # Summed, then divided by the global batch: the optimizer sums the gradients of the replicas.

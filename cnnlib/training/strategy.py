@@ -89,5 +89,23 @@ def build_gather_call(strategy: tf.distribute.Strategy, model: keras.Model) -> G
 
 
 def moving_statistics(model: keras.Model) -> list[keras.Variable]:
-    """Returns the weights that every worker moves by itself: those of batch normalisation."""
-    return [weight for weight in model.non_trainable_weights if tf.as_dtype(weight.dtype).is_floating]
+    """Returns the weights that every worker moves by itself: those of batch normalisation that is not frozen."""
+    still = _still_weights(model)
+    return [
+        weight
+        for weight in model.non_trainable_weights
+        if tf.as_dtype(weight.dtype).is_floating and id(weight) not in still
+    ]
+
+
+def _still_weights(model: keras.Model) -> set[int]:
+    """Returns the ids of the weights that are the same in every worker, because their layers are frozen.
+
+    A custom layer that is not trained may still move weights of its own, which it made as ones that are not trained.
+    """
+    still: set[int] = set()
+    # Two private names of Keras: no public one tells a frozen weight from one that is never trained.
+    for layer in (each for each in model._flatten_layers() if not each.trainable):
+        statistics = isinstance(layer, keras.layers.BatchNormalization)
+        still |= {id(weight) for weight in (layer.weights if statistics else layer._trainable_variables)}
+    return still

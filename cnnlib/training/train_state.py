@@ -10,6 +10,7 @@ import tensorflow as tf
 from cnnlib.config import TrainConfig
 from cnnlib.errors import ModelError
 from cnnlib.models.batches import fit_batch
+from cnnlib.models.freeze import FrozenLayers, freeze_layers
 from cnnlib.models.outputs import OutputKind, find_output_kind
 from cnnlib.models.registry import build_model, gives_probabilities
 from cnnlib.shapes import ImageShape
@@ -36,6 +37,7 @@ class TrainState:
         sum_call: see `build_sum_call`; it takes float64 [3].
         outputs: whether the model gives probabilities or logits.
         augment: what `train_call` changes the rows with; None: nothing.
+        frozen: the layers that are not trained; None if all are.
     """
 
     model: keras.Model
@@ -46,6 +48,7 @@ class TrainState:
     sum_call: SumCall
     outputs: OutputKind
     augment: Augment | None = None
+    frozen: FrozenLayers | None = None
 
     @property
     def learning_rate(self) -> float:
@@ -71,6 +74,7 @@ def build_train_state(
     keras.config.set_dtype_policy(choose_precision(config.loop.precision, strategy))
     with strategy.scope():
         model = build_model(config.model, shape, task.manifest.num_classes, config.model_options)
+        frozen = None if config.freeze is None else freeze_layers(model, config.freeze, config.model)
         if not model.trainable_variables:
             raise ModelError(f"{config.model} has nothing to train: no trainable weights.")
         if config.sync_batch_norm:
@@ -128,6 +132,7 @@ def build_train_state(
         sum_call=build_sum_call(strategy, size=3),
         outputs=outputs,
         augment=augment,
+        frozen=frozen,
     )
 
 

@@ -2,7 +2,8 @@
 
 A worker starts in one of three ways, and the code below is the same for all of them:
 
-- The run is new: there is no checkpoint, the seed gives the weights, and the history is empty.
+- The run is new: there is no checkpoint, the seed gives the weights, or a file does (`--weights`), and the history is
+  empty.
 - The run continues, because the same command came again after an interruption or with more epochs: the worker restores
   the last checkpoint, and keeps the history up to its epoch.
 - Ray restarts the workers after one of them failed: this is a new process, in which the run continues in the same way.
@@ -36,6 +37,7 @@ from cnnlib.runs.resume_points import (
 )
 from cnnlib.runs.rollbacks import load_rollbacks, rate_factor
 from cnnlib.storage import layout
+from cnnlib.training.first_weights import log_frozen, log_taken, take_first_weights
 from cnnlib.training.plan import WorkerTask
 from cnnlib.training.ray.ending import watch_for_end
 from cnnlib.training.ray.session import agree, join_session, receive_rows
@@ -76,6 +78,8 @@ def train_worker(task: WorkerTask) -> None:
     state = build_train_state(task, strategy, chunks, factor)
     if is_chief:
         log_model(config.model_label, state.model)
+        if state.frozen is not None:
+            log_frozen(state.frozen)
     done = EpochPart(epoch=len(history) + 1)
     if point is not None:
         restore_resume_point(point, state.model, state.optimizer, rank=rank.rank, workers=rank.workers)
@@ -86,6 +90,10 @@ def train_worker(task: WorkerTask) -> None:
     elif checkpoint is not None:
         restore_checkpoint(checkpoint, state.model, state.optimizer)
         log_event("resume", checkpoint=checkpoint.uri, epoch=checkpoint.epoch, step=checkpoint.step)
+    else:
+        taken = take_first_weights(state.model, config, task.first_weights)
+        if is_chief and taken is not None:
+            log_taken(taken, config.weights)
     set_rate(state.optimizer, config.scaled_learning_rate * factor)
 
     # 2. The rows, and on the chief the progress display and the observers.

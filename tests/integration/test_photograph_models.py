@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
 import keras
 import numpy as np
 import pytest
@@ -13,7 +17,9 @@ from cnnlib.models.cost import model_cost
 from cnnlib.models.registry import build_model, gives_probabilities
 from cnnlib.models.round_trip import RoundTrip, check_round_trip
 from cnnlib.models.source import ModelSource
+from cnnlib.models.weights import take_weights
 from cnnlib.models.zoo.entries import LISTED_CLASSES, PHOTOGRAPH, ZOO
+from tests.unit.models.test_weights import save_weights_as_keras_2
 
 # Parameters for 1,000 classes, as https://keras.io/api/applications states them in millions.
 MILLIONS = {"resnet-50": 25.6, "efficientnet-v2-s": 21.6, "convnext-tiny": 28.6}
@@ -50,6 +56,38 @@ def test_model_takes_small_grey_photographs_has_gradients_and_opens_again(name: 
     assert np.mean([np.any(gradient) for gradient in gradients]) > 0.9
     source = ModelSource(function=name, image_shape=shape, num_classes=3, options=options)
     assert check_round_trip(model, source) == RoundTrip(opens_in_keras=True)
+
+
+@pytest.mark.parametrize(
+    ("name", "backbone", "options"),
+    [
+        ("resnet-50", keras.applications.ResNet50, {}),
+        ("efficientnet-v2-s", keras.applications.EfficientNetV2S, {"include_preprocessing": False}),
+        ("convnext-tiny", keras.applications.ConvNeXtTiny, {"include_preprocessing": False}),
+    ],
+)
+def test_model_takes_the_weights_of_keras_applications_all_but_the_head(
+    name: str, backbone: Callable[..., keras.Model], options: dict[str, Any], tmp_path: Path
+) -> None:
+    keras.utils.set_random_seed(1)
+    source = backbone(include_top=False, weights=None, input_shape=(32, 32, 3), pooling="avg", **options)
+    path = save_weights_as_keras_2(source, tmp_path / "notop.h5")
+    model = build_model(name, (32, 32, 3), 3)
+    taken = take_weights(model, path, "notop.h5")
+    assert taken.left == ("probabilities",)
+    assert sum(weight.value.shape.num_elements() for weight in source.weights) == model.count_params() - sum(
+        weight.value.shape.num_elements() for weight in model.layers[-1].weights
+    )
+    images = np.random.default_rng(0).integers(0, 256, (2, 32, 32, 3)).astype(np.float32)
+    features = keras.Model(model.input, model.layers[-1].input)(images)
+    mean, deviation = np.array([0.485, 0.456, 0.406]), np.array([0.229, 0.224, 0.225])
+    scaled = {
+        "resnet-50": keras.applications.resnet.preprocess_input(images.copy()),
+        "efficientnet-v2-s": images / 127.5 - 1,
+        "convnext-tiny": ((images / 255 - mean) / deviation).astype(np.float32),
+    }
+    expected = source(scaled[name])
+    np.testing.assert_allclose(features, expected, rtol=1e-3, atol=1e-4)
 
 
 def test_grey_image_is_an_image_of_three_equal_channels() -> None:

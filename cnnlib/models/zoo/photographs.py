@@ -15,6 +15,8 @@ from cnnlib.shapes import ImageShape
 # Mean and standard deviation of the pixels of ImageNet, red, green and blue, as fractions of 255.
 _MEAN, _STANDARD_DEVIATION = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
+_CAFFE_MEAN = (123.68, 116.779, 103.939)  # red, green and blue, of 0..255
+
 
 def build_resnet_50(
     image_shape: ImageShape, num_classes: int, options: PhotographOptions | None = None
@@ -28,7 +30,7 @@ def build_resnet_50(
     """
     options = PhotographOptions() if options is None else options
     inputs = keras.Input(image_shape)
-    x = _standardize(_in_colours(inputs))
+    x = _centre_blue_first(_in_colours(inputs))
     base = applications.ResNet50(include_top=False, weights=None, input_tensor=x, pooling="avg")
     return _classify(inputs, base, num_classes, options.dropout, "resnet_50")
 
@@ -81,6 +83,14 @@ def _standardize(x: keras.KerasTensor) -> keras.KerasTensor:
     mean = [255 * value for value in _MEAN]
     variance = [(255 * value) ** 2 for value in _STANDARD_DEVIATION]
     return layers.Normalization(mean=mean, variance=variance)(x)
+
+
+def _centre_blue_first(x: keras.KerasTensor) -> keras.KerasTensor:
+    """Returns pixels of 0..255 less the mean of ImageNet, in the order blue, green, red: as Caffe had them.
+
+    The weights that `keras.applications` has for ResNet-50 are made for these, see its `resnet.preprocess_input`.
+    """
+    return keras.ops.flip(layers.Normalization(mean=_CAFFE_MEAN, variance=(1.0, 1.0, 1.0))(x), axis=-1)
 
 
 def _classify(

@@ -22,6 +22,7 @@ from cnnlib.models.runtime import load_tensorflow
 from cnnlib.range_test_config import RangeTestConfig
 from cnnlib.storage import files, layout, publish
 from cnnlib.storage.uri import join_uri
+from cnnlib.training.first_weights import log_taken, take_first_weights
 from cnnlib.training.plan import RunPlan, WorkerTask
 from cnnlib.training.range_test.curve import RateCurve, grow_rates, has_diverged
 from cnnlib.training.range_test.picture import rate_curve_png
@@ -70,6 +71,7 @@ def run_range_test(plan: RunPlan, test: RangeTestConfig) -> RangeTestResult:
                 "config": to_dict(config),
                 "dataset": plan.manifest.fingerprint,
                 "test": dataclasses.asdict(test),
+                **({"weights": plan.first_weights.sha256} if plan.first_weights else {}),
             }
         )
     )
@@ -136,6 +138,9 @@ def _run(plan: RunPlan, test: RangeTestConfig, uri: str) -> dict[str, Any]:
     from cnnlib.training.train_state import build_train_state
 
     state = build_train_state(_build_task(plan, cpus), build_strategy())
+    taken = take_first_weights(state.model, config, plan.first_weights)
+    if taken is not None:
+        log_taken(taken, config.weights)
     batches = iter_mixed_batches(
         plan.dataset_uri,
         plan.manifest,

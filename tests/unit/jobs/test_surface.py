@@ -45,6 +45,8 @@ FLAGS = {
         "--dry-run",
         "--json",
         "--model",
+        "--weights",
+        "--freeze",
         "--epochs",
         "--steps-per-epoch",
         "--batch-size",

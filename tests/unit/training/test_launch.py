@@ -330,6 +330,8 @@ def test_how_far_and_how_fast_may_change(data: str, changes: dict[str, Any]) -> 
         ({"loop": LoopConfig(jit_compile=True)}, "loop.jit_compile: None then, True now"),
         ({"optimizer": OptimizerConfig(name="sgd")}, "(optimizer.name: adam then, sgd now)"),
         ({"model_options": ModelOptions(kernel=5)}, "(model.kernel: None then, 5 now)"),
+        ({"freeze": "..conv2d"}, "(freeze: None then, ..conv2d now)"),
+        ({"weights": "/no/such/file.keras"}, "(weights: None then, /no/such/file.keras now)"),
         ({"seed": 1, "model": "dnn"}, "model: seed-cnn then, dnn now; seed: 0 then, 1 now"),
     ],
     ids=str,
@@ -421,9 +423,9 @@ def test_every_setting_is_known_to_change_the_result_or_not_to() -> None:
     }
     shown = {"steps_per_call", "log_every_steps", "profile_steps", "tensorboard", "mlflow_uri"}
     bound = {
-        "model", "model_options", "batch_size", "learning_rate", "scale_learning_rate_from", "seed", "steps_per_epoch",
-        "validation_fraction", "validation_split", "split", "min_crop_area", "sync_batch_norm",
-        "optimizer", "augment", "loss", "cache",
+        "model", "model_options", "weights", "freeze", "batch_size", "learning_rate", "scale_learning_rate_from",
+        "seed", "steps_per_epoch", "validation_fraction", "validation_split", "split", "min_crop_area",
+        "sync_batch_norm", "optimizer", "augment", "loss", "cache",
     }  # fmt: skip
     assert free | {f"loop.{name}" for name in shown} == plans._MAY_CHANGE
     assert set(to_dict(CONFIG)) == free | bound | {"loop"}
