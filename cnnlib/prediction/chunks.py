@@ -121,8 +121,6 @@ Chunk = FileChunk | ShardChunk
 
 def find_manifest(images_uri: str) -> Manifest | None:
     """Returns the manifest of a data set; None for a folder or a pattern of image files."""
-    if any(mark in images_uri for mark in "*?["):
-        return None
     try:
         if files.find_size(layout.dataset_manifest(images_uri)) is None:
             return None
@@ -154,16 +152,22 @@ def _most_rows(num_classes: int) -> int:
 def list_files(images_uri: str, rules: ImageRules, num_classes: int) -> list[Chunk]:
     """Lists the image files of a folder, at any depth, or of a pattern such as `DIR/2026-*.jpg`, sorted by path.
 
+    A folder may have the marks of a pattern in its name. As in a shell, `*` and `?` stand for no slash, and `**` for
+    folders of any depth.
+
     Raises:
         NotFoundError: there is no image.
     """
-    has_pattern = any(mark in images_uri for mark in "*?[")
-    folder = re.split(r"[*?\[]", images_uri, maxsplit=1)[0].rpartition("/")[0] if has_pattern else images_uri
+    folder, listed, pattern = images_uri, files.list_objects(images_uri), None
+    if not listed and any(mark in images_uri for mark in "*?["):
+        folder = re.split(r"[*?\[]", images_uri, maxsplit=1)[0].rpartition("/")[0]
+        pattern = images_uri.split("/")
+        listed = files.list_objects(folder)
     base = join_uri(folder, "")
     found = sorted(
         (each.uri.removeprefix(base), f"{each.num_bytes} {each.version}")
-        for each in files.list_objects(folder)
-        if (not has_pattern or fnmatch.fnmatchcase(each.uri, images_uri))
+        for each in listed
+        if (pattern is None or _matches(each.uri.split("/"), pattern))
         and f".{each.uri.rpartition('.')[2].lower()}" in EXTENSIONS
         and not any(part.startswith(".") for part in each.uri.removeprefix(base).split("/"))
     )
@@ -183,3 +187,18 @@ def list_files(images_uri: str, rules: ImageRules, num_classes: int) -> list[Chu
         )
         for part in parts
     ]
+
+
+def _matches(parts: Sequence[str], pattern: Sequence[str]) -> bool:
+    """Returns whether the parts of a path are those of a pattern, as a shell means it.
+
+    >>> _matches(["a", "1.png"], ["a", "*.png"]), _matches(["a", "b", "1.png"], ["a", "*.png"])
+    (True, False)
+    >>> _matches(["a", "b", "c", "1.png"], ["a", "**", "*.png"])
+    True
+    """
+    if not pattern:
+        return not parts
+    if pattern[0] == "**":
+        return any(_matches(parts[first:], pattern[1:]) for first in range(len(parts) + 1))
+    return bool(parts) and fnmatch.fnmatchcase(parts[0], pattern[0]) and _matches(parts[1:], pattern[1:])

@@ -44,6 +44,25 @@ def test_every_file_is_in_one_chunk_sorted_and_hidden_ones_in_none(
         list_files(str(tmp_path / "images/*.tif"), RULES, 3)
 
 
+def test_a_pattern_is_meant_as_a_shell_means_it_and_a_folder_may_look_like_one(tmp_path: Path) -> None:
+    base = tmp_path / "shots [new]"
+    write_folders(base, rows=1)
+    write_folders(base / "cat", rows=1)
+
+    def paths(pattern: str) -> list[str]:
+        found = list_files(str(tmp_path / pattern), RULES, 3)
+        return [path for each in found for path in each.read().paths or ()]
+
+    assert paths("shots [new]") == ["cat/000.png", "cat/cat/000.png", "cat/dog/000.png", "dog/000.png"]
+    assert find_manifest(str(base)) is None
+    base.rename(tmp_path / "shots")
+    assert paths("shots/*/*.png") == ["cat/000.png", "dog/000.png"]
+    assert paths("shots/c*/**/*.png") == ["cat/000.png", "cat/cat/000.png", "cat/dog/000.png"]
+    assert paths("shots/?og/00[0-9].png") == ["dog/000.png"]
+    with pytest.raises(NotFoundError, match="No image at"):
+        paths("shots/*.png")
+
+
 def test_chunks_are_bounded_by_the_bytes_of_pixels_and_of_probabilities(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
