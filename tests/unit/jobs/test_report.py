@@ -177,7 +177,10 @@ def test_json_of_one_report_has_the_columns_of_its_tables(
         (["latest", "latest"], "Expected each report once. Received latest latest: 1 different."),
         (["--limit", "0"], "limit must be at least 1. Received 0."),
         (["latest", "--experiments"], "Expected one of: ids, --experiments, --seeds, --prometheus"),
-        (["--experiments", "--prometheus", "-"], "Expected one of: ids, --experiments, --seeds, --prometheus"),
+        (
+            ["--experiments", "--prometheus", "-"],
+            "Expected one of: ids, --experiments, --seeds, --prometheus",
+        ),
         (["--plot", "out.png"], "--plot draws what --experiments shows"),
     ],
     ids=str,
