@@ -148,7 +148,10 @@ def search(plan: TunePlan) -> TuneResult:
         cpus=cpus,
         gpus=config.gpus_per_worker,
     )
-    with cluster.connect(request, config.cluster.wait_for_resources_s), hold_lease(plan.output_uri):
+    with (
+        cluster.connect(request, config.cluster.wait_for_resources_s),
+        hold_lease(plan.output_uri, what="search", flag="--output"),
+    ):
         trials = _run_trials(plan, cpus)
     minutes = sum(trial["minutes"] for trial in trials)
     table = pa.Table.from_pylist([{**trial, "values": json.dumps(trial["values"])} for trial in trials])
