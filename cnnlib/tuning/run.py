@@ -250,10 +250,12 @@ def _run_trials(plan: TunePlan, cpus: int) -> list[Trial]:
 
 def _describe(follower: Follower, result: Any) -> Trial:
     """Returns a trial, also one whose actor has failed before its first result."""
-    own: dict[str, Any] = {"trial_id": result.path.rstrip("/").rpartition("/")[2]}
+    # Ray adds four letters to the name of the folder of a trial that it begins anew.
+    folder = result.path.rstrip("/").rpartition("/")[2]
+    found = {"trial_id": "_".join(folder.split("_")[:2]), **(result.metrics or {})}
     if result.error is not None:
-        own |= {"problem": str(result.error).strip().splitlines()[-1]}
-    return follower.describe({**(result.metrics or {}), **own}, dict(result.config or {}))
+        found["problem"] = str(result.error).strip().splitlines()[-1]
+    return follower.describe(found, dict(result.config or {}))
 
 
 def _space(each: Range) -> Any:

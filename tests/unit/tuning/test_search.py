@@ -12,7 +12,7 @@ from cnnlib.config import OptimizerConfig, TrainConfig
 from cnnlib.errors import ConfigError, TrainingError
 from cnnlib.tune_config import TuneConfig
 from cnnlib.tuning.follow import Follower
-from cnnlib.tuning.run import Trial, choose_best, plan_search
+from cnnlib.tuning.run import Trial, _describe, choose_best, plan_search
 from cnnlib.tuning.trial import FAILED_SCORE, TrainingTrial, TrialTask
 from tests.datasets import write_dataset_without_ray
 
@@ -107,3 +107,18 @@ def test_values_that_cannot_work_together_fail_their_trial_with_the_reason(tmp_p
     assert "momentum is for sgd and rmsprop" in found["problem"]
     trial.cleanup()
     assert not (tmp_path / "scratch").exists()
+
+
+@pytest.mark.parametrize(
+    ("metrics", "error", "problem"),
+    [
+        ({"trial_id": "50bd0_00001", "epoch": 3, "validation_accuracy": 0.5}, None, None),
+        ({}, RuntimeError("The actor died.\nIts node is gone."), "Its node is gone."),
+    ],
+)
+def test_a_trial_has_its_own_name_and_the_reason_why_its_actor_died(
+    metrics: dict[str, Any], error: Exception | None, problem: str | None
+) -> None:
+    result = SimpleNamespace(path="out/ray/search/50bd0_00001_f569", metrics=metrics, error=error, config={})
+    found = _describe(Follower(trials=4, epochs=3), result)
+    assert (found["trial"], found["problem"]) == ("50bd0_00001", problem)
