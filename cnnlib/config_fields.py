@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import dataclasses
 import types
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any, Literal, TypeVar, Union, cast, get_args, get_origin, get_type_hints
 
 from cnnlib.errors import ConfigError, nearest
 
 ConfigT = TypeVar("ConfigT")
-_WORDS = {"true": True, "false": False}
+_WORDS = {"true": True, "false": False, "True": True, "False": False}  # of TOML, and of the flags
 # The flags of this group are next to the flag --model: `--model resnet --model.depth 56`.
 _GROUPS_OF_FLAGS = {"model": "model_options"}
 
@@ -40,6 +40,7 @@ def replace_fields(config: ConfigT, values: Mapping[str, Any], *, above: str = "
     hints = get_type_hints(type(config))
     own: dict[str, Any] = {}
     inner: dict[str, dict[str, Any]] = {}
+    _check_spelled_once(values, above)
     for name, value in values.items():
         first, dot, rest = field_name(name).partition(".")
         if first not in hints:
@@ -105,6 +106,14 @@ def convert(value: Any, hint: Any, name: str) -> Any:
         except (TypeError, ValueError):
             continue
     raise ConfigError(f"{name} must be {_describe(hint)}. Received {value!r}.")
+
+
+def _check_spelled_once(names: Iterable[str], above: str) -> None:
+    spelled: dict[str, str] = {}
+    for name in names:
+        before = spelled.setdefault(field_name(name), name)
+        if before != name:
+            raise ConfigError(f"{above}{before} and {above}{name} are one field. Expected one of them.")
 
 
 def _alternatives(hint: Any) -> list[Any]:

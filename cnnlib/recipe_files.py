@@ -38,6 +38,8 @@ def parse_recipe(text: str, name: str) -> Recipe:
     try:
         document = tomllib.loads(text)
         base, summary = document.pop("base", None), document.pop("summary", "")
+        if base is not None and not isinstance(base, str):
+            raise ConfigError(f"base must be the name of a recipe. Received {base!r}.")
         config = TrainConfig() if base is None else find_recipe(base).config
         return Recipe(
             str(summary) or f"The recipe of {name}.", replace_fields(config, dict(_flatten(document)))

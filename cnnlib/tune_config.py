@@ -14,7 +14,8 @@ class TuneConfig:
     trials: int = 16
     """Trials: trainings, each with other values. The first has the recipe's own."""
     minutes: float | None = None
-    """Most minutes for all trials. Those that run then are stopped; the best finished one counts. None: no limit."""
+    """Most minutes of this command for its trials. Those that run then are stopped, and the best finished one counts;
+    the same command with as many minutes again goes on. None: no limit."""
     first_epochs: int = 1
     """Epochs after which a trial may be stopped first. ASHA goes on with the best third of the trials after so many
     epochs, then after 3 times as many, and so on (Li et al. 2020)."""

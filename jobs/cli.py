@@ -70,8 +70,9 @@ def run_job(main: Callable[[], Result | Finished], *, json: bool) -> int:
     """
     local_ray.set_environment()
     stdout = sys.stdout
+    terminated = threading.Event()
     try:
-        with redirect_stdout(sys.stderr if json else stdout), _sigterm_unwinds():
+        with redirect_stdout(sys.stderr if json else stdout), _sigterm_unwinds(terminated):
             returned = main()
     except InputError as err:
         print_error(err)
@@ -83,7 +84,8 @@ def run_job(main: Callable[[], Result | Finished], *, json: bool) -> int:
         print_error("interrupted")
         return EXIT_INTERRUPTED
     except SystemExit as err:
-        if err.code != signal.SIGTERM:
+        # Ray raises another SystemExit, with 1, if the signal comes while it waits for a task.
+        if err.code != signal.SIGTERM and not terminated.is_set():
             raise
         print_error("terminated")
         return EXIT_TERMINATED
@@ -98,14 +100,15 @@ def run_job(main: Callable[[], Result | Finished], *, json: bool) -> int:
 
 
 @contextmanager
-def _sigterm_unwinds() -> Iterator[None]:
-    """Lets SIGTERM raise SystemExit, as Ray does while it is connected, so that whatever was started is stopped."""
+def _sigterm_unwinds(received: threading.Event) -> Iterator[None]:
+    """Lets SIGTERM set `received` and raise SystemExit, as Ray does while it is connected, so that all is stopped."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
 
     def unwind(number: int, _: object) -> NoReturn:
         signal.signal(number, signal.SIG_IGN)  # a second one must not interrupt the end
+        received.set()
         raise SystemExit(number)
 
     before = signal.signal(signal.SIGTERM, unwind)

@@ -10,7 +10,7 @@ import dataclasses
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 from tyro import MISSING
 from tyro.conf import arg
@@ -22,6 +22,9 @@ from cnnlib.storage import layout
 from cnnlib.storage.uri import normalize_uri
 from jobs.cli import exit_with, has_terminal, run_job, show
 from jobs.flags import TrainFlags, parse_args, pick_recipe
+
+if TYPE_CHECKING:
+    from cnnlib.training.plan import RunPlan
 
 _LIST_MODELS = "--list-models"
 
@@ -85,20 +88,26 @@ def _train_all(args: Args, recipe: str) -> dict[str, Any]:
         raise ConfigError(
             f"Received a seed twice: {' '.join(map(str, args.seeds))}. Expected different ones."
         )
-    runs = [
-        _train(args, dataclasses.replace(config, seed=seed), layout.seed_run(args.name, seed), recipe)
-        for seed in args.seeds
-    ]
+    configs = {
+        layout.seed_run(args.name, seed): dataclasses.replace(config, seed=seed) for seed in args.seeds
+    }
+    for name, each in configs.items():  # before hours of training, not after
+        _plan(args, each, name, recipe)
+    runs = [_train(args, each, name, recipe) for name, each in configs.items()]
     return {"status": runs[-1]["status"], "runs": runs}
+
+
+def _plan(args: Args, config: TrainConfig, name: str, recipe: str) -> RunPlan:
+    from cnnlib.training.plan import plan_run
+
+    return plan_run(config, normalize_uri(args.data), normalize_uri(args.runs), name, recipe)
 
 
 def _train(args: Args, config: TrainConfig, name: str, recipe: str) -> dict[str, Any]:
     from cnnlib.training import launch
     from cnnlib.training.first_weights import log_frozen, log_taken
-    from cnnlib.training.plan import plan_run
 
-    data, runs_uri = normalize_uri(args.data), normalize_uri(args.runs)
-    plan = plan_run(config, data, runs_uri, name, recipe)
+    plan = _plan(args, config, name, recipe)
     if args.dry_run:
         model = launch.check_model(plan)
         log_event("dry-run", result="all checks passed", run=plan.run, parameters=model.parameters)

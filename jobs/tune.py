@@ -31,8 +31,9 @@ class Args:
     output: str
     """Folder of the search: a path or s3://bucket/prefix. It must be empty, or hold this same search."""
     range: UseAppendAction[tuple[str, ...]] = ()
-    """Values to search: NAME=FROM..TO or NAME=A,B. NAME is a flag of jobs.train without its dashes. Numbers between
-    ends of which one is ten times the other, or more, are drawn on a log scale. Give it again for each field."""
+    """Values to search: NAME=FROM..TO or NAME=A,B. NAME is a flag of jobs.train without its dashes. Between ends
+    of which one is ten times the other, or more, fractions are drawn on a log scale; whole numbers, and fractions
+    between other ends, all have the same probability. Give it again for each field."""
     json: bool = False
     """Print the result as one JSON object on the last line of stdout."""
     tune: TuneConfig = field(default_factory=TuneConfig)

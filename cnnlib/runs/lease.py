@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
 
 from cnnlib.errors import ConflictError
 from cnnlib.log import log_event
@@ -14,39 +13,36 @@ from cnnlib.storage.lease import BEAT_S, LOOKS_PER_BEAT, Lease, LeaseWatch
 
 
 @contextmanager
-def hold_lease(run: str, *, beat_s: float = BEAT_S) -> Iterator[None]:
+def hold_lease(
+    run: str, *, beat_s: float = BEAT_S, what: str = "run", flag: str = "--name"
+) -> Iterator[None]:
     """Holds the lease of a run inside the context.
 
     Args:
-        run: the run.
+        run: the run, or the folder of a search.
         beat_s: seconds between two writes of the lease.
+        what: what it is, and `flag` the flag that names it, for messages.
 
     Raises:
         ConflictError: another training holds it, and is alive.
     """
-    lease = Lease(layout.run_lease(run), what="run", beat_s=beat_s)
-    if not lease.create():
-        _wait_until_free(run, lease)
-        if not lease.take_over():
-            raise _taken(run, lease.holder())
+    lease = Lease(layout.run_lease(run), what=what, beat_s=beat_s)
+    if not lease.create() and not (_waits_until_free(lease, what) and lease.take_over()):
+        holder = lease.holder()
+        raise ConflictError(
+            f"The {what} {run} is being trained by another job ({holder.get('host', 'host unknown')}, process "
+            f"{holder.get('pid', 'unknown')}). Wait until it ends, or choose another {flag}."
+        )
     with lease.kept():
         yield
 
 
-def _wait_until_free(run: str, lease: Lease) -> None:
-    """Returns once a lease is gone, or has not changed for several beats."""
+def _waits_until_free(lease: Lease, what: str) -> bool:
+    """Returns True once a lease is gone, or has not changed for several beats; False if its holder is alive."""
     watch, state = LeaseWatch(lease), "unknown"
-    log_event("run", note="another training of it did not end; looking for some seconds if it is alive")
+    log_event(what, note="another training of it did not end; looking for some seconds if it is alive")
     while state == "unknown":
         state = watch.look()
-        if state == "alive":
-            raise _taken(run, lease.holder())
         if state == "unknown":
             time.sleep(lease.beat_s / LOOKS_PER_BEAT)
-
-
-def _taken(run: str, holder: Mapping[str, Any]) -> ConflictError:
-    return ConflictError(
-        f"The run {run} is being trained by another job ({holder.get('host', 'host unknown')}, process "
-        f"{holder.get('pid', 'unknown')}). Wait until it ends, or choose another --name."
-    )
+    return state != "alive"

@@ -23,8 +23,10 @@ class Follower(tune.Callback):  # type: ignore[misc]
         """Logs a trial that was trained to its end, stopped, or has failed."""
         del iteration, info
         found = self.describe(trial.last_result or {}, dict(trial.config))
-        ended = [self.describe(each.last_result or {}, {}) for each in trials if each.is_finished()]
-        best = max((each["score"] or 0.0 for each in ended if each["finished"]), default=0.0)
+        # Ray calls this before the trial itself counts as finished.
+        done = [each for each in trials if each.is_finished() or each.trial_id == trial.trial_id]
+        ended = [self.describe(each.last_result or {}, {}) for each in done]
+        best = max((each["score"] or 0.0 for each in ended if each["finished"]), default=None)
         log_event(
             "trial",
             trial=f"{len(ended)}/{self._trials}",

@@ -36,7 +36,7 @@ class Range:
 def parse_ranges(texts: Sequence[str], config: TrainConfig) -> tuple[Range, ...]:
     """Parses ranges such as `learning-rate=1e-4..1e-1`, `augment.shift=0..4` and `optimizer.name=adam,sgd`.
 
-    Numbers between two positive ends, of which one is ten times the other or more, are drawn on a log scale.
+    Fractions between two positive ends, of which one is ten times the other or more, are drawn on a log scale.
 
     Args:
         config: the recipe.

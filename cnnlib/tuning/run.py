@@ -11,7 +11,7 @@ import logging
 import os
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from typing import Any, TypedDict
+from typing import TYPE_CHECKING, Any, TypedDict
 
 import pyarrow as pa
 
@@ -30,6 +30,10 @@ from cnnlib.storage.uri import is_s3, join_uri
 from cnnlib.training.plan import find_validation_split
 from cnnlib.tune_config import TuneConfig
 from cnnlib.tuning.ranges import Range, apply_values, own_values, parse_ranges
+from cnnlib.tuning.stated import check_stated_values
+
+if TYPE_CHECKING:
+    from cnnlib.tuning.follow import Follower
 
 _REDUCTION = 3
 
@@ -112,6 +116,7 @@ def plan_search(
             f"tune.first_epochs must be at most epochs. Received {settings.first_epochs}, epochs={config.epochs}."
         )
     found = parse_ranges(ranges, config)
+    check_stated_values(config, found, manifest)
     files.check_writable(output_uri)
     return TunePlan(
         settings=settings,
@@ -143,7 +148,10 @@ def search(plan: TunePlan) -> TuneResult:
         cpus=cpus,
         gpus=config.gpus_per_worker,
     )
-    with cluster.connect(request, config.cluster.wait_for_resources_s), hold_lease(plan.output_uri):
+    with (
+        cluster.connect(request, config.cluster.wait_for_resources_s),
+        hold_lease(plan.output_uri, what="search", flag="--output"),
+    ):
         trials = _run_trials(plan, cpus)
     minutes = sum(trial["minutes"] for trial in trials)
     table = pa.Table.from_pylist([{**trial, "values": json.dumps(trial["values"])} for trial in trials])
@@ -171,13 +179,22 @@ def choose_best(trials: Sequence[Trial]) -> Trial:
 
 def _run_trials(plan: TunePlan, cpus: int) -> list[Trial]:
     logging.getLogger("ray.tune.analysis.experiment_analysis").setLevel(logging.ERROR)
+    logging.getLogger("ray.tune.tune").setLevel(logging.ERROR)  # how to go on with Ray Tune alone
     # Set before the import: without tables of Ray's own on stdout, and with one of its three files per trial.
-    os.environ.update({"RAY_AIR_NEW_OUTPUT": "0", "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1"})
+    # Ctrl-C ends the job, as it does elsewhere: Ray would return from the search as if it were done.
+    os.environ.update(
+        {
+            "RAY_AIR_NEW_OUTPUT": "0",
+            "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
+            "TUNE_DISABLE_SIGINT_HANDLER": "1",
+        }
+    )
     from ray import tune
     from ray.tune.logger import JsonLoggerCallback
     from ray.tune.schedulers import ASHAScheduler
     from ray.tune.search.basic_variant import BasicVariantGenerator
 
+    from cnnlib.tuning.budget import end_after
     from cnnlib.tuning.follow import Follower
     from cnnlib.tuning.trial import SCORE, TrainingTrial, TrialTask, cluster_address
 
@@ -215,7 +232,6 @@ def _run_trials(plan: TunePlan, cpus: int) -> list[Trial]:
                 scheduler=ASHAScheduler(
                     max_t=config.epochs, grace_period=settings.first_epochs, reduction_factor=_REDUCTION
                 ),
-                time_budget_s=None if settings.minutes is None else settings.minutes * 60,
                 trial_name_creator=lambda trial: trial.trial_id,
                 trial_dirname_creator=lambda trial: trial.trial_id,
             ),
@@ -227,8 +243,19 @@ def _run_trials(plan: TunePlan, cpus: int) -> list[Trial]:
                 verbose=0,
             ),
         )
-    results = tuner.fit()
-    return [follower.describe(result.metrics or {}, dict(result.config or {})) for result in results]
+    with end_after(None if settings.minutes is None else settings.minutes * 60):
+        results = tuner.fit()
+    return [_describe(follower, result) for result in results]
+
+
+def _describe(follower: Follower, result: Any) -> Trial:
+    """Returns a trial, also one whose actor has failed before its first result."""
+    # Ray adds four letters to the name of the folder of a trial that it begins anew.
+    folder = result.path.rstrip("/").rpartition("/")[2]
+    found = {"trial_id": "_".join(folder.split("_")[:2]), **(result.metrics or {})}
+    if result.error is not None:
+        found["problem"] = str(result.error).strip().splitlines()[-1]
+    return follower.describe(found, dict(result.config or {}))
 
 
 def _space(each: Range) -> Any:

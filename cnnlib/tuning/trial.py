@@ -56,7 +56,12 @@ class TrainingTrial(tune.Trainable):  # type: ignore[misc]
     def setup(self, config: dict[str, Any], task: TrialTask | None = None) -> None:
         """Starts the training, or follows one that is done."""
         assert task is not None
-        own = replace_fields(task.config, config)
+        self._process: subprocess.Popen[bytes] | None = None
+        try:
+            own = replace_fields(task.config, config)
+        except CnnlibError as err:  # such as a momentum together with adam
+            self._problem = str(err)
+            return
         self._run = layout.run_uri(task.runs_uri, self.trial_id)
         self._epochs = own.epochs
         scratch = Path(task.scratch)
@@ -77,18 +82,20 @@ class TrainingTrial(tune.Trainable):  # type: ignore[misc]
     def step(self) -> dict[str, Any]:
         """Waits for the next epoch of the training; returns its score, or the lowest one if the training has failed."""
         epoch = self.iteration + 1
+        if self._process is None:
+            return _failed(epoch, self._problem)
         while True:
             ended = self._process.poll() is not None  # asked first: what it wrote before it ended is there
             record = _find_epoch(self._run, epoch)
             if record is not None:
                 return {SCORE: record.validation_accuracy, "epoch": epoch, "done": epoch >= self._epochs}
             if ended:
-                return self._end_early(epoch)
+                return self._end_early(epoch, self._process.returncode)
             time.sleep(_POLL_S)
 
     def cleanup(self) -> None:
         """Ends the training: it saves a resume point."""
-        if self._process.poll() is None:
+        if self._process is not None and self._process.poll() is None:
             self._process.terminate()
             try:
                 self._process.wait(_END_S)
@@ -101,8 +108,8 @@ class TrainingTrial(tune.Trainable):  # type: ignore[misc]
     def load_checkpoint(self, checkpoint: Any) -> None:
         """Loads nothing."""
 
-    def _end_early(self, epoch: int) -> dict[str, Any]:
-        if self._process.returncode == 0:  # early stopping
+    def _end_early(self, epoch: int, code: int) -> dict[str, Any]:
+        if code == 0:  # early stopping
             records = find_history(self._run)
             return {
                 SCORE: records[-1].validation_accuracy, "epoch": epoch - 1, "done": True, "stopped_early": True
@@ -111,12 +118,11 @@ class TrainingTrial(tune.Trainable):  # type: ignore[misc]
         reason = next(
             (line for line in reversed(lines) if line.startswith("error: ")), "error: it was killed"
         )
-        return {
-            SCORE: FAILED_SCORE,
-            "epoch": epoch - 1,
-            "done": True,
-            "problem": reason.removeprefix("error: "),
-        }
+        return _failed(epoch, reason.removeprefix("error: "))
+
+
+def _failed(epoch: int, problem: str) -> dict[str, Any]:
+    return {SCORE: FAILED_SCORE, "epoch": epoch - 1, "done": True, "problem": problem}
 
 
 def _find_epoch(run: str, epoch: int) -> EpochRecord | None:

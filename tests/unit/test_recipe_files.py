@@ -69,7 +69,13 @@ def test_a_base_and_a_group_of_fields() -> None:
         ("learning_rate = [1]", "learning_rate must be float"),
         ("[augment]\nflip = 'sideways'", "one of none, horizontal, vertical, both. Received 'sideways'"),
         ("base = 'sede'", "Unknown recipe 'sede'. Did you mean 'seed'"),
-        ("base = 3", "r.toml"),
+        ("base = 3", r"r.toml: base must be the name of a recipe\. Received 3\."),
+        ("base = ['seed']", "base must be the name of a recipe. Received"),
+        ("batch-size = 8\nbatch_size = 9", "batch-size and batch_size are one field"),
+        (
+            "[optimizer]\nweight-decay = 0.1\nweight_decay = 0.2",
+            "optimizer.weight-decay and optimizer.weight_decay are one field",
+        ),
     ],
 )
 def test_what_is_wrong_is_named(text: str, message: str) -> None:

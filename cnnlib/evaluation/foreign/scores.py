@@ -146,6 +146,12 @@ def _find(
         raise DatasetError(
             f"{uri} has no prediction of some of the {split_rows} rows of the split. First ids: {first_of(missing)}. "
             f"It has {len(found.ids)} rows. Expected exactly one for every row."
+            + (
+                ""
+                if found.first_path is None
+                else f" Its first row is {found.first_path!r}. Expected paths below the folder that was prepared, "
+                "such as test/CLASS/FILE if that folder has a folder for each split."
+            )
         )
     if found.labels is not None and (wrong := np.flatnonzero(found.labels[places] != rows.labels)).size:
         row = int(wrong[0])

@@ -42,12 +42,14 @@ class ForeignPredictions:
         probabilities: float32 [rows, classes]; of a file that only states classes, 1 for these and else 0.
         labels: int64 [rows], the true classes that the file states; None if it states none.
         has_probabilities: False if the file only states classes: what needs probabilities is then null in the report.
+        first_path: the path of its first row, for messages; None if its rows have ids.
     """
 
     ids: Ids
     probabilities: npt.NDArray[np.float32]
     labels: Labels | None
     has_probabilities: bool
+    first_path: str | None = None
 
 
 def load_predictions(uri: str, class_names: Sequence[str], outputs: Outputs = "auto") -> ForeignPredictions:
@@ -73,7 +75,7 @@ def load_predictions(uri: str, class_names: Sequence[str], outputs: Outputs = "a
 def _to_predictions(
     table: pa.Table, list_names: Sequence[str] | None, class_names: Sequence[str], outputs: Outputs, uri: str
 ) -> ForeignPredictions:
-    ids = _read_ids(table, uri)
+    ids, first_path = _read_ids(table, uri)
     order = np.argsort(ids, kind="stable")
     twice = ids[order][1:][np.diff(ids[order]) == 0]
     if len(twice):
@@ -100,6 +102,7 @@ def _to_predictions(
         probabilities=probabilities[order],
         labels=None if labels is None else labels[order],
         has_probabilities=values is not None,
+        first_path=first_path,
     )
 
 
@@ -113,7 +116,8 @@ def _find_column(table: pa.Table, usual: Sequence[str]) -> str | None:
     return next((by_name[name] for name in usual if name in by_name), None)
 
 
-def _read_ids(table: pa.Table, uri: str) -> Ids:
+def _read_ids(table: pa.Table, uri: str) -> tuple[Ids, str | None]:
+    """Returns the ids of all rows, and the path of the first one if they are those of paths."""
     name = _find_column(table, IDS)
     # jobs.predict writes both columns, and fills one.
     if name is not None and (table[name].null_count < len(table) or not len(table)):
@@ -122,7 +126,7 @@ def _read_ids(table: pa.Table, uri: str) -> Ids:
             raise DatasetError(
                 f"The column {name!r} of {uri} is {column.type} with {column.null_count} nulls. Expected whole numbers."
             )
-        return np.asarray(column.cast(pa.int64()))
+        return np.asarray(column.cast(pa.int64())), None
     name = _find_column(table, PATHS)
     if name is None:
         raise DatasetError(
@@ -131,7 +135,8 @@ def _read_ids(table: pa.Table, uri: str) -> Ids:
         )
     if table[name].null_count:
         raise DatasetError(f"The column {name!r} of {uri} has {table[name].null_count} nulls. Expected none.")
-    return np.array([row_id(str(path)) for path in table[name].to_pylist()], np.int64)
+    paths = [str(path) for path in table[name].to_pylist()]
+    return np.array([row_id(path) for path in paths], np.int64), next(iter(paths), None)
 
 
 def _read_values(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,8 @@ from cnnlib.errors import DatasetError, NotFoundError
 from cnnlib.evaluation.foreign.parts import CLASS_NAMES, digest_predictions
 from cnnlib.evaluation.foreign.table import ForeignPredictions, load_predictions
 from cnnlib.storage import publish
+from jobs.evaluate import main
+from tests.datasets import write_dataset_without_ray
 
 NAMES = ("cat", "dog", "owl")
 P = np.array([[0.7, 0.2, 0.1], [0.1, 0.8, 0.1], [0.25, 0.25, 0.5], [0.0, 0.0, 1.0]])
@@ -216,3 +219,18 @@ def test_two_columns_of_one_name_are_refused(tmp_path: Path) -> None:
     pq.write_table(table, tmp_path / "p.parquet")
     with pytest.raises(DatasetError, match=r"cannot be read as a table: .*duplicate field names\.$"):
         load_predictions(str(tmp_path / "p.parquet"), NAMES)
+
+
+def test_paths_below_another_folder_are_shown_beside_what_is_expected(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_dataset_without_ray(str(tmp_path / "data"))
+    command = ["--data", str(tmp_path / "data"), "--reports", str(tmp_path / "reports"), "--predictions"]
+    named = write(tmp_path, {"path": ["Bag/1.png"], "prediction": [0]}, "csv")
+    assert main([*command, named]) == 2
+    expected = r"Its first row is 'Bag/1\.png'\. Expected paths below the folder that was prepared"
+    assert re.search(expected, capsys.readouterr().err)
+    assert main([*command, write(tmp_path, {"id": [1 << 60], "prediction": [0]}, "csv")]) == 2
+    printed = capsys.readouterr().err
+    assert "has no prediction of some of the 23 rows of the split" in printed
+    assert "Expected paths" not in printed

@@ -230,6 +230,18 @@ def test_sigterm_unwinds_the_job_and_is_exit_code_143(capfd: pytest.CaptureFixtu
     assert signal.getsignal(signal.SIGTERM) is before
 
 
+def test_sigterm_is_exit_code_143_also_where_ray_waits_for_a_task(capfd: pytest.CaptureFixture[str]) -> None:
+    def wait_as_ray_does() -> None:
+        try:
+            os.kill(os.getpid(), signal.SIGTERM)
+            time.sleep(5)
+        except SystemExit:
+            sys.exit(1)  # what ray.wait and ray.get make of it
+
+    assert run_job(wait_as_ray_does, json=False) == 143
+    assert capfd.readouterr().err.strip() == "error: terminated"
+
+
 def test_other_ways_to_exit_are_left_alone() -> None:
     def leave() -> None:
         raise SystemExit(7)

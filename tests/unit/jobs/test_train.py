@@ -8,12 +8,13 @@ from pathlib import Path
 import pytest
 from tyro import MISSING
 
-from cnnlib.config import TrainConfig
+from cnnlib.config import TrainConfig, to_dict
 from cnnlib.model_options import ModelOptions
 from cnnlib.models.zoo.entries import ZOO
 from cnnlib.recipes import RECIPES, find_recipe
 from jobs import train
 from jobs.flags import TrainFlags, parse_args
+from tests.datasets import write_dataset_without_ray
 
 
 def parse(recipe: str, *flags: str) -> TrainConfig:
@@ -89,3 +90,23 @@ def test_accuracies_of_the_list_are_those_that_the_documents_state() -> None:
         assert each.recipe in RECIPES
         texts = (f"{each.accuracy:.2%}", f"{100 * each.accuracy:.2f} %")
         assert any(text in (root / each.source).read_text() for text in texts)
+
+
+def test_all_seeds_are_checked_before_the_first_is_trained(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_dataset_without_ray(str(tmp_path / "data"))
+    command = ["seed", "--data", str(tmp_path / "data"), "--runs", str(tmp_path / "runs"), "--name", "a"]
+    command += ["--batch-size", "2", "--dry-run", "--json", "--seeds", "0"]
+    assert train.main([*command, "-1"]) == 2
+    printed = capsys.readouterr()
+    assert "error: seed must be at least 0. Received -1." in printed.err
+    assert "all checks passed" not in printed.err, "seed 0 would have been trained"
+    taken = tmp_path / "runs/a-seed-5/run.json"
+    taken.parent.mkdir(parents=True)
+    other = TrainConfig(batch_size=4)
+    taken.write_text(json.dumps({"config": to_dict(other), "dataset_fingerprint": "x"}))
+    assert train.main([*command, "5"]) == 2
+    printed = capsys.readouterr()
+    assert "a-seed-5 exists with another config" in printed.err
+    assert "all checks passed" not in printed.err

@@ -31,6 +31,9 @@ def test_a_run_that_is_being_trained_is_refused(tmp_path: Path) -> None:
         second = hold_lease(run, beat_s=BEAT_S)
         with pytest.raises(ConflictError, match=r"run is being trained by another job \(.*, process \d+\)"):
             second.__enter__()
+        search = hold_lease(run, beat_s=BEAT_S, what="search", flag="--output")
+        with pytest.raises(ConflictError, match=r"^The search .* is being .*, or choose another --output\.$"):
+            search.__enter__()
         assert files.find_size(layout.run_lease(run)), "the first one keeps it"
 
 

@@ -37,6 +37,11 @@ CONFIG = TrainConfig(epochs=5, learning_rate=0.01, optimizer=OptimizerConfig(nam
             Range(name="model_options.filters", kind="choice", values=((16, 8), (32, 16))),
         ),
         ("sync-batch-norm=true,false", Range(name="sync_batch_norm", kind="choice", values=(True, False))),
+        # As the flags spell it.
+        (
+            "model.batch-norm=True,False",
+            Range(name="model_options.batch_norm", kind="choice", values=(True, False)),
+        ),
     ],
 )
 def test_a_range_is_of_the_kind_of_its_field(text: str, expected: Range) -> None:

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
-from cnnlib.config import TrainConfig
+from cnnlib.config import OptimizerConfig, TrainConfig
 from cnnlib.errors import ConfigError, TrainingError
 from cnnlib.tune_config import TuneConfig
 from cnnlib.tuning.follow import Follower
-from cnnlib.tuning.run import Trial, choose_best, plan_search
-from cnnlib.tuning.trial import FAILED_SCORE
+from cnnlib.tuning.run import Trial, _describe, choose_best, plan_search
+from cnnlib.tuning.trial import FAILED_SCORE, TrainingTrial, TrialTask
 from tests.datasets import write_dataset_without_ray
 
 
@@ -77,3 +78,47 @@ def test_a_trial_is_described_by_its_last_result(
     )
     assert (found["finished"], found["score"], found["problem"]) == (finished, score, metrics.get("problem"))
     assert (found["trial"], found["minutes"], found["values"]) == ("x", 1.5, {"epochs": 3})
+
+
+def test_the_line_of_a_trial_counts_the_trial_itself(capsys: pytest.CaptureFixture[str]) -> None:
+    def ended(name: str, score: float, *, finished: bool) -> Any:
+        result = {"trial_id": name, "epoch": 3, "validation_accuracy": score}
+        return SimpleNamespace(trial_id=name, last_result=result, config={}, is_finished=lambda: finished)
+
+    # Ray calls the callback before the trial's status is that of a finished one.
+    trials = [ended("a", 0.7, finished=True), ended("b", 0.9, finished=False)]
+    Follower(trials=4, epochs=3).on_trial_complete(1, trials, trials[1])
+    line = capsys.readouterr().err
+    assert "trial=2/4" in line
+    assert "best=0.9" in line
+
+
+def test_values_that_cannot_work_together_fail_their_trial_with_the_reason(tmp_path: Path) -> None:
+    config = TrainConfig(optimizer=OptimizerConfig(name="sgd"))
+    task = TrialTask(
+        config=config, data_uri="data", runs_uri="runs", address="", scratch=str(tmp_path / "scratch")
+    )
+    # What Ray runs in the trial's actor, without the actor.
+    trial = TrainingTrial.__new__(TrainingTrial)
+    trial._iteration = 0
+    trial.setup({"optimizer.name": "adam", "optimizer.momentum": 0.5}, task=task)
+    found = trial.step()
+    assert (found["validation_accuracy"], found["epoch"], found["done"]) == (FAILED_SCORE, 0, True)
+    assert "momentum is for sgd and rmsprop" in found["problem"]
+    trial.cleanup()
+    assert not (tmp_path / "scratch").exists()
+
+
+@pytest.mark.parametrize(
+    ("metrics", "error", "problem"),
+    [
+        ({"trial_id": "50bd0_00001", "epoch": 3, "validation_accuracy": 0.5}, None, None),
+        ({}, RuntimeError("The actor died.\nIts node is gone."), "Its node is gone."),
+    ],
+)
+def test_a_trial_has_its_own_name_and_the_reason_why_its_actor_died(
+    metrics: dict[str, Any], error: Exception | None, problem: str | None
+) -> None:
+    result = SimpleNamespace(path="out/ray/search/50bd0_00001_f569", metrics=metrics, error=error, config={})
+    found = _describe(Follower(trials=4, epochs=3), result)
+    assert (found["trial"], found["problem"]) == ("50bd0_00001", problem)
