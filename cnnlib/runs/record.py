@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 from typing import Any, NotRequired, TypedDict, cast
 
 from cnnlib.config import TrainConfig, to_dict
-from cnnlib.errors import NotFoundError
+from cnnlib.errors import InputError, NotFoundError
 from cnnlib.feed.feed import Cache
 from cnnlib.feed.order import ROW_ORDER_VERSION
 from cnnlib.storage import files, layout, publish
@@ -62,8 +62,25 @@ def write_run_record(run: str, record: RunRecord) -> bool:
 
 
 def find_run_record(run: str) -> RunRecord | None:
-    """Reads the record of a run; None if there is no such run."""
+    """Reads the record of a run; None if there is no such run.
+
+    Raises:
+        InputError: the file is no such record.
+    """
+    uri = layout.run_record(run)
     try:
-        return cast(RunRecord, publish.read_manifest(layout.run_record(run)))
+        document = publish.read_manifest(uri)
+        publish.entry(document, "config", dict)
+        for name in ("cache", "dataset_uri", "dataset_fingerprint", "started_at"):
+            publish.entry(document, name, str)
+        for name in {"recipe", "validation_split"} & document.keys():
+            publish.entry(document, name, str, type(None))
+        publish.entry({"row_order": 1, **document}, "row_order", int)
     except NotFoundError:
         return None
+    except (KeyError, TypeError) as err:
+        raise InputError(
+            f"{uri} has a missing or invalid entry: {type(err).__name__}: {err}. Expected the record of a run, written "
+            "by jobs.train."
+        ) from err
+    return cast(RunRecord, document)

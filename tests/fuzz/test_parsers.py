@@ -27,11 +27,11 @@ from hypothesis import strategies as st
 
 from cnnlib.config import TrainConfig, to_dict
 from cnnlib.dataset.decode import ImageRules, decode_image
-from cnnlib.dataset.manifest import load_manifest, whole_shard
+from cnnlib.dataset.manifest import Manifest, load_manifest, whole_shard
 from cnnlib.dataset.reader import read_range
 from cnnlib.dataset.record import decode_labels, decode_shard
 from cnnlib.dataset.streamed import BadImageError, StreamedSource
-from cnnlib.errors import CnnlibError
+from cnnlib.errors import CnnlibError, ConflictError
 from cnnlib.evaluation.foreign.table import load_predictions
 from cnnlib.gates.selection import MadeSlices, select_gates
 from cnnlib.model_options import ModelOptions
@@ -53,6 +53,7 @@ from cnnlib.sources.packed.webdataset import load_webdataset
 from cnnlib.sources.table import TableColumns, load_table
 from cnnlib.storage import layout
 from cnnlib.storage.lease import Lease, LeaseWatch, encode_lease
+from cnnlib.training.plan import check_continues
 from tests.checkpoints import write_checkpoint_without_model, write_run_record
 from tests.datasets import CLASS_NAMES, write_dataset_without_ray
 from tests.fashion import encode_idx
@@ -262,6 +263,17 @@ def read_gate(folder: Path) -> object:
     return select_gates(str(folder / "gate.toml"), [], str(folder), made=made)
 
 
+def continue_run(folder: Path) -> object:
+    record = find_run_record(str(folder))
+    assert record is not None
+    manifest = Manifest(
+        class_names=CLASS_NAMES, image_shape=(8, 8, 1), splits={}, source="made up", source_digest="da7a"
+    )
+    with suppress(ConflictError):  # another dataset, or another config
+        check_continues(record, TrainConfig(), manifest, str(folder))
+    return record
+
+
 def look_at_lease(folder: Path) -> object:
     return LeaseWatch(Lease(str(folder / "file"), what="test")).look()
 
@@ -312,7 +324,7 @@ PARSERS = {
     "run-record": Parser(
         "run.json",
         lambda folder: write_run_record(str(folder), TrainConfig(), "da7a"),
-        lambda folder: find_run_record(str(folder)),
+        continue_run,
     ),
     "history": Parser(
         "history.parquet",

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from cnnlib.config import TrainConfig, to_dict
-from cnnlib.errors import CheckpointError
+from cnnlib.errors import CheckpointError, InputError
 from cnnlib.model_options import ModelOptions
 from cnnlib.runs import checkpoints as runs
 from cnnlib.runs.checkpoints import (
@@ -16,7 +16,8 @@ from cnnlib.runs.checkpoints import (
     list_checkpoints,
     resolve_checkpoint,
 )
-from cnnlib.runs.record import find_run_record, write_run_record
+from cnnlib.runs.record import RunRecord, find_run_record, write_run_record
+from cnnlib.storage import files
 from tests.checkpoints import write_checkpoint_without_model
 
 
@@ -32,9 +33,25 @@ def run(tmp_path: Path) -> str:
 def test_record_is_written_once_and_kept(tmp_path: Path) -> None:
     run = str(tmp_path / "run")
     assert find_run_record(run) is None
-    assert write_run_record(run, {"config": {"epochs": 1}}) is True
-    assert write_run_record(run, {"config": {"epochs": 2}}) is False
-    assert find_run_record(run) == {"config": {"epochs": 1}}
+    record: RunRecord = {
+        "config": {"epochs": 1},
+        "cache": "memory",
+        "dataset_uri": "/data",
+        "dataset_fingerprint": "da7a",
+        "started_at": "2026-11-22T06:00:00+00:00",
+    }
+    assert write_run_record(run, record) is True
+    assert write_run_record(run, {**record, "config": {"epochs": 2}}) is False
+    assert find_run_record(run) == record
+
+
+@pytest.mark.parametrize(
+    "document", [b"{}", b"[]", b"no JSON", b'{"config": {}, "cache": "memory"}', b'{"config": 3}']
+)
+def test_a_file_that_is_no_record_is_named(tmp_path: Path, document: bytes) -> None:
+    files.write_bytes(f"{tmp_path}/run.json", document)
+    with pytest.raises(InputError, match=r"run\.json"):
+        find_run_record(str(tmp_path))
 
 
 def test_checkpoint_says_what_its_manifest_says(run: str) -> None:
