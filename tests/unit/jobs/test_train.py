@@ -8,12 +8,13 @@ from pathlib import Path
 import pytest
 from tyro import MISSING
 
-from cnnlib.config import TrainConfig, to_dict
+from cnnlib.config import TrainConfig
 from cnnlib.model_options import ModelOptions
 from cnnlib.models.zoo.entries import ZOO
 from cnnlib.recipes import RECIPES, find_recipe
 from jobs import train
 from jobs.flags import TrainFlags, parse_args
+from tests.checkpoints import write_run_record
 from tests.datasets import write_dataset_without_ray
 
 
@@ -102,10 +103,7 @@ def test_all_seeds_are_checked_before_the_first_is_trained(
     printed = capsys.readouterr()
     assert "error: seed must be at least 0. Received -1." in printed.err
     assert "all checks passed" not in printed.err, "seed 0 would have been trained"
-    taken = tmp_path / "runs/a-seed-5/run.json"
-    taken.parent.mkdir(parents=True)
-    other = TrainConfig(batch_size=4)
-    taken.write_text(json.dumps({"config": to_dict(other), "dataset_fingerprint": "x"}))
+    write_run_record(str(tmp_path / "runs/a-seed-5"), TrainConfig(batch_size=4), "da7a")
     assert train.main([*command, "5"]) == 2
     printed = capsys.readouterr()
     assert "a-seed-5 exists with another config" in printed.err
