@@ -28,14 +28,28 @@ class Fault:
         kind: `answer` gives `answer` in the server's place; `lose` lets the server act, and then closes the connection;
             `hang` takes the connection and never reads on; `stall` sends half an answer and no more; `reset` breaks the
             connection after half of it; `truncate` closes it there; `flip` changes one byte in the middle of an answer;
-            `flip-sent` one of a request; `slow` sends the answer in pieces, with pauses.
+            `flip-sent` one of a request; `slow` sends the answer in pieces, with pauses; `drip` sends an answer, and
+            `drip-head` its head, byte by byte for ever, and `sip` reads a request so, with pauses before each byte.
         times: of so many requests.
         method: of requests with this method; "" for all.
         name_end: of requests for keys that end so.
-        pause_s: of a slow answer, in all.
+        pause_s: of a slow answer, in all; before each byte of one that drips.
     """
 
-    kind: Literal["answer", "lose", "hang", "stall", "reset", "truncate", "flip", "flip-sent", "slow"]
+    kind: Literal[
+        "answer",
+        "lose",
+        "hang",
+        "stall",
+        "reset",
+        "truncate",
+        "flip",
+        "flip-sent",
+        "slow",
+        "drip",
+        "drip-head",
+        "sip",
+    ]
     times: int = FOR_EVER
     method: str = ""
     name_end: str = ""
@@ -111,6 +125,9 @@ class _Handler(BaseHTTPRequestHandler):
         if self.headers.get("Expect", "").lower() == "100-continue":
             self.send_response_only(http.HTTPStatus.CONTINUE)
             self.end_headers()
+        if kind == "sip" and fault:
+            self._sip(fault.pause_s)
+            return
         sent = self.rfile.read(int(self.headers.get("Content-Length", 0)))
         if fault and fault.answer:
             self._send(fault.answer, fault.answer.body)
@@ -122,6 +139,10 @@ class _Handler(BaseHTTPRequestHandler):
         elif kind in ("stall", "reset", "truncate"):
             self._send(answer, half)
             self._break_off(kind)
+        elif kind in ("drip", "drip-head"):
+            assert fault is not None
+            self._send(answer, b"") if kind == "drip" else self.wfile.write(b"HTTP/1.1 200 OK\r\nX-Long: ")
+            self._drip(answer.body if kind == "drip" else bytes(10**6), fault.pause_s)
         elif kind == "slow":
             assert fault is not None
             time.sleep(fault.pause_s / 2)
@@ -160,6 +181,19 @@ class _Handler(BaseHTTPRequestHandler):
         for first in range(0, len(body) if self.command != "HEAD" else 0, size):
             time.sleep(pause_s / _STUTTERS)
             self.wfile.write(body[first : first + size])
+
+    def _drip(self, data: bytes, pause_s: float) -> None:
+        for first in range(len(data)):
+            if self.server.ended.wait(pause_s):
+                break
+            self.wfile.write(data[first : first + 1])
+        self.close_connection = True
+
+    def _sip(self, pause_s: float) -> None:
+        self.close_connection = True
+        self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        while not self.server.ended.wait(pause_s) and self.connection.recv(1000):
+            pass
 
     def _break_off(self, kind: str) -> None:
         self.close_connection = True

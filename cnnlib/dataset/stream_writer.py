@@ -28,7 +28,13 @@ from cnnlib.dataset.manifest import Manifest, Split, load_manifest, whole_shard
 from cnnlib.dataset.progress import build_progress
 from cnnlib.dataset.reader import read_range
 from cnnlib.dataset.streamed import BadImageError, Candidate, StreamedSource, encode_text, row_id
-from cnnlib.dataset.writer import PreparedDataset, check_no_other_files, check_same, rows_per_shard
+from cnnlib.dataset.writer import (
+    PreparedDataset,
+    check_no_other_files,
+    check_same,
+    rows_per_shard,
+    write_preview,
+)
 from cnnlib.errors import CnnlibError, ConflictError, DatasetError
 from cnnlib.log import log_event
 from cnnlib.shapes import ImageShape
@@ -121,7 +127,7 @@ def _write(
         return PreparedDataset(
             check_same(dataset_uri, manifest.source_digest, manifest.source), created=False
         )
-    files.write_bytes(layout.dataset_preview(dataset_uri), _draw_preview(dataset_uri, manifest))
+    write_preview(dataset_uri, _draw_preview(dataset_uri, manifest))
     if created:
         _delete_others(dataset_uri, manifest)
     else:

@@ -22,7 +22,8 @@ from cnnlib.dataset.equal_images import Occurrences, digest_image, log_equal_ima
 from cnnlib.dataset.manifest import Manifest, Shard, Split, load_manifest
 from cnnlib.dataset.record import encode_shard
 from cnnlib.dataset.source import Source, SourceSplit
-from cnnlib.errors import ConflictError, DatasetError
+from cnnlib.errors import AccessError, ConflictError, DatasetError, StorageError
+from cnnlib.log import log_event
 from cnnlib.storage import files, layout, publish
 from cnnlib.storage.threads import map_threads
 from cnnlib.storage.uri import join_uri
@@ -87,8 +88,16 @@ def write_dataset(source: Source, dataset_uri: str, shard_bytes: int | None = No
         _delete_own_shards(dataset_uri, manifest, kept=load_manifest(dataset_uri))
         return PreparedDataset(check_same(dataset_uri, source.digest, source.description), created=False)
     # Only now: the preview is of the dataset that was published.
-    files.write_bytes(layout.dataset_preview(dataset_uri), preview)
+    write_preview(dataset_uri, preview)
     return PreparedDataset(manifest, created)
+
+
+def write_preview(dataset_uri: str, preview: bytes) -> None:
+    """Writes the preview of a dataset that is published. Says so if it cannot: nobody needs it to train."""
+    try:
+        files.write_bytes(layout.dataset_preview(dataset_uri), preview)
+    except (AccessError, StorageError) as err:
+        log_event("preview", note=f"not written, and the dataset is complete: {err}")
 
 
 def _find_occurrences(source: Source) -> Occurrences:

@@ -138,8 +138,10 @@ def check_writable(folder_uri: str) -> None:
     with _open_place(folder_uri) as folder, folder.restore_folders():
         probe = folder.child(f".probe-{secrets.token_hex(8)}")
         probe.create_bytes(b"probe")
-        overwritten = probe.create_bytes(b"probe")
-        probe.delete()
+        try:
+            overwritten = probe.create_bytes(b"probe")
+        finally:
+            probe.delete()
         folder.delete_leftovers()
     if overwritten:
         raise StorageError(

@@ -36,6 +36,7 @@ REPORT_TABLES = ("overall", "per_class", "confusion", "calibration", "activation
 
 _MARK_SUFFIX = ".mark"
 _EPOCH = re.compile(r"^epoch-(\d{4,})$")
+_NOT_IN_NAMES = re.compile(r"[^A-Za-z0-9._-]+")
 _SEED = re.compile(r"(.+)-seed-(\d+)")
 _STEP = re.compile(r"^step-(\d{9,})-[0-9a-f]+\.(npz|json)$")
 _DIGEST_DIGITS = 16
@@ -102,6 +103,15 @@ def dataset_quarantine(dataset_uri: str) -> str:
 def run_uri(runs_uri: str, name: str) -> str:
     """`RUNS/NAME`."""
     return join_uri(runs_uri, name)
+
+
+def run_name(text: str) -> str:
+    """Returns a name that a run may have, for one that is made from another name.
+
+    >>> run_name("my recipe.toml"), run_name("_best.toml"), run_name("seed")
+    ('my-recipe.toml', 'best.toml', 'seed')
+    """
+    return _NOT_IN_NAMES.sub("-", text).lstrip("._-") or "run"
 
 
 def seed_run(name: str, seed: int) -> str:

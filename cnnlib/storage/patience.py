@@ -2,7 +2,8 @@
 
 boto3 repeats a request within about a second. A server that is being restarted, a network that is down, or credentials
 that are about to be renewed need longer: `CNNLIB_STORAGE_WAIT_S` seconds per operation, 120 unless it is set. A server
-that takes requests and is silent gets less: `CNNLIB_STORAGE_SILENCE_S` seconds without a byte, 60 unless it is set.
+that takes requests and is silent gets less: `CNNLIB_STORAGE_SILENCE_S` seconds without a byte, 60 unless it is set. One
+that drips gets as long, and what its bytes need at `CNNLIB_STORAGE_LEAST_KB_S` kB per second, 5 unless it is set.
 """
 
 from __future__ import annotations
@@ -19,7 +20,10 @@ from cnnlib.log import log_event
 
 WAIT_VARIABLE = "CNNLIB_STORAGE_WAIT_S"
 SILENCE_VARIABLE = "CNNLIB_STORAGE_SILENCE_S"
+LEAST_RATE_VARIABLE = "CNNLIB_STORAGE_LEAST_KB_S"
 _DEFAULT_WAIT_S, _DEFAULT_SILENCE_S = 120.0, 60.0
+# Low, because ten transfers at once may share a slow line.
+_DEFAULT_LEAST_KB_S = 5.0
 _FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.5, 10.0
 
 ResultT = TypeVar("ResultT")
@@ -42,7 +46,7 @@ def storage_wait_s() -> float:
     Raises:
         ConfigError: the environment variable is not a number of seconds.
     """
-    return _read_seconds(WAIT_VARIABLE, _DEFAULT_WAIT_S)
+    return _read_number(WAIT_VARIABLE, _DEFAULT_WAIT_S)
 
 
 def storage_silence_s() -> float:
@@ -51,20 +55,29 @@ def storage_silence_s() -> float:
     Raises:
         ConfigError: the environment variable is not a number of seconds.
     """
-    return _read_seconds(SILENCE_VARIABLE, _DEFAULT_SILENCE_S)
+    return _read_number(SILENCE_VARIABLE, _DEFAULT_SILENCE_S)
 
 
-def _read_seconds(variable: str, default: float) -> float:
+def storage_least_bytes_per_s() -> float:
+    """Returns the bytes per second, of one request, below which a server is given up; 0: it is not for its rate.
+
+    Raises:
+        ConfigError: the environment variable is not a number.
+    """
+    return 1000 * _read_number(LEAST_RATE_VARIABLE, _DEFAULT_LEAST_KB_S, "kB per second")
+
+
+def _read_number(variable: str, default: float, unit: str = "seconds") -> float:
     text = os.environ.get(variable, "")
     if not text:
         return default
     try:
-        seconds = float(text)
+        number = float(text)
     except ValueError:
-        seconds = -1.0
-    if not 0 <= seconds < float("inf"):
-        raise ConfigError(f"{variable} must be a number of seconds, at least 0. Received {text!r}.")
-    return seconds
+        number = -1.0
+    if not 0 <= number < float("inf"):
+        raise ConfigError(f"{variable} must be a number of {unit}, at least 0. Received {text!r}.")
+    return number
 
 
 def keep_trying(

@@ -26,9 +26,10 @@ from botocore.exceptions import BotoCoreError, ClientError
 
 from cnnlib.errors import InputError, StorageError
 from cnnlib.redact import redact
-from cnnlib.storage.patience import keep_trying, storage_silence_s
+from cnnlib.storage.patience import keep_trying
 from cnnlib.storage.place import StoredObject
 from cnnlib.storage.s3_answers import ATTEMPTS, explain, find_outage, http_status, is_rejected, is_silence
+from cnnlib.storage.s3_connections import attempt_s, pace_connections
 from cnnlib.storage.uri import join_uri
 
 if TYPE_CHECKING:
@@ -38,8 +39,6 @@ if TYPE_CHECKING:
 _MAX_ATTEMPTS = 3  # of boto3, within one attempt of ours
 # Also how long sending may stand still: urllib3 has no time-out of its own for it.
 _CONNECT_TIMEOUT_S = 10
-# A time-out for each of `ATTEMPTS`, and pauses between them: together less than `storage_silence_s`.
-_SHARE_OF_SILENCE = 0.9 / ATTEMPTS
 _CREATE_ATTEMPTS = 5
 _WHOLE = 200  # the HTTP status of an answer with the whole object; 206 is that of a part
 _DEFAULT_REGION = "us-east-1"
@@ -237,7 +236,7 @@ def _client() -> S3Client:
     """Builds this process's client, which its threads share."""
     # A session of its own: boto3's default session is not thread-safe.
     session = boto3.Session()
-    timeout_s = storage_silence_s() * _SHARE_OF_SILENCE
+    timeout_s = attempt_s()
     try:
         client = session.client(
             "s3",
@@ -254,6 +253,7 @@ def _client() -> S3Client:
             "http://host:8333, and AWS_DEFAULT_REGION as in us-east-1. Check the environment and ~/.aws/config."
         ) from err
     client.meta.events.register("needs-retry.s3", _leave_silence_to_us)
+    pace_connections(client)
     return client
 
 

@@ -9,7 +9,16 @@ from boto3.exceptions import RetriesExceededError
 from botocore.exceptions import ClientError
 
 from cnnlib.errors import AccessError, CnnlibError, InputError, NotFoundError, StorageError
-from cnnlib.storage.patience import SILENCE_VARIABLE, WAIT_VARIABLE, Outage, storage_silence_s, storage_wait_s
+from cnnlib.storage.pace import TooSlowError
+from cnnlib.storage.patience import (
+    LEAST_RATE_VARIABLE,
+    SILENCE_VARIABLE,
+    WAIT_VARIABLE,
+    Outage,
+    storage_least_bytes_per_s,
+    storage_silence_s,
+    storage_wait_s,
+)
 from cnnlib.storage.uri import split_s3
 
 _EXPIRED = frozenset({"ExpiredToken", "ExpiredTokenException", "RequestExpired", "TokenRefreshRequired"})
@@ -82,7 +91,10 @@ def find_outage(err: Exception) -> Outage | None:
         return Outage("the bytes were damaged", ATTEMPTS)
     if is_silence(err):
         # A download has repeated it already.
-        return Outage("no answer", 1 if isinstance(err, RetriesExceededError) else ATTEMPTS)
+        return Outage(
+            "too slow" if is_too_slow(err) else "no answer",
+            1 if isinstance(err, RetriesExceededError) else ATTEMPTS,
+        )
     if isinstance(err, (*_NO_CONNECTION, boto.CredentialRetrievalError, RetriesExceededError)):
         return Outage(type(err).__name__)
     return None
@@ -96,6 +108,15 @@ def is_silence(err: object) -> bool:
         cause = err.kwargs.get("error")
         return isinstance(cause, Exception) and any(isinstance(each, TimeoutError) for each in cause.args)
     return isinstance(err, boto.ReadTimeoutError)
+
+
+def is_too_slow(err: BaseException | None) -> bool:
+    """Returns whether a server moved bytes, but fewer than it must."""
+    if isinstance(err, RetriesExceededError):
+        return is_too_slow(getattr(err, "last_exception", None))
+    while err is not None and not isinstance(err, TooSlowError):
+        err = err.__cause__ or err.__context__
+    return err is not None
 
 
 def is_rejected(err: ClientError) -> bool:
@@ -157,6 +178,12 @@ def _is_about_checksums(status: int, code: str, answer: str) -> bool:
 
 
 def _explain_no_answer(uri: str, endpoint: str, err: Exception) -> CnnlibError:
+    if is_silence(err) and is_too_slow(err):
+        least = f"{storage_least_bytes_per_s() / 1000:g} kB a second ({LEAST_RATE_VARIABLE})"
+        return StorageError(
+            f"{endpoint} is too slow about {uri}: it moved fewer than {least}{_for_how_long(err)}. Check the server "
+            f"and the network. On a line that is so slow, lower {LEAST_RATE_VARIABLE} on every node; 0: any rate."
+        )
     if isinstance(
         err, (boto.HTTPClientError, boto.ConnectionError, boto.IncompleteReadError, RetriesExceededError)
     ):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -9,7 +10,7 @@ import pytest
 
 from cnnlib.errors import AccessError, CnnlibError, StorageError
 from cnnlib.storage import files, patience, publish, s3
-from cnnlib.storage.patience import SILENCE_VARIABLE, WAIT_VARIABLE
+from cnnlib.storage.patience import LEAST_RATE_VARIABLE, SILENCE_VARIABLE, WAIT_VARIABLE
 from cnnlib.storage.uri import join_uri
 from infra.local_s3 import LocalS3Server
 from tests.fault_proxy import Fault, FaultProxy, run_fault_proxy
@@ -186,6 +187,68 @@ def test_server_that_does_not_read_on_is_noticed_while_a_shard_is_sent(
     with pytest.raises(StorageError, match=SILENCE_VARIABLE):
         files.write_bytes(join_uri(s3_uri, "large"), bytes(16 * 2**20))
     assert proxy.met == 3
+
+
+@pytest.mark.parametrize(
+    ("kind", "operate"),
+    [
+        ("drip", read_shard),
+        ("drip", download_model),
+        ("drip", list_folder),
+        ("drip-head", read_part),
+        ("drip-head", write_shard),
+        ("drip-head", create_once),
+    ],
+)
+def test_server_that_drips_is_given_up_and_asked_again(
+    proxy: FaultProxy, s3_uri: str, tmp_path: Path, kind: str, operate: Operation
+) -> None:
+    # Byte by byte, each long before a time-out: nothing but its pace ends it.
+    fault = Fault(kind, 1, "GET" if operate in READS else "PUT", pause_s=0.1)  # type: ignore[arg-type]
+    _meet(proxy, fault, operate, s3_uri, tmp_path)
+
+
+@pytest.mark.parametrize("operate", [read_shard, download_model, list_folder])
+def test_server_that_drips_for_ever_ends_in_a_clear_error(
+    proxy: FaultProxy, s3_uri: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, operate: Operation
+) -> None:
+    monkeypatch.setenv(SILENCE_VARIABLE, "4")  # so that a busy machine is not taken for a silent server
+    s3._client.cache_clear()
+    proxy.faults = [Fault("drip", method="GET", pause_s=0.1)]
+    started = time.monotonic()
+    with pytest.raises(
+        StorageError, match=rf"is too slow about .* 5 kB a second \({LEAST_RATE_VARIABLE}\) for up to 4 s"
+    ):
+        operate(s3_uri, tmp_path)
+    assert time.monotonic() - started < 20
+    assert proxy.met == 3
+
+
+def test_server_that_sips_is_noticed_while_a_shard_is_sent(proxy: FaultProxy, s3_uri: str) -> None:
+    proxy.faults = [Fault("sip", method="PUT", pause_s=0.2)]
+    with pytest.raises(StorageError, match="is too slow about"):
+        files.write_bytes(join_uri(s3_uri, "large"), bytes(16 * 2**20))
+    assert proxy.met == 3
+
+
+def test_slow_line_is_no_fault(proxy: FaultProxy, s3_uri: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(SILENCE_VARIABLE, "10")  # 3 s for each attempt
+    s3._client.cache_clear()
+    proxy.faults = [Fault("slow", 1, "GET", pause_s=4.0)]
+    assert files.read_bytes(join_uri(s3_uri, "stored")) == _DATA
+    assert len(proxy.requests) == 1, "it was read in one go"
+
+
+def test_no_rate_is_too_low_if_none_is_asked_for(
+    proxy: FaultProxy, s3_uri: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(SILENCE_VARIABLE, "4")  # 1.2 s for each attempt
+    monkeypatch.setenv(LEAST_RATE_VARIABLE, "0")
+    s3._client.cache_clear()
+    files.write_bytes(join_uri(s3_uri, "few"), bytes(30))
+    proxy.faults = [Fault("drip", 1, "GET", pause_s=0.1)]
+    assert files.read_bytes(join_uri(s3_uri, "few")) == bytes(30)
+    assert [request.method for request in proxy.requests].count("GET") == 1
 
 
 def _meet(proxy: FaultProxy, fault: Fault, operate: Operation, uri: str, folder: Path) -> None:

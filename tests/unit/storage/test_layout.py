@@ -27,6 +27,20 @@ def test_shards_of_this_and_earlier_versions_are_told_from_other_files() -> None
         assert layout.strip_digest(name) == name
 
 
+@pytest.mark.parametrize(
+    ("text", "name"),
+    [
+        ("my recipe.toml", "my-recipe.toml"),
+        ("_best.toml", "best.toml"),
+        ("größe (1).toml", "gr-e-1-.toml"),
+        ("é", "run"),
+    ],
+)
+def test_a_run_gets_a_name_that_it_may_have_from_any_name_of_a_recipe(text: str, name: str) -> None:
+    assert layout.run_name(text) == name
+    assert layout.run_name(name) == name
+
+
 def test_run_names_are_as_promised() -> None:
     run = layout.run_uri("/runs", "seed")
     assert run == "/runs/seed"
