@@ -57,6 +57,8 @@ class Idx(Output):
     """Folder with the files: a path or s3://bucket/prefix."""
     class_names: tuple[str, ...] = ()
     """Names of the classes, in the order of the labels. Without names, the numbers of the labels are used."""
+    first_label: int | None = None
+    """The number of the first class. None: 0, or 1 if the labels plainly count from 1."""
     prefix: str | None = None
     """What the files' names begin with, if DIR holds several datasets, such as emnist-letters. None: the only one."""
     transpose: bool = False
@@ -66,8 +68,13 @@ class Idx(Output):
         """Reads the four files."""
         from cnnlib.sources.idx import load_idx
 
-        names = self.class_names or None
-        return load_idx(normalize_uri(self.directory), names, prefix=self.prefix, transpose=self.transpose)
+        return load_idx(
+            normalize_uri(self.directory),
+            self.class_names or None,
+            first_label=self.first_label,
+            prefix=self.prefix,
+            transpose=self.transpose,
+        )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -78,12 +85,14 @@ class Npz(Output):
     """The .npz file: a path or s3://bucket/key."""
     class_names: tuple[str, ...] = ()
     """Names of the classes, in the order of the labels. Without names, the numbers of the labels are used."""
+    first_label: int | None = None
+    """The number of the first class. None: 0, or 1 if the labels plainly count from 1."""
 
     def load(self) -> Source:
         """Reads the arrays."""
         from cnnlib.sources.npz import load_npz
 
-        return load_npz(normalize_uri(self.file), self.class_names)
+        return load_npz(normalize_uri(self.file), self.class_names, self.first_label)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -79,7 +79,9 @@ def _places() -> Iterator[tuple[str, Callable[[], str]]]:
 
 def _read(folder_uri: str) -> Source:
     contents = {name: _checked(data, name, folder_uri) for name, data in idx.read_files(folder_uri).items()}
-    return idx.parse_source(contents.__getitem__, CLASS_NAMES, "Fashion-MNIST (Zalando SE, MIT license)")
+    return idx.parse_source(
+        contents.__getitem__, CLASS_NAMES, "Fashion-MNIST (Zalando SE, MIT license)", first_label=0
+    )
 
 
 def _checked(content: bytes, name: str, place: str) -> bytes:

@@ -10,7 +10,7 @@ import gzip
 import math
 import struct
 import zlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -20,7 +20,7 @@ from cnnlib.dataset.source import Source, SourceSplit
 from cnnlib.errors import DatasetError
 from cnnlib.log import log_event
 from cnnlib.sources.idx_names import SPLIT_PREFIXES, IdxFiles, find_files
-from cnnlib.sources.numbering import check_numbering
+from cnnlib.sources.numbering import count_from_0
 from cnnlib.storage import files
 from cnnlib.storage.threads import map_threads
 from cnnlib.storage.uri import join_uri
@@ -33,6 +33,7 @@ def load_idx(
     directory_uri: str,
     class_names: Sequence[str] | None = None,
     *,
+    first_label: int | None = None,
     prefix: str | None = None,
     transpose: bool = False,
 ) -> Source:
@@ -41,12 +42,14 @@ def load_idx(
     Args:
         directory_uri: the folder that holds the four files.
         class_names: names of the classes by label; None: the labels themselves.
+        first_label: the number of the first class; None: 0, or 1 if the labels plainly count from 1.
         prefix: the dataset to take, where the folder holds several, such as `emnist-letters`.
         transpose: swap the height and width of the images, which EMNIST stores that way.
 
     Raises:
         NotFoundError: a file is missing.
-        ConfigError: the folder holds several datasets and none was chosen.
+        ConfigError: the folder holds several datasets and none was chosen, or the class names leave open which label
+            is the first.
         DatasetError: a file is not IDX, or images, labels and class names do not match.
     """
     found = find_files(directory_uri, prefix)
@@ -54,7 +57,9 @@ def load_idx(
         log_event("images", note="EMNIST stores its images transposed; --transpose turns them upright")
     description = f"IDX files of {directory_uri}" + (f", {found.prefix}" if found.prefix else "")
     contents = _read_all(directory_uri, found)
-    return parse_source(contents.__getitem__, class_names, description, transpose=transpose)
+    return parse_source(
+        contents.__getitem__, class_names, description, first_label=first_label, transpose=transpose
+    )
 
 
 def parse_source(
@@ -62,6 +67,7 @@ def parse_source(
     class_names: Sequence[str] | None,
     description: str,
     *,
+    first_label: int | None = None,
     transpose: bool = False,
 ) -> Source:
     """Builds a source from the uncompressed contents of the four files.
@@ -71,26 +77,17 @@ def parse_source(
     Args:
         content: returns the content of a file by its name in MNIST, without `.gz`.
         class_names: names of the classes by label; None: the labels themselves.
+        first_label: the number of the first class; None: 0, or 1 if the labels plainly count from 1.
         transpose: swap the height and width of the images.
 
     Raises:
+        ConfigError: the class names leave open which label is the first.
         DatasetError: a file is not IDX, or images, labels and class names do not match.
     """
     splits = {split: _parse_split(content, prefix, transpose) for split, prefix in SPLIT_PREFIXES.items()}
-    names = tuple(class_names) if class_names else None
-    if names is None:
-        check_numbering({name: split.labels for name, split in splits.items()}, description)
-    first, last = _label_range(splits)
-    if first == 1 and (names is None or len(names) == last):
-        log_event("labels", note=f"the labels count from 1 to {last}: class 0 is label 1")
-        splits = {name: replace(split, labels=split.labels - 1) for name, split in splits.items()}
-        names = names or tuple(str(label) for label in range(1, last + 1))
-        last -= 1
-    names = names or tuple(str(label) for label in range(last + 1))
-    if len(names) < last + 1:
-        raise DatasetError(
-            f"The labels go up to {last}, but there are {len(names)} class names: {', '.join(names)}."
-        )
+    labels = {name: split.labels for name, split in splits.items()}
+    names, classes = count_from_0(labels, class_names or (), first_label, description)
+    splits = {name: replace(split, labels=classes[name]) for name, split in splits.items()}
     shapes = {split.images.shape[1:] for split in splits.values()}
     if len(shapes) != 1:
         raise DatasetError(f"The splits have images of different shapes: {sorted(shapes)}.")
@@ -176,9 +173,3 @@ def _parse_split(content: Callable[[str], bytes], prefix: str, transpose: bool) 
     if transpose:
         images = images.swapaxes(1, 2)
     return SourceSplit(images=images, labels=labels.astype(np.int32))
-
-
-def _label_range(splits: Mapping[str, SourceSplit]) -> tuple[int, int]:
-    """Returns the lowest and the highest label; (0, 0) without rows."""
-    labels = np.concatenate([split.labels for split in splits.values()])
-    return (int(labels.min()), int(labels.max())) if len(labels) else (0, 0)

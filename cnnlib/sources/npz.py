@@ -15,9 +15,8 @@ import numpy.typing as npt
 
 from cnnlib.dataset.source import Source, SourceSplit
 from cnnlib.errors import DatasetError
-from cnnlib.log import log_event
 from cnnlib.sources.image_files import SPLIT_NAMES
-from cnnlib.sources.numbering import check_numbering
+from cnnlib.sources.numbering import count_from_0
 from cnnlib.storage import files
 
 # What NumPy and zipfile raise for a damaged archive, and for an encrypted one.
@@ -44,15 +43,20 @@ _MOST_CLASSES = 2**20
 _CHANNELS = (1, 2, 3, 4)
 
 
-def load_npz(uri: str, class_names: Sequence[str] = ()) -> Source:
+def load_npz(uri: str, class_names: Sequence[str] = (), first_label: int | None = None) -> Source:
     """Reads an archive whose arrays are called `x_train`, `y_train`, `x_test`, … or `train_images`, `train_labels`, ….
 
     Images are uint8 [rows, height, width] or [rows, height, width, channels]; labels are whole numbers [rows] or
     [rows, 1]. Without a name of a split, all rows are training rows.
 
+    Args:
+        uri: the archive.
+        class_names, first_label: see `count_from_0`.
+
     Raises:
         NotFoundError: there is no such file.
-        DatasetError: it is no such archive, or images and labels do not match.
+        ConfigError: the class names leave open which label is the first.
+        DatasetError: it is no such archive, or images, labels and class names do not match.
     """
     try:
         with np.load(io.BytesIO(files.read_bytes(uri)), allow_pickle=False) as archive:
@@ -63,18 +67,9 @@ def load_npz(uri: str, class_names: Sequence[str] = ()) -> Source:
         ) from err
     found = _pair(arrays, uri)
     splits = {name: _build_split(uri, name, images, labels) for name, (images, labels) in found.items()}
-    if not class_names:
-        check_numbering({name: split.labels for name, split in splits.items()}, uri)
-    labels = np.concatenate([split.labels for split in splits.values()])
-    first, last = (int(labels.min()), int(labels.max())) if len(labels) else (0, 0)
-    if first == 1 and (not class_names or len(class_names) == last):
-        log_event("labels", note=f"the labels count from 1 to {last}: class 0 is label 1")
-        class_names = class_names or [str(label) for label in range(1, last + 1)]
-        splits = {name: replace(split, labels=split.labels - 1) for name, split in splits.items()}
-        last -= 1
-    names = tuple(class_names) or tuple(map(str, range(last + 1)))
-    if len(names) <= last:
-        raise DatasetError(f"The labels of {uri} go up to {last}, but there are {len(names)} class names.")
+    given = {name: split.labels for name, split in splits.items()}
+    names, classes = count_from_0(given, class_names, first_label, uri)
+    splits = {name: replace(split, labels=classes[name]) for name, split in splits.items()}
     shapes = {split.images.shape[1:] for split in splits.values()}
     if len(shapes) > 1:
         raise DatasetError(f"The splits of {uri} have images of different shapes: {sorted(shapes)}.")

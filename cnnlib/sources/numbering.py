@@ -1,4 +1,4 @@
-"""Checks that the labels of all splits count from the same number.
+"""Finds which class a label is that is a number, and checks that the labels of all splits count from the same one.
 
 A data set whose training labels are 1..10 and whose test labels are 0..9 has eleven classes at first sight, and nothing
 shows that every test label is off by one.
@@ -12,9 +12,61 @@ from itertools import permutations
 import numpy as np
 import numpy.typing as npt
 
-from cnnlib.errors import DatasetError
+from cnnlib.errors import ConfigError, DatasetError
+from cnnlib.log import log_event
 
 ADVICE = " If they are right, give the names of all classes with --class-names."
+_SHOWN = 10
+
+
+def count_from_0(
+    labels: Mapping[str, npt.NDArray[np.int32]],
+    class_names: Sequence[str],
+    first_label: int | None,
+    origin: str,
+) -> tuple[tuple[str, ...], dict[str, npt.NDArray[np.int32]]]:
+    """Returns the class names and the class of every row, counted from 0, of arrays whose labels are numbers.
+
+    Args:
+        labels: those of every split, at least 0.
+        class_names: their names; empty: the classes are called after the numbers.
+        first_label: the number of the first class; None: 0, or 1 if the labels plainly count from 1.
+        origin: what holds them, for messages.
+
+    Raises:
+        ConfigError: class names and labels leave open which name the first label has.
+        DatasetError: a label has no class, or the splits count from different numbers.
+    """
+    if not class_names and first_label is None:
+        check_numbering(labels, origin)
+    rows = np.concatenate(list(labels.values()))
+    low, high = (int(rows.min()), int(rows.max())) if len(rows) else (0, 0)
+    first = _find_first(low, high, class_names, origin) if first_label is None else first_label
+    names = tuple(class_names) or tuple(map(str, range(first, high + 1)))
+    if low < first:
+        raise DatasetError(
+            f"The labels of {origin} are {low}..{high}. Expected none below --first-label={first}, the number of the "
+            "first class."
+        )
+    if high >= first + len(names):
+        shown = ", ".join(names[:_SHOWN]) + (", …" if names[_SHOWN:] else "")
+        raise DatasetError(
+            f"The labels of {origin} go up to {high}, but there are {len(names)} class names: {shown}. Give more of "
+            f"them, or --first-label with the number of {names[0]!r}."
+        )
+    return names, {name: own - first for name, own in labels.items()}
+
+
+def _find_first(low: int, high: int, class_names: Sequence[str], origin: str) -> int:
+    if low == 1 and high + 1 < len(class_names):
+        raise ConfigError(
+            f"The labels of {origin} are {low}..{high}, and there are {len(class_names)} class names. Give "
+            f"--first-label=0 if 1 is {class_names[1]!r}, or --first-label=1 if it is {class_names[0]!r}."
+        )
+    if low == 1 and len(class_names) in (0, high):
+        log_event("labels", note=f"the labels count from 1 to {high}: class 0 is label 1")
+        return 1
+    return 0
 
 
 def check_numbering(

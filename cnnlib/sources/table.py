@@ -198,7 +198,7 @@ def _parse(data: bytes, ending: str, label: str | None) -> pa.Table:
     if ending in _JSON:
         return read_json(data)
     own = () if label is None else (label.strip().lower(),)
-    return read_csv(data, _DELIMITERS[ending], {*LABEL_NAMES, *NAME_NAMES, *own})
+    return read_csv(data, _DELIMITERS[ending], labels={*LABEL_NAMES, *NAME_NAMES, *own})
 
 
 def _holds_texts(kind: pa.DataType) -> bool:

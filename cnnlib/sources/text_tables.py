@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import codecs
 import io
-from collections.abc import Iterable
+from collections.abc import Collection
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -38,17 +38,26 @@ def check_text(uri: str, data: bytes, *, is_json: bool) -> None:
         )
 
 
-def read_csv(data: bytes, delimiter: str, labels: Iterable[str]) -> pa.Table:
+def read_csv(
+    data: bytes, delimiter: str, *, labels: Collection[str] = (), texts: Collection[str] = ()
+) -> pa.Table:
     """Reads CSV. A column that Arrow would change is text: of numbers such as 007, of dates and times.
 
     Args:
         labels: names in lower case of columns that may hold labels: truth values are text there, too, and 1e5 is.
+        texts: names in lower case of columns that are text in any case. If there are any, only an empty value of any
+            column is missing, because NA may be a name.
 
     Raises:
         ArrowInvalid: it is no CSV.
     """
     parse = pyarrow.csv.ParseOptions(delimiter=delimiter, newlines_in_values=True)
-    table = pyarrow.csv.read_csv(io.BytesIO(data), parse_options=parse)
+    convert = None
+    if texts:
+        names = pyarrow.csv.open_csv(io.BytesIO(data), parse_options=parse).schema.names
+        forced = {name: pa.string() for name in names if usual_name(name) in texts}
+        convert = pyarrow.csv.ConvertOptions(column_types=forced, null_values=[""], strings_can_be_null=True)
+    table = pyarrow.csv.read_csv(io.BytesIO(data), parse_options=parse, convert_options=convert)
     typed = [
         field
         for field in table.schema
@@ -59,11 +68,17 @@ def read_csv(data: bytes, delimiter: str, labels: Iterable[str]) -> pa.Table:
     as_text = pyarrow.csv.ConvertOptions(
         column_types={field.name: pa.string() for field in typed}, strings_can_be_null=True
     )
-    texts = pyarrow.csv.read_csv(io.BytesIO(data), parse_options=parse, convert_options=as_text)
+    written = pyarrow.csv.read_csv(io.BytesIO(data), parse_options=parse, convert_options=as_text)
     for field in typed:
-        if _changes(field.type, texts[field.name], field.name.strip().lower() in labels):
-            table = table.set_column(table.schema.get_field_index(field.name), field.name, texts[field.name])
+        if _changes(field.type, written[field.name], usual_name(field.name) in labels):
+            place = table.schema.get_field_index(field.name)
+            table = table.set_column(place, field.name, written[field.name])
     return table
+
+
+def usual_name(name: str) -> str:
+    """Returns what a column's name is compared by."""
+    return name.strip().lower()
 
 
 def read_json(data: bytes) -> pa.Table:

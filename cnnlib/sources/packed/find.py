@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fnmatch
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -10,6 +9,7 @@ from dataclasses import dataclass
 from cnnlib.errors import ConfigError, NotFoundError
 from cnnlib.sources.image_files import SPLIT_NAMES
 from cnnlib.storage import files
+from cnnlib.storage.patterns import find_objects
 from cnnlib.storage.uri import join_uri
 
 _WORDS = re.compile(r"[^A-Za-z]+")
@@ -37,31 +37,27 @@ class PackedFile:
 def find_packed_files(pattern_uri: str, endings: Sequence[str]) -> list[PackedFile]:
     """Lists the files of a pattern such as `DIR/train-*.tar`, or all files of a folder with one of the endings.
 
+    See `find_objects` for what a pattern means; braces stand for the names of files that must all be there.
+
     Raises:
         NotFoundError: there is no such file.
     """
     # A file or a folder may have the marks of a pattern in its name.
     if (single := files.find_object(pattern_uri)) is not None:
         return [_describe(single.uri, single.num_bytes, single.version, pattern_uri.rpartition("/")[0])]
-    folder, listed, has_pattern = pattern_uri, files.list_objects(pattern_uri), False
-    if not listed and (names := expand_braces(pattern_uri)) != [pattern_uri]:
+    below = find_objects(pattern_uri)
+    if not below.objects and (names := expand_braces(pattern_uri)) != [pattern_uri]:
         return _find_named(names)
-    if not listed and any(mark in pattern_uri for mark in "*?["):
-        folder, has_pattern = re.split(r"[*?\[]", pattern_uri, maxsplit=1)[0].rpartition("/")[0], True
-        listed = files.list_objects(folder)
+    folder = below.folder
     found = [
         each
-        for each in listed
-        if (
-            fnmatch.fnmatchcase(each.uri, pattern_uri)
-            if has_pattern
-            else each.uri.lower().endswith(tuple(endings))
-        )
-        and not any(part.startswith((".", "_")) for part in _relative(each.uri, folder).split("/"))
+        for each in below.objects
+        if (below.is_pattern or each.uri.lower().endswith(tuple(endings)))
+        and not any(part.startswith((".", "_")) for part in below.relative(each).split("/"))
     ]
     if not found:
         raise NotFoundError(
-            f"No file at {pattern_uri}: {len(listed)} files are in {folder}. Expected files that end in "
+            f"No file at {pattern_uri}: {below.num_listed} files are in {folder}. Expected files that end in "
             f"{', '.join(endings)}: a folder, a file, or a pattern such as {join_uri(folder, f'train-*{endings[0]}')}."
         )
     described = (_describe(each.uri, each.num_bytes, each.version, folder) for each in found)

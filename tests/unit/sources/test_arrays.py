@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from cnnlib.dataset.writer import write_dataset
-from cnnlib.errors import DatasetError, NotFoundError
+from cnnlib.errors import ConfigError, DatasetError, NotFoundError
 from cnnlib.sources.cifar import load_cifar
 from cnnlib.sources.npz import load_npz
 
@@ -239,3 +239,58 @@ def test_cifar_whose_splits_count_from_different_numbers_or_below_0_is_refused(t
     write_batch(folder / "test_batch", CIFAR_LABELS - 1)
     with pytest.raises(DatasetError, match=r"the labels are -1\.\.8, but there are 10 class names"):
         load_cifar(str(folder))
+
+
+@pytest.mark.parametrize(
+    ("labels", "names", "first_label", "classes", "expected"),
+    [
+        ([5, 6, 7], "", 5, "567", [0, 1, 2]),
+        ([5, 7, 7], "", 5, "567", [0, 2, 2]),
+        ([5, 6, 7], "abcd", 5, "abcd", [0, 1, 2]),
+        ([1, 2, 3], "abcde", 0, "abcde", [1, 2, 3]),
+        ([1, 2, 3], "abcde", 1, "abcde", [0, 1, 2]),
+        ([1, 2, 3], "", 0, "0123", [1, 2, 3]),
+        ([2, 3, 3], "", None, "0123", [2, 3, 3]),
+        ([1, 2, 3], "abcd", None, "abcd", [1, 2, 3]),
+    ],
+)
+def test_first_label_is_the_number_of_the_first_class(
+    tmp_path: Path,
+    labels: list[int],
+    names: str,
+    first_label: int | None,
+    classes: str,
+    expected: list[int],
+) -> None:
+    np.savez(tmp_path / "a.npz", images=IMAGES[:3], labels=np.array(labels))
+    source = load_npz(str(tmp_path / "a.npz"), tuple(names), first_label)
+    assert (source.class_names, source.splits["train"].labels.tolist()) == (tuple(classes), expected)
+
+
+@pytest.mark.parametrize(
+    ("labels", "names", "first_label", "error", "message"),
+    [
+        ([1, 2, 3], "abcde", None, ConfigError, r"=0 if 1 is 'b', or --first-label=1 if it is 'a'\."),
+        (
+            [1, 2, 4],
+            "ab",
+            None,
+            DatasetError,
+            r"go up to 4, but .* 2 class names: a, b\. Give more of them, or ",
+        ),
+        ([5, 6, 7], "abc", None, DatasetError, r"or --first-label with the number of 'a'\."),
+        ([5, 6, 9], "abc", 5, DatasetError, r"go up to 9, but there are 3 class names"),
+        ([0, 1, 2], "abc", 1, DatasetError, r"are 0\.\.2\. Expected none below --first-label=1, "),
+    ],
+)
+def test_labels_without_a_class_are_refused_with_a_way_out(
+    tmp_path: Path,
+    labels: list[int],
+    names: str,
+    first_label: int | None,
+    error: type[Exception],
+    message: str,
+) -> None:
+    np.savez(tmp_path / "a.npz", images=IMAGES[:3], labels=np.array(labels))
+    with pytest.raises(error, match=message):
+        load_npz(str(tmp_path / "a.npz"), tuple(names), first_label)

@@ -191,7 +191,7 @@ def test_splits_of_different_shapes_are_refused(tmp_path: Path) -> None:
 
 
 def test_too_few_class_names_are_refused(tmp_path: Path) -> None:
-    with pytest.raises(DatasetError, match="labels go up to 2, but there are 2 class names: Coat, Bag"):
+    with pytest.raises(DatasetError, match="go up to 2, but there are 2 class names: Coat, Bag"):
         load_idx(write(tmp_path, contents()), ["Coat", "Bag"])
 
 
@@ -288,6 +288,12 @@ def test_name_for_class_0_keeps_the_labels_as_they_are(capsys: pytest.CaptureFix
     source = parse_source(from_one().__getitem__, ["N/A", "a", "b", "c"], "here")
     assert source.splits["train"].labels.tolist() == [1, 2, 3, 2, 1]
     assert capsys.readouterr().err == ""
+
+
+def test_first_label_of_an_idx_folder_is_the_number_of_its_first_class(tmp_path: Path) -> None:
+    source = load_idx(write(tmp_path, from_one()), list("abcde"), first_label=1)
+    assert (source.class_names, source.splits["test"].labels.tolist()) == (tuple("abcde"), [2, 0])
+    assert parse_source(from_one().__getitem__, None, "here", first_label=0).class_names == tuple("0123")
 
 
 def test_splits_that_count_from_different_numbers_are_refused() -> None:

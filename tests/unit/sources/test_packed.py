@@ -169,6 +169,22 @@ def test_braces_name_files_that_must_all_be_there(tmp_path: Path) -> None:
     assert len(tars(str(tmp_path / "in" / "{train-000,train-002}.tar")).candidates) == 8
 
 
+def test_a_pattern_is_meant_as_a_shell_means_it(tmp_path: Path) -> None:
+    places = ("train-0", "a/train-1", "a/b/train-2", "a/_half/train-3")
+    for number, place in enumerate(places):
+        write_tar(tmp_path / "in" / f"{place}.tar", samples(range(4 * number, 4 * number + 4)))
+
+    def found(pattern: str) -> set[str]:
+        return {each.key.rpartition("/")[0] for each in tars(str(tmp_path / "in" / pattern)).candidates}
+
+    assert found("*.tar") == {"train-0.tar"}
+    assert found("*/train-?.tar") == {"a/train-1.tar"}
+    assert found("**/*.tar") == {"train-0.tar", "a/train-1.tar", "a/b/train-2.tar"}
+    assert found("a/**/*[0-9].tar") == {"train-1.tar", "b/train-2.tar"}
+    assert found("{a/train-1,a/b/train-2}.tar") == {"train-1.tar", "b/train-2.tar"}
+    assert found("train-{0..0}.tar") == {"train-0.tar"}
+
+
 @pytest.mark.parametrize("name", ["[a]", "{a,b}", "wh?t"])
 def test_a_folder_or_a_file_may_be_called_like_a_pattern(tmp_path: Path, name: str) -> None:
     path = write_tar(tmp_path / name / f"{name}.tar", samples(range(4)))
@@ -181,7 +197,7 @@ def test_shards_of_a_dataset_are_no_source(tmp_path: Path, encoding: ImageEncodi
     output = str(tmp_path / "in" / "data")
     source = load_parquet_images(str(tmp_path / "in"), output, options())
     write_streamed(source, output, StreamOptions(encoding=encoding), run_in_threads)
-    for pattern in (tmp_path / "in", tmp_path / "in" / "*.parquet"):
+    for pattern in (tmp_path / "in", tmp_path / "in" / "**" / "*.parquet"):
         with pytest.raises(
             DatasetError, match=r"in/data/train/part-.* is a shard of a dataset that jobs\.prepare"
         ):
