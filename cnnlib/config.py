@@ -54,6 +54,10 @@ class OptimizerConfig:
     clip_norm: float | None = None
     """Largest norm of the gradient of the whole batch, over all workers: a longer gradient is scaled down to it.
     None: gradients are not clipped."""
+    layer_decay: float = 1.0
+    """Factor, above 0 and at most 1, of the learning rate from each group of layers to the one before it: the head has
+    the whole rate. A group is a layer of a chain or a block around which a shortcut goes, such as the 18 of ResNet-50.
+    For fine-tuning (Clark et al. 2020); 0.65..0.9 is usual. 1: all layers have the same rate."""
     ema_momentum: float | None = None
     """Momentum, between 0 and 1, of an exponential moving average of the weights; the average is scored and saved.
     0.999 averages about 1,000 steps. None: no average; the weights themselves are scored and saved."""
@@ -74,6 +78,8 @@ class OptimizerConfig:
         check_range("optimizer.step_factor", self.step_factor, 0.0, 1.0)
         if self.clip_norm is not None:
             check_above_0("optimizer.clip_norm", self.clip_norm)
+        check_above_0("optimizer.layer_decay", self.layer_decay)
+        check_range("optimizer.layer_decay", self.layer_decay, 0.0, 1.0)
         if self.ema_momentum is not None and not 0 < self.ema_momentum < 1:
             raise ConfigError(
                 f"optimizer.ema_momentum must be above 0 and below 1. Received {self.ema_momentum}."

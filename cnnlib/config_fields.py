@@ -25,6 +25,17 @@ def field_name(name: str) -> str:
     return f"{_GROUPS_OF_FLAGS.get(first, first)}.{rest}" if dot else first
 
 
+def flag_name(name: str) -> str:
+    """Returns a field's dotted name as its flag spells it, with underscores: what tables and messages call it.
+
+    >>> flag_name("batch-size"), flag_name("model_options.widen_factor"), flag_name("model.widen-factor")
+    ('batch_size', 'model.widen_factor', 'model.widen_factor')
+    """
+    first, dot, rest = field_name(name).partition(".")
+    flags = {group: flag for flag, group in _GROUPS_OF_FLAGS.items()}
+    return f"{flags.get(first, first)}.{rest}" if dot else first
+
+
 def replace_fields(config: ConfigT, values: Mapping[str, Any], *, above: str = "") -> ConfigT:
     """Returns a config with other values in some fields. They are checked together, after all are set.
 
@@ -35,11 +46,12 @@ def replace_fields(config: ConfigT, values: Mapping[str, Any], *, above: str = "
         above: the dotted name of the config itself, with a dot; for messages.
 
     Raises:
-        ConfigError: there is no such field, or it cannot have this value.
+        ConfigError: there is no such field, or it cannot have this value. It names the field as `values` does.
     """
     hints = get_type_hints(type(config))
     own: dict[str, Any] = {}
     inner: dict[str, dict[str, Any]] = {}
+    spelled: dict[str, str] = {}
     _check_spelled_once(values, above)
     for name, value in values.items():
         first, dot, rest = field_name(name).partition(".")
@@ -51,12 +63,13 @@ def replace_fields(config: ConfigT, values: Mapping[str, Any], *, above: str = "
                     f"{above}{name} is a group of fields. Expected one of them: {above}{name}.…"
                 )
             inner.setdefault(first, {})[rest] = value
+            spelled[first] = name.partition(".")[0]
         elif dot:
             raise ConfigError(f"{above}{first} is no group of fields. Received {above}{name}.")
         else:
             own[first] = convert(value, hints[first], f"{above}{name}")
     for first, some in inner.items():
-        own[first] = replace_fields(getattr(config, first), some, above=f"{above}{first}.")
+        own[first] = replace_fields(getattr(config, first), some, above=f"{above}{spelled[first]}.")
     return cast("ConfigT", dataclasses.replace(cast("Any", config), **own))
 
 
@@ -78,7 +91,7 @@ def changed_fields(config: object, base: object) -> dict[str, Any]:
     return found
 
 
-def field_type(config: object, name: str) -> Any:
+def field_type(config: object, name: str, *, above: str = "") -> Any:
     """Returns the annotated type of a field, by its dotted name.
 
     Raises:
@@ -87,8 +100,10 @@ def field_type(config: object, name: str) -> Any:
     first, dot, rest = field_name(name).partition(".")
     hints = get_type_hints(type(config))
     if first not in hints:
-        raise ConfigError(f"There is no field {name}. {nearest(first, hints)}")
-    return field_type(getattr(config, first), rest) if dot else hints[first]
+        raise ConfigError(f"There is no field {above}{name}. {nearest(first, hints)}")
+    if not dot:
+        return hints[first]
+    return field_type(getattr(config, first), rest, above=f"{above}{name.partition('.')[0]}.")
 
 
 def convert(value: Any, hint: Any, name: str) -> Any:

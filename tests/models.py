@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import threading
 import time
 from pathlib import Path
@@ -29,6 +30,12 @@ def build_mortal(image_shape: tuple[int, int, int], num_classes: int) -> keras.M
     """Builds the linear model; one process dies as soon as the file that DIE_WHEN names exists, later ones live."""
     threading.Thread(target=_die_once, args=(Path(os.environ[DIE_WHEN]),), daemon=True).start()
     return build_linear(image_shape, num_classes)
+
+
+def build_killed(image_shape: tuple[int, int, int], num_classes: int) -> keras.Model:
+    """Builds no model: its process ends as one that the kernel kills because memory runs out."""
+    os.kill(os.getpid(), signal.SIGKILL)
+    raise AssertionError("the process goes on")
 
 
 def build_eleven_classes(image_shape: tuple[int, int, int], num_classes: int) -> keras.Model:

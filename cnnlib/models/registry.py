@@ -54,6 +54,11 @@ def check_model_name(name: str) -> None:
         ModelError: the name is neither registered nor of the form `package.module:function`.
     """
     module, colon, function = name.partition(":")
+    if colon and ("/" in module or module.endswith(".py")):
+        dotted = module.removesuffix(".py").strip("./").replace("/", ".")
+        raise ModelError(
+            f"A model's name is package.module:function, and no path. Received {name!r}. Try {dotted}:{function}."
+        )
     if name in ZOO or (colon and module and function.isidentifier()):
         return
     raise ModelError(

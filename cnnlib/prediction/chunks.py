@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import fnmatch
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -18,8 +16,8 @@ from cnnlib.dataset.streamed import BadImageError
 from cnnlib.errors import ConfigError, NotFoundError
 from cnnlib.sources.image_files import ImageReader
 from cnnlib.storage import files, layout
+from cnnlib.storage.patterns import find_objects
 from cnnlib.storage.threads import DECODE_THREADS, map_threads
-from cnnlib.storage.uri import join_uri
 
 _CHUNK_IMAGES = 512
 _CHUNK_BYTES = 128 * 2**20
@@ -152,31 +150,24 @@ def _most_rows(num_classes: int) -> int:
 def list_files(images_uri: str, rules: ImageRules, num_classes: int) -> list[Chunk]:
     """Lists the image files of a folder, at any depth, or of a pattern such as `DIR/2026-*.jpg`, sorted by path.
 
-    A folder may have the marks of a pattern in its name. As in a shell, `*` and `?` stand for no slash, and `**` for
-    folders of any depth.
+    See `find_objects` for what a pattern means.
 
     Raises:
         NotFoundError: there is no image.
     """
-    folder, listed, pattern = images_uri, files.list_objects(images_uri), None
-    if not listed and any(mark in images_uri for mark in "*?["):
-        folder = re.split(r"[*?\[]", images_uri, maxsplit=1)[0].rpartition("/")[0]
-        pattern = images_uri.split("/")
-        listed = files.list_objects(folder)
-    base = join_uri(folder, "")
+    below = find_objects(images_uri)
     found = sorted(
-        (each.uri.removeprefix(base), f"{each.num_bytes} {each.version}")
-        for each in listed
-        if (pattern is None or _matches(each.uri.split("/"), pattern))
-        and f".{each.uri.rpartition('.')[2].lower()}" in EXTENSIONS
-        and not any(part.startswith(".") for part in each.uri.removeprefix(base).split("/"))
+        (below.relative(each), f"{each.num_bytes} {each.version}")
+        for each in below.objects
+        if f".{each.uri.rpartition('.')[2].lower()}" in EXTENSIONS
+        and not any(part.startswith(".") for part in below.relative(each).split("/"))
     )
     if not found:
         raise NotFoundError(
             f"No image at {images_uri}. Expected a dataset of jobs.prepare, or a folder or a pattern of files that end "
             f"in {', '.join(sorted(EXTENSIONS))}."
         )
-    reader = ImageReader(folder=folder, rules=rules)
+    reader = ImageReader(folder=below.folder, rules=rules)
     height, width = rules.size or (1, 1)
     most = max(1, _CHUNK_BYTES // (height * width * rules.channels))
     step = min(_CHUNK_IMAGES, most, _most_rows(num_classes))
@@ -187,18 +178,3 @@ def list_files(images_uri: str, rules: ImageRules, num_classes: int) -> list[Chu
         )
         for part in parts
     ]
-
-
-def _matches(parts: Sequence[str], pattern: Sequence[str]) -> bool:
-    """Returns whether the parts of a path are those of a pattern, as a shell means it.
-
-    >>> _matches(["a", "1.png"], ["a", "*.png"]), _matches(["a", "b", "1.png"], ["a", "*.png"])
-    (True, False)
-    >>> _matches(["a", "b", "c", "1.png"], ["a", "**", "*.png"])
-    True
-    """
-    if not pattern:
-        return not parts
-    if pattern[0] == "**":
-        return any(_matches(parts[first:], pattern[1:]) for first in range(len(parts) + 1))
-    return bool(parts) and fnmatch.fnmatchcase(parts[0], pattern[0]) and _matches(parts[1:], pattern[1:])

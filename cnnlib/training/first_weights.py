@@ -11,9 +11,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from cnnlib.config import TrainConfig
-from cnnlib.errors import ConfigError, NotFoundError
+from cnnlib.errors import ConfigError, InputError, NotFoundError
 from cnnlib.log import log_event
 from cnnlib.models.zoo.photograph_weights import DOCUMENTATION, PHOTOGRAPH_WEIGHTS
+from cnnlib.runs.checkpoints import resolve_checkpoint
 from cnnlib.runs.resume_points import find_last_step
 from cnnlib.storage import files, publish
 from cnnlib.storage.uri import normalize_uri
@@ -70,7 +71,7 @@ def find_first_weights(config: TrainConfig, run: str, done_epochs: int) -> First
         done_epochs: epochs of the run that have a checkpoint.
 
     Raises:
-        NotFoundError: there is no such file, and the run has nothing to go on from.
+        InputError: there is no such file, and the run has nothing to go on from.
     """
     may_begin_anew = not done_epochs or config.on_nan == "rollback"
     if config.weights is None or not may_begin_anew:
@@ -79,10 +80,11 @@ def find_first_weights(config: TrainConfig, run: str, done_epochs: int) -> First
         path = Path(folder, "weights")
         try:
             files.download(config.weights, path)
-        except NotFoundError as err:
-            if done_epochs or find_last_step(run):
+        except InputError as err:
+            if isinstance(err, NotFoundError) and (done_epochs or find_last_step(run)):
                 return None
-            raise _no_file(config.weights) from err
+            _check_no_run(config.weights)
+            raise (_no_file(config.weights) if isinstance(err, NotFoundError) else err) from err
         return FirstWeights(uri=config.weights, sha256=publish.sha256_of_file(path))
 
 
@@ -117,6 +119,21 @@ def log_frozen(frozen: FrozenLayers) -> None:
     """Says which layers are not trained."""
     layers = frozen.layers
     log_event("freeze", layers=len(layers), parameters=frozen.parameters, first=layers[0], last=layers[-1])
+
+
+def _check_no_run(uri: str) -> None:
+    """Checks that a URI at which no file is does not name a run or a checkpoint, as `--checkpoint` takes them.
+
+    Raises:
+        ConfigError: it does; the message names the file.
+    """
+    try:
+        checkpoint = resolve_checkpoint(uri)
+    except InputError:
+        return
+    raise ConfigError(
+        f"weights must be a file, and no run or checkpoint. Received {uri}. Its file is {checkpoint.model_uri}"
+    )
 
 
 def _no_file(uri: str) -> NotFoundError:

@@ -18,6 +18,7 @@ from cnnlib.training.augment.augment import Augment, build_augment
 from cnnlib.training.class_weights import class_weights
 from cnnlib.training.plan import WorkerTask
 from cnnlib.training.precision import choose_precision
+from cnnlib.training.state.layer_rates import LayerRates, find_layer_rates, scale_rates
 from cnnlib.training.state.moving_statistics import synchronize
 from cnnlib.training.state.optimizer import build_optimizer, build_plain_optimizer, decay_kernels_only
 from cnnlib.training.step import ScoreCall, TrainCall, build_score_call, build_train_call
@@ -38,6 +39,7 @@ class TrainState:
         outputs: whether the model gives probabilities or logits.
         augment: what `train_call` changes the rows with; None: nothing.
         frozen: the layers that are not trained; None if all are.
+        layer_rates: the learning rates of the layers; None if all have the same.
     """
 
     model: keras.Model
@@ -49,6 +51,7 @@ class TrainState:
     outputs: OutputKind
     augment: Augment | None = None
     frozen: FrozenLayers | None = None
+    layer_rates: LayerRates | None = None
 
     @property
     def learning_rate(self) -> float:
@@ -88,6 +91,10 @@ def build_train_state(
         if config.optimizer.decay_kernels_only:
             decay_kernels_only(optimizer, model.trainable_variables)
         optimizer.build(model.trainable_variables)
+    layer_rates = None
+    if config.optimizer.layer_decay != 1:
+        layer_rates = find_layer_rates(model, config.optimizer.layer_decay)
+        scale_rates(optimizer, layer_rates.factors)
     outputs = _find_output_kind(model, config.model, shape)
     from_logits = outputs == "logits"
     # The checkpoint's model file then opens compiled in plain Keras. This project does not use the compiled model.
@@ -133,6 +140,7 @@ def build_train_state(
         outputs=outputs,
         augment=augment,
         frozen=frozen,
+        layer_rates=layer_rates,
     )
 
 

@@ -15,7 +15,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cnnlib import config, config_checks, evaluate_config, export_config, model_options, range_test_config
+from cnnlib import (
+    config,
+    config_checks,
+    evaluate_config,
+    export_config,
+    largest_batch_config,
+    model_options,
+    range_test_config,
+)
 from cnnlib.config import (
     AugmentConfig,
     CheckpointConfig,
@@ -30,6 +38,7 @@ from cnnlib.config import (
 from cnnlib.errors import ConfigError
 from cnnlib.evaluate_config import EvaluateConfig
 from cnnlib.export_config import ExportConfig
+from cnnlib.largest_batch_config import LargestBatchConfig
 from cnnlib.model_options import ModelOptions
 from cnnlib.range_test_config import RangeTestConfig
 
@@ -41,6 +50,7 @@ CONFIGS = [
     EvaluateConfig,
     ExportConfig,
     RangeTestConfig,
+    LargestBatchConfig,
     OptimizerConfig,
     LossConfig,
     EarlyStoppingConfig,
@@ -128,6 +138,8 @@ def test_defaults_are_a_config_that_works(cls: type) -> None:
         (OptimizerConfig, {"step_factor": -0.1}, "optimizer.step_factor must lie in 0..1. Received -0.1."),
         (OptimizerConfig, {"clip_norm": 0.0}, "optimizer.clip_norm must be above 0. Received 0.0."),
         (OptimizerConfig, {"clip_norm": math.nan}, "optimizer.clip_norm must be above 0. Received nan."),
+        (OptimizerConfig, {"layer_decay": 0.0}, "optimizer.layer_decay must be above 0. Received 0.0."),
+        (OptimizerConfig, {"layer_decay": 1.5}, "optimizer.layer_decay must lie in 0..1. Received 1.5."),
         (OptimizerConfig, {"ema_momentum": 1.0}, "optimizer.ema_momentum must be above 0 and below 1."),
         (OptimizerConfig, {"ema_momentum": 0.0}, "optimizer.ema_momentum must be above 0 and below 1."),
         (
@@ -171,6 +183,9 @@ def test_defaults_are_a_config_that_works(cls: type) -> None:
             "Give pixel_range or preprocess. Received 0-1 and imagenet.",
         ),
         (ExportConfig, {"format": "onnx"}, "onnx cannot be exported: its converter, tf2onnx, looks for a"),
+        (LargestBatchConfig, {"memory_gib": 0.0}, "memory_gib must be above 0. Received 0.0."),
+        (LargestBatchConfig, {"highest": 0}, "highest must be at least 1. Received 0."),
+        (LargestBatchConfig, {"steps": 0}, "steps must be at least 1. Received 0."),
         (RangeTestConfig, {"lowest": 0.0}, "test.lowest must be above 0. Received 0.0."),
         (RangeTestConfig, {"highest": math.inf}, "test.highest must be above 0. Received inf."),
         (RangeTestConfig, {"steps": 19}, "test.steps must be at least 20. Received 19."),
@@ -340,6 +355,7 @@ def test_every_setting_explains_itself_in_help(cls: type) -> None:
                 "typing",
             },
         ),
+        (largest_batch_config, {"__future__", "cnnlib.config_checks", "dataclasses"}),
         (range_test_config, {"__future__", "cnnlib.config_checks", "cnnlib.errors", "dataclasses"}),
         (config_checks, {"__future__", "cnnlib.errors", "math"}),
         (

@@ -66,7 +66,7 @@ class RegisteredModel:
     builder: str
     options: type[FamilyOptions]
     summary: str
-    image_shape: ImageShape
+    image_shape: ImageShape = SMALL_IMAGE
     parameters: int
     flops_per_image: int
     reached: Reached | None = None
@@ -94,7 +94,6 @@ ZOO: Mapping[str, RegisteredModel] = {
         builder="cnnlib.models.cnn:build_seed_cnn",
         options=SeedCnnOptions,
         summary="the tutorial's CNN",
-        image_shape=SMALL_IMAGE,
         parameters=47_090,
         flops_per_image=35_583_232,
         reached=Reached(
@@ -108,7 +107,6 @@ ZOO: Mapping[str, RegisteredModel] = {
         builder="cnnlib.models.cnn:build_small_cnn",
         options=SmallCnnOptions,
         summary="this project's CNN, with batch normalisation",
-        image_shape=SMALL_IMAGE,
         parameters=178_754,
         flops_per_image=28_790_400,
         reached=Reached(accuracy=0.8976, recipe="demo", data="fashion-mnist", source="README.md"),
@@ -117,7 +115,6 @@ ZOO: Mapping[str, RegisteredModel] = {
         builder="cnnlib.models.dnn:build_dnn",
         options=DnnOptions,
         summary="the tutorial's dense network",
-        image_shape=SMALL_IMAGE,
         parameters=235_146,
         flops_per_image=469_504,
     ),
@@ -125,7 +122,6 @@ ZOO: Mapping[str, RegisteredModel] = {
         builder="cnnlib.models.zoo.resnet:build_resnet",
         options=ResNetOptions,
         summary="ResNet for small images (He et al. 2016)",
-        image_shape=SMALL_IMAGE,
         parameters=273_754,
         flops_per_image=62_043_904,
     ),
@@ -133,7 +129,6 @@ ZOO: Mapping[str, RegisteredModel] = {
         builder="cnnlib.models.zoo.resnet:build_wide_resnet",
         options=WideResNetOptions,
         summary="wide ResNet for small images (Zagoruyko and Komodakis 2016)",
-        image_shape=SMALL_IMAGE,
         parameters=36_496_858,
         flops_per_image=8_028_398_592,
     ),
@@ -141,7 +136,6 @@ ZOO: Mapping[str, RegisteredModel] = {
         builder="cnnlib.models.zoo.densenet:build_densenet_bc",
         options=DenseNetOptions,
         summary="DenseNet-BC for small images (Huang et al. 2017)",
-        image_shape=SMALL_IMAGE,
         parameters=792_718,
         flops_per_image=440_216_568,
     ),

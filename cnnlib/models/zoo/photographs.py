@@ -5,6 +5,9 @@ Grey images become images of three equal channels inside the model.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
+
 import keras
 from keras import applications, layers
 
@@ -29,10 +32,9 @@ def build_resnet_50(
         options: dropout before the classes; None: the defaults.
     """
     options = PhotographOptions() if options is None else options
-    inputs = keras.Input(image_shape)
-    x = _centre_blue_first(_in_colours(inputs))
-    base = applications.ResNet50(include_top=False, weights=None, input_tensor=x, pooling="avg")
-    return _classify(inputs, base, num_classes, options.dropout, "resnet_50")
+    return _build(
+        "resnet_50", image_shape, num_classes, options, scale=_centre_blue_first, body=applications.ResNet50
+    )
 
 
 def build_efficientnet_v2_s(
@@ -46,12 +48,14 @@ def build_efficientnet_v2_s(
         options: dropout before the classes; None: the defaults.
     """
     options = EfficientNetOptions() if options is None else options
-    inputs = keras.Input(image_shape)
-    x = layers.Rescaling(1 / 127.5, offset=-1.0)(_in_colours(inputs))
-    base = applications.EfficientNetV2S(
-        include_top=False, weights=None, input_tensor=x, pooling="avg", include_preprocessing=False
+    return _build(
+        "efficientnet_v2_s",
+        image_shape,
+        num_classes,
+        options,
+        scale=layers.Rescaling(1 / 127.5, offset=-1.0),
+        body=partial(applications.EfficientNetV2S, include_preprocessing=False),
     )
-    return _classify(inputs, base, num_classes, options.dropout, "efficientnet_v2_s")
 
 
 def build_convnext_tiny(
@@ -65,12 +69,35 @@ def build_convnext_tiny(
         options: dropout before the classes; None: the defaults.
     """
     options = ConvNextOptions() if options is None else options
-    inputs = keras.Input(image_shape)
-    x = _standardize(_in_colours(inputs))
-    base = applications.ConvNeXtTiny(
-        include_top=False, weights=None, input_tensor=x, pooling="avg", include_preprocessing=False
+    return _build(
+        "convnext_tiny",
+        image_shape,
+        num_classes,
+        options,
+        scale=_standardize,
+        body=partial(applications.ConvNeXtTiny, include_preprocessing=False),
     )
-    return _classify(inputs, base, num_classes, options.dropout, "convnext_tiny")
+
+
+def _build(
+    name: str,
+    image_shape: ImageShape,
+    num_classes: int,
+    options: PhotographOptions,
+    *,
+    scale: Callable[[keras.KerasTensor], keras.KerasTensor],
+    body: Callable[..., keras.Model],
+) -> keras.Model:
+    """Builds a network between raw pixels and class probabilities.
+
+    Args:
+        scale: makes of raw pixels, red, green and blue, what the network is made for.
+        body: the function of `keras.applications`.
+    """
+    inputs = keras.Input(image_shape)
+    base = body(include_top=False, weights=None, input_tensor=scale(_in_colours(inputs)), pooling="avg")
+    x = drop(base.output, options.dropout)
+    return keras.Model(inputs, class_probabilities(num_classes)(x), name=name)
 
 
 def _in_colours(inputs: keras.KerasTensor) -> keras.KerasTensor:
@@ -91,10 +118,3 @@ def _centre_blue_first(x: keras.KerasTensor) -> keras.KerasTensor:
     The weights that `keras.applications` has for ResNet-50 are made for these, see its `resnet.preprocess_input`.
     """
     return keras.ops.flip(layers.Normalization(mean=_CAFFE_MEAN, variance=(1.0, 1.0, 1.0))(x), axis=-1)
-
-
-def _classify(
-    inputs: keras.KerasTensor, base: keras.Model, num_classes: int, dropout: float, name: str
-) -> keras.Model:
-    x = drop(base.output, dropout)
-    return keras.Model(inputs, class_probabilities(num_classes)(x), name=name)

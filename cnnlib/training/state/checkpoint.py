@@ -9,7 +9,8 @@ weights if the model file holds averages. A run that resumes from both continues
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,7 +18,7 @@ import keras
 import numpy as np
 import numpy.typing as npt
 
-from cnnlib.errors import CheckpointError, DigestError
+from cnnlib.errors import CheckpointError, DigestError, StorageError
 from cnnlib.models.keras_errors import short_reason
 from cnnlib.models.probe import probe_outputs
 from cnnlib.runs.checkpoints import CHECKPOINT_VERSION, Checkpoint
@@ -72,15 +73,20 @@ def stage_checkpoint(
         metadata: further entries of the manifest: model name, config, dataset.
         probe_shape: shape of images; the manifest then records the outputs of the model for some, by which the
             evaluation checks a model that it has to build again. None: it records none.
+
+    Raises:
+        StorageError: the disk of this machine is full.
     """
-    folder = tempfile.TemporaryDirectory()
-    np.savez(
-        Path(folder.name, layout.CHECKPOINT_STATE),
-        allow_pickle=False,
-        **copy_state(state_groups(model, optimizer)),
-    )
+    with _scratch_errors():
+        folder = tempfile.TemporaryDirectory()
+        np.savez(
+            Path(folder.name, layout.CHECKPOINT_STATE),
+            allow_pickle=False,
+            **copy_state(state_groups(model, optimizer)),
+        )
     with averaged_weights(model, optimizer):
-        model.save(Path(folder.name, layout.CHECKPOINT_MODEL))
+        with _scratch_errors():
+            model.save(Path(folder.name, layout.CHECKPOINT_MODEL))
         probed = {"probe_outputs": probe_outputs(model, probe_shape)} if probe_shape else {}
     scored_on = "accuracy" if record.validation_accuracy is None else "validation_accuracy"
     return StagedCheckpoint(
@@ -165,6 +171,18 @@ def assign_group(
         )
     for name, variable in zip(names, variables, strict=True):
         variable.assign(state[name])
+
+
+@contextmanager
+def _scratch_errors() -> Iterator[None]:
+    """Translates an OSError about the folder for temporary files into one that names it."""
+    try:
+        yield
+    except OSError as err:
+        raise StorageError(
+            f"A checkpoint cannot be put together in {tempfile.gettempdir()}, on the disk of this machine: {err}. Free "
+            "space there, or set TMPDIR to another folder, on every machine."
+        ) from err
 
 
 def _describe(path: Path) -> dict[str, int | str]:

@@ -160,6 +160,8 @@ def test_registry_knows_its_names() -> None:
         ("xyzzy", f"Unknown model 'xyzzy'. Known: {KNOWN}."),
         ("tests.models:", "Or name a function of your own: package.module:function."),
         (":build", "Or name a function of your own"),
+        ("./pkg/mod.py:build", "and no path. Received './pkg/mod.py:build'. Try pkg.mod:build."),
+        ("mod.py:build", "Try mod:build."),
         ("tests.models:two words", "Or name a function of your own"),
     ],
 )

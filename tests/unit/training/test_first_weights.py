@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from cnnlib.config import TrainConfig
-from cnnlib.errors import ConfigError, ConflictError, DigestError, ModelError, NotFoundError
+from cnnlib.errors import ConfigError, ConflictError, DigestError, InputError, ModelError, NotFoundError
 from cnnlib.model_options import ModelOptions
 from cnnlib.models.zoo.entries import PHOTOGRAPH, ZOO
 from cnnlib.models.zoo.photograph_weights import PHOTOGRAPH_WEIGHTS
@@ -64,6 +64,17 @@ def test_file_that_is_missing_is_refused_before_anything_starts(data: str) -> No
         NotFoundError, match=r"There is no file of weights at /no/such\.keras, and the run has nothing"
     ):
         plan(data, dataclasses.replace(CONFIG, weights="/no/such.keras"))
+
+
+def test_run_in_place_of_a_file_is_refused_and_the_file_is_named(data: str, tmp_path: Path) -> None:
+    run = str(tmp_path / "runs" / "first")
+    uris = [write_checkpoint_without_model(run, epoch, score=score) for epoch, score in ((1, 0.9), (2, 0.5))]
+    for given, uri in ((run, uris[1]), (f"{run}@best", uris[0]), (uris[0], uris[0])):
+        with pytest.raises(ConfigError, match=rf"Received {given}\. Its file is {uri}/model\.keras"):
+            plan(data, dataclasses.replace(CONFIG, weights=given))
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(InputError, match="A file and a folder are mixed up"):
+        plan(data, dataclasses.replace(CONFIG, weights=str(tmp_path / "empty")))
 
 
 def test_run_that_has_a_checkpoint_does_not_need_the_file_any_more(data: str, weights: str) -> None:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
+import gc
+import tempfile
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -12,7 +15,7 @@ import pytest
 
 from cnnlib.config import OptimizerConfig, TrainConfig
 from cnnlib.dataset.manifest import Manifest, Split
-from cnnlib.errors import CheckpointError
+from cnnlib.errors import CheckpointError, StorageError
 from cnnlib.feed.index import RowIndex
 from cnnlib.feed.validation import ValidationSplit
 from cnnlib.runs import checkpoints as runs
@@ -22,6 +25,7 @@ from cnnlib.training.state.checkpoint import restore_checkpoint, stage_checkpoin
 from cnnlib.training.state.ema import averaged_weights
 from cnnlib.training.state.randomness import find_seed_states
 from cnnlib.training.train_state import TrainState, build_train_state
+from tests.full_disk import files_of_at_most
 from tests.unit.training.conftest import Batches
 
 BATCH, SHAPE, CLASSES = 6, (8, 8, 1), 3
@@ -198,6 +202,35 @@ def test_averaged_weights_are_saved_and_training_goes_on_from_the_raw_ones(
     assert_same(state(unbroken), state(resumed))
 
 
+def test_layer_rates_are_those_of_the_model_and_no_state_of_a_checkpoint(
+    strategy: Any, tmp_path: Path, make_batches: Any
+) -> None:
+    batches, model = make_batches(3, BATCH), "tests.own_models:build_wide_gain"
+    config = OptimizerConfig(name="adamw", weight_decay=0.1, ema_momentum=0.75, layer_decay=0.5)
+    unbroken, resumed = (build(strategy, model=model, optimizer=config) for _ in range(2))
+    plain = build(strategy, model=model, optimizer=dataclasses.replace(config, layer_decay=1.0))
+    assert unbroken.layer_rates is not None
+    assert unbroken.layer_rates.factors == (
+        0.5,
+        0.5,
+        0.5,
+        1.0,
+        1.0,
+    )  # of the hidden layer, its gain, and the head
+    assert plain.layer_rates is None
+    assert len(plain.optimizer.variables) == len(unbroken.optimizer.variables)
+    randomise(resumed)
+    train(unbroken, batches)
+    restore_checkpoint(save(tmp_path, unbroken), resumed.model, resumed.optimizer)
+    np.testing.assert_array_equal(train(unbroken, batches), train(resumed, batches))
+    assert_same(state(unbroken), state(resumed))
+    train(plain, batches)
+    train(plain, batches)
+    assert any(
+        (a != b).any() for a, b in zip(state(plain)["weights"], state(resumed)["weights"], strict=True)
+    )
+
+
 def test_manifest_says_what_the_checkpoint_is(strategy: Any, tmp_path: Path) -> None:
     run, state = tmp_path / "seed", build(strategy)
     by_training, by_validation = save(run, state, 1), save(run, state, 2, validation_accuracy=0.625)
@@ -282,3 +315,18 @@ def test_attempt_that_died_before_its_manifest_is_replaced(strategy: Any, tmp_pa
     trained, fresh = build(strategy), build(strategy, seed=1)
     restore_checkpoint(save(tmp_path, trained), fresh.model, fresh.optimizer)
     assert_same(state(fresh), state(trained))
+
+
+def test_checkpoint_that_cannot_be_put_together_names_the_folder_for_temporary_files(
+    strategy: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    built = build(strategy)
+    with (
+        files_of_at_most(200),
+        pytest.raises(StorageError, match=rf"cannot be put together in {tmp_path}, .* set TMPDIR"),
+    ):
+        save(tmp_path / "run", built)
+    gc.collect()
+    assert list(tmp_path.iterdir()) == [], "nothing is left there"
+    assert save(tmp_path / "run", built).epoch == 1
