@@ -24,6 +24,7 @@ CASES = {
     "plain": OptimizerConfig(name="sgd"),
     "clipped": OptimizerConfig(name="sgd", clip_norm=0.25),
     "clipped adam with decay": OptimizerConfig(name="adam", clip_norm=0.25, weight_decay=0.1),
+    "layer rates": OptimizerConfig(name="adam", clip_norm=0.25, weight_decay=0.1, layer_decay=0.5),
     "warmed up": OptimizerConfig(name="sgd", schedule="cosine", warmup_epochs=0.5),
     "averaged": OptimizerConfig(name="sgd", ema_momentum=0.75),
     "augmented": OptimizerConfig(name="sgd"),
@@ -42,7 +43,7 @@ def make_rows() -> tuple[np.ndarray, np.ndarray]:
 def weights_of(
     strategy: Any, config: OptimizerConfig, rank: int = 0, workers: int = 1, steps: int = STEPS
 ) -> list[list[float]]:
-    """Trains a linear model on the worker batches of one rank.
+    """Trains a linear model, of two layers where their rates differ, on the worker batches of one rank.
 
     Returns:
         The flattened weights, then their moving averages if the config asks for them.
@@ -50,6 +51,7 @@ def weights_of(
     import keras
 
     from cnnlib.training.state.ema import averaged_weights
+    from cnnlib.training.state.layer_rates import find_layer_rates, scale_rates
     from cnnlib.training.state.optimizer import build_optimizer
 
     keras.utils.set_random_seed(3)
@@ -59,11 +61,14 @@ def weights_of(
                 keras.Input(FEATURES),
                 keras.layers.Rescaling(1 / 255),
                 keras.layers.Flatten(),
+                *([keras.layers.Dense(4)] if config.layer_decay != 1 else []),
                 keras.layers.Dense(CLASSES),
             ]
         )
         optimizer = build_optimizer(config, LEARNING_RATE, epochs=1, steps_per_epoch=STEPS)
         optimizer.build(model.trainable_variables)
+    if config.layer_decay != 1:
+        scale_rates(optimizer, find_layer_rates(model, config.layer_decay).factors)
     augment = None
     if config is CASES["augmented"]:
         from cnnlib.training.augment.augment import build_augment

@@ -14,10 +14,10 @@ import tensorflow as tf
 
 from cnnlib.feed.device import iter_macro_batches
 from cnnlib.feed.feed import Feed
+from cnnlib.runs.early_stopping import is_stopped
 from cnnlib.runs.history import EpochRecord
 from cnnlib.runs.resume_points import EpochPart
 from cnnlib.training.chief import Chief, report_values
-from cnnlib.training.early_stopping import is_stopped
 from cnnlib.training.loop import (
     EpochMetrics,
     ResumePoints,

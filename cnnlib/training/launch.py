@@ -112,6 +112,29 @@ def check_model(plan: RunPlan) -> CheckedModel:
     )
 
 
+def check_on_cluster(plan: RunPlan) -> CheckedModel | None:
+    """Checks a model once on the cluster, where the workers will build it, before they start. Call it connected.
+
+    Returns:
+        None for a model of this project, whole and new: no worker could find that it does not work.
+
+    Raises:
+        ModelError: see `check_model`.
+        TrainingError: the task that checks it has failed.
+    """
+    if not _is_in_doubt(plan):
+        return None
+    # max_calls: the process ends, because a worker with a GPU that took it over would find the GPU hidden.
+    task = ray.remote(num_cpus=1, num_gpus=0, max_retries=0, max_calls=1)(check_model)
+    try:
+        checked: CheckedModel = ray.get(task.remote(plan))
+        return checked
+    except ray.exceptions.RayError as err:
+        raise cluster.find_own_error(err) or TrainingError(
+            f"The model could not be built on the cluster: {err}"
+        ) from err
+
+
 def train(plan: RunPlan, *, live: bool) -> None:
     """Trains a run to its end, on the cluster at RAY_ADDRESS or on this machine.
 
@@ -142,7 +165,8 @@ def train(plan: RunPlan, *, live: bool) -> None:
         check_shared_folders(
             read={"--data": layout.dataset_manifest(plan.dataset_uri)}, written={"--runs": plan.run}
         )
-        opens_in_keras = not _is_in_doubt(plan) or _check_model_on_cluster(plan).opens_in_keras
+        checked = check_on_cluster(plan)
+        opens_in_keras = checked is None or checked.opens_in_keras
         held.enter_context(
             hold_lease(plan.run)
         )  # the first line that writes: what was refused leaves nothing
@@ -314,16 +338,3 @@ def _build_record(plan: RunPlan, cache: Cache) -> RunRecord:
 def _is_in_doubt(plan: RunPlan) -> bool:
     """Returns whether a worker could find that the model does not work: not for one of ours, whole and new."""
     return not is_registered(plan.config.model) or bool(plan.first_weights or plan.config.freeze)
-
-
-def _check_model_on_cluster(plan: RunPlan) -> CheckedModel:
-    """Checks a model once on the cluster, where the workers will build it, before the workers start."""
-    # max_calls: the process ends, because a worker with a GPU that took it over would find the GPU hidden.
-    task = ray.remote(num_cpus=1, num_gpus=0, max_retries=0, max_calls=1)(check_model)
-    try:
-        checked: CheckedModel = ray.get(task.remote(plan))
-        return checked
-    except ray.exceptions.RayError as err:
-        raise cluster.find_own_error(err) or TrainingError(
-            f"The model could not be built on the cluster: {err}"
-        ) from err

@@ -23,15 +23,16 @@ from cnnlib.feed.index import RowIndex
 from cnnlib.feed.order import ROW_ORDER_VERSION, steps_per_epoch
 from cnnlib.feed.validation import ValidationSplit, count_validation_rows
 from cnnlib.log import log_event
-from cnnlib.models.registry import check_model
+from cnnlib.models.registry import check_model, is_row_by_row
+from cnnlib.models.runtime import count_chunks
 from cnnlib.runs.checkpoints import list_checkpoints
+from cnnlib.runs.early_stopping import is_stopped
 from cnnlib.runs.mending import find_history, match_history
 from cnnlib.runs.record import RunRecord, find_run_record
 from cnnlib.shapes import ImageShape
 from cnnlib.storage import files, layout
 from cnnlib.storage.uri import normalize_uri
 from cnnlib.training.class_weights import class_weights
-from cnnlib.training.early_stopping import is_stopped
 from cnnlib.training.first_weights import FirstWeights, check_weights_uri, find_first_weights
 from cnnlib.training.observe.mlflow import check_installed
 
@@ -127,6 +128,14 @@ class WorkerTask:
         worker_batch = self.config.batch_size // self.config.workers
         step_bytes = worker_batch * math.prod(self.manifest.image_shape)
         return fit_steps_per_call(self.config.loop.steps_per_call, step_bytes)
+
+    @property
+    def chunks(self) -> int:
+        """Returns in how many chunks a micro-batch is computed in parallel: 1 on GPUs."""
+        config = self.config
+        if config.gpus_per_worker or not is_row_by_row(config.model, config.model_options):
+            return 1
+        return count_chunks(self.cpus, config.batch_size // config.workers // config.loop.micro_batches)
 
     def for_workers(self, workers: int) -> WorkerTask:
         """Returns the task of as many workers: fewer than the config says while the cluster has no room for all."""

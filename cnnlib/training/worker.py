@@ -23,8 +23,7 @@ from cnnlib.feed.memory import MemoryFeed
 from cnnlib.feed.ray_data import collect_rows
 from cnnlib.feed.stream import StreamFeed
 from cnnlib.log import log_event
-from cnnlib.models.registry import is_row_by_row
-from cnnlib.models.runtime import count_chunks, load_tensorflow
+from cnnlib.models.runtime import load_tensorflow
 from cnnlib.runs.checkpoints import Checkpoint, find_checkpoint, list_checkpoints
 from cnnlib.runs.history import EpochRecord, load_history
 from cnnlib.runs.mending import mend_history
@@ -56,7 +55,7 @@ def train_worker(task: WorkerTask) -> None:
     task = task.for_workers(rank.workers)
     config = task.config
     feed_future = _start_feed(task, rank.rank)  # its thread takes the rows while TensorFlow is imported
-    chunks = _count_chunks(task)
+    chunks = task.chunks
     load_tensorflow(task.cpus, chunks, gpus=config.gpus_per_worker > 0)
     # Imported here, because the driver imports this file and must stay free of TensorFlow.
     from cnnlib.training.chief import Chief, log_model
@@ -80,6 +79,9 @@ def train_worker(task: WorkerTask) -> None:
         log_model(config.model_label, state.model)
         if state.frozen is not None:
             log_frozen(state.frozen)
+        if state.layer_rates is not None:
+            rates = state.layer_rates
+            log_event("layer-rates", groups=rates.groups, lowest_factor=rates.lowest)
     done = EpochPart(epoch=len(history) + 1)
     if point is not None:
         restore_resume_point(point, state.model, state.optimizer, rank=rank.rank, workers=rank.workers)
@@ -162,14 +164,6 @@ def _build_feed(task: WorkerTask, part: FeedTask, name: str) -> Feed:
     if task.cache == "memory":
         return MemoryFeed(part, collect_rows(received, part.manifest.image_shape))
     return StreamFeed(part, received.read, last_epoch=task.config.epochs)
-
-
-def _count_chunks(task: WorkerTask) -> int:
-    """Returns in how many chunks a micro-batch is computed in parallel: 1 on GPUs."""
-    config = task.config
-    if config.gpus_per_worker or not is_row_by_row(config.model, config.model_options):
-        return 1
-    return count_chunks(task.cpus, config.batch_size // config.workers // config.loop.micro_batches)
 
 
 class _Start(NamedTuple):

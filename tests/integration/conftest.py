@@ -68,8 +68,15 @@ def cluster(tmp_path_factory: pytest.TempPathFactory, s3_server: LocalS3Server) 
 def run_small_head(home: Path, cpus: int) -> Iterator[dict[str, str]]:
     """Runs another real head with this number of CPUs; yields the environment of its clients."""
     client = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(32), "HOME": str(home)}
+    with run_head(home / "head.log", client, cpus) as environment:
+        yield environment
+
+
+@contextmanager
+def run_head(log: Path, client: dict[str, str], cpus: int) -> Iterator[dict[str, str]]:
+    """Runs a head with this environment of its clients, and yields it with the address of the head."""
     own = {**client, "RAY_USAGE_STATS_ENABLED": "0", "PYTHONPATH": os.getcwd()}
-    process, gcs_port, _ = _start_head(home / "head.log", {**_without_aws(), **own}, cpus)
+    process, gcs_port, _ = _start_head(log, {**_without_aws(), **own}, cpus)
     try:
         yield {**client, "RAY_ADDRESS": f"127.0.0.1:{gcs_port}"}
     finally:
@@ -91,8 +98,8 @@ RunJob = Callable[..., JobResult]
 
 def run_job(job: str, arguments: Sequence[str], environment: dict[str, str]) -> JobResult:
     """Runs `python -m jobs.<job>` as a user does, in a process of its own, with --json."""
-    done = subprocess.run(**_command(job, arguments, environment), capture_output=True, timeout=300)
-    return _job_result(done.returncode, done.stdout.decode(), done.stderr.decode())
+    done = subprocess.run(**command_of_job(job, arguments, environment), capture_output=True, timeout=300)
+    return result_of_job(done.returncode, done.stdout.decode(), done.stderr.decode())
 
 
 def run_job_on_terminal(job: str, arguments: Sequence[str], environment: dict[str, str]) -> JobResult:
@@ -100,7 +107,7 @@ def run_job_on_terminal(job: str, arguments: Sequence[str], environment: dict[st
     ours, theirs = pty.openpty()
     termios.tcsetwinsize(theirs, (40, 160))
     with subprocess.Popen(
-        **_command(job, arguments, environment), stdout=subprocess.PIPE, stderr=theirs
+        **command_of_job(job, arguments, environment), stdout=subprocess.PIPE, stderr=theirs
     ) as process:
         os.close(theirs)
         written = b""
@@ -110,17 +117,19 @@ def run_job_on_terminal(job: str, arguments: Sequence[str], environment: dict[st
         assert process.stdout is not None
         stdout = process.stdout.read().decode()
     os.close(ours)
-    return _job_result(process.returncode, stdout, written.decode())
+    return result_of_job(process.returncode, stdout, written.decode())
 
 
-def _command(job: str, arguments: Sequence[str], environment: dict[str, str]) -> dict[str, Any]:
+def command_of_job(job: str, arguments: Sequence[str], environment: dict[str, str]) -> dict[str, Any]:
+    """Returns the words and the environment of `python -m jobs.<job>`, as arguments of `subprocess.run`."""
     return {
         "args": [sys.executable, "-m", f"jobs.{job}", *map(str, arguments), "--json"],
         "env": {**_without_aws(), **environment},
     }
 
 
-def _job_result(code: int, stdout: str, stderr: str) -> JobResult:
+def result_of_job(code: int, stdout: str, stderr: str) -> JobResult:
+    """Returns what a job left."""
     last = (stdout.strip().splitlines() or ["{}"])[-1]
     return JobResult(code=code, result=json.loads(last) if code == 0 else {}, stdout=stdout, stderr=stderr)
 

@@ -9,6 +9,7 @@ tests/unit/training/ray/test_trainer.py fails when one of them moves. The differ
   up after a stated time. Ray would wait for ever, and log a traceback every five minutes.
 - The number of workers follows the room that the cluster has, if several are possible: see elastic.py.
 - No actor distributes Ray Datasets to the workers: shards.py deals each worker exactly its rows, or what reads them.
+- The actor that watches for the death of the driver asks its own cluster, not another one on its machine: cleaner.py.
 - On a cluster that this job started on this machine:
   - No request goes to an autoscaler, because there is none. A request would time out after 5 to 10 s.
   - No actor watches for the death of the driver, with which that cluster ends anyway. Without a dashboard to ask, the
@@ -59,6 +60,8 @@ from cnnlib.errors import (
 )
 from cnnlib.log import log_event
 from cnnlib.training.ray.backend import MultiWorkerConfig
+from cnnlib.training.ray.cleaner import CleanerOfThisCluster
+from cnnlib.training.ray.controller import look, outlive_controller
 from cnnlib.training.ray.elastic import GRACE_S, ElasticPolicy
 from cnnlib.training.ray.ending import ends_with_a_resume_point
 from cnnlib.training.ray.shards import Deal, DealRows
@@ -86,7 +89,8 @@ def run_workers(
         deal: deals the rows of all workers.
         workers: the numbers of workers that are possible, in ascending order; more than one on a given cluster only.
         spread: puts each worker on a machine of its own, as far as the cluster has them; else as few machines as can.
-        max_failures: how often Ray restarts all workers after one fails, without progress in between.
+        max_failures: how often all workers are restarted after one, or their controller, fails, without progress in
+            between.
         find_progress: returns the step from which a restart would go on.
         hang_timeout_s: seconds without an answer after which a worker counts as gone; 0: Ray's own 600.
         wait_when_busy_s: the most seconds that the workers wait for room before each start.
@@ -103,26 +107,29 @@ def run_workers(
     resources = {"CPU": cpus_per_worker} | ({"GPU": gpus_per_worker} if gpus_per_worker else {})
     # Ray writes its own state into its storage path; this project's checkpoints and history do not go there.
     with tempfile.TemporaryDirectory() as scratch:
-        trainer = Trainer(
-            wait_when_busy_s,
-            lambda: raise_plain_errors(work),
-            deal=deal,
-            counts=workers,
-            find_progress=find_progress,
-            backend_config=MultiWorkerConfig(),
-            scaling_config=ScalingConfig(
-                num_workers=workers[-1],
-                use_gpu=gpus_per_worker > 0,
-                resources_per_worker=resources,
-                placement_strategy="SPREAD" if spread else "PACK",
-            ),
-            run_config=RunConfig(
-                storage_path=scratch, name="ray", failure_config=FailureConfig(max_failures=max_failures)
-            ),
-        )
+
+        def train() -> None:
+            Trainer(
+                wait_when_busy_s,
+                lambda: raise_plain_errors(work),
+                deal=deal,
+                counts=workers,
+                find_progress=find_progress,
+                backend_config=MultiWorkerConfig(),
+                scaling_config=ScalingConfig(
+                    num_workers=workers[-1],
+                    use_gpu=gpus_per_worker > 0,
+                    resources_per_worker=resources,
+                    placement_strategy="SPREAD" if spread else "PACK",
+                ),
+                run_config=RunConfig(
+                    storage_path=scratch, name="ray", failure_config=FailureConfig(max_failures=max_failures)
+                ),
+            ).fit()
+
         try:
             with ends_with_a_resume_point():
-                trainer.fit()
+                outlive_controller(train, max_failures, find_progress)
         except TrainingFailedError as err:
             own = find_own_error(err)
             if own is not None and (happens_again(own) or not isinstance(own, InputError)):
@@ -166,11 +173,10 @@ class Trainer(DataParallelTrainer):  # type: ignore[misc]
         self._counts = counts
 
     def _create_default_callbacks(self) -> list[object]:
-        unneeded: tuple[type, ...] = (DatasetsCallback,)
-        if in_local_mode():
-            unneeded += (PlacementGroupCleanerCallback,)
-        callbacks = [each for each in super()._create_default_callbacks() if not isinstance(each, unneeded)]
+        replaced = (DatasetsCallback, PlacementGroupCleanerCallback)
+        callbacks = [each for each in super()._create_default_callbacks() if not isinstance(each, replaced)]
         if not in_local_mode():
+            callbacks.append(CleanerOfThisCluster())
             callbacks.append(WaitForRoom(self._wait_when_busy_s, self._counts[0] if self._counts else None))
         # The last, because nothing is read before there is room.
         return [*callbacks, DealRows(self._deal)]
@@ -270,9 +276,9 @@ class RestartPolicy(DefaultFailurePolicy):  # type: ignore[misc]
         if isinstance(own, RestartError):
             log_event("workers", note=f"{own}; all workers start again")
             # A rollback takes steps back: what is done again after it is progress, too.
-            self._progress = min(self._progress, _look(self._find_progress))
+            self._progress = min(self._progress, look(self._find_progress))
             return FailureDecision.RETRY
-        if (progress := _look(self._find_progress)) > self._progress:
+        if (progress := look(self._find_progress)) > self._progress:
             self._progress = progress
             self._worker_group_failures = self._controller_failures = 0
         decision = super().make_decision(training_failed_error)
@@ -280,14 +286,6 @@ class RestartPolicy(DefaultFailurePolicy):  # type: ignore[misc]
         next_step = "all workers start again from the last checkpoint" if restarts else "no restart is left"
         log_event("workers", note=f"{describe_failure(training_failed_error)}; {next_step}")
         return decision
-
-
-def _look(find_progress: Callable[[], int]) -> int:
-    """Returns the step of the last progress; 0 if storage does not tell, so that the failures before go on to count."""
-    try:
-        return find_progress()
-    except CnnlibError:
-        return 0
 
 
 def happens_again(err: CnnlibError) -> bool:

@@ -35,6 +35,7 @@ from cnnlib.errors import (
 )
 from cnnlib.training.ray import trainer
 from cnnlib.training.ray.backend import MultiWorkerConfig
+from cnnlib.training.ray.cleaner import CleanerOfThisCluster
 from cnnlib.training.ray.shards import DealRows
 from cnnlib.training.ray.trainer import (
     RestartPolicy,
@@ -107,6 +108,7 @@ def parameters(function: Callable[..., Any]) -> list[str]:
             ["self", "workers", "sync_actor", "train_context_args"],
         ),
         (WorkerGroupCallback, "before_worker_group_start", ["self", "worker_group_context"]),
+        (PlacementGroupCleanerCallback, "after_controller_start", ["self", "train_run_context"]),
         (Backend, "on_start", ["self", "worker_group", "backend_config"]),
     ],
     ids=lambda value: getattr(value, "__name__", None) or (value if isinstance(value, str) else ""),
@@ -118,7 +120,14 @@ def test_method_that_is_replaced_has_the_name_and_parameters_it_had(
 
 
 def test_replacements_replace_methods_that_exist() -> None:
-    for ours in (Trainer, RestartPolicy, _NothingToScale, _LocalWorkerGroup, _ControllerInDriver):
+    for ours in (
+        Trainer,
+        RestartPolicy,
+        _NothingToScale,
+        _LocalWorkerGroup,
+        _ControllerInDriver,
+        CleanerOfThisCluster,
+    ):
         (base,) = ours.__bases__
         own = {name for name in vars(ours) if not name.startswith("__")} - {"_abc_impl"}
         assert own
@@ -165,7 +174,7 @@ def test_nobody_watches_for_the_drivers_death_on_a_cluster_of_our_own(local: boo
     callbacks = build_trainer()._create_default_callbacks()
     all_of_rays = DataParallelTrainer._create_default_callbacks(build_trainer())
     cleaners = [each for each in callbacks if isinstance(each, PlacementGroupCleanerCallback)]
-    assert len(cleaners) == (0 if local else 1)
+    assert [type(each) for each in cleaners] == ([] if local else [CleanerOfThisCluster])
     assert not [each for each in callbacks if isinstance(each, DatasetsCallback)]
     own = [each for each in callbacks if isinstance(each, WaitForRoom)]
     assert len(own) == (0 if local else 1)
