@@ -15,7 +15,7 @@ class RangeTestConfig:
     """Which learning rates are tried."""
 
     lowest: float = 1e-6
-    """The learning rate of the first step."""
+    """The learning rate of the first step, as --learning-rate gives it: --scale-learning-rate-from scales it."""
     highest: float = 1.0
     """The learning rate of the last step. The test ends before, once the loss has grown to four times its minimum."""
     steps: int = 200

@@ -14,16 +14,22 @@ The names are those of the flags of jobs.train, with a table for each group. The
 from __future__ import annotations
 
 import json
+import re
 import tomllib
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import fields
 from typing import Any
 
 from cnnlib.config import TrainConfig
 from cnnlib.config_fields import changed_fields, replace_fields
 from cnnlib.errors import ConfigError
+from cnnlib.model_options import ModelOptions
 from cnnlib.recipes import Recipe, find_recipe
 
 ENDING = ".toml"
+_OPTION = re.compile(rf"\bmodel\.({'|'.join(field.name for field in fields(ModelOptions))})\b")
+_OPTIONS_AS_FLAGS = re.compile(r"^\s*(\[\s*model\s*\]|model\s*\.)", re.MULTILINE)
+_OPTIONS_TABLE = "The options of the model are in the table [model_options]."
 
 
 def parse_recipe(text: str, name: str) -> Recipe:
@@ -36,7 +42,8 @@ def parse_recipe(text: str, name: str) -> Recipe:
         ConfigError: the text is not TOML, or has an unknown field or a value that cannot work.
     """
     try:
-        document = tomllib.loads(text)
+        # Editors of Windows begin a text with this mark.
+        document = tomllib.loads(text.removeprefix("\ufeff"))
         base, summary = document.pop("base", None), document.pop("summary", "")
         if base is not None and not isinstance(base, str):
             raise ConfigError(f"base must be the name of a recipe. Received {base!r}.")
@@ -45,9 +52,12 @@ def parse_recipe(text: str, name: str) -> Recipe:
             str(summary) or f"The recipe of {name}.", replace_fields(config, dict(_flatten(document)))
         )
     except tomllib.TOMLDecodeError as err:
-        raise ConfigError(f"{name} is not TOML: {err}.") from err
+        hint = f" {_OPTIONS_TABLE}" if _OPTIONS_AS_FLAGS.search(text) else ""
+        raise ConfigError(f"{name} is not TOML: {err}.{hint}") from err
     except (ConfigError, TypeError) as err:
-        raise ConfigError(f"{name}: {err}") from err
+        # A check of one option names its flag, and not the table in which it is here.
+        problem = str(err) if "model_options" not in document else _OPTION.sub(r"model_options.\1", str(err))
+        raise ConfigError(f"{name}: {problem}") from err
 
 
 def format_recipe(config: TrainConfig, comments: Sequence[str] = (), summary: str = "") -> str:

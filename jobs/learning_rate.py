@@ -15,6 +15,7 @@ from tyro import MISSING
 from tyro.conf import arg
 
 from cnnlib.range_test_config import RangeTestConfig
+from cnnlib.storage import layout
 from cnnlib.storage.uri import normalize_uri
 from jobs.cli import exit_with, run_job
 from jobs.flags import TrainFlags, parse_args, pick_recipe
@@ -51,7 +52,8 @@ def _try_rates(args: Args, recipe: str) -> RangeTestResult:
     from cnnlib.training.range_test.run import run_range_test
 
     data, output = normalize_uri(args.data), normalize_uri(args.output)
-    return run_range_test(plan_run(args.config.to_config(), data, output, recipe, recipe), args.test)
+    plan = plan_run(args.config.to_config(), data, output, layout.run_name(recipe), recipe)
+    return run_range_test(plan, args.test)
 
 
 if __name__ == "__main__":

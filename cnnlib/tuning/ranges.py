@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any, Literal, get_args, get_origin
 
 from cnnlib.config import TrainConfig
-from cnnlib.config_fields import convert, field_name, field_type, replace_fields
+from cnnlib.config_fields import convert, field_name, field_type, flag_name, replace_fields
 from cnnlib.errors import ConfigError
 
 _RATIO = 10.0
@@ -23,7 +23,7 @@ class Range:
     """The values of one field.
 
     Attributes:
-        name: the dotted name of the field, with underscores.
+        name: the dotted name of the field's flag, with underscores: `model.depth`, not `model_options.depth`.
         kind: choice: one of `values`. Else a number from the first to the last of them: whole numbers, all numbers
             with equal probability, or with equal probability on a log scale.
     """
@@ -60,7 +60,7 @@ def own_values(ranges: Sequence[Range], config: TrainConfig) -> dict[str, Any] |
     found = {}
     for each in ranges:
         value = config
-        for part in each.name.split("."):
+        for part in field_name(each.name).split("."):
             value = getattr(value, part)
         number: Any = value
         if each.kind == "choice":
@@ -84,13 +84,15 @@ def apply_values(config: TrainConfig, values: Mapping[str, Any]) -> TrainConfig:
 
 def _parse(text: str, config: TrainConfig) -> Range:
     name, equals, stated = text.partition("=")
-    name = field_name(name.strip())
+    name = flag_name(name.strip())
     if not equals or not stated.strip():
         raise ConfigError(f"{text!r} is no range. Expected NAME=FROM..TO or NAME=A,B.")
     if name in _FIXED or name.partition(".")[0] in _FIXED_GROUPS:
         raise ConfigError(
             f"{name} cannot be searched: it does not change what a training computes in a given number of epochs."
         )
+    if "..." in stated:  # 1e-4...1e-1 would go to .1e-1
+        raise ConfigError(f"{text!r} has three dots. Expected two: {name}=FROM..TO.")
     hint = field_type(config, name)
     first, dots, last = stated.partition("..")
     if not dots:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import logging
 import os
+import tempfile
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any, TypedDict
@@ -18,6 +19,7 @@ import pyarrow as pa
 from cnnlib.cluster import connect as cluster
 from cnnlib.cluster.local import in_local_mode
 from cnnlib.config import TrainConfig, to_dict
+from cnnlib.config_fields import field_name
 from cnnlib.cores import num_cores
 from cnnlib.dataset.manifest import Manifest, load_manifest
 from cnnlib.errors import ConfigError, TrainingError
@@ -26,16 +28,14 @@ from cnnlib.recipe_files import format_recipe
 from cnnlib.runs.lease import hold_lease
 from cnnlib.storage import files, layout, publish
 from cnnlib.storage.parquet import parquet_bytes
-from cnnlib.storage.uri import is_s3, join_uri
-from cnnlib.training.plan import find_validation_split
+from cnnlib.storage.uri import is_s3
+from cnnlib.training.plan import RunPlan, find_validation_split, plan_run
 from cnnlib.tune_config import TuneConfig
-from cnnlib.tuning.ranges import Range, apply_values, own_values, parse_ranges
-from cnnlib.tuning.stated import check_stated_values
+from cnnlib.tuning.ranges import Range, apply_values, parse_ranges
+from cnnlib.tuning.stated import check_stated_values, find_trial
 
 if TYPE_CHECKING:
     from cnnlib.tuning.follow import Follower
-
-_REDUCTION = 3
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,6 +44,7 @@ class TunePlan:
 
     Attributes:
         recipe: name of the recipe that is searched.
+        first: one of its trainings, checked as far as it can be without a worker; None: see `find_trial`.
     """
 
     settings: TuneConfig
@@ -53,13 +54,17 @@ class TunePlan:
     manifest: Manifest
     output_uri: str
     recipe: str
+    first: RunPlan | None
 
     def document(self) -> dict[str, Any]:
         """Returns what makes a search another one."""
         return {
             "recipe": self.recipe,
             "config": to_dict(self.config),
-            "ranges": [asdict(each) | {"values": list(each.values)} for each in self.ranges],
+            "ranges": [
+                asdict(each) | {"name": field_name(each.name), "values": list(each.values)}
+                for each in self.ranges
+            ],
             "dataset_fingerprint": self.manifest.fingerprint,
             "trials": self.settings.trials,
             "first_epochs": self.settings.first_epochs,
@@ -118,6 +123,9 @@ def plan_search(
     found = parse_ranges(ranges, config)
     check_stated_values(config, found, manifest)
     files.check_writable(output_uri)
+    trial = find_trial(config, found, manifest.image_shape)
+    with tempfile.TemporaryDirectory() as nowhere:  # where a run would be written
+        first = None if trial is None else plan_run(trial, data_uri, nowhere, "first", recipe)
     return TunePlan(
         settings=settings,
         config=config,
@@ -126,6 +134,7 @@ def plan_search(
         manifest=manifest,
         output_uri=output_uri,
         recipe=recipe,
+        first=first,
     )
 
 
@@ -133,11 +142,17 @@ def search(plan: TunePlan) -> TuneResult:
     """Runs the trials that are left, on the cluster at RAY_ADDRESS or on this machine, and writes the best recipe.
 
     Raises:
+        ModelError: the model of a trial cannot be built, or the weights or layers that its config names do not fit it.
         ConflictError: the output holds another search, or another job works on it.
         ResourceError: the cluster can never hold the workers of a trial.
         TrainingError: no trial was trained to its end.
     """
-    publish.write_manifest(layout.search_settings(plan.output_uri), plan.document())
+    _prepare_ray_tune()
+    from cnnlib.training import launch
+
+    settings_uri = layout.search_settings(plan.output_uri)
+    if files.find_size(settings_uri) is not None:  # of another search: known before anything starts
+        publish.write_manifest(settings_uri, plan.document())
     config = plan.config
     cpus = config.cluster.cpus_per_worker
     if cpus is None:
@@ -148,11 +163,13 @@ def search(plan: TunePlan) -> TuneResult:
         cpus=cpus,
         gpus=config.gpus_per_worker,
     )
-    with (
-        cluster.connect(request, config.cluster.wait_for_resources_s),
-        hold_lease(plan.output_uri, what="search", flag="--output"),
-    ):
-        trials = _run_trials(plan, cpus)
+    with cluster.connect(request, config.cluster.wait_for_resources_s):
+        if plan.first is not None:
+            launch.check_on_cluster(plan.first)
+        # The first line that writes: what was refused leaves nothing.
+        publish.write_manifest(settings_uri, plan.document())
+        with hold_lease(plan.output_uri, what="search", flag="--output"):
+            trials = _run_trials(plan, cpus)
     minutes = sum(trial["minutes"] for trial in trials)
     table = pa.Table.from_pylist([{**trial, "values": json.dumps(trial["values"])} for trial in trials])
     files.write_bytes(layout.search_trials(plan.output_uri), parquet_bytes(table))
@@ -177,7 +194,8 @@ def choose_best(trials: Sequence[Trial]) -> Trial:
     return max(finished, key=lambda trial: trial["score"] or 0.0)
 
 
-def _run_trials(plan: TunePlan, cpus: int) -> list[Trial]:
+def _prepare_ray_tune() -> None:
+    """Sets what Ray Tune reads when it is imported."""
     logging.getLogger("ray.tune.analysis.experiment_analysis").setLevel(logging.ERROR)
     logging.getLogger("ray.tune.tune").setLevel(logging.ERROR)  # how to go on with Ray Tune alone
     # Set before the import: without tables of Ray's own on stdout, and with one of its three files per trial.
@@ -189,14 +207,13 @@ def _run_trials(plan: TunePlan, cpus: int) -> list[Trial]:
             "TUNE_DISABLE_SIGINT_HANDLER": "1",
         }
     )
-    from ray import tune
-    from ray.tune.logger import JsonLoggerCallback
-    from ray.tune.schedulers import ASHAScheduler
-    from ray.tune.search.basic_variant import BasicVariantGenerator
 
+
+def _run_trials(plan: TunePlan, cpus: int) -> list[Trial]:
     from cnnlib.tuning.budget import end_after
     from cnnlib.tuning.follow import Follower
-    from cnnlib.tuning.trial import SCORE, TrainingTrial, TrialTask, cluster_address
+    from cnnlib.tuning.trial import TrialTask, cluster_address
+    from cnnlib.tuning.tuner import build_tuner
 
     settings = plan.settings
     config = apply_values(plan.config, {"cluster.cpus_per_worker": cpus})
@@ -207,42 +224,8 @@ def _run_trials(plan: TunePlan, cpus: int) -> list[Trial]:
         address=cluster_address(),
         scratch=_scratch(plan.output_uri),
     )
-    # Its training takes the CPUs; the actor that follows it takes none.
-    trainable = tune.with_resources(tune.with_parameters(TrainingTrial, task=task), {"CPU": 0, "memory": 1})
     follower = Follower(trials=settings.trials, epochs=config.epochs)
-    storage = layout.search_state(plan.output_uri)
-    path = join_uri(storage, "search")
-    if tune.Tuner.can_restore(path):
-        log_event("search", note="goes on with its trials", output=plan.output_uri)
-        tuner = tune.Tuner.restore(path, trainable, resume_errored=True)
-    else:
-        own = own_values(plan.ranges, plan.config)
-        tuner = tune.Tuner(
-            trainable,
-            param_space={each.name: _space(each) for each in plan.ranges},
-            tune_config=tune.TuneConfig(
-                metric=SCORE,
-                mode="max",
-                num_samples=settings.trials,
-                search_alg=BasicVariantGenerator(
-                    points_to_evaluate=[own] if own else None,
-                    max_concurrent=settings.parallel,
-                    random_state=settings.seed,
-                ),
-                scheduler=ASHAScheduler(
-                    max_t=config.epochs, grace_period=settings.first_epochs, reduction_factor=_REDUCTION
-                ),
-                trial_name_creator=lambda trial: trial.trial_id,
-                trial_dirname_creator=lambda trial: trial.trial_id,
-            ),
-            run_config=tune.RunConfig(
-                name="search",
-                storage_path=storage,
-                callbacks=[follower, JsonLoggerCallback()],
-                checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False),
-                verbose=0,
-            ),
-        )
+    tuner = build_tuner(plan, task, follower)
     with end_after(None if settings.minutes is None else settings.minutes * 60):
         results = tuner.fit()
     return [_describe(follower, result) for result in results]
@@ -256,17 +239,6 @@ def _describe(follower: Follower, result: Any) -> Trial:
     if result.error is not None:
         found["problem"] = str(result.error).strip().splitlines()[-1]
     return follower.describe(found, dict(result.config or {}))
-
-
-def _space(each: Range) -> Any:
-    from ray import tune
-
-    if each.kind == "choice":
-        return tune.choice(list(each.values))
-    first, last = each.values
-    if each.kind == "whole":
-        return tune.randint(first, last + 1)
-    return tune.loguniform(first, last) if each.kind == "log" else tune.uniform(first, last)
 
 
 def _scratch(output_uri: str) -> str:

@@ -132,6 +132,14 @@ def _find_epoch(run: str, epoch: int) -> EpochRecord | None:
         return None
 
 
+def find_scores(runs_uri: str, trial_id: str) -> list[float | None]:
+    """Returns the score of each epoch of a trial, as its run has them; none if they cannot be read."""
+    try:
+        return [record.validation_accuracy for record in find_history(layout.run_uri(runs_uri, trial_id))]
+    except CnnlibError:
+        return []
+
+
 def _end_with_parent() -> None:
     """Lets the training get SIGTERM when the actor that follows it is killed: nobody would end it then."""
     ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import subprocess
@@ -24,7 +25,7 @@ _TRIALS = 3
 def searched(
     cluster: Cluster, tiny_dataset: str, on_cluster: RunJob, tmp_path_factory: pytest.TempPathFactory
 ) -> dict[str, Any]:
-    """A search whose driver was killed after its first trial, and its second start."""
+    """A search of two trials at once whose driver was killed after the first, and that goes on with one at once."""
     output = tmp_path_factory.mktemp("search") / "out"
     command = ["dnn", "--data", tiny_dataset, "--output", output, "--validation-fraction", 0.2, "--epochs", 2]
     command += ["--range", "learning-rate=1e-4..1e-2", "--range", "optimizer.name=adam,sgd"]
@@ -33,7 +34,7 @@ def searched(
     environment = {name: value for name, value in os.environ.items() if not name.startswith(("AWS_", "RAY_"))}
     with log.open("w") as stderr:
         driver = subprocess.Popen(
-            [sys.executable, "-m", "jobs.tune", *map(str, command)],
+            [sys.executable, "-m", "jobs.tune", *map(str, command), "--tune.parallel", "2"],
             env={**environment, **cluster.environment, "RAY_ADDRESS": cluster.address},
             stdout=stderr,
             stderr=stderr,
@@ -45,7 +46,8 @@ def searched(
         time.sleep(0.2)
     driver.kill()
     driver.wait()
-    return {"output": output, "command": command, "done": on_cluster("tune", *command)}
+    killed = time.time()
+    return {"output": output, "command": command, "killed": killed, "done": on_cluster("tune", *command)}
 
 
 def test_a_search_that_was_killed_goes_on_with_its_trials(searched: dict[str, Any]) -> None:
@@ -61,6 +63,18 @@ def test_a_search_that_was_killed_goes_on_with_its_trials(searched: dict[str, An
     runs = sorted(path.name for path in (searched["output"] / "runs").iterdir())
     assert runs == sorted(trial["trial"] for trial in result["trials"]), "no trial was trained twice"
     assert not (searched["output"] / "lease.json").exists()
+
+
+def test_it_goes_on_with_as_many_trials_at_once_as_it_is_told(searched: dict[str, Any]) -> None:
+    times = []
+    for path in (searched["output"] / "ray/search").glob("*/result.json"):
+        results = [json.loads(line) for line in path.read_text().splitlines()]
+        later = [result for result in results if result["timestamp"] > searched["killed"]]
+        if later:
+            times.append((later[0]["timestamp"] - later[0]["time_this_iter_s"], later[-1]["timestamp"]))
+    assert len(times) >= 2, "two were under way when it was killed, or begun later"
+    for (_, ended), (began, _) in itertools.pairwise(sorted(times)):
+        assert ended <= began + 1.0, "timestamps are whole seconds"
 
 
 def test_its_recipe_is_that_of_the_best_trial_and_trains(
@@ -80,3 +94,15 @@ def test_another_search_is_not_mixed_with_it(searched: dict[str, Any], on_cluste
     command = [*searched["command"], "--range", "augment.shift=0..2"]
     refused = on_cluster("tune", *command, expect=2)
     assert "already describes something else: it differs in ranges" in refused.stderr
+
+
+def test_a_model_that_cannot_be_built_is_refused_before_a_trial_begins(
+    tiny_dataset: str, on_cluster: RunJob, tmp_path: Path
+) -> None:
+    command = ["dnn", "--data", tiny_dataset, "--output", tmp_path / "out", "--validation-fraction", 0.2]
+    command += ["--range", "learning-rate=1e-4..1e-2", "--model", "tests.models:build_liner"]
+    refused = on_cluster("tune", *command, expect=2)
+    assert "tests.models has no function 'build_liner'. Did you mean 'build_linear'?" in refused.stderr
+    assert not (tmp_path / "out/search.json").exists(), (
+        "the same folder serves the command without the mistake"
+    )

@@ -76,6 +76,16 @@ def test_a_base_and_a_group_of_fields() -> None:
             "[optimizer]\nweight-decay = 0.1\nweight_decay = 0.2",
             "optimizer.weight-decay and optimizer.weight_decay are one field",
         ),
+        # An option is named as the file names it.
+        ("[model_options]\nkernel = 0", r"r\.toml: model_options\.kernel must be at least 1"),
+        ("[model_options]\ndropout = 1.0", r"r\.toml: model_options\.dropout must be below 1"),
+        ("[model_options]\nkernel = 'x'", r"r\.toml: model_options\.kernel must be int or none"),
+        ("[model_options]\nkernl = 3", r"There is no field model_options\.kernl\. Did you mean 'kernel'"),
+        ("base = 'seed'\n[model]\nkernel = 0", r"r\.toml: model\.kernel must be at least 1"),
+        ("base = 'seed'\n[model]\nkernel = 'x'", r"r\.toml: model\.kernel must be int or none"),
+        ("weights = 'model.keras'\n[model_options]\nkernl = 3", r"no field model_options\.kernl"),
+        ("model = 'resnet'\n[model]\ndepth = 56", r"not TOML: .* are in the table \[model_options\]"),
+        ("model = 'resnet'\nmodel.depth = 56", r"not TOML: .* are in the table \[model_options\]"),
     ],
 )
 def test_what_is_wrong_is_named(text: str, message: str) -> None:
@@ -104,3 +114,7 @@ def test_a_job_takes_a_recipe_file_in_place_of_a_name(
             pick_recipe(words, "python -m jobs.train", "Trains.")
         assert ended.value.code == 2
         assert message in capsys.readouterr().err
+
+
+def test_a_text_may_begin_with_the_mark_of_an_editor() -> None:
+    assert parse_recipe("\ufeffepochs = 2\n", "mine.toml").config.epochs == 2

@@ -1,8 +1,8 @@
 """Runs a learning-rate range test in this process: trains some steps with growing rates, and keeps no model.
 
 FOLDER/learning-rates-<digest>.png, then FOLDER/learning-rates-<plan>.json, which names it. The plan is a digest of the
-config, the data and the rates: the same test is run once. Needs no Ray. Validation rows are trained on as well, and
-images are not cropped at random.
+config, the data and the rates: the same test is run once, except for that of a user's own model. Needs no Ray.
+Validation rows are trained on as well, and images are not cropped at random.
 """
 
 from __future__ import annotations
@@ -15,15 +15,15 @@ from cnnlib.config import TrainConfig, to_dict
 from cnnlib.cores import num_cores
 from cnnlib.dataset.record import Rows
 from cnnlib.errors import DivergedError, NotFoundError
-from cnnlib.feed.index import RowIndex
-from cnnlib.feed.validation import ValidationSplit
 from cnnlib.log import log_event
+from cnnlib.models.registry import is_registered
 from cnnlib.models.runtime import load_tensorflow
 from cnnlib.range_test_config import RangeTestConfig
 from cnnlib.storage import files, layout, publish
 from cnnlib.storage.uri import join_uri
 from cnnlib.training.first_weights import log_taken, take_first_weights
-from cnnlib.training.plan import RunPlan, WorkerTask
+from cnnlib.training.one_process import build_task
+from cnnlib.training.plan import RunPlan
 from cnnlib.training.range_test.curve import RateCurve, grow_rates, has_diverged
 from cnnlib.training.range_test.picture import rate_curve_png
 from cnnlib.training.range_test.rows import iter_mixed_batches
@@ -64,22 +64,21 @@ def run_range_test(plan: RunPlan, test: RangeTestConfig) -> RangeTestResult:
         DatasetError: the rows cannot be read.
         DivergedError: the loss is not finite at the lowest rates.
     """
-    config = _for_one_worker(plan.config)
-    digest = publish.sha256_hex(
-        publish.canonical_json(
-            {
-                "config": to_dict(config),
-                "dataset": plan.manifest.fingerprint,
-                "test": dataclasses.asdict(test),
-                **({"weights": plan.first_weights.sha256} if plan.first_weights else {}),
-            }
-        )
-    )
-    uri = layout.range_test(plan.run, digest)
-    stored = _find(uri)
-    document = stored or _run(dataclasses.replace(plan, config=config), test, uri)
+    plan = dataclasses.replace(plan, config=_for_one_worker(plan.config))
+    # Of a user's own function only the name is known, and not what it builds today: it is tried every time.
+    stored = _find(_result_uri(plan, test)) if is_registered(plan.config.model) else None
+    if stored is not None:
+        uri, document = _result_uri(plan, test), stored
+    else:
+        uri, document = _run(plan, test)
+    notes = {"note": "finished before; not tried again"} if stored else {}
+    if document["steepest"] is not None and document["lowest_loss_at"] == test.highest:
+        notes["note"] = "the loss still falls at the highest rate; try a higher --test.highest"
     log_event(
-        "learning-rates", **{name: document[name] for name in ("steepest", "tenth_of_lowest")}, result=uri
+        "learning-rates",
+        **{name: document[name] for name in ("steepest", "tenth_of_lowest")},
+        result=uri,
+        **notes,
     )
     return {
         "steepest": document["steepest"],
@@ -114,6 +113,26 @@ def measure_losses(state: TrainState, batches: Iterable[Rows], rates: Sequence[f
     return losses
 
 
+def _result_uri(plan: RunPlan, test: RangeTestConfig, curve: RateCurve | None = None) -> str:
+    """Returns where the result of a test is.
+
+    Args:
+        curve: of a user's own model, which tells its versions apart.
+    """
+    key: dict[str, Any] = {
+        "config": to_dict(plan.config),
+        "dataset": plan.manifest.fingerprint,
+        "test": dataclasses.asdict(test),
+    }
+    if plan.first_weights is not None:
+        key["weights"] = plan.first_weights.sha256
+    if plan.config.scale_learning_rate_from is not None:
+        key["rates"] = "as given"  # earlier versions did not scale them
+    if curve is not None:
+        key["losses"] = list(curve.losses)
+    return layout.range_test(plan.run, publish.sha256_hex(publish.canonical_json(key)))
+
+
 def _find(uri: str) -> dict[str, Any] | None:
     try:
         return publish.read_manifest(uri)
@@ -127,7 +146,8 @@ def _for_one_worker(config: TrainConfig) -> TrainConfig:
     return dataclasses.replace(config, workers=1, min_workers=None, optimizer=optimizer)
 
 
-def _run(plan: RunPlan, test: RangeTestConfig, uri: str) -> dict[str, Any]:
+def _run(plan: RunPlan, test: RangeTestConfig) -> tuple[str, dict[str, Any]]:
+    """Trains the steps, and returns the URI of the result and the result."""
     config, rates = plan.config, grow_rates(test.lowest, test.highest, test.steps)
     log_event(
         "range-test", model=config.model_label, steps=test.steps, lowest=test.lowest, highest=test.highest
@@ -137,7 +157,7 @@ def _run(plan: RunPlan, test: RangeTestConfig, uri: str) -> dict[str, Any]:
     from cnnlib.training.strategy import build_strategy
     from cnnlib.training.train_state import build_train_state
 
-    state = build_train_state(_build_task(plan, cpus), build_strategy())
+    state = build_train_state(build_task(plan, cpus), build_strategy())
     taken = take_first_weights(state.model, config, plan.first_weights)
     if taken is not None:
         log_taken(taken, config.weights)
@@ -149,7 +169,8 @@ def _run(plan: RunPlan, test: RangeTestConfig, uri: str) -> dict[str, Any]:
         steps=test.steps,
         seed=config.seed,
     )
-    losses = measure_losses(state, batches, rates)
+    scale = config.scaled_learning_rate / config.learning_rate  # of --scale-learning-rate-from
+    losses = measure_losses(state, batches, [rate * scale for rate in rates])
     diverged_at = rates[len(losses) - 1] if has_diverged(losses) else None
     curve = RateCurve.of(rates, losses)
     if len(curve.losses) < _FEWEST_STEPS:
@@ -157,22 +178,8 @@ def _run(plan: RunPlan, test: RangeTestConfig, uri: str) -> dict[str, Any]:
             f"The loss diverges at a learning rate of {diverged_at:.3g}, after {len(losses)} steps. Expected at least "
             f"{_FEWEST_STEPS} steps. Give a lower --test.lowest."
         )
-    return _publish(plan, test, curve, diverged_at, uri)
-
-
-def _build_task(plan: RunPlan, cpus: int) -> WorkerTask:
-    num_rows = plan.manifest.split(plan.config.split).rows
-    return WorkerTask(
-        config=plan.config,
-        dataset_uri=plan.dataset_uri,
-        manifest=plan.manifest,
-        run=plan.run,
-        cpus=cpus,
-        steps_per_epoch=plan.steps_per_epoch,
-        cache="memory",
-        index=RowIndex(validation_split=ValidationSplit.none(num_rows), pieces_per_shard=1),
-        live=False,
-    )
+    uri = _result_uri(plan, test, None if is_registered(config.model) else curve)
+    return uri, _publish(plan, test, curve, diverged_at, uri)
 
 
 def _publish(

@@ -6,6 +6,7 @@ import pytest
 
 from cnnlib.config import OptimizerConfig, TrainConfig
 from cnnlib.errors import ConfigError
+from cnnlib.model_options import ModelOptions
 from cnnlib.tuning.ranges import Range, apply_values, own_values, parse_ranges
 
 CONFIG = TrainConfig(epochs=5, learning_rate=0.01, optimizer=OptimizerConfig(name="sgd", momentum=0.9))
@@ -31,16 +32,16 @@ CONFIG = TrainConfig(epochs=5, learning_rate=0.01, optimizer=OptimizerConfig(nam
             Range(name="optimizer.ema_momentum", kind="choice", values=(None, 0.99)),
         ),
         ("optimizer.clip-norm=0.5..1", Range(name="optimizer.clip_norm", kind="uniform", values=(0.5, 1.0))),
-        ("model.depth=20,56", Range(name="model_options.depth", kind="choice", values=(20, 56))),
+        ("model.depth=20,56", Range(name="model.depth", kind="choice", values=(20, 56))),
         (
             "model.filters=16 8,32 16",
-            Range(name="model_options.filters", kind="choice", values=((16, 8), (32, 16))),
+            Range(name="model.filters", kind="choice", values=((16, 8), (32, 16))),
         ),
         ("sync-batch-norm=true,false", Range(name="sync_batch_norm", kind="choice", values=(True, False))),
         # As the flags spell it.
         (
             "model.batch-norm=True,False",
-            Range(name="model_options.batch_norm", kind="choice", values=(True, False)),
+            Range(name="model.batch_norm", kind="choice", values=(True, False)),
         ),
     ],
 )
@@ -54,7 +55,14 @@ def test_a_range_is_of_the_kind_of_its_field(text: str, expected: Range) -> None
         ([], "There is nothing to search"),
         (["learning-rate"], "is no range. Expected NAME=FROM..TO or NAME=A,B"),
         (["learning-rate="], "is no range"),
-        (["model.dept=20,56"], "There is no field dept"),
+        (["learning-rate=1e-4...1e-1"], r"three dots. Expected two: learning_rate=FROM\.\.TO"),
+        (["model.dept=20,56"], r"There is no field model\.dept\. Did you mean 'depth'"),
+        (["model.depth=20..x"], r"^model\.depth must be int"),
+        (["model.kernel=0..4"], r"^model\.kernel must be at least 1"),
+        (["model.kernel=3,5x"], r"^model\.kernel must be int"),
+        (["model.widen-factor=2..4", "model.widen_factor=2..6"], r"Two ranges for model\.widen_factor"),
+        (["model.padding=same..valid"], r"^model\.padding is no number"),
+        (["optimizer.nane=a,b"], r"There is no field optimizer\.nane"),
         (["learning-rat=1..2"], "There is no field learning_rat. Did you mean 'learning_rate'"),
         (["optimizer=adam,sgd"], "optimizer must be OptimizerConfig|group of fields"),
         (["learning-rate=1e-1..1e-4"], "Expected two finite numbers, the smaller one first"),
@@ -73,6 +81,18 @@ def test_a_range_is_of_the_kind_of_its_field(text: str, expected: Range) -> None
 def test_what_cannot_be_searched_is_refused(texts: list[str], message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         parse_ranges(texts, CONFIG)
+
+
+def test_an_option_of_the_model_has_the_name_of_its_flag_in_values_and_messages() -> None:
+    (found,) = parse_ranges(["model.dropout=0.1..0.5"], CONFIG)
+    own = TrainConfig(model_options=ModelOptions(dropout=0.2))
+    assert own_values([found], own) == {"model.dropout": 0.2}
+    assert apply_values(CONFIG, {"model.dropout": 0.3}).model_options.dropout == 0.3
+    with pytest.raises(ConfigError, match=r"^model\.dropout must be float or none"):
+        apply_values(CONFIG, {"model.dropout": "x"})
+    # What a search of an earlier version has stored.
+    assert apply_values(CONFIG, {"model_options.dropout": 0.3}).model_options.dropout == 0.3
+    assert parse_ranges(["model_options.dropout=0.1..0.5"], CONFIG) == (found,)
 
 
 def test_the_first_trial_has_the_values_of_the_recipe_if_they_lie_in_the_ranges() -> None:

@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
-from cnnlib.config import OptimizerConfig, TrainConfig
-from cnnlib.errors import ConfigError, TrainingError
+from cnnlib.config import LossConfig, OptimizerConfig, TrainConfig
+from cnnlib.errors import ConfigError, InputError, TrainingError
 from cnnlib.tune_config import TuneConfig
 from cnnlib.tuning.follow import Follower
 from cnnlib.tuning.run import Trial, _describe, choose_best, plan_search
 from cnnlib.tuning.trial import FAILED_SCORE, TrainingTrial, TrialTask
 from tests.datasets import write_dataset_without_ray
+
+CONFIG = TrainConfig(validation_fraction=0.1, batch_size=2)
 
 
 @pytest.fixture
@@ -31,16 +34,47 @@ def plan(data: str, output: Path, config: TrainConfig, **settings: Any) -> Any:
 def test_a_search_needs_validation_rows(data: str, tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="A search is scored on validation rows"):
         plan(data, tmp_path / "out", TrainConfig())
-    assert plan(data, tmp_path / "out", TrainConfig(validation_fraction=0.1)).manifest.num_classes == 3
+    assert plan(data, tmp_path / "out", CONFIG).manifest.num_classes == 3
     with pytest.raises(ConfigError, match=r"first_epochs must be at most epochs\. Received 9, epochs=7"):
-        plan(data, tmp_path / "out", TrainConfig(validation_fraction=0.1, epochs=7), first_epochs=9)
+        plan(data, tmp_path / "out", dataclasses.replace(CONFIG, epochs=7), first_epochs=9)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"batch_size": 10_000}, "batch_size=10000 is more than the [0-9]+ training rows"),
+        ({"weights": "/no/such.keras"}, "There is no file of weights at /no/such.keras"),
+        ({"loss": LossConfig(class_weights=(1.0, 2.0))}, "class_weights"),
+    ],
+)
+def test_what_would_let_every_trial_fail_is_refused_before_the_first(
+    data: str, tmp_path: Path, changes: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(InputError, match=message):
+        plan(data, tmp_path / "out", dataclasses.replace(CONFIG, **changes))
+
+
+def test_a_training_of_the_search_is_checked_with_values_that_go_together(data: str, tmp_path: Path) -> None:
+    def first(*ranges: str) -> tuple[str, Any, int]:
+        planned = plan_search(TuneConfig(), CONFIG, ranges, data, str(tmp_path / "out"), "seed").first
+        assert planned is not None
+        return planned.config.model, planned.config.model_options.depth, planned.config.batch_size
+
+    assert first("learning-rate=1e-4..1e-1") == (CONFIG.model, None, 2)
+    assert first("batch-size=1,4") == (CONFIG.model, None, 1)
+    assert first("model=dnn,resnet", "model.depth=20,none") == ("dnn", None, 2), "not dnn with a depth"
 
 
 def test_another_search_has_another_document(data: str, tmp_path: Path) -> None:
-    one = plan(data, tmp_path, TrainConfig(validation_fraction=0.1)).document()
-    assert plan(data, tmp_path, TrainConfig(validation_fraction=0.1), minutes=3.0).document() == one
-    assert plan(data, tmp_path, TrainConfig(validation_fraction=0.1), trials=3).document() != one
-    assert plan(data, tmp_path, TrainConfig(validation_fraction=0.2)).document() != one
+    one = plan(data, tmp_path, CONFIG).document()
+    assert plan(data, tmp_path, CONFIG, minutes=3.0).document() == one
+    assert plan(data, tmp_path, CONFIG, trials=3).document() != one
+    assert plan(data, tmp_path, dataclasses.replace(CONFIG, validation_fraction=0.2)).document() != one
+
+
+def test_the_document_of_a_search_has_the_fields_names(data: str, tmp_path: Path) -> None:
+    found = plan_search(TuneConfig(), CONFIG, ["model.dropout=0.1..0.2"], data, str(tmp_path / "out"), "seed")
+    assert [each["name"] for each in found.document()["ranges"]] == ["model_options.dropout"]
 
 
 def trial(name: str, score: float | None, *, finished: bool = True, problem: str | None = None) -> Trial:

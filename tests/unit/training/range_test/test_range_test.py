@@ -8,6 +8,7 @@ import math
 from pathlib import Path
 from typing import Any
 
+import keras
 import numpy as np
 import pytest
 
@@ -17,8 +18,10 @@ from cnnlib.errors import DivergedError
 from cnnlib.range_test_config import RangeTestConfig
 from cnnlib.training import strategy as strategies
 from cnnlib.training.plan import plan_run
+from cnnlib.training.range_test import run
 from cnnlib.training.range_test.run import RangeTestResult, run_range_test
 from jobs.learning_rate import main
+from tests import models
 from tests.datasets import make_source, write_dataset_without_ray
 from tests.unit.conftest import THREADS
 
@@ -76,6 +79,44 @@ def test_the_same_test_is_run_once(tmp_path: Path, data: str) -> None:
     assert other["result"] != first["result"]
 
 
+def test_a_model_of_the_users_own_is_tried_again_because_its_code_may_be_new(
+    tmp_path: Path, data: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(models, "build_edited", models.build_linear, raising=False)
+    config = {"model": "tests.models:build_edited"}
+    first = try_rates(data, tmp_path / "out", config, steps=20)
+    same = try_rates(data, tmp_path / "out", config, steps=20)
+    assert (same["finished_before"], same["result"]) == (False, first["result"])
+
+    def build_deeper(image_shape: tuple[int, int, int], num_classes: int) -> keras.Model:
+        model = models.build_linear(image_shape, 5)
+        return keras.Model(model.inputs, keras.layers.Dense(num_classes)(model.outputs[0]))
+
+    monkeypatch.setattr(models, "build_edited", build_deeper)
+    edited = try_rates(data, tmp_path / "out", config, steps=20)
+    assert edited["result"] != first["result"]
+    assert Path(first["result"]).exists()
+
+
+def test_rates_are_those_of_the_flag_also_where_the_training_scales_them(tmp_path: Path, data: str) -> None:
+    plain = try_rates(data, tmp_path / "out", {}, lowest=2e-5, highest=2e-1, steps=20)
+    scaled = try_rates(
+        data, tmp_path / "out", {"scale_learning_rate_from": 10}, lowest=1e-5, highest=1e-1, steps=20
+    )
+    losses, halves = (json.loads(Path(each["result"]).read_text()) for each in (plain, scaled))
+    assert halves["losses"] == pytest.approx(losses["losses"], rel=1e-3)
+    assert halves["lowest_loss_at"] == pytest.approx(losses["lowest_loss_at"] / 2)
+
+
+def test_a_loss_that_falls_to_the_end_is_said(
+    tmp_path: Path, data: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(run, "measure_losses", lambda state, batches, rates: [2 - i / 20 for i in range(20)])
+    result = try_rates(data, tmp_path / "out", {}, steps=20, highest=1e-3)
+    assert result["lowest_loss_at"] == 1e-3
+    assert "try a higher --test.highest" in capsys.readouterr().err
+
+
 def test_a_rate_that_diverges_at_once_is_an_error(tmp_path: Path, data: str) -> None:
     with pytest.raises(DivergedError, match=r"Give a lower --test\.lowest"):
         try_rates(data, tmp_path / "out", {"optimizer": OptimizerConfig(name="sgd")}, lowest=1e8, highest=1e9)
@@ -87,10 +128,11 @@ def test_the_job_prints_the_suggestions(
 ) -> None:
     flags = ["--data", data, "--output", str(tmp_path / "out"), "--test.steps", "20"]
     flags += ["--test.highest", "0.001", "--batch-size", "20", "--cluster.cpus-per-worker", str(THREADS)]
-    code = main(["dnn", *flags, "--json"])
+    (tmp_path / "my recipe.toml").write_text('base = "dnn"\n')
+    code = main([str(tmp_path / "my recipe.toml"), *flags, "--json"])
     captured = capsys.readouterr()
     assert code == 0, captured.err
     result = json.loads(captured.out)
     assert result["steps"] == 20
-    assert Path(result["picture"]).parent == tmp_path / "out" / "dnn"
+    assert Path(result["picture"]).parent == tmp_path / "out" / "my-recipe.toml"
     assert "learning-rates steepest=" in captured.err
