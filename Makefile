@@ -7,7 +7,7 @@ STORAGE ?= local
 OUT ?= out/demo
 RUN := .venv/bin/python
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test unit integration browser bench bench-peers fuzz soak check format lock clean
+.PHONY: help setup demo test unit integration browser bench bench-peers fuzz soak ladder check format lock clean
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -39,6 +39,13 @@ MINUTES ?= 30
 SEED ?= 0
 soak: setup ## train and evaluate under random faults for MINUTES, and compare with a calm run
 	$(RUN) -m tests.soak --minutes $(MINUTES) --seed $(SEED)
+
+# The rungs for a CPU in hours. RUNGS=strong needs a night, RUNGS=best a GPU.
+RUNGS ?= tutorial challenge same-cost same-minutes small
+SEEDS ?= 0 1 2
+LADDER ?= out/ladder
+ladder: setup ## train recipes under rules of cost with three seeds each, and compare them with published results: hours
+	@RUN="$(RUN)" OUT="$(LADDER)" RUNGS="$(RUNGS)" SEEDS="$(SEEDS)" sh infra/ladder/climb.sh
 
 check: setup ## check format, lint, strict types and import layers
 	$(RUN) -m ruff format --check .

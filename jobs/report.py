@@ -13,7 +13,7 @@ from tyro.conf import Positional, arg
 
 from cnnlib.errors import ConfigError
 from cnnlib.storage.uri import normalize_uri
-from cnnlib.views.view import view_experiments, view_gauges, view_page, view_reports, view_seeds
+from cnnlib.views.view import view_experiments, view_gauges, view_ladder, view_page, view_reports, view_seeds
 from jobs.cli import exit_with, run_job, show
 from jobs.flags import parse_args
 
@@ -33,8 +33,11 @@ class Args:
     """Show instead the accuracy and cost of every model, and how its cost grows from 28x28 pixels to 4K."""
     seeds: bool = False
     """Show instead the median accuracy of the runs of jobs.train --seeds, and its spread between seeds."""
+    ladder: str | None = None
+    """A ladder file (TOML), such as infra/ladder/fashion-mnist.toml: shows, as Markdown, what its recipes reach and
+    cost beside published results. None: no ladder."""
     plot: str | None = None
-    """Path or URI where --experiments also writes a chart (PNG). None: no chart."""
+    """Path or URI where --experiments or --ladder also writes a chart (PNG). None: no chart."""
     prometheus: str | None = None
     """File where the newest report of each run, dataset and split is written as gauges for Prometheus; - for stdout.
     At most --limit reports are written. None: no gauges."""
@@ -45,22 +48,24 @@ class Args:
     """Print the result as one JSON object on the last line of stdout."""
 
     def __post_init__(self) -> None:
-        for uri in (self.reports, self.plot, self.prometheus, self.html):
+        for uri in (self.reports, self.ladder, self.plot, self.prometheus, self.html):
             if uri is not None and uri != "-":
                 normalize_uri(uri)  # a mistyped URI is an error before anything is read
         if self.limit < 1:
             raise ConfigError(f"limit must be at least 1. Received {self.limit}.")
-        others = (self.experiments, self.seeds, self.prometheus is not None)
+        others = (self.experiments, self.seeds, self.ladder is not None, self.prometheus is not None)
         if sum((bool(self.ids), *others)) > 1:
-            raise ConfigError("Expected one of: ids, --experiments, --seeds, --prometheus. Received several.")
+            raise ConfigError(
+                "Expected one of: ids, --experiments, --seeds, --ladder, --prometheus. Received several."
+            )
         if self.html is not None and (len(self.ids) > 1 or any(others)):
             raise ConfigError(
-                "--html draws one report, or all without an id. Received several ids, --experiments, --seeds or "
-                "--prometheus."
+                "--html draws one report, or all without an id. Received several ids, --experiments, --seeds, "
+                "--ladder or --prometheus."
             )
-        if self.plot is not None and not self.experiments:
+        if self.plot is not None and not self.experiments and self.ladder is None:
             raise ConfigError(
-                f"--plot draws what --experiments shows. Received --plot {self.plot} without --experiments."
+                f"--plot draws what --experiments or --ladder shows. Received --plot {self.plot} without them."
             )
 
 
@@ -75,6 +80,8 @@ def _show_reports(args: Args) -> dict[str, Any]:
         view = view_experiments(args.reports, args.plot)
     elif args.seeds:
         view = view_seeds(args.reports)
+    elif args.ladder is not None:
+        view = view_ladder(args.reports, args.ladder, args.plot)
     elif args.prometheus is not None:
         view = view_gauges(args.reports, args.prometheus, args.limit)
     elif args.html is not None:

@@ -90,6 +90,34 @@ def view_seeds(reports_uri: str) -> View:
     return View(renderables=[render_seeds(groups)], result={"seeds": [group.to_row() for group in groups]})
 
 
+def view_ladder(reports_uri: str, ladder_uri: str, plot: str | None) -> View:
+    """Shows what the recipes of a ladder reach and cost, as Markdown.
+
+    Args:
+        ladder_uri: the ladder's file.
+        plot: where to write a chart of it as a PNG; None: nowhere.
+
+    Raises:
+        ConfigError: the file is no ladder, or the reports of a rung do not belong together.
+        ReportError: there are no reports, or one is damaged.
+    """
+    from cnnlib.views.ladder.definition import load_ladder
+    from cnnlib.views.ladder.markdown import ladder_markdown
+    from cnnlib.views.ladder.rows import list_rows
+
+    ladder = load_ladder(ladder_uri)
+    rows = list_rows(reports_uri, ladder)
+    if plot is not None:
+        from cnnlib.views.ladder.picture import ladder_png
+
+        files.write_bytes(normalize_uri(plot), ladder_png(ladder, rows))
+    return View(
+        renderables=[],
+        text=ladder_markdown(ladder, rows),
+        result={"ladder": [row.to_row() for row in rows], "plot": plot},
+    )
+
+
 def view_models() -> View:
     """Lists the registered models: what each costs, its options with their defaults, and what it has reached."""
     from cnnlib.models.zoo.entries import ZOO

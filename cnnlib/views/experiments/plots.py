@@ -75,7 +75,8 @@ def _draw_results(axes: Axes, experiments: Sequence[Experiment], colors: dict[st
                 fontsize=9,
                 color=color,
             )
-    axes.set_yticks(range(len(labels)), labels)
+    # A folder may have two dollar signs in its name.
+    axes.set_yticks(range(len(labels)), labels, parse_math=False)
     axes.set_ylim(len(labels) - 0.4, -0.7)
     axes.margins(x=0.15)
     axes.xaxis.set_major_formatter(PercentFormatter(xmax=1))

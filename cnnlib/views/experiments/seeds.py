@@ -21,6 +21,8 @@ from cnnlib.storage import layout
 class SeedGroup:
     """The runs of `jobs.train --seeds` of one name, each by the report of its last epoch that has one.
 
+    Of two runs of one name and seed, the one that was started last counts.
+
     Attributes:
         name: what the runs are called before their seed.
         records: of one run each, by seed.
@@ -42,9 +44,9 @@ class SeedGroup:
         return statistics.median(self.accuracies)
 
     @property
-    def deviation(self) -> float:
-        """The standard deviation of the accuracy between seeds (n - 1 degrees of freedom)."""
-        return statistics.stdev(self.accuracies)
+    def deviation(self) -> float | None:
+        """The standard deviation of the accuracy between seeds (n - 1 degrees of freedom); None of one seed."""
+        return statistics.stdev(self.accuracies) if len(self.accuracies) > 1 else None
 
     @property
     def middle(self) -> ReportRecord:
@@ -72,8 +74,11 @@ class SeedGroup:
         }
 
 
-def list_seed_groups(reports_uri: str) -> list[SeedGroup]:
+def list_seed_groups(reports_uri: str, fewest: int = 2) -> list[SeedGroup]:
     """Reads the reports of runs with several seeds, the best median first.
+
+    Args:
+        fewest: seeds of a group that is listed.
 
     Raises:
         ReportError: there are no reports, or one is damaged.
@@ -86,9 +91,9 @@ def list_seed_groups(reports_uri: str) -> list[SeedGroup]:
         name, seed = found
         settings = str(sorted(record.subject.evaluation.items()))
         group = groups[name, record.subject.model or "", *record.scored_rows, settings]
-        if seed not in group or _epoch(record) > _epoch(group[seed]):
+        if seed not in group or _age(record) > _age(group[seed]):
             group[seed] = record
-    found_groups = [_build(key[0], group) for key, group in groups.items() if len(group) > 1]
+    found_groups = [_build(key[0], group) for key, group in groups.items() if len(group) >= fewest]
     return sorted(found_groups, key=lambda each: (-each.median, each.name))
 
 
@@ -97,5 +102,6 @@ def _build(name: str, group: dict[int, ReportRecord]) -> SeedGroup:
     return SeedGroup(name=name, records=tuple(group[seed] for seed in seeds), seeds=tuple(seeds))
 
 
-def _epoch(record: ReportRecord) -> int:
-    return record.subject.checkpoint_epoch or 0
+def _age(record: ReportRecord) -> tuple[str, int]:
+    """Orders the reports of a name: a run that was started anew replaces the one before, however long that was."""
+    return record.subject.run_started_at or "", record.subject.checkpoint_epoch or 0

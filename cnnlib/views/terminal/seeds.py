@@ -16,6 +16,7 @@ _COLUMNS: Mapping[str, Any] = {
     "runs": "name",
     "data": "name",
     "seeds": "number",
+    "epochs": "number",
     "median": "number",
     "between seeds": "number",
     "95 % range": "number",
@@ -24,6 +25,11 @@ _COLUMNS: Mapping[str, Any] = {
 
 def render_seeds(groups: Sequence[SeedGroup]) -> RenderableType:
     """Renders the median of each group, its spread between seeds, and the interval of the run in the middle."""
+    if not groups:
+        return Text(
+            "No reports about two runs that differ in their seed alone. Train some with jobs.train --seeds 0 1 2, and "
+            "evaluate each."
+        )
     table = new_table(_COLUMNS)
     for group in groups:
         row = group.to_row()
@@ -31,6 +37,7 @@ def render_seeds(groups: Sequence[SeedGroup]) -> RenderableType:
             group.name,
             row["data"],
             str(len(group.seeds)),
+            _epochs(group),
             format_percent(group.median),
             f"{format_percent(row['lowest_accuracy'])}-{format_percent(row['highest_accuracy'])}",
             f"{format_percent(row['accuracy_low'])}-{format_percent(row['accuracy_high'])}",
@@ -43,3 +50,9 @@ def render_seeds(groups: Sequence[SeedGroup]) -> RenderableType:
             "Between seeds: the lowest and the highest accuracy. 95 % range: of the run in the middle, by its rows."
         ),
     )
+
+
+def _epochs(group: SeedGroup) -> str:
+    """Returns how long the runs trained: they may differ, where one is not finished or not evaluated to its end."""
+    epochs = [record.subject.checkpoint_epoch or 0 for record in group.records]
+    return str(epochs[0]) if len(set(epochs)) == 1 else f"{min(epochs)}-{max(epochs)}"

@@ -108,6 +108,12 @@ def test_picture_can_be_drawn_for_a_split_without_rows(tmp_path: Path) -> None:
     assert experiments_png(empty, load_cost_table()).startswith(b"\x89PNG")
 
 
+def test_picture_shows_names_as_they_are_also_with_dollar_signs(tmp_path: Path) -> None:
+    write_metrics(str(tmp_path), model="a.b:c", minute=1, dataset_uri="/data/$x^{$")
+    write_metrics(str(tmp_path), model=None, minute=2, checkpoint_uri="/m/$y^{$.keras")
+    assert experiments_png(list_experiments(str(tmp_path)), load_cost_table()).startswith(b"\x89PNG")
+
+
 def replace_accuracy(record: experiments.ReportRecord) -> experiments.ReportRecord:
     from dataclasses import replace
 

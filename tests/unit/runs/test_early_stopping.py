@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from cnnlib.config import EarlyStoppingConfig
-from cnnlib.training.early_stopping import is_stopped
+from cnnlib.runs.early_stopping import is_stopped
 from tests.histories import make_history
 
 
