@@ -124,7 +124,8 @@ def parse_gates(text: str, name: str) -> GateConfig:
         ConfigError: the text is not TOML, or has an unknown key or a value that cannot work.
     """
     try:
-        return _build(tomllib.loads(text))
+        # Editors of Windows begin a text with this mark.
+        return _build(tomllib.loads(text.removeprefix("\ufeff")))
     except tomllib.TOMLDecodeError as err:
         raise ConfigError(f"{name} is not TOML: {err}.") from err
     except ConfigError as err:

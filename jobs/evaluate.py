@@ -67,7 +67,8 @@ class Args:
     retry: bool = False
     """With --pending, also try the checkpoints again that an earlier evaluation could not score."""
     json: bool = False
-    """Print the result as one JSON object on the last line of stdout."""
+    """Print the result as one JSON object on the last line of stdout. What it says about a report is the same for all
+    jobs that evaluate it, at once or later, except for `new`: true for the one job that wrote it."""
     config: Annotated[EvaluateConfig, arg(name="")] = field(default_factory=EvaluateConfig)
 
 
@@ -113,7 +114,8 @@ def _evaluate(args: Args) -> Finished:
         else {}
     )
     outcome = run.evaluate(plan, live=has_terminal())
-    new = {report.report_id for report in outcome.written}
+    scored = {report.report_id for report in outcome.written}
+    created = {report.report_id for report in outcome.written if report.created}
     reports: list[Report] = []
     results: list[GateResult] = []
     records: list[ReportRecord] = []
@@ -130,19 +132,19 @@ def _evaluate(args: Args) -> Finished:
                 results.append(apply_gates(reports_uri, report_id, gates[report_id], records))
         except InputError as err:  # a report of an earlier evaluation that is damaged
             outcome.left_out.append(LeftOut(uri=target.uri, error=err, target=target))
-    if len(args.checkpoint) == 1 and outcome.left_out:
+    if (len(args.checkpoint) == 1 or args.predictions) and outcome.left_out:
         raise outcome.left_out[0].error
     show(
         *(
             render_report(report)
             for report in reports
-            if plan.pending is None or report.record.report_id in new
+            if plan.pending is None or report.record.report_id in scored
         )
     )
     show(*map(render_gates, results))
     # Pages come last: reports and verdicts are stored by now, so an error in a page cannot lose them.
     if reports:
-        publish_pages(reports_uri, [each.record.report_id for each in reports], changed=new | gates.keys())
+        publish_pages(reports_uri, [each.record.report_id for each in reports], changed=scored | gates.keys())
     failed = {each.report_id for each in results if each.verdict == "fail"}
     kept = {
         report.record.report_id
@@ -152,7 +154,8 @@ def _evaluate(args: Args) -> Finished:
     _write_marks(plan, outcome, reports, kept)
     for left_out in outcome.left_out:
         print_error(_describe(left_out))
-    rows = [{**report.record.to_row(), "new": report.record.report_id in new} for report in reports]
+    # All but `new` describes the stored report, so it is the same for every job that names it.
+    rows = [{**report.record.to_row(), "new": report.record.report_id in created} for report in reports]
     result = {
         "reports_uri": reports_uri,
         "reports": rows,

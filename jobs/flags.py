@@ -126,6 +126,11 @@ def pick_recipe(
             print(usage, file=sys.stdout if words else sys.stderr)
         raise SystemExit(EXIT_DONE if words else EXIT_BAD_INPUT)
     try:
+        if words[0].startswith("-"):
+            raise ConfigError(
+                f"The recipe comes first: {prog} RECIPE [flags]. Received {words[0]!r}. "
+                f"Known: {', '.join(RECIPES)}, or a recipe file."
+            )
         if words[0].endswith(ENDING):
             return uri_name(words[0]), _read_recipe(words[0]), words[1:]
         return words[0], find_recipe(words[0]), words[1:]

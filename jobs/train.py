@@ -66,7 +66,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         listed = parse_args(ListArgs, words[1:], prog=prog, description="Lists the models.")
         return run_job(_list_models, json=listed.json)
     name, recipe, flags = pick_recipe(words, "python -m jobs.train", __doc__)
-    default = Args(data=MISSING, name=name, config=TrainFlags.of(recipe.config))
+    default = Args(data=MISSING, name=layout.run_name(name), config=TrainFlags.of(recipe.config))
     prog = f"python -m jobs.train {name}"
     args = parse_args(Args, flags, prog=prog, description=recipe.summary, default=default)
     return run_job(lambda: _train_all(args, name), json=args.json)

@@ -13,6 +13,7 @@ from cnnlib.errors import ConfigError, nearest
 from cnnlib.gate_config import EARLIER, GateConfig, Limits, parse_gates
 from cnnlib.gates.baseline import check_baseline
 from cnnlib.log import log_event
+from cnnlib.recipe_files import ENDING as RECIPE_FILE
 from cnnlib.recipes import RECIPES, find_recipe
 from cnnlib.reports.subject import ReportSubject, report_id
 from cnnlib.slices.corruptions import CORRUPTIONS, STRENGTHS, slice_name
@@ -174,6 +175,10 @@ def _find_recipe_gate(subject: ReportSubject) -> GateConfig:
     if name is None:
         raise ConfigError(
             f"{layout.run_record(run)} does not name the run's recipe. Give --gate a TOML file."
+        )
+    if name.endswith(RECIPE_FILE):
+        raise ConfigError(
+            f"{run} was trained with the recipe file {name}, and recipe files have no gates. Give --gate a TOML file."
         )
     gate = find_recipe(name).gates
     if gate is None:

@@ -33,12 +33,13 @@ def test_two_workers_fine_tune_a_model_for_other_classes_with_frozen_layers(tmp_
     assert first.code == 0, first.stderr[-6000:]
     weights = Path(first.result["checkpoint"], "model.keras")
     tune = [*usual, "--data", four, "--name", "tuned", "--workers", 2, "--weights", weights]
-    tune += ["--freeze", f"..{FROZEN[-1]}"]
+    tune += ["--freeze", f"..{FROZEN[-1]}", "--optimizer.layer-decay", 0.5]
 
     tuned = run_job("train", [*tune, "--epochs", 1], environment)
     assert tuned.code == 0, tuned.stderr[-6000:]
     assert f"weights file={weights} taken=9 left=1 first_left=probabilities" in tuned.stderr
     assert "freeze layers=6 parameters=1016 first=conv2d last=batch_normalization_2" in tuned.stderr
+    assert "layer-rates groups=6 lowest_factor=0.25" in tuned.stderr  # of the last convolution
     assert_frozen(weights, Path(tuned.result["checkpoint"], "model.keras"))
 
     weights.rename(weights.with_suffix(".away"))  # a run that goes on does not need it

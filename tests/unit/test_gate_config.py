@@ -47,6 +47,13 @@ def test_what_is_left_out_has_a_default() -> None:
     assert not gates.min_accuracy.is_limiting
 
 
+def test_a_text_may_begin_with_the_mark_of_an_editor() -> None:
+    assert (
+        parse_gates("\ufeffsignificance = 0.01\n[max_drop]\noverall = 0.01", "gates.toml").significance
+        == 0.01
+    )
+
+
 def test_example_in_the_documentation_is_a_file_that_works() -> None:
     text = gate_config.__doc__ or ""
     example = "\n".join(line[4:] for line in text.splitlines() if line.startswith("    "))

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import io
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import pyarrow as pa
-import pyarrow.csv
 import pyarrow.parquet as pq
 
 from cnnlib.errors import DatasetError, NotFoundError
+from cnnlib.sources.text_tables import read_csv
 from cnnlib.storage import files, layout, publish
 from cnnlib.storage.uri import join_uri, uri_name
 
@@ -92,21 +91,6 @@ def _read_part(part: _Part) -> pa.Table:
         raise DatasetError(f"{part.uri} is damaged: its bytes are not those of the manifest beside it.")
     if part.uri.lower().endswith(".parquet"):
         return pq.ParquetFile(pa.BufferReader(data)).read()
-    return _read_csv(data, "\t" if part.uri.lower().endswith(".tsv") else ",")
-
-
-def _read_csv(data: bytes, delimiter: str) -> pa.Table:
-    """Reads CSV; what names a class or a file is text, because 007 is such a name."""
-    parse = pyarrow.csv.ParseOptions(delimiter=delimiter, newlines_in_values=True)
-    names = pyarrow.csv.open_csv(io.BytesIO(data), parse_options=parse).schema.names
-    texts = [each for each in names if usual_name(each) in (*PATHS, *PREDICTIONS, *LABELS)]
-    # "NA" may be the name of a class.
-    convert = pyarrow.csv.ConvertOptions(
-        column_types=dict.fromkeys(texts, pa.string()), null_values=[""], strings_can_be_null=True
-    )
-    return pyarrow.csv.read_csv(io.BytesIO(data), parse_options=parse, convert_options=convert)
-
-
-def usual_name(name: str) -> str:
-    """Returns what a column's name is compared by."""
-    return name.strip().lower()
+    # What names a class or a file is text, because 007 is such a name.
+    delimiter = "\t" if part.uri.lower().endswith(".tsv") else ","
+    return read_csv(data, delimiter, texts={*PATHS, *PREDICTIONS, *LABELS})

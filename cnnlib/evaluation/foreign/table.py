@@ -22,8 +22,9 @@ import pyarrow.compute as pc
 from cnnlib.dataset.streamed import row_id
 from cnnlib.errors import DatasetError
 from cnnlib.evaluate_config import Outputs
-from cnnlib.evaluation.foreign.parts import IDS, LABELS, PATHS, PREDICTIONS, read_table, usual_name
+from cnnlib.evaluation.foreign.parts import IDS, LABELS, PATHS, PREDICTIONS, read_table
 from cnnlib.evaluation.foreign.probabilities import check_stated, to_probabilities
+from cnnlib.sources.text_tables import usual_name
 
 _LIST = "probabilities"
 _PREFIXES = ("", "p_", "prob_", "probability_")

@@ -15,7 +15,7 @@ import pytest
 
 from cnnlib.dataset.streamed import row_id
 from cnnlib.errors import DatasetError, NotFoundError
-from cnnlib.evaluation.foreign.parts import CLASS_NAMES, digest_predictions
+from cnnlib.evaluation.foreign.parts import CLASS_NAMES, digest_predictions, read_table
 from cnnlib.evaluation.foreign.table import ForeignPredictions, load_predictions
 from cnnlib.storage import publish
 from jobs.evaluate import main
@@ -162,6 +162,21 @@ GOOD = {"id": IDS, "probabilities": list(P)}
 def test_what_cannot_be_right_is_refused(tmp_path: Path, columns: dict[str, Any], message: str) -> None:
     with pytest.raises(DatasetError, match=message):
         load(tmp_path, columns)
+
+
+def test_names_in_a_csv_file_are_as_they_were_written(tmp_path: Path) -> None:
+    names = ("007", "NA", "true")
+    (tmp_path / "p.csv").write_text("path,prediction,label\n1.50,007,NA\n01,NA,\n2026-01-01,true,true\n")
+    table, _ = read_table(str(tmp_path / "p.csv"))
+    assert table.to_pydict() == {
+        "path": ["1.50", "01", "2026-01-01"],
+        "prediction": ["007", "NA", "true"],
+        "label": ["NA", None, "true"],
+    }
+    (tmp_path / "p.csv").write_text("path,prediction\n1.50,007\n01,NA\n2026-01-01,true\n")
+    found = load_predictions(str(tmp_path / "p.csv"), names)
+    order = np.argsort([row_id(each) for each in ("1.50", "01", "2026-01-01")])
+    assert found.probabilities.argmax(axis=1).tolist() == order.tolist()
 
 
 def test_text_among_numbers_of_a_csv_file_is_refused(tmp_path: Path) -> None:

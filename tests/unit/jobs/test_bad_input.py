@@ -40,8 +40,8 @@ def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     data/: a dataset of 50 train and 23 test rows; damaged/: the same with one wrong and one missing shard; other/:
     another dataset; idx/: four IDX files; few/: the same with too few labels; torn/: the same with a truncated gzip
     file; full/: a text file; file: a file; runs/seed: a run of the seed recipe with batch 8 and one finished epoch;
-    runs/old: a run that does not name its recipe; runs/dnn: a run whose recipe has no gate; mine.keras: a file; and
-    the files of GATES.
+    runs/old: a run that does not name its recipe; runs/dnn and runs/file: runs whose recipe has no gate;
+    mine.keras: a file; and the files of GATES.
     """
     manifest = write_dataset_without_ray(str(tmp_path / "data"), shard_rows=25)
     write_dataset_without_ray(str(tmp_path / "damaged"), shard_rows=25)
@@ -62,7 +62,7 @@ def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     run = str(tmp_path / "runs" / "seed")
     write_run_record(run, TrainConfig(batch_size=8), manifest.fingerprint)
     write_checkpoint_without_model(run, 1)
-    for name, recipe in (("old", None), ("dnn", "dnn")):
+    for name, recipe in (("old", None), ("dnn", "dnn"), ("file", "mine.toml")):
         other = str(tmp_path / "runs" / name)
         write_run_record(other, TrainConfig(), manifest.fingerprint, recipe)
         write_checkpoint_without_model(other, 1)
@@ -107,6 +107,7 @@ GATES = {
 }
 
 TRAIN_CASES = [
+    ("--data data seed", "The recipe comes first: python -m jobs.train RECIPE [flags]. Received '--data'."),
     ("sed --data data", "Unknown recipe 'sed'. Did you mean 'seed'? Known: "),
     (f"{TRAIN} --model smal-cnn", "Unknown model 'smal-cnn'. Did you mean 'small-cnn'?"),
     (f"{TRAIN} --data nothing", "No dataset at {world}/nothing: it has no manifest.json. Make one: "),
@@ -206,6 +207,10 @@ EVALUATE_CASES = [
     ),
     (f"{EVALUATE} --checkpoint runs/old --gate recipe", "old/run.json does not name the run's recipe."),
     (f"{EVALUATE} --checkpoint runs/dnn --gate recipe", "The recipe 'dnn' of {world}/runs/dnn has no gates."),
+    (
+        f"{EVALUATE} --checkpoint runs/file --gate recipe",
+        "{world}/runs/file was trained with the recipe file mine.toml, and recipe files have no gates.",
+    ),
 ]
 PREPARE_CASES = [
     ("fashion-mnist --output new --source nothing", "{world}/nothing has neither train-images-idx3-ubyte.gz nor"),
@@ -213,7 +218,7 @@ PREPARE_CASES = [
     ("idx nothing --output new", "{world}/nothing has neither train-images-idx3-ubyte.gz nor"),
     ("idx few --output new", "Expected (n, height, width[, channels]) and (n,)."),
     ("idx torn --output new", "train-images-idx3-ubyte.gz is a damaged gzip file"),
-    ("idx idx --output new --class-names Coat Bag", "The labels go up to 4, but there are 2 class names: Coat, Bag."),
+    ("idx idx --output new --class-names Coat Bag", "/idx go up to 4, but there are 2 class names: Coat, Bag. Give"),
     ("idx idx --output new --class-names a b c b e", "one name. Received 'b' for class 1 and 'b' for class 3."),
     ("idx idx --output full", "{world}/full already holds something else: {world}/full/notes.txt. Choose an empty"),
     ("idx idx --output data", "{world}/data already holds another dataset (made up for a test)."),

@@ -176,12 +176,12 @@ def test_json_of_one_report_has_the_columns_of_its_tables(
         ([""], "No report ''"),
         (["latest", "latest"], "Expected each report once. Received latest latest: 1 different."),
         (["--limit", "0"], "limit must be at least 1. Received 0."),
-        (["latest", "--experiments"], "Expected one of: ids, --experiments, --seeds, --prometheus"),
+        (["latest", "--experiments"], "Expected one of: ids, --experiments, --seeds, --ladder, --prometheus"),
         (
             ["--experiments", "--prometheus", "-"],
-            "Expected one of: ids, --experiments, --seeds, --prometheus",
+            "Expected one of: ids, --experiments, --seeds, --ladder, --prometheus",
         ),
-        (["--plot", "out.png"], "--plot draws what --experiments shows"),
+        (["--plot", "out.png"], "--plot draws what --experiments or --ladder shows"),
     ],
     ids=str,
 )

@@ -28,7 +28,8 @@ IMAGE_FLAGS = [
 ]
 FLAGS = {
     "prepare fashion-mnist": [*PREPARE_FLAGS, "--source"],
-    "prepare idx": [*PREPARE_FLAGS, "--class-names", "--prefix", "--transpose"],
+    "prepare idx": [*PREPARE_FLAGS, "--class-names", "--first-label", "--prefix", "--transpose"],
+    "prepare npz": [*PREPARE_FLAGS, "--class-names", "--first-label"],
     "prepare folders": [*PREPARE_FLAGS, *IMAGE_FLAGS],
     "prepare parquet": [
         *(*PREPARE_FLAGS, *IMAGE_FLAGS, "--label-column", "--first-label", "--image-column", "--split-column")
@@ -86,6 +87,7 @@ FLAGS = {
         "--optimizer.weight-decay",
         "--optimizer.decay-kernels-only",
         "--optimizer.clip-norm",
+        "--optimizer.layer-decay",
         "--optimizer.ema-momentum",
         "--augment.flip",
         "--augment.shift",
@@ -187,7 +189,16 @@ FLAGS = {
         "--slice-quantiles",
         "--corruptions",
     ],
-    "report": ["--limit", "--experiments", "--seeds", "--plot", "--prometheus", "--html", "--json"],
+    "report": [
+        "--limit",
+        "--experiments",
+        "--seeds",
+        "--ladder",
+        "--plot",
+        "--prometheus",
+        "--html",
+        "--json",
+    ],
     "submit": ["--address", "--submission-id", "--working-dir", "--timeout-s", "--env", "--json"],
     "bench": ["--pairs", "--batch-sizes", "--rows", "--cores", "--output", "--theme", "--json"],
 }
@@ -195,6 +206,9 @@ MODEL, GROUPS = (FLAGS["train seed"].index(flag) for flag in ("--model", "--mode
 FLAGS["learning_rate seed"] = [
     *("--data", "--output", "--json", *FLAGS["train seed"][MODEL:GROUPS]),
     *("--test.lowest", "--test.highest", "--test.steps", *FLAGS["train seed"][GROUPS:]),
+]
+FLAGS["largest_batch seed"] = [
+    *("--data", "--json", "--memory-gib", "--highest", "--steps", *FLAGS["train seed"][MODEL:]),
 ]
 FLAGS["tune seed"] = [
     *("--data", "--output", "--range", "--json", *FLAGS["train seed"][MODEL:GROUPS]),
@@ -204,12 +218,14 @@ FLAGS["tune seed"] = [
 REQUIRED = {
     "prepare fashion-mnist": {"--output"},
     "prepare idx": {"--output"},
+    "prepare npz": {"--output"},
     "prepare folders": {"--output"},
     "prepare parquet": {"--output"},
     "prepare webdataset": {"--output"},
     "prepare tfrecord": {"--output"},
     "train seed": {"--data"},
     "learning_rate seed": {"--data"},
+    "largest_batch seed": {"--data"},
     "tune seed": {"--data", "--output"},
     "evaluate": {"--data"},
     "predict": {"--checkpoint", "--images", "--output"},
