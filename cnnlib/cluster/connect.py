@@ -73,8 +73,24 @@ def divide_cores(count: int, cpus: int | None) -> int:
     return max(1, num_cores() // count) if in_local_mode() else 1
 
 
+class Connection:
+    """A connection to a cluster."""
+
+    def __init__(self) -> None:
+        self._silent_since: float | None = None
+
+    def note_silence(self) -> None:
+        """Says that from now on no process of the job writes a line: the end need not wait for their last ones."""
+        self._silent_since = time.monotonic()
+
+    def wait_for_last_lines(self) -> None:
+        """Waits until the last lines of the job's processes are here."""
+        silent_s = 0.0 if self._silent_since is None else time.monotonic() - self._silent_since
+        time.sleep(max(0.0, _LAST_LINES_S - silent_s))
+
+
 @contextlib.contextmanager
-def connect(request: ResourceRequest, wait_s: float = 0.0) -> Iterator[None]:
+def connect(request: ResourceRequest, wait_s: float = 0.0) -> Iterator[Connection]:
     """Connects to the cluster at RAY_ADDRESS, or starts one here, and disconnects or stops it at the end.
 
     Args:
@@ -88,8 +104,9 @@ def connect(request: ResourceRequest, wait_s: float = 0.0) -> Iterator[None]:
     _drop_colours()
     with _local_cluster(request) if in_local_mode() else _given_cluster():
         _check_request(request, wait_s)
-        yield
-        time.sleep(_LAST_LINES_S)
+        connection = Connection()
+        yield connection
+        connection.wait_for_last_lines()
 
 
 @contextlib.contextmanager

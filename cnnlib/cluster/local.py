@@ -26,6 +26,9 @@ _EVERYWHERE = {
     "RAY_USAGE_STATS_ENABLED": "0",
 }
 _LOCAL = {
+    # Together as patient as Ray's own 10 attempts, one a second, of which the first is often made a moment too early.
+    "RAY_raylet_client_connect_timeout_milliseconds": "50",
+    "RAY_raylet_client_num_connect_attempts": "400",
     "RAY_TRAIN_ENABLE_CONTROLLER_STRUCTURED_LOGGING": "0",  # the controller's process, the driver, logs itself
     "RAY_TRAIN_ENABLE_PREEMPTION_WATCHER": "0",  # no cloud provider reclaims this machine
     "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.5",  # also the delay until a run notices that its workers have ended

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+import subprocess
+import time
 from pathlib import Path
 
 import pytest
@@ -11,8 +13,15 @@ from cnnlib.runs import checkpoints as runs
 from cnnlib.runs.history import decode_history
 from cnnlib.storage import files, layout
 from tests.fashion import TEST_ROWS, TRAIN_ROWS
-from tests.integration.conftest import run_job, run_job_on_terminal
+from tests.integration.conftest import (
+    JobResult,
+    command_of_job,
+    result_of_job,
+    run_job,
+    run_job_on_terminal,
+)
 from tests.models import DIE_WHEN
+from tests.process_tree import descendants
 
 WORKERS, BATCH = 3, 24
 STEPS = TRAIN_ROWS // BATCH
@@ -25,6 +34,8 @@ NOISE = (
     "Progress bars disabled",
 )
 """Parts of what TensorFlow, matplotlib and Ray print by default in every job, though nothing is wrong."""
+HELPERS = ("dashboard/dashboard.py", "monitor.py", "_StatsActor", "ActorLocation", "_AutoscalingCoordinator")
+"""Parts of the commands of processes that Ray starts beside those that work; log_monitor.py forwards lines."""
 
 
 @pytest.fixture(scope="module")
@@ -71,13 +82,31 @@ def test_a_run_whose_worker_dies_continues_from_its_checkpoint(
         STEPS * BATCH
     ] * 2
 
-    evaluated = run_job(
+    evaluated, seen = watch_job(
         "evaluate",
         ["--checkpoint", f"{runs_uri}/mortal@best", "--data", data, "--reports", reports],
         environment,
+        base,
     )
     assert evaluated.code == 0, evaluated.stderr[-6000:]
+    assert any("MapWorker(MapBatches(Predictor" in command for command in seen), seen
+    kept = [command for command in seen if "log_monitor.py" not in command]
+    assert [command for command in kept if any(helper in command for helper in HELPERS)] == []
     assert [row["rows"] for row in evaluated.result["reports"]] == [TEST_ROWS]
     assert re.search(rf"^score rows=\d+ of={TEST_ROWS} images_per_s=", evaluated.stderr, re.M), "no progress"
     assert [noise for noise in NOISE if noise in evaluated.stderr] == []
     assert not (home / ".ray").exists(), "a token file was left in HOME"
+
+
+def watch_job(
+    job: str, arguments: list[object], environment: dict[str, str], folder: Path
+) -> tuple[JobResult, set[str]]:
+    """Runs a job as `run_job` does; returns also the commands of all processes that were seen below it."""
+    out, err, seen = folder / "stdout", folder / "stderr", set[str]()
+    with out.open("wb") as stdout, err.open("wb") as stderr:
+        command = command_of_job(job, [str(each) for each in arguments], environment)
+        process = subprocess.Popen(**command, stdout=stdout, stderr=stderr)
+        while process.poll() is None:
+            seen |= {each.command for each in descendants(process.pid)}
+            time.sleep(0.2)
+    return result_of_job(process.returncode, out.read_text(), err.read_text()), seen

@@ -30,9 +30,9 @@ from cnnlib.runs.checkpoints import list_checkpoints
 from infra.local_s3 import LocalS3Server, run_local_s3
 from tests.datasets import make_source, write_dataset_without_ray
 from tests.fault_proxy import run_fault_proxy
+from tests.process_tree import descendants
 from tests.soak.compare import compare_runs
 from tests.soak.jobs import RepeatedJob
-from tests.soak.processes import descendants
 from tests.soak.storm import Storm
 
 _BUCKET = "soak"

@@ -12,7 +12,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from tests.soak.processes import Process, describe, send
+from tests.process_tree import Process, describe, send
 
 _PATIENCE_S = 300.0
 _SETTLED_S = 20.0  # after this time of its life, a driver should not grow

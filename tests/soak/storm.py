@@ -15,11 +15,11 @@ from dataclasses import dataclass, field
 from ray.cluster_utils import Cluster
 
 from tests.fault_proxy import FOR_EVER, Fault, FaultProxy
+from tests.process_tree import descendants, send
 from tests.s3_server import error
 from tests.soak.jobs import RepeatedJob
-from tests.soak.processes import descendants, send
 
-_STOPPED_S, _DOWN_S = 12.0, 8.0
+_STOPPED_S, _DOWN_S, _EXPIRED_S = 12.0, 8.0, 5.0
 _WORKER, _PREDICTOR = "RayTrainWorker", "MapWorker(MapBatches(Predictor"
 
 
@@ -63,7 +63,11 @@ class Storm:
             "3 answers with a wrong byte": lambda rng: self._spoil(Fault(kind="flip", times=3, method="GET")),
             "2 answers lost": lambda rng: self._spoil(Fault(kind="lose", times=2, method="PUT")),
             "1 connection hangs": lambda rng: self._spoil(Fault(kind="hang", times=1)),
-            "storage down for 8 s": self._down,
+            "storage down for 8 s": lambda rng: self._refuse(503, "ServiceUnavailable", _DOWN_S),
+            "credentials expired for 5 s": lambda rng: self._refuse(400, "ExpiredToken", _EXPIRED_S),
+            "1 answer of a clock that is wrong": lambda rng: self._spoil(
+                Fault(kind="answer", times=1, answer=error(403, "RequestTimeTooSkewed"))
+            ),
         }
         ends = time.monotonic() + seconds
         while time.monotonic() < ends:
@@ -97,11 +101,11 @@ class Storm:
         self.proxy.faults.append(fault)
         return True
 
-    def _down(self, rng: random.Random) -> bool:
-        del rng
-        fault = Fault(kind="answer", times=FOR_EVER, answer=error(503, "ServiceUnavailable"))
+    def _refuse(self, status: int, code: str, seconds: float) -> bool:
+        """Gives this error as every answer for some seconds."""
+        fault = Fault(kind="answer", times=FOR_EVER, answer=error(status, code))
         self.proxy.faults.insert(0, fault)
-        timer = threading.Timer(_DOWN_S, self.proxy.faults.remove, (fault,))
+        timer = threading.Timer(seconds, self.proxy.faults.remove, (fault,))
         timer.daemon = True
         timer.start()
         return True

@@ -88,6 +88,14 @@ def test_settings_of_the_users_own_win(monkeypatch: pytest.MonkeyPatch) -> None:
     assert os.environ["RAY_TRAIN_ENABLE_PREEMPTION_WATCHER"] == "0"
 
 
+def test_first_tries_to_reach_a_raylet_come_fast_and_are_together_as_long_as_rays_own() -> None:
+    local_ray.set_environment()
+    settings = ray_settings()
+    pause_ms = int(settings["RAY_raylet_client_connect_timeout_milliseconds"])
+    assert pause_ms <= 100
+    assert int(settings["RAY_raylet_client_num_connect_attempts"]) * pause_ms >= 10 * 1000
+
+
 def test_everything_set_is_a_string_and_nothing_else_is_touched() -> None:
     before = set(os.environ)
     local_ray.set_environment()
@@ -106,6 +114,8 @@ def test_everything_set_is_a_string_and_nothing_else_is_touched() -> None:
         "RAY_TRAIN_METRICS_ENABLED",
         "RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S",
         "RAY_USAGE_STATS_ENABLED",
+        "RAY_raylet_client_connect_timeout_milliseconds",
+        "RAY_raylet_client_num_connect_attempts",
         "RAY_task_oom_retries",
     }
 

@@ -31,12 +31,62 @@ def test_ray_still_waits_for_what_gets_more_time() -> None:
     assert "raylet_start_wait_time_s = 30" in source
     assert f'os.environ.get("{start._PORT_WAIT}", default_wait)' in source
     assert list(inspect.signature(services.get_node).parameters) == ["gcs_address", "node_id"]
+    assert "_get_gcs_client_options(gcs_address)" in inspect.getsource(services.get_node)
+
+
+def test_head_still_starts_what_is_left_out() -> None:
+    source = inspect.getsource(node.Node.start_head_processes)
+    assert "self.start_api_server(" in source
+    assert "self.start_monitor()" in source
+    assert "self._webui_url, process_info =" in inspect.getsource(node.Node.start_api_server)
+
+
+def test_dashboard_and_autoscaler_are_left_out_of_our_own_start_only() -> None:
+    before = node.Node.start_api_server, node.Node.start_monitor
+    head = node.Node.__new__(node.Node)
+
+    def init() -> None:
+        head.start_monitor()
+        head.start_api_server(include_dashboard=False, raise_on_failure=False)
+
+    start_ray(init)
+    assert head._webui_url is None
+    assert (node.Node.start_api_server, node.Node.start_monitor) == before
+
+
+def test_node_is_asked_for_as_soon_as_it_is_there(monkeypatch: pytest.MonkeyPatch) -> None:
+    tables = [[], [{"NodeID": "b"}], [{"NodeID": "b"}, {"NodeID": "a"}]]
+    slept: list[float] = []
+
+    class State:
+        def _initialize_global_state(self, options: object) -> None: ...
+
+        def node_table(self) -> list[dict[str, str]]:
+            return tables.pop(0)
+
+    def get_node(gcs_address: str, node_id: str) -> dict[str, str]:
+        assert tables == []
+        return {"node_id": node_id}
+
+    monkeypatch.setattr(start, "GlobalState", State)
+    monkeypatch.setattr(start.time, "sleep", slept.append)
+    monkeypatch.setattr(services, "_get_gcs_client_options", lambda address: address)
+    monkeypatch.setattr(services, "get_node", get_node)
+    found: list[object] = []
+    start_ray(lambda: found.append(services.get_node("127.0.0.1:1", "a")))
+    assert found == [{"node_id": "a"}]
+    assert slept == [0.05, 0.05]
+    assert services.get_node is get_node
 
 
 def test_second_attempt_waits_for_a_node_that_is_late(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     asked = itertools.count()
+
+    class NoState:
+        def __init__(self) -> None:
+            raise ConnectionError
 
     def get_node(gcs_address: str, node_id: str) -> dict[str, str]:
         if next(asked) < 3:
@@ -51,6 +101,7 @@ def test_second_attempt_waits_for_a_node_that_is_late(
             raise TOO_SLOW from None
 
     monkeypatch.setattr(start.time, "sleep", lambda _: None)
+    monkeypatch.setattr(start, "GlobalState", NoState)
     monkeypatch.setattr(services, "get_node", get_node)
     start_ray(init)
     assert services.get_node is get_node

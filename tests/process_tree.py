@@ -1,4 +1,4 @@
-"""Finds and signals processes below those that the soak test started; others on the machine are left alone."""
+"""Finds and signals processes below one that a test started; others on the machine are left alone."""
 
 from __future__ import annotations
 
