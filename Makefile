@@ -24,7 +24,7 @@ unit: setup ## run the tests that need no cluster
 	$(RUN) -m pytest -n auto --maxprocesses 4 --dist worksteal tests/unit tests/infra
 
 integration: setup ## run the tests on a real Ray cluster, a real S3 server and the real data
-	$(RUN) -m pytest -n 2 --dist loadfile --durations=25 tests/integration --ignore tests/integration/test_cluster.py
+	$(RUN) -m pytest -n 2 --dist loadfile --no-loadscope-reorder --durations=25 tests/integration --ignore tests/integration/test_cluster.py
 	$(RUN) -m pytest tests/integration/test_cluster.py # alone: of two clusters on a machine, Ray gives a submitted job the newer one
 
 browser: setup ## test the pages in a real Chromium, and save pictures of them in out/browser

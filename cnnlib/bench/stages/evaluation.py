@@ -1,9 +1,9 @@
-"""Defines the stage `evaluate`: scoring the test images with a loaded model."""
+"""Defines the stage `evaluate`: scoring the test images with a loaded model, and the whole command around it."""
 
 from __future__ import annotations
 
 from cnnlib.bench.harness import Comparison
-from cnnlib.bench.programs import Program, reported
+from cnnlib.bench.programs import Finished, Program, reported, whole_command
 from cnnlib.bench.stages.setting import Setting
 
 _ALL_ROWS = 60_000
@@ -11,7 +11,7 @@ _TEST_ROWS = 10_000
 
 
 def build_evaluate(setting: Setting) -> list[Comparison]:
-    """Returns the comparison of the second pass over the test images."""
+    """Returns the comparisons of the second pass over the test images, and of a command less its scoring."""
     rows = setting.rows or _ALL_ROWS
     model, threads = f"{{model:{rows}}}", str(setting.threads)
     rate = reported("images_per_s")
@@ -31,5 +31,28 @@ def build_evaluate(setting: Setting) -> list[Comparison]:
             ),
             unit="images/s",
             target=3.0,
-        )
+        ),
+        Comparison(
+            stage="evaluate",
+            case=f"{min(rows, _TEST_ROWS)} test images, from command to exit, less the scoring",
+            ours=Program(
+                name="ours",
+                arguments=(
+                    *("-m", "jobs.evaluate", "--checkpoint", model, "--data", f"{{dataset:{rows}}}"),
+                    *("--reports", "{fresh}", "--json"),
+                ),
+                measurement=_without_scoring,
+            ),
+            peer=Program(
+                name="import tensorflow", arguments=("-c", "import tensorflow"), measurement=whole_command
+            ),
+            unit="s",
+            target=2.2,
+            goal="at most",
+        ),
     ]
+
+
+def _without_scoring(done: Finished) -> float:
+    """Returns the seconds of `jobs.evaluate` that its one report does not give as those of the scoring."""
+    return done.seconds - float(done.result["reports"][0]["seconds"])

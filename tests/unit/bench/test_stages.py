@@ -13,7 +13,7 @@ import pytest
 from cnnlib.bench import machine
 from cnnlib.bench.flops import SEED_CNN, training_flops
 from cnnlib.bench.harness import Comparison
-from cnnlib.bench.programs import REPOSITORY, Program, reported
+from cnnlib.bench.programs import REPOSITORY, Finished, Line, Program, reported
 from cnnlib.bench.record import read_record
 from cnnlib.bench.stages import data, step
 from cnnlib.bench.stages.registry import STAGES, build_stage
@@ -65,7 +65,10 @@ def test_targets_are_the_published_ones() -> None:
         "PyTorch eager": {("at least", None)},
         "tf.data": {("at least", 1.0)},
     }
-    assert targets("evaluate") == {"Keras 3 evaluate": {("at least", 3.0)}}
+    assert targets("evaluate") == {
+        "Keras 3 evaluate": {("at least", 3.0)},
+        "import tensorflow": {("at most", 2.2)},
+    }
     assert targets("prepare") == {"a straight loop with pyarrow": {("at least", 1.0)}}
     assert targets("prepare-images") == {
         "a straight loop with Pillow": {("at least", 3.0)},
@@ -214,3 +217,9 @@ def test_without_a_gpu_its_rows_say_so_and_with_one_they_run(
     rows = build_stage("gpu", SETTING)
     assert [each.not_run for each in rows] == [None] * len(rows)
     assert sum(each.fraction is not None for each in rows) == 2
+
+
+def test_scoring_is_taken_off_the_command_of_an_evaluation() -> None:
+    (command,) = (each for each in build_stage("evaluate", SETTING) if each.goal == "at most")
+    result = Line(text='{"reports": [{"seconds": 2.5}]}', at_s=11.0, is_result=True)
+    assert command.ours.measurement(Finished(lines=(result,), seconds=12.0)) == 9.5
