@@ -28,7 +28,15 @@ from cnnlib.errors import InputError, StorageError
 from cnnlib.redact import redact
 from cnnlib.storage.patience import keep_trying
 from cnnlib.storage.place import StoredObject
-from cnnlib.storage.s3_answers import ATTEMPTS, explain, find_outage, http_status, is_rejected, is_silence
+from cnnlib.storage.s3_answers import (
+    ATTEMPTS,
+    explain,
+    find_outage,
+    http_status,
+    is_rejected,
+    is_silence,
+    is_unexplained,
+)
 from cnnlib.storage.s3_connections import attempt_s, pace_connections
 from cnnlib.storage.uri import join_uri
 
@@ -64,7 +72,13 @@ def _patient(
                 if not is_rejected(err):
                     raise
             _renew(client)
-            return method(place, *args, **kwargs)
+            try:
+                return method(place, *args, **kwargs)
+            except ClientError as err:
+                if not is_unexplained(err):
+                    raise
+            place.raise_reason()
+            return method(place, *args, **kwargs)  # it was permitted meanwhile
 
         return keep_trying(attempt, find_outage)
 
@@ -208,6 +222,10 @@ class S3Place:
 
     def restore_folders(self) -> AbstractContextManager[None]:
         return nullcontext()  # S3 has no folders to remove.
+
+    def raise_reason(self) -> None:
+        """Raises the error that S3 has for a request for the object's first byte; returns if there is none."""
+        _client().get_object(Bucket=self.bucket, Key=self.key, Range="bytes=0-0")["Body"].close()
 
     def _find_head(self) -> HeadObjectOutputTypeDef | None:
         try:

@@ -125,6 +125,14 @@ def is_rejected(err: ClientError) -> bool:
     return http_status(err) in (401, 403) or code in _REJECTED_WITH_400
 
 
+def is_unexplained(err: ClientError) -> bool:
+    """Returns whether the server rejected a request without a reason, as it must where the answer has no body (HEAD).
+
+    Credentials that have expired are then an outage that passes, like with any other request; that takes their code.
+    """
+    return err.operation_name == "HeadObject" and is_rejected(err) and err.response["Error"]["Code"].isdigit()
+
+
 def explain(uri: str, endpoint: str, err: Exception) -> CnnlibError:
     """Returns the error of this project that says what happened to a request about a URI, and what to do."""
     if isinstance(err, ClientError):

@@ -162,6 +162,42 @@ def test_renewed_credentials_are_used_without_a_restart(
     assert (used[0], used[1], used[-1]) == ("first", "first", "second")
 
 
+def test_expired_credentials_are_waited_for_also_where_the_answer_has_no_body_to_say_so(
+    server: ScriptedServer, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    expired = error(400, "ExpiredToken")
+    for ask, expected in (
+        (lambda: files.find_size(URI), 5),
+        (lambda: files.download(URI, tmp_path / "file"), None),
+    ):
+        server.answers = [expired] * 7 + [OK]
+        server.requests.clear()
+        assert ask() == expected
+        asked = [request.method for request in server.requests]
+        assert (asked[0], asked.count("GET") > 0) == ("HEAD", True)
+        begin, end = capsys.readouterr().err.splitlines()
+        assert "storage does not answer (ExpiredToken: the credentials have expired)" in begin
+        assert "storage answers again" in end
+    assert (tmp_path / "file").read_bytes() == b"bytes"
+
+
+def test_refusal_without_a_body_is_explained_by_the_reason_of_another_request(server: ScriptedServer) -> None:
+    server.answers = [error(403, "RequestTimeTooSkewed", "The difference is too large")]
+    with pytest.raises(AccessError, match="Expected a clock that agrees with the server's"):
+        files.find_size(URI)
+    server.answers = [error(403, "AccessDenied", "No policy allows it")]
+    server.requests.clear()
+    with pytest.raises(AccessError, match="AccessDenied No policy allows it"):
+        files.find_size(URI)
+    assert [request.method for request in server.requests] == ["HEAD", "HEAD", "GET"]
+
+
+def test_permission_that_comes_meanwhile_is_used(server: ScriptedServer) -> None:
+    refused = error(403, "AccessDenied")
+    server.answers = [refused, refused, Answer(206, b"b", {"Content-Range": "bytes 0-0/5"}), OK]
+    assert files.find_size(URI) == 5
+
+
 def test_created_object_is_ours_although_the_answer_was_lost(server: ScriptedServer) -> None:
     lost, exists = Answer(drop=True), error(412, "PreconditionFailed")
     server.answers = [lost, exists, lambda: Answer(headers={CREATOR: server.requests[0].headers[CREATOR]})]
