@@ -5,7 +5,12 @@ from __future__ import annotations
 import sys
 
 from cnnlib.bench import machine
-from cnnlib.bench.programs import Program, reported
+from cnnlib.bench.programs import Program, reported, whole_command
+
+
+def import_tensorflow() -> Program:
+    """Returns what every program waits for that uses TensorFlow; the measurement is the seconds of the command."""
+    return Program(name="import tensorflow", arguments=("-c", "import tensorflow"), measurement=whole_command)
 
 
 def our_steps(

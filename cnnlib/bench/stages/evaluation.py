@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from cnnlib.bench.harness import Comparison
-from cnnlib.bench.programs import Finished, Program, reported, whole_command
+from cnnlib.bench.programs import Finished, Program, reported
+from cnnlib.bench.stages.contenders import import_tensorflow
 from cnnlib.bench.stages.setting import Setting
 
 _ALL_ROWS = 60_000
@@ -43,9 +44,7 @@ def build_evaluate(setting: Setting) -> list[Comparison]:
                 ),
                 measurement=_without_scoring,
             ),
-            peer=Program(
-                name="import tensorflow", arguments=("-c", "import tensorflow"), measurement=whole_command
-            ),
+            peer=import_tensorflow(),
             unit="s",
             target=2.2,
             goal="at most",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from cnnlib.bench.harness import Comparison, Fraction
 from cnnlib.bench.programs import Measurement, Program, reported, until_line, whole_command
+from cnnlib.bench.stages.contenders import import_tensorflow
 from cnnlib.bench.stages.setting import Setting
 
 _TRAIN_ROWS = 9600
@@ -98,9 +99,7 @@ def build_start(setting: Setting) -> list[Comparison]:
             stage="start",
             case=f"batch {batch_size}, {_WORKERS} workers, from command to first step",
             ours=ours,
-            peer=Program(
-                name="import tensorflow", arguments=("-c", "import tensorflow"), measurement=whole_command
-            ),
+            peer=import_tensorflow(),
             unit="s",
             target=3.0,
             goal="at most",

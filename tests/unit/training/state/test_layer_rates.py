@@ -52,6 +52,18 @@ def train(
         optimizer.build(model.trainable_variables)
     if decay is not None:
         scale_rates(optimizer, find_layer_rates(model, decay).factors)
+    run_call(strategy, model, optimizer, batches, micro_batches)
+    after = [weight.numpy() for weight in model.trainable_variables]
+    return [new - old for new, old in zip(after, before, strict=True)], optimizer
+
+
+def run_call(
+    strategy: Any,
+    model: keras.Model,
+    optimizer: keras.optimizers.Optimizer,
+    batches: tuple[np.ndarray, np.ndarray],
+    micro_batches: int = 1,
+) -> None:
     call = build_train_call(
         model=model,
         optimizer=optimizer,
@@ -64,8 +76,6 @@ def train(
         micro_batches=micro_batches,
     )
     call(*batches)
-    after = [weight.numpy() for weight in model.trainable_variables]
-    return [new - old for new, old in zip(after, before, strict=True)], optimizer
 
 
 def test_depth_counts_from_the_head_also_where_layers_are_frozen(strategy: Any) -> None:
@@ -114,17 +124,7 @@ def test_momentum_of_many_steps_is_that_of_a_training_with_the_rate_of_the_layer
     with strategy.scope():
         optimizer = keras.optimizers.SGD(0.25 * DECAY**2, momentum=0.75)
         optimizer.build(model.trainable_variables)
-    call = build_train_call(
-        model=model,
-        optimizer=optimizer,
-        strategy=strategy,
-        batch_size=BATCH,
-        image_shape=IMAGE_SHAPE,
-        from_logits=False,
-        jit_compile=False,
-        seed=0,
-    )
-    call(*batches)
+    run_call(strategy, model, optimizer, batches)
     for have, new, old in zip(scaled, model.trainable_variables, before, strict=True):
         np.testing.assert_array_equal(have, new.numpy() - old)
 
