@@ -1,7 +1,7 @@
 """Compares this project with named peers, as ratios: python -m jobs.bench [STAGE …].
 
-Stages: step, augment, train, job, start, ingest, ingest-images, evaluate, prepare, prepare-images, gpu; see
-docs/benchmarks/README.md.
+Stages: step, augment, train, train-images, job, start, ingest, ingest-images, evaluate, prepare, prepare-images, gpu;
+see docs/benchmarks/README.md.
 """
 
 from __future__ import annotations

@@ -27,6 +27,7 @@ _PHOTO, _PHOTO_CLASSES = (500, 375), 5
 _PLACEHOLDER = re.compile(r"\{(\w+):(\d+)\}")
 
 _SOURCES = ("{idx}", "{photos}")
+_SMALL_PHOTOS = ("-m", "jobs.prepare", "folders", "{photos}", "--size", "64", "--splits", "train=1")
 # Each program writes to the path in its last argument. `write_idx` writes the kind "idx", `write_photos` "photos".
 _WRITERS: Mapping[str, tuple[str, ...]] = {
     "dataset": ("-m", "jobs.prepare", "idx", "{idx}", "--output"),
@@ -34,6 +35,8 @@ _WRITERS: Mapping[str, tuple[str, ...]] = {
         *("-m", "jobs.prepare", "folders", "{photos}", "--size", "224", "--encoding", "jpeg"),
         *("--splits", "train=1", "--output"),
     ),
+    "small_jpeg_dataset": (*_SMALL_PHOTOS, "--encoding", "jpeg", "--output"),
+    "small_raw_dataset": (*_SMALL_PHOTOS, "--encoding", "raw", "--output"),
     "ray_parquet": ("-m", "cnnlib.bench.peers.ray.write_parquet", "{idx}"),
     "tfrecord": ("-m", "cnnlib.bench.peers.tfrecord.write", "{idx}"),
     "model": ("-m", "cnnlib.bench.ours.save_seed_model"),

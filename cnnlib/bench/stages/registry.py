@@ -14,13 +14,14 @@ from cnnlib.bench.stages.evaluation import build_evaluate
 from cnnlib.bench.stages.gpu import build_gpu
 from cnnlib.bench.stages.setting import Setting
 from cnnlib.bench.stages.step import build_augment, build_step
-from cnnlib.bench.stages.training import build_job, build_start, build_train
+from cnnlib.bench.stages.training import build_job, build_start, build_train, build_train_images
 from cnnlib.errors import ConfigError, nearest
 
 STAGES: dict[str, Callable[[Setting], list[Comparison]]] = {
     "step": build_step,
     "augment": build_augment,
     "train": build_train,
+    "train-images": build_train_images,
     "job": build_job,
     "start": build_start,
     "ingest": build_ingest,

@@ -1,4 +1,4 @@
-"""Defines the stages of a training job with two workers: `train`, `job` and `start`."""
+"""Defines the stages of a training job with two workers: `train`, `train-images`, `job` and `start`."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ _ALL_ROWS = 60_000
 _START_STEPS = 4
 _WORKERS = 2  # where there is more than one
 _MAX_DATA_WAIT = 0.02
+_SMALL_PHOTOS, _CROP_AREA = 4_000, "0.3"
 
 
 def build_train(setting: Setting) -> list[Comparison]:
@@ -48,6 +49,39 @@ def build_train(setting: Setting) -> list[Comparison]:
                 target=0.95,
             ),
         ]
+    return comparisons
+
+
+def build_train_images(setting: Setting) -> list[Comparison]:
+    """Returns the comparisons of JPEG files of 64x64x3 with their pixels, in memory and streamed."""
+    rows = setting.rows or _SMALL_PHOTOS
+    rate = reported("metrics.images_per_s")
+    comparisons = []
+    for batch_size in setting.batch_sizes:
+        for way, more in (("in memory", ()), ("streamed, random crops", ("--min-crop-area", _CROP_AREA))):
+            case = (
+                f"batch {batch_size}, {_WORKERS} workers, {way}, second epoch of {rows} JPEG files of 64x64x3"
+            )
+            ours, pixels = (
+                _our_train(rows, batch_size, rate, workers=_WORKERS, kind=kind, name=name, more=more)
+                for kind, name in (("small_jpeg_dataset", "ours"), ("small_raw_dataset", "ours, raw pixels"))
+            )
+            comparisons.append(
+                Comparison(
+                    stage="train-images",
+                    case=case,
+                    ours=ours,
+                    peer=pixels,
+                    unit="images/s",
+                    target=None,
+                    fraction=Fraction(
+                        case=f"{case}: waiting for data",
+                        of="the time of the epoch",
+                        measurement=reported("metrics.data_wait"),
+                        target=_MAX_DATA_WAIT,
+                    ),
+                )
+            )
     return comparisons
 
 
@@ -113,6 +147,7 @@ def _our_train(
     measurement: Measurement,
     *,
     workers: int,
+    kind: str = "dataset",
     epochs: int = 2,
     cpus: int | None = None,
     name: str = "ours",
@@ -121,7 +156,7 @@ def _our_train(
     return Program(
         name=name,
         arguments=(
-            *("-m", "jobs.train", "seed", "--data", f"{{dataset:{rows}}}", "--runs", "{fresh}"),
+            *("-m", "jobs.train", "seed", "--data", f"{{{kind}:{rows}}}", "--runs", "{fresh}"),
             *("--name", "bench", "--workers", str(workers), "--epochs", str(epochs)),
             *("--batch-size", str(batch_size)),
             *(("--cluster.cpus-per-worker", str(cpus)) if cpus else ()),

@@ -50,6 +50,7 @@ def test_targets_are_the_published_ones() -> None:
         "Ray's docs: TensorflowTrainer": {("at least", 5.0)},
         "ours": {("at least", 0.95)},
     }
+    assert targets("train-images") == {"ours": {("at least", None)}}
     assert targets("job") == {
         "Ray's docs: TensorflowTrainer": {("at least", 3.5)},
         "plain Keras 3 script": {("at least", 1.5)},
