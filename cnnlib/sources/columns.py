@@ -14,6 +14,7 @@ from cnnlib.dataset.streamed import Value
 from cnnlib.errors import ConfigError, DatasetError
 from cnnlib.log import log_event
 from cnnlib.sources.image_files import check_names
+from cnnlib.sources.numbering import find_first_label
 from cnnlib.sources.second_column import to_label
 
 LABEL_NAMES = ("label", "class", "class_name", "category", "target", "y")
@@ -143,24 +144,18 @@ def _number_classes(
 
 
 def _find_first(known: Sequence[int], class_names: Sequence[str], origin: str) -> int:
-    """Returns the number of the first class name: 0, or 1 if the labels plainly count from 1.
+    """Returns the number of the first class name, see `find_first_label`, and checks that every label has a name.
 
     Negative numbers mean that a row has no label.
     """
     low, high = min((each for each in known if each >= 0), default=0), known[-1]
-    many = f"The labels of {origin} are {low}..{high}, and there are {len(class_names)} class names."
-    if low == 1 and high < len(class_names):
-        raise ConfigError(
-            f"{many} Give --first-label=0 if 1 is {class_names[1]!r}, or --first-label=1 if it is {class_names[0]!r}."
-        )
-    first = int(low == 1 and high == len(class_names))
+    first = find_first_label(low, high, class_names, origin)
     if high >= first + len(class_names):
         raise ConfigError(
-            f"{many} Give more of them, or --first-label with the number of {class_names[0]!r}: rows whose label has "
-            "no name are then left out."
+            f"The labels of {origin} are {low}..{high}, and there are {len(class_names)} class names. Give more of "
+            f"them, or --first-label with the number of {class_names[0]!r}: rows whose label has no name are then left "
+            "out."
         )
-    if first:
-        log_event("labels", note=f"the labels count from 1 to {high}: class 0 is label 1")
     return first
 
 

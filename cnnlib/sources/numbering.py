@@ -41,7 +41,7 @@ def count_from_0(
         check_numbering(labels, origin)
     rows = np.concatenate(list(labels.values()))
     low, high = (int(rows.min()), int(rows.max())) if len(rows) else (0, 0)
-    first = _find_first(low, high, class_names, origin) if first_label is None else first_label
+    first = find_first_label(low, high, class_names, origin) if first_label is None else first_label
     names = tuple(class_names) or tuple(map(str, range(first, high + 1)))
     if low < first:
         raise DatasetError(
@@ -57,8 +57,18 @@ def count_from_0(
     return names, {name: own - first for name, own in labels.items()}
 
 
-def _find_first(low: int, high: int, class_names: Sequence[str], origin: str) -> int:
-    if low == 1 and high + 1 < len(class_names):
+def find_first_label(low: int, high: int, class_names: Sequence[str], origin: str) -> int:
+    """Returns the number of the first class: 0, or 1 if the labels plainly count from 1, which a log line says.
+
+    Args:
+        low, high: the lowest and the highest label.
+        class_names: the names of the classes; empty: they are called after the numbers.
+        origin: what holds the labels, for messages.
+
+    Raises:
+        ConfigError: the labels begin with 1 and there are more names than labels, so both may be meant.
+    """
+    if low == 1 and high < len(class_names):
         raise ConfigError(
             f"The labels of {origin} are {low}..{high}, and there are {len(class_names)} class names. Give "
             f"--first-label=0 if 1 is {class_names[1]!r}, or --first-label=1 if it is {class_names[0]!r}."

@@ -251,7 +251,8 @@ def test_cifar_whose_splits_count_from_different_numbers_or_below_0_is_refused(t
         ([1, 2, 3], "abcde", 1, "abcde", [0, 1, 2]),
         ([1, 2, 3], "", 0, "0123", [1, 2, 3]),
         ([2, 3, 3], "", None, "0123", [2, 3, 3]),
-        ([1, 2, 3], "abcd", None, "abcd", [1, 2, 3]),
+        ([1, 2, 3], "abc", None, "abc", [0, 1, 2]),
+        ([1, 2, 3], "abcd", 0, "abcd", [1, 2, 3]),
     ],
 )
 def test_first_label_is_the_number_of_the_first_class(
@@ -270,6 +271,7 @@ def test_first_label_is_the_number_of_the_first_class(
 @pytest.mark.parametrize(
     ("labels", "names", "first_label", "error", "message"),
     [
+        ([1, 2, 3], "abcd", None, ConfigError, r"=0 if 1 is 'b', or --first-label=1 if it is 'a'\."),
         ([1, 2, 3], "abcde", None, ConfigError, r"=0 if 1 is 'b', or --first-label=1 if it is 'a'\."),
         (
             [1, 2, 4],

@@ -285,7 +285,12 @@ def test_labels_that_count_from_one_make_no_empty_class(
 
 
 def test_name_for_class_0_keeps_the_labels_as_they_are(capsys: pytest.CaptureFixture[str]) -> None:
-    source = parse_source(from_one().__getitem__, ["N/A", "a", "b", "c"], "here")
+    names = ["N/A", "a", "b", "c"]
+    with pytest.raises(
+        ConfigError, match=r"Give --first-label=0 if 1 is 'a', or --first-label=1 if it is 'N/A'\."
+    ):
+        parse_source(from_one().__getitem__, names, "here")
+    source = parse_source(from_one().__getitem__, names, "here", first_label=0)
     assert source.splits["train"].labels.tolist() == [1, 2, 3, 2, 1]
     assert capsys.readouterr().err == ""
 
