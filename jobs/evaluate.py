@@ -32,13 +32,14 @@ from jobs.cli import EXIT_LEFT_OUT, Finished, exit_with, has_terminal, print_err
 from jobs.flags import parse_args
 
 if TYPE_CHECKING:
+    from rich.console import RenderableType
+
     from cnnlib.evaluation.outcome import EvaluationOutcome, LeftOut
     from cnnlib.evaluation.plan import EvaluationPlan
     from cnnlib.evaluation.target import Target
     from cnnlib.gates.apply import GateResult
     from cnnlib.gates.selection import MadeSlices
     from cnnlib.reports.manifest import ReportRecord
-    from cnnlib.reports.read import Report
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -116,7 +117,10 @@ def _evaluate(args: Args) -> Finished:
     outcome = run.evaluate(plan, live=has_terminal())
     scored = {report.report_id for report in outcome.written}
     created = {report.report_id for report in outcome.written if report.created}
-    reports: list[Report] = []
+    stored: list[ReportRecord] = []
+    texts: list[
+        RenderableType
+    ] = []  # of the reports, of which none is kept: hundreds of checkpoints may be pending
     results: list[GateResult] = []
     records: list[ReportRecord] = []
     lost = {each.target.uri for each in outcome.left_out if each.target}
@@ -126,7 +130,10 @@ def _evaluate(args: Args) -> Finished:
             continue
         report_id = plan.report_id(target)
         try:
-            reports.append(read_report(reports_uri, report_id))
+            report = read_report(reports_uri, report_id)
+            stored.append(report.record)
+            if plan.pending is None or report_id in scored:
+                texts.append(render_report(report))
             if report_id in gates:
                 records = records or list_reports(reports_uri)
                 results.append(apply_gates(reports_uri, report_id, gates[report_id], records))
@@ -134,28 +141,22 @@ def _evaluate(args: Args) -> Finished:
             outcome.left_out.append(LeftOut(uri=target.uri, error=err, target=target))
     if (len(args.checkpoint) == 1 or args.predictions) and outcome.left_out:
         raise outcome.left_out[0].error
-    show(
-        *(
-            render_report(report)
-            for report in reports
-            if plan.pending is None or report.record.report_id in scored
-        )
-    )
+    show(*texts)
     show(*map(render_gates, results))
     # Pages come last: reports and verdicts are stored by now, so an error in a page cannot lose them.
-    if reports:
-        publish_pages(reports_uri, [each.record.report_id for each in reports], changed=scored | gates.keys())
+    if stored:
+        publish_pages(reports_uri, [each.report_id for each in stored], changed=scored | gates.keys())
     failed = {each.report_id for each in results if each.verdict == "fail"}
     kept = {
-        report.record.report_id
-        for report in reports
-        if report.record.report_id in failed and not is_replaced(report.record, records)
+        record.report_id
+        for record in stored
+        if record.report_id in failed and not is_replaced(record, records)
     }
-    _write_marks(plan, outcome, reports, kept)
+    _write_marks(plan, outcome, stored, kept)
     for left_out in outcome.left_out:
         print_error(_describe(left_out))
     # All but `new` describes the stored report, so it is the same for every job that names it.
-    rows = [{**report.record.to_row(), "new": report.record.report_id in created} for report in reports]
+    rows = [{**record.to_row(), "new": record.report_id in created} for record in stored]
     result = {
         "reports_uri": reports_uri,
         "reports": rows,
@@ -196,11 +197,12 @@ def _gated_targets(plan: EvaluationPlan, *, every: bool) -> list[Target]:
 
 
 def _write_marks(
-    plan: EvaluationPlan, outcome: EvaluationOutcome, reports: Sequence[Report], kept: Collection[str]
+    plan: EvaluationPlan, outcome: EvaluationOutcome, stored: Sequence[ReportRecord], kept: Collection[str]
 ) -> None:
     """Notes what is done with pending checkpoints, after everything else: see `cnnlib.evaluation.pending`.
 
     Args:
+        stored: the records of the reports that exist now.
         kept: ids of reports that stay pending, because their model failed its gate and no later run has replaced it: a
             job that is tried again must not end with another exit code.
     """
@@ -208,7 +210,7 @@ def _write_marks(
 
     if plan.pending is None:
         return
-    done = {report.record.report_id for report in reports} - set(kept)
+    done = {record.report_id for record in stored} - set(kept)
     for target in plan.pending.targets:
         if (report_id := plan.report_id(target)) in done:
             mark_done(plan.reports_uri, plan.pending.keys[target.uri], report_id)
