@@ -1,45 +1,101 @@
-"""Measures the peak memory of every process of a training job as the data grows: two workers, streaming.
+"""Measures the peak memory of every process of a job as the data grows.
 
-    python -m cnnlib.bench.ours.job_memory 60000 600000 6000000
+    python -m cnnlib.bench.ours.job_memory raw 60000 600000 6000000     # trains: two workers, streaming
+    python -m cnnlib.bench.ours.job_memory jpeg 10000 100000 1000000    # prepares, then trains
 
-The rows are noise, as in scale.py. The tutorial's dense network trains for two epochs with batches of 1,024, so that
-reading is much of the work. Prints one JSON object per line. Works on Linux only, because it reads /proc.
+The images are noise of 28x28x1, as in scale.py; each JPEG is one of its own, read from Parquet files. The tutorial's
+dense network trains for two epochs with batches of 1,024, so that reading is much of the work. Prints one JSON object
+for each command. Works on Linux only, because it reads /proc.
 """
 
 from __future__ import annotations
 
+import io
 import json
 import re
 import subprocess
 import sys
 import tempfile
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from PIL import Image
 
 from cnnlib.bench.ours.scale import write_noise
 from cnnlib.bench.programs import REPOSITORY
 
 _INTERVAL_S = 0.5
 _BATCH_SIZE = 1024
+_FILE_ROWS = 10_000
 
 
-def main(*numbers: int) -> None:
-    """Measures a job for each number of rows, and prints its result."""
+def main(kind: str, *numbers: int) -> None:
+    """Measures the jobs for each number of rows, and prints their results."""
     for rows in numbers:
         with tempfile.TemporaryDirectory() as folder:
-            write_noise(f"{folder}/data", rows)
-            print(json.dumps({"rows": rows, **_train(folder)}), flush=True)  # noqa: T201
+            if kind == "raw":
+                write_noise(f"{folder}/data", rows)
+            else:
+                write_jpeg(Path(folder) / "source", rows)
+                _print("prepare", rows, _prepare(folder, rows))
+            _print("train", rows, _train(folder))
+
+
+def write_jpeg(folder: Path, rows: int) -> None:
+    """Writes Parquet files of JPEG images, 28x28x1 of noise, about 900 bytes each, in 10 classes."""
+    folder.mkdir()
+    rng = np.random.default_rng(0)
+    for start in range(0, rows, _FILE_ROWS):
+        block = rng.integers(0, 256, (min(_FILE_ROWS, rows - start), 28, 28), np.uint8)
+        labels = rng.integers(0, 10, len(block))
+        table = pa.table({"image": [_to_jpeg(each) for each in block], "label": labels})
+        pq.write_table(table, folder / f"{start:08d}.parquet")
+
+
+def _to_jpeg(pixels: np.ndarray[Any, np.dtype[np.uint8]]) -> bytes:
+    file = io.BytesIO()
+    Image.fromarray(pixels).save(file, "JPEG", quality=88)
+    return file.getvalue()
+
+
+def _print(job: str, rows: int, figures: dict[str, Any]) -> None:
+    print(json.dumps({"job": job, "rows": rows, **figures}), flush=True)  # noqa: T201
+
+
+def _prepare(folder: str, rows: int) -> dict[str, Any]:
+    started = time.perf_counter()
+    _, peak_mib = _run(
+        *("jobs.prepare", "parquet", f"{folder}/source", "--output", f"{folder}/data", "--size", "28"),
+        *("--channels", "1", "--encoding", "jpeg", "--splits", "train=1"),
+    )
+    return {"images_per_s": round(rows / (time.perf_counter() - started)), "peak_mib": peak_mib}
 
 
 def _train(folder: str) -> dict[str, Any]:
-    command = [
-        *(sys.executable, "-m", "jobs.train", "dnn", "--data", f"{folder}/data", "--runs", f"{folder}/runs"),
+    printed, peak_mib = _run(
+        *("jobs.train", "dnn", "--data", f"{folder}/data", "--runs", f"{folder}/runs"),
         *("--name", "memory", "--workers", "2", "--epochs", "2", "--batch-size", str(_BATCH_SIZE)),
         *("--cache", "none", "--json"),
-    ]
-    job = subprocess.Popen(command, cwd=REPOSITORY, stdout=subprocess.PIPE, text=True)
+    )
+    metrics = json.loads(printed.splitlines()[-1])["metrics"]
+    return {
+        "images_per_s": round(metrics["images_per_s"]),
+        "data_wait": round(metrics["data_wait"], 4),
+        "peak_mib": peak_mib,
+    }
+
+
+def _run(*arguments: str) -> tuple[str, dict[str, list[int]]]:
+    """Runs a job; returns what it printed, and the peak memory of its processes, in MiB, by their names."""
+    job = subprocess.Popen(
+        [sys.executable, "-m", *arguments], cwd=REPOSITORY, stdout=subprocess.PIPE, text=True
+    )
     peaks: dict[int, tuple[str, int]] = {}
     ended = threading.Event()
     watch = threading.Thread(target=_watch, args=(job.pid, peaks, ended))
@@ -51,15 +107,10 @@ def _train(folder: str) -> dict[str, Any]:
         watch.join()
     if job.returncode:
         raise SystemExit(f"The job failed with exit code {job.returncode}.")
-    metrics = json.loads(printed.splitlines()[-1])["metrics"]
     peaks_mib: dict[str, list[int]] = {}
     for name, peak_kib in peaks.values():
         peaks_mib.setdefault(name, []).append(round(peak_kib / 1024))
-    return {
-        "images_per_s": round(metrics["images_per_s"]),
-        "data_wait": round(metrics["data_wait"], 4),
-        "peak_mib": {name: sorted(sizes, reverse=True) for name, sizes in sorted(peaks_mib.items())},
-    }
+    return printed, {name: sorted(sizes, reverse=True) for name, sizes in sorted(peaks_mib.items())}
 
 
 def _watch(pid: int, peaks: dict[int, tuple[str, int]], ended: threading.Event) -> None:
@@ -101,4 +152,4 @@ def _name(words: list[str]) -> str:
 
 
 if __name__ == "__main__":
-    main(*map(int, sys.argv[1:]))
+    main(sys.argv[1], *map(int, sys.argv[2:]))
