@@ -54,9 +54,9 @@ class WrittenChunk:
         index: its number.
         shards: its shard of each split that it has rows of.
         rows_per_class: of each split, the rows of every class.
-        ids: the ids of its rows.
-        contents: a digest of the content of each, see `digest_image`.
-        labels: the class of each.
+        ids: the ids of its rows, int64 [rows].
+        contents: a digest of the content of each, see `digest_image`, uint64 [rows].
+        labels: the class of each, int32 [rows].
         bad: the images that became no row.
         digest: the sum of the sha256 of every image's key, label and content, in hex: it does not depend on the order.
     """
@@ -64,15 +64,24 @@ class WrittenChunk:
     index: int
     shards: Mapping[str, Shard]
     rows_per_class: Mapping[str, Sequence[int]]
-    ids: Sequence[int]
-    contents: Sequence[int]
-    labels: Sequence[int]
+    ids: npt.NDArray[np.int64]
+    contents: npt.NDArray[np.uint64]
+    labels: npt.NDArray[np.int32]
     bad: Sequence[BadRow]
     digest: str
 
     def to_document(self) -> dict[str, Any]:
         """Returns the chunk as JSON values."""
-        return asdict(self)
+        return {
+            "index": self.index,
+            "shards": {name: asdict(shard) for name, shard in self.shards.items()},
+            "rows_per_class": dict(self.rows_per_class),
+            "ids": self.ids.tolist(),
+            "contents": self.contents.tolist(),
+            "labels": self.labels.tolist(),
+            "bad": [asdict(row) for row in self.bad],
+            "digest": self.digest,
+        }
 
     @classmethod
     def from_document(cls, document: Mapping[str, Any]) -> WrittenChunk:
@@ -81,9 +90,9 @@ class WrittenChunk:
             index=document["index"],
             shards={name: Shard(**shard) for name, shard in document["shards"].items()},
             rows_per_class=document["rows_per_class"],
-            ids=document["ids"],
-            contents=document["contents"],
-            labels=document["labels"],
+            ids=np.array(document["ids"], np.int64),
+            contents=np.array(document["contents"], np.uint64),
+            labels=np.array(document["labels"], np.int32),
             bad=[BadRow(**row) for row in document["bad"]],
             digest=document["digest"],
         )
@@ -167,9 +176,9 @@ def write_chunk(task: ChunkTask) -> WrittenChunk:
         index=task.index,
         shards={name: _write_shard(task, name, rows) for name, rows in in_order.items()},
         rows_per_class={name: _count(task, rows) for name, rows in in_order.items()},
-        ids=[row for rows in in_order.values() for row in rows.ids],
-        contents=[content for rows in in_order.values() for content in rows.contents],
-        labels=[label for rows in in_order.values() for label in rows.labels],
+        ids=np.array([row for rows in in_order.values() for row in rows.ids], np.int64),
+        contents=np.array([content for rows in in_order.values() for content in rows.contents], np.uint64),
+        labels=np.array([label for rows in in_order.values() for label in rows.labels], np.int32),
         bad=bad,
         digest=f"{digest % _DIGESTS:064x}",
     )
@@ -190,7 +199,7 @@ def find_written(task: ChunkTask) -> WrittenChunk | None:
         return None
     try:
         written = WrittenChunk.from_document(json.loads(files.read_bytes(task.mark_uri)))
-    except (ValueError, KeyError, TypeError):  # a damaged mark is as good as none
+    except (ValueError, KeyError, TypeError, OverflowError):  # a damaged mark is as good as none
         return None
     uris = {join_uri(task.dataset_uri, shard.name): shard.bytes for shard in written.shards.values()}
     return written if all(files.find_size(uri) == size for uri, size in uris.items()) else None

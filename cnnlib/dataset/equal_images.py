@@ -42,9 +42,14 @@ def log_equal_images(found: Occurrences, split_names: Sequence[str], describe: C
         describe: names the image of a row, such as by its path and class.
     """
     order = np.argsort(found.contents, kind="stable")
-    starts = np.flatnonzero(np.diff(found.contents[order], prepend=found.contents[order[:1]] ^ np.uint64(1)))
-    groups = np.split(order, starts[1:])
-    several = [group for group in groups if len(group) > 1]
+    contents = found.contents[order]
+    starts = np.flatnonzero(np.diff(contents, prepend=contents[:1] ^ np.uint64(1)))
+    counts = np.diff(starts, append=len(order))
+    are_several = counts > 1
+    several = [
+        order[start : start + count]
+        for start, count in zip(starts[are_several], counts[are_several], strict=True)
+    ]
     in_classes = [group for group in several if len(set(found.labels[group])) > 1]
     if in_classes:
         log_event(

@@ -16,6 +16,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass, replace
+from typing import overload
 
 import numpy as np
 import pyarrow as pa
@@ -27,7 +28,7 @@ from cnnlib.dataset.equal_images import Occurrences, log_equal_images
 from cnnlib.dataset.manifest import Manifest, Split, load_manifest, whole_shard
 from cnnlib.dataset.progress import build_progress
 from cnnlib.dataset.reader import read_range
-from cnnlib.dataset.streamed import BadImageError, Candidate, StreamedSource, encode_text, row_id
+from cnnlib.dataset.streamed import BadImageError, Candidate, Candidates, StreamedSource, encode_text, row_id
 from cnnlib.dataset.writer import (
     PreparedDataset,
     check_no_other_files,
@@ -101,7 +102,7 @@ def _write(
     if not exists:
         check_no_other_files(dataset_uri, lambda uri: _may_be_ours(dataset_uri, uri))
         files.check_writable(dataset_uri)
-    tasks = list(_plan_chunks(shuffled, shape, dataset_uri, None if exists else plan, options))
+    tasks = _Tasks(shuffled, shape, dataset_uri, None if exists else plan, options)
     written = _run(tasks, run_tasks, live=live)
     bad = [row for chunk in written for row in chunk.bad]
     manifest = _build_manifest(source, shape, written, options.encoding)
@@ -138,10 +139,14 @@ def _write(
 def shuffle(source: StreamedSource) -> StreamedSource:
     """Returns a source with its candidates in a random order, which depends only on the seed and their keys."""
 
-    def place(candidate: Candidate) -> bytes:
-        return hashlib.sha256(encode_text(f"order {SEED} {candidate.key}")).digest()
+    def place(candidate: Candidate) -> int:
+        return int.from_bytes(
+            hashlib.sha256(encode_text(f"order {SEED} {candidate.key}")).digest()[:8], "big"
+        )
 
-    return replace(source, candidates=sorted(source.candidates, key=place))
+    listed = source.candidates if isinstance(source.candidates, Candidates) else Candidates(source.candidates)
+    places = np.fromiter(map(place, listed), np.uint64, len(listed))
+    return replace(source, candidates=listed.take(np.argsort(places, kind="stable")))
 
 
 def run_in_threads(tasks: Sequence[bytes]) -> Iterator[bytes]:
@@ -193,33 +198,60 @@ def _digest_plan(source: StreamedSource, shape: ImageShape, options: StreamOptio
     return digest.hexdigest()
 
 
-def _plan_chunks(
-    source: StreamedSource, shape: ImageShape, dataset_uri: str, plan: str | None, options: StreamOptions
-) -> Iterator[ChunkTask]:
-    candidates = source.candidates
-    rows = rows_per_shard(len(candidates), math.prod(shape), options.shard_bytes)
-    for index, first in enumerate(range(0, len(candidates), rows)):
-        yield ChunkTask(
+class _Tasks(Sequence[bytes]):
+    """The chunks of a source as pickled tasks, each made when it is asked for: all together take much memory."""
+
+    def __init__(
+        self,
+        source: StreamedSource,
+        shape: ImageShape,
+        dataset_uri: str,
+        plan: str | None,
+        options: StreamOptions,
+    ) -> None:
+        self._source, self._shape, self._dataset_uri = source, shape, dataset_uri
+        self._plan, self._encoding = plan, options.encoding
+        num_rows = len(source.candidates)
+        self._rows = rows_per_shard(num_rows, math.prod(shape), options.shard_bytes)
+        self.num_images = [min(self._rows, num_rows - first) for first in range(0, num_rows, self._rows)]
+
+    def __len__(self) -> int:
+        return len(self.num_images)
+
+    @overload
+    def __getitem__(self, index: int) -> bytes: ...
+
+    @overload
+    def __getitem__(self, index: slice) -> list[bytes]: ...
+
+    def __getitem__(self, index: int | slice) -> bytes | list[bytes]:
+        if isinstance(index, slice):
+            return [self[each] for each in range(*index.indices(len(self)))]
+        index = range(len(self))[index]
+        first = index * self._rows
+        task = ChunkTask(
             index=index,
-            source=replace(source, candidates=candidates[first : first + rows]),
-            image_shape=shape,
-            dataset_uri=dataset_uri,
-            mark_uri=None if plan is None else layout.prepare_mark(dataset_uri, plan, index),
-            encoding=options.encoding,
+            source=replace(self._source, candidates=self._source.candidates[first : first + self._rows]),
+            image_shape=self._shape,
+            dataset_uri=self._dataset_uri,
+            mark_uri=None
+            if self._plan is None
+            else layout.prepare_mark(self._dataset_uri, self._plan, index),
+            encoding=self._encoding,
         )
+        return pickle.dumps(task, pickle.HIGHEST_PROTOCOL)
 
 
-def _run(tasks: Sequence[ChunkTask], run_tasks: RunTasks, *, live: bool) -> list[WrittenChunk]:
+def _run(tasks: _Tasks, run_tasks: RunTasks, *, live: bool) -> list[WrittenChunk]:
     """Runs the tasks and returns their results in the order of the chunks."""
     found: dict[int, WrittenChunk] = {}
-    num_images = [len(task.source.candidates) for task in tasks]
-    with closing(build_progress(sum(num_images), live=live)) as progress:
-        for data in run_tasks([pickle.dumps(task, pickle.HIGHEST_PROTOCOL) for task in tasks]):
+    with closing(build_progress(sum(tasks.num_images), live=live)) as progress:
+        for data in run_tasks(tasks):
             result = pickle.loads(data)
             if isinstance(result, CnnlibError):
                 raise result
             found[result.index] = result
-            progress.update(num_images[result.index])
+            progress.update(tasks.num_images[result.index])
     if len(found) != len(tasks):
         raise DatasetError(f"{len(found)} of {len(tasks)} parts of the source were prepared.")
     return [found[index] for index in range(len(tasks))]
@@ -282,7 +314,7 @@ def _check_bad(bad: Sequence[BadRow], total: int, max_bad: float, source: Stream
 
 
 def _check_rows(manifest: Manifest, written: Sequence[WrittenChunk], source: StreamedSource) -> None:
-    ids = np.concatenate([np.asarray(chunk.ids, np.int64) for chunk in written])
+    ids = np.concatenate([chunk.ids for chunk in written])
     if len(np.unique(ids)) < len(ids):
         raise DatasetError(f"{source.description} names an image twice. Every image needs a name of its own.")
     rows_per_class = {name: split.rows_per_class for name, split in manifest.splits.items()}
@@ -302,11 +334,11 @@ def _say_equal_images(written: Sequence[WrittenChunk], source: StreamedSource) -
         for name in sorted(chunk.shards)
     ]
     found = Occurrences(
-        contents=np.concatenate([np.asarray(chunk.contents, np.uint64) for chunk in written]),
-        labels=np.concatenate([np.asarray(chunk.labels, np.int32) for chunk in written]),
+        contents=np.concatenate([chunk.contents for chunk in written]),
+        labels=np.concatenate([chunk.labels for chunk in written]),
         splits=np.concatenate(splits),
     )
-    ids = [row for chunk in written for row in chunk.ids]
+    ids = np.concatenate([chunk.ids for chunk in written])
 
     def describe(row: int) -> str:
         key = next(each.key for each in source.candidates if row_id(each.key) == ids[row])

@@ -5,12 +5,13 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
 
 from cnnlib.dataset.class_names import check_class_names
+from cnnlib.dataset.compact import Compact
 from cnnlib.errors import DatasetError
 
 
@@ -21,7 +22,7 @@ class BadImageError(Exception):
 Value = bool | int | float | str | None
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Candidate:
     """An image that a source lists; it becomes a row unless it cannot be read.
 
@@ -44,6 +45,35 @@ class Candidate:
     location: str = ""
 
 
+class Candidates(Compact[Candidate]):
+    """Candidates in about a hundred bytes each."""
+
+    def _to_values(self, item: Candidate) -> tuple[Any, ...]:
+        place = item.location.split(" ", 2)  # where it is in a file, and the URI, which others have, too
+        return (
+            item.key,
+            self.share(item.label),
+            self.share(item.split),
+            dict(item.metadata) or None,
+            self.share(item.problem),
+            self.share(item.version),
+            place[:-1] or None,
+            self.share(place[-1]),
+        )
+
+    def _from_values(self, values: tuple[Any, ...]) -> Candidate:
+        key, label, split, metadata, problem, version, place, uri = values
+        return Candidate(
+            key=key,
+            label=self.shared(label),
+            split=self.shared(split),
+            metadata=metadata or {},
+            problem=self.shared(problem),
+            version=self.shared(version),
+            location=" ".join((*(place or ()), self.shared(uri))),
+        )
+
+
 class ReadImage(Protocol):
     """Reads one image, by its candidate's location or key. It is sent to other processes, so it can be pickled."""
 
@@ -62,7 +92,7 @@ class StreamedSource:
 
     Attributes:
         class_names: the name of class i at index i.
-        candidates: all images that are listed, in any order.
+        candidates: all images that are listed, in any order; `Candidates` where they may be many.
         read: reads the image of a key.
         fractions: the fraction of each split, for candidates without a split of their own; they add up to 1.
         metadata: name and type of the metadata columns, see `cnnlib.dataset.metadata`.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import pyarrow as pa
@@ -20,6 +20,7 @@ from cnnlib.sources.second_column import to_label
 LABEL_NAMES = ("label", "class", "class_name", "category", "target", "y")
 """The usual names of a column with labels, in lower case, the first that exists counts."""
 SPLIT_NAMES = ("split", "subset", "fold")
+_PIECE_ROWS = 10_000
 _LIKE_MISSING = frozenset(("none", "null", "nan", "n/a", "na", "<na>"))
 """What programs write for a missing label; people may call a class so, too (NA: Namibia)."""
 
@@ -89,7 +90,11 @@ def find_labels(
         raise DatasetError(
             f"The labels of {origin} are of the type {column.type}. Expected one name or number for every image."
         )
-    values = [to_label(each) for each in column.to_pylist()]
+    # Equal labels are one object: the rows may be many.
+    distinct: dict[tuple[type, Any], Any] = {}
+    values = [
+        distinct.setdefault((type(each), each), each) for each in map(to_label, _iter_in_pieces(column))
+    ]
     if (odd := next((each for each in values if isinstance(each, float)), None)) is not None:
         raise DatasetError(
             f"The labels of {origin} are numbers, and {odd:g} is no whole one. Expected whole numbers or names; is "
@@ -108,6 +113,12 @@ def find_labels(
         say_what_is_odd(found)
     index = {compose(name): label for label, name in enumerate(found)}
     return tuple(found), [None if each is None else index.get(each) for each in texts]
+
+
+def _iter_in_pieces(column: pa.ChunkedArray) -> Iterator[Any]:
+    for chunk in column.chunks:
+        for first in range(0, len(chunk), _PIECE_ROWS):
+            yield from chunk.slice(first, _PIECE_ROWS).to_pylist()
 
 
 def say_what_is_odd(classes: Sequence[str]) -> None:

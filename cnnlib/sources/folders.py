@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 
 from cnnlib.dataset.class_names import compose
 from cnnlib.dataset.decode import EXTENSIONS, ImageRules
-from cnnlib.dataset.streamed import Candidate, StreamedSource
+from cnnlib.dataset.streamed import Candidate, Candidates, StreamedSource
 from cnnlib.errors import DatasetError, NotFoundError
 from cnnlib.log import log_event
 from cnnlib.sources.columns import say_what_is_odd
@@ -87,7 +87,7 @@ def load_folders(
     _say_what_is_odd(versions, found, level)
     names = check_names(class_names, found, directory_uri)
     labels = {compose(name): label for label, name in enumerate(names)}
-    candidates = [
+    candidates = Candidates(
         Candidate(
             key=path,
             label=labels[_folder(path, level)],
@@ -95,7 +95,7 @@ def load_folders(
             version=versions[path],
         )
         for path in inside
-    ]
+    )
     if has_splits and not class_names:
         check_split_numbering(
             names, [each.label for each in candidates], [each.split for each in candidates], directory_uri
@@ -181,12 +181,12 @@ def _say_what_is_odd(paths: Iterable[str], classes: Sequence[str], level: int) -
     say_what_is_odd(classes)
 
 
-def limit(candidates: Sequence[Candidate], most: int | None) -> list[Candidate]:
+def limit(candidates: Candidates, most: int | None) -> Candidates:
     """Returns at most so many candidates of each class and split, the first ones by name."""
     if most is None:
-        return list(candidates)
+        return candidates
     counts: Counter[tuple[int | None, str | None]] = Counter()
-    kept = []
+    kept = Candidates()
     for candidate in sorted(candidates, key=lambda each: each.key):
         counts[candidate.label, candidate.split] += 1
         if counts[candidate.label, candidate.split] <= most:

@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from cnnlib.dataset.decode import ImageRules
-from cnnlib.dataset.streamed import Candidate, StreamedSource
+from cnnlib.dataset.streamed import Candidate, Candidates, StreamedSource
 from cnnlib.errors import ConfigError, DatasetError
 from cnnlib.log import log_event
 from cnnlib.sources.columns import (
@@ -106,7 +106,7 @@ def load_table(
     # One listing, instead of a request for every image. Images elsewhere have no known version.
     versions = list_versions(folder)
     seen: set[str] = set()
-    candidates = []
+    candidates = Candidates()
     for index, key in enumerate(keys):
         problem = "" if labels[index] is not None else "no label, or an unknown one"
         if not isinstance(key, str) or not key.strip():

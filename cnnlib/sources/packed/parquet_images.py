@@ -9,8 +9,8 @@ when the dataset is published.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 import pyarrow as pa
@@ -23,7 +23,7 @@ from cnnlib.log import log_event
 from cnnlib.sources.columns import LABEL_NAMES, check_column_names, find_column, find_split
 from cnnlib.sources.image_files import to_split
 from cnnlib.sources.packed.find import PackedFile, find_packed_files
-from cnnlib.sources.packed.records import PackedOptions, Record, Span, build_packed_source
+from cnnlib.sources.packed.records import PackedOptions, Record, Records, Span, build_packed_source
 from cnnlib.sources.second_column import to_label
 from cnnlib.storage import files, layout, publish
 from cnnlib.storage.range_file import open_range_file
@@ -49,54 +49,61 @@ def load_parquet_images(pattern_uri: str, dataset_uri: str, options: PackedOptio
         ConfigError: class names or splits cannot work, or there are no such columns.
     """
     packed = find_packed_files(pattern_uri, (".parquet",))
-    copies, names, rows = _Copies(dataset_uri), _ClassNames(), list[_Row]()
+    listed, names = _Listed(), _ClassNames()
+    copies = _Copies(dataset_uri, listed)
     for file in packed:
-        rows += _read_file(file, options, copies, names)
+        _read_file(file, options, copies, names)
     copies.close()
-    listed: dict[PackedFile, list[Record]] = {}
-    for row in rows:
-        listed.setdefault(row.file, []).append(row.to_record())
-    _say_columns(rows)
+    listed.say_columns()
     source = build_packed_source(
-        list(listed.items()), options, f"Parquet {pattern_uri}", names.of_all(pattern_uri)
+        list(listed.records.items()), options, f"Parquet {pattern_uri}", names.of_all(pattern_uri)
     )
     return replace(source, copies=copies.uris)
 
 
-def _say_columns(rows: Sequence[_Row]) -> None:
-    """Logs the columns that only some of the files have; the rows of the others have no value there."""
-    by_columns: dict[tuple[str, ...], str] = {}
-    for row in rows:
-        by_columns.setdefault(tuple(sorted(row.metadata)), row.file.name)
-    if len(by_columns) > 1:
-        common = set.intersection(*map(set, by_columns))
-        partly = sorted({name for columns in by_columns for name in columns} - common)
-        log_event(
-            "metadata",
-            note=f"columns of some files only, null in the others: {', '.join(partly)}",
-            different=", ".join(list(by_columns.values())[:5]),
-        )
+class _Listed:
+    """Collects the records of every file and split."""
+
+    def __init__(self) -> None:
+        self.records: dict[PackedFile, Records] = {}
+        self._by_columns: dict[tuple[str, ...], str] = {}
+
+    def add(self, file: PackedFile, record: Record) -> None:
+        self.records.setdefault(file, Records()).append(record)
+        self._by_columns.setdefault(tuple(sorted(record.metadata)), file.name)
+
+    def say_columns(self) -> None:
+        """Logs the columns that only some of the files have; the rows of the others have no value there."""
+        if len(self._by_columns) > 1:
+            common = set.intersection(*map(set, self._by_columns))
+            partly = sorted({name for columns in self._by_columns for name in columns} - common)
+            log_event(
+                "metadata",
+                note=f"columns of some files only, null in the others: {', '.join(partly)}",
+                different=", ".join(list(self._by_columns.values())[:5]),
+            )
 
 
 class _Copies:
     """Copies images into objects of about 32 MiB, named after their bytes."""
 
-    def __init__(self, dataset_uri: str) -> None:
+    def __init__(self, dataset_uri: str, listed: _Listed) -> None:
         self.uris: list[str] = []
-        self._dataset_uri = dataset_uri
+        self._dataset_uri, self._listed = dataset_uri, listed
         self._data: list[bytes] = []
-        self._waiting: list[tuple[list[Span], int, int]] = []
+        self._waiting: list[tuple[PackedFile, Record, int, int]] = []
         self._num_bytes = 0
 
-    def add(self, data: bytes) -> list[Span]:
-        """Takes an image; returns a list that will hold its place once its object is written."""
-        place: list[Span] = []
-        self._waiting.append((place, self._num_bytes, len(data)))
+    def add(self, file: PackedFile, record: Record, data: bytes | None) -> None:
+        """Takes a record with the bytes of its image, if any; lists it once they are written."""
+        if not data:
+            self._listed.add(file, record)
+            return
+        self._waiting.append((file, record, self._num_bytes, len(data)))
         self._data.append(data)
         self._num_bytes += len(data)
         if self._num_bytes >= _COPY_BYTES:
             self.close()
-        return place
 
     def close(self) -> None:
         """Writes what was not written yet."""
@@ -106,32 +113,9 @@ class _Copies:
         uri = layout.prepare_copy(self._dataset_uri, publish.sha256_hex(data))
         files.write_bytes(uri, data)
         self.uris.append(uri)
-        for place, first, num_bytes in self._waiting:
-            place.append(Span(uri, first, num_bytes))
+        for file, record, first, num_bytes in self._waiting:
+            self._listed.add(file, replace(record, span=Span(uri, first, num_bytes)))
         self._data, self._waiting, self._num_bytes = [], [], 0
-
-
-@dataclass(frozen=True, kw_only=True)
-class _Row:
-    """A row of a Parquet file; `place` gets the place of its image once that is written."""
-
-    file: PackedFile
-    key: str
-    place: Sequence[Span]
-    label: str | float | None
-    label_field: str
-    problem: str
-    metadata: Mapping[str, Any]
-
-    def to_record(self) -> Record:
-        return Record(
-            key=self.key,
-            span=self.place[0] if self.place else None,
-            label=self.label,
-            label_field=self.label_field,
-            problem=self.problem,
-            metadata=self.metadata,
-        )
 
 
 class _ClassNames:
@@ -171,9 +155,7 @@ class _ClassNames:
         return different[0] if different else ()
 
 
-def _read_file(
-    file: PackedFile, options: PackedOptions, copies: _Copies, names: _ClassNames
-) -> Iterator[_Row]:
+def _read_file(file: PackedFile, options: PackedOptions, copies: _Copies, names: _ClassNames) -> None:
     try:
         with open_range_file(file.uri, file.num_bytes, _BUFFER_BYTES) as opened:
             parquet = pq.ParquetFile(opened, buffer_size=_BUFFER_BYTES)
@@ -187,7 +169,7 @@ def _read_file(
             number = 0
             for batch in parquet.iter_batches(batch_size=_BATCH_ROWS, columns=columns.read):
                 for row in batch.to_pylist():
-                    yield _to_row(file, number, row, columns, copies)
+                    copies.add(*_to_record(file, number, row, columns))
                     number += 1
     # Storage has errors of its own; what pyarrow raises for a damaged file is among these.
     except (pa.ArrowInvalid, pa.ArrowNotImplementedError, OSError, UnicodeDecodeError) as err:
@@ -232,9 +214,10 @@ def _find_columns(file: PackedFile, schema: pa.Schema, options: PackedOptions) -
     return _Columns(image, label, split, scalar)
 
 
-def _to_row(
-    file: PackedFile, number: int, row: Mapping[str, Any], columns: _Columns, copies: _Copies
-) -> _Row:
+def _to_record(
+    file: PackedFile, number: int, row: Mapping[str, Any], columns: _Columns
+) -> tuple[PackedFile, Record, bytes | None]:
+    """Returns a record without the place of its image, its file and split, and the bytes of its image."""
     image, label, split, problem = row[columns.image], row[columns.label], file.split, ""
     if isinstance(image, dict):
         problem = "only a path, no bytes" if image.get(_BYTES) is None and image.get(_PATH) else ""
@@ -242,16 +225,17 @@ def _to_row(
     if columns.split is not None:
         split = to_split(row[columns.split])
         problem = problem or ("" if split else "no split, or none that can be the name of a folder")
+        file = replace(file, split=split or "train")
     label = to_label(label)
-    return _Row(
-        file=replace(file, split=split or (None if columns.split is None else "train")),
+    record = Record(
         key=f"{file.name}#{number}",
-        place=copies.add(image) if image else [],
+        span=None,
         label=None if label == _NO_LABEL else label,
         label_field=columns.label,
         problem=problem,
         metadata={name: row[name] for name in columns.metadata},
     )
+    return file, record, image
 
 
 def _holds_images(kind: pa.DataType) -> bool:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
@@ -20,7 +20,7 @@ _KINDS = {str: "names", int: "numbers", float: "numbers", bool: "truth values"}
 
 
 def find_record_labels(
-    records: Sequence[Record], options: PackedOptions, origin: str, class_names: Sequence[str]
+    records: Collection[Record], options: PackedOptions, origin: str, class_names: Sequence[str]
 ) -> tuple[tuple[str, ...], list[int | None], bool]:
     """Returns the class names, the class of every record (None where it has none), and whether anything names them.
 
@@ -60,7 +60,7 @@ def to_column(values: Sequence[Any]) -> pa.ChunkedArray:
         )
 
 
-def _no_label(records: Sequence[Record], label_column: str | None, origin: str) -> DatasetError:
+def _no_label(records: Collection[Record], label_column: str | None, origin: str) -> DatasetError:
     field = label_column or next((record.label_field for record in records if record.label_field), "")
     others = sorted({name for record in records for name in record.metadata})
     shown = ", ".join(others[:_SHOWN]) + (", …" if others[_SHOWN:] else "")
@@ -70,7 +70,7 @@ def _no_label(records: Sequence[Record], label_column: str | None, origin: str) 
     )
 
 
-def _check_kind(records: Sequence[Record], origin: str) -> None:
+def _check_kind(records: Collection[Record], origin: str) -> None:
     """Checks that labels are all of one kind: as text, a number would be a class of its own."""
     first: dict[str, Record] = {}
     for record in records:
@@ -84,7 +84,7 @@ def _check_kind(records: Sequence[Record], origin: str) -> None:
         )
 
 
-def _check_field(records: Sequence[Record], origin: str) -> str:
+def _check_field(records: Collection[Record], origin: str) -> str:
     """Returns the field that holds the labels; checks that it is the same one for all records."""
     first: dict[str, Record] = {}
     for record in records:
@@ -99,7 +99,7 @@ def _check_field(records: Sequence[Record], origin: str) -> str:
     return next((record.label_field for record in first.values()), "")
 
 
-def _check_others(records: Sequence[Record], label_field: str, origin: str) -> None:
+def _check_others(records: Collection[Record], label_field: str, origin: str) -> None:
     rivals = sorted(
         {name for record in records for name in record.metadata if name.strip().lower() in RIVAL_NAMES}
     )
@@ -108,7 +108,7 @@ def _check_others(records: Sequence[Record], label_field: str, origin: str) -> N
 
 
 def _find_second_names(
-    records: Sequence[Record], options: PackedOptions, label_field: str, origin: str
+    records: Collection[Record], options: PackedOptions, label_field: str, origin: str
 ) -> tuple[str, ...]:
     """Returns the names that further values give to labels that are numbers; none if there are none."""
     second = find_second(sorted({name for record in records for name in record.metadata}), label_field)

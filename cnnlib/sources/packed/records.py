@@ -6,17 +6,18 @@ order of the dataset, by whoever prepares them.
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import chain, repeat
 from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
+from cnnlib.dataset.compact import Compact
 from cnnlib.dataset.decode import ImageRules, decode_image
-from cnnlib.dataset.streamed import Candidate, StreamedSource
+from cnnlib.dataset.streamed import Candidate, Candidates, StreamedSource, Value, row_id
 from cnnlib.errors import ConfigError, DatasetError, NotFoundError
 from cnnlib.sources.columns import find_metadata
 from cnnlib.sources.folders import limit
@@ -25,6 +26,8 @@ from cnnlib.sources.numbering import check_split_numbering
 from cnnlib.sources.packed.find import PackedFile
 from cnnlib.sources.packed.record_labels import find_record_labels, to_column
 from cnnlib.storage import files
+
+_PIECE_ROWS = 10_000
 
 
 class Span(NamedTuple):
@@ -35,7 +38,7 @@ class Span(NamedTuple):
     num_bytes: int
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Record:
     """An image, as a packed file has it.
 
@@ -54,6 +57,32 @@ class Record:
     label_field: str = ""
     problem: str = ""
     metadata: Mapping[str, Any] = field(default_factory=dict)
+
+
+class Records(Compact[Record]):
+    """Records in about a hundred bytes each."""
+
+    def _to_values(self, item: Record) -> tuple[Any, ...]:
+        span = item.span
+        return (
+            item.key,
+            None if span is None else (span.first, span.num_bytes, self.share(span.uri)),
+            self.share(item.label),
+            self.share(item.label_field),
+            self.share(item.problem),
+            dict(item.metadata) or None,
+        )
+
+    def _from_values(self, values: tuple[Any, ...]) -> Record:
+        key, span, label, label_field, problem, metadata = values
+        return Record(
+            key=key,
+            span=None if span is None else Span(self.shared(span[2]), span[0], span[1]),
+            label=self.shared(label),
+            label_field=self.shared(label_field),
+            problem=self.shared(problem),
+            metadata=metadata or {},
+        )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -111,39 +140,43 @@ def build_packed_source(
         ConfigError: class names or splits cannot work.
         DatasetError: there is no image or no label, or only some files state a split.
     """
-    pairs = [(file, record) for file, of_file in records for record in of_file]
-    if not pairs:
+    everything = _Joined([of_file for _, of_file in records])
+    if not everything:
         raise DatasetError(f"{description}: there is no image.")
     has_splits = _find_splits([file for file, _ in records], options.splits, description)
-    names, labels, are_named = find_record_labels(
-        [record for _, record in pairs], options, description, class_names
-    )
+    names, labels, are_named = find_record_labels(everything, options, description, class_names)
     if has_splits and not are_named:
-        check_split_numbering(names, labels, [file.split for file, _ in pairs], description)
-    columns = sorted({name for _, record in pairs for name in record.metadata})
+        splits = [file.split for file, of_file in records for _ in range(len(of_file))]
+        check_split_numbering(names, labels, splits, description)
+    columns = sorted({name for record in everything for name in record.metadata})
     table = pa.table(
-        {name: to_column([record.metadata.get(name) for _, record in pairs]) for name in columns}
+        {name: to_column([record.metadata.get(name) for record in everything]) for name in columns}
     )
     metadata = find_metadata(table, set())
-    values = {name: column.to_pylist() for name, (_, column) in metadata.items()}
-    counts = Counter(record.key for _, record in pairs)
-    candidates = [
-        Candidate(
-            key=record.key if counts[record.key] == 1 else f"{record.key} ({index})",
-            label=label,
-            split=file.split if has_splits else None,
-            metadata={name: column[index] for name, column in values.items()},
-            problem=record.problem
-            or ("two images have this name" if counts[record.key] > 1 else "")
-            or ("no image" if record.span is None else "")
-            or ("no label, or an unknown one" if label is None else ""),
-            version=file.version,
-            location=""
-            if record.span is None
-            else f"{record.span.first} {record.span.num_bytes} {record.span.uri}",
-        )
-        for index, ((file, record), label) in enumerate(zip(pairs, labels, strict=True))
-    ]
+    repeated = _find_repeated(everything)
+
+    def list_candidates() -> Iterator[Candidate]:
+        pairs = ((file, record) for file, of_file in records for record in of_file)
+        values = _iter_values({name: column for name, (_, column) in metadata.items()})
+        labelled = zip(pairs, labels, strict=True)
+        for index, (((file, record), label), own) in enumerate(zip(labelled, values, strict=False)):
+            is_repeated = bool(repeated) and row_id(record.key) in repeated
+            yield Candidate(
+                key=f"{record.key} ({index})" if is_repeated else record.key,
+                label=label,
+                split=file.split if has_splits else None,
+                metadata=own,
+                problem=record.problem
+                or ("two images have this name" if is_repeated else "")
+                or ("no image" if record.span is None else "")
+                or ("no label, or an unknown one" if label is None else ""),
+                version=file.version,
+                location=""
+                if record.span is None
+                else f"{record.span.first} {record.span.num_bytes} {record.span.uri}",
+            )
+
+    candidates = Candidates(list_candidates())
     return StreamedSource(
         class_names=names,
         candidates=limit(candidates, options.max_images),
@@ -153,6 +186,38 @@ def build_packed_source(
         description=f"{description} ({describe_rules(options.rules)})",
         metadata={name: kind for name, (kind, _) in metadata.items()},
     )
+
+
+class _Joined(Collection[Record]):
+    """The records of all files, one file after the other."""
+
+    def __init__(self, parts: Sequence[Sequence[Record]]) -> None:
+        self._parts = parts
+
+    def __iter__(self) -> Iterator[Record]:
+        return chain.from_iterable(self._parts)
+
+    def __len__(self) -> int:
+        return sum(map(len, self._parts))
+
+    def __contains__(self, record: object) -> bool:
+        return any(record in part for part in self._parts)
+
+
+def _find_repeated(records: Collection[Record]) -> frozenset[int]:
+    """Returns the ids of the keys that several records have: rare, where a count of all keys takes much memory."""
+    ids, counts = np.unique(
+        np.fromiter((row_id(record.key) for record in records), np.int64, len(records)), return_counts=True
+    )
+    return frozenset(map(int, ids[counts > 1]))
+
+
+def _iter_values(columns: Mapping[str, pa.ChunkedArray]) -> Iterator[dict[str, Value]]:
+    """Yields the values of each row; without any column no values, for ever."""
+    if not columns:
+        return repeat({})
+    batches = pa.table(dict(columns)).to_batches(max_chunksize=_PIECE_ROWS)
+    return chain.from_iterable(batch.to_pylist() for batch in batches)
 
 
 def _find_splits(packed: Sequence[PackedFile], given: Sequence[str], description: str) -> bool:

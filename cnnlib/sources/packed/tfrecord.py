@@ -18,7 +18,7 @@ from cnnlib.errors import ConfigError, DatasetError
 from cnnlib.sources.columns import LABEL_NAMES
 from cnnlib.sources.packed.example import parse_example
 from cnnlib.sources.packed.find import PackedFile, find_packed_files
-from cnnlib.sources.packed.records import PackedOptions, Record, Span, build_packed_source
+from cnnlib.sources.packed.records import PackedOptions, Record, Records, Span, build_packed_source
 from cnnlib.sources.second_column import to_label
 from cnnlib.storage.range_file import open_range_file
 from cnnlib.storage.threads import DECODE_THREADS, map_threads
@@ -50,8 +50,8 @@ def load_tfrecord(pattern_uri: str, options: PackedOptions) -> StreamedSource:
     return build_packed_source(list(zip(packed, listed, strict=True)), options, f"TFRecord {pattern_uri}")
 
 
-def _list_records(file: PackedFile, options: PackedOptions) -> list[Record]:
-    records, seen = [], set[str]()
+def _list_records(file: PackedFile, options: PackedOptions) -> Records:
+    records, seen = Records(), set[str]()
     with open_range_file(file.uri, file.num_bytes, _BUFFER_BYTES) as opened:
         for number, (first, data) in enumerate(_read_records(file, opened)):
             records.append(_to_record(f"{file.name}#{number}", Span(file.uri, first, 0), data, options, seen))

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import re
 import tarfile
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from typing import IO, Any
 
@@ -18,7 +18,7 @@ from cnnlib.dataset.streamed import StreamedSource
 from cnnlib.errors import DatasetError
 from cnnlib.sources.columns import LABEL_NAMES
 from cnnlib.sources.packed.find import PackedFile, find_packed_files
-from cnnlib.sources.packed.records import PackedOptions, Record, Span, build_packed_source
+from cnnlib.sources.packed.records import PackedOptions, Record, Records, Span, build_packed_source
 from cnnlib.sources.second_column import to_label
 from cnnlib.storage.range_file import open_range_file
 from cnnlib.storage.threads import map_threads
@@ -54,12 +54,12 @@ def load_webdataset(pattern_uri: str, options: PackedOptions) -> StreamedSource:
     packed = find_packed_files(pattern_uri, (".tar",))
     endings: set[str] = set()
     listed = map_threads(lambda file: _list_samples(file, options.label_column, endings), packed)
-    records = [record for of_file in listed for record in of_file]
-    has_labels = any(record.label is not None for record in records)
-    if not (has_labels or options.label_column) or not any(record.span for record in records):
-        raise _nothing_found("label" if records else "image", endings, f"WebDataset {pattern_uri}")
-    if _are_numbers([record.label for record in records]):
-        listed = [[_to_number(record) for record in of_file] for of_file in listed]
+    has_labels = any(record.label is not None for of_file in listed for record in of_file)
+    has_images = any(record.span for of_file in listed for record in of_file)
+    if not (has_labels or options.label_column) or not has_images:
+        raise _nothing_found("label" if any(listed) else "image", endings, f"WebDataset {pattern_uri}")
+    if _are_numbers(record.label for of_file in listed for record in of_file):
+        listed = [Records(map(_to_number, of_file)) for of_file in listed]
     return build_packed_source(list(zip(packed, listed, strict=True)), options, f"WebDataset {pattern_uri}")
 
 
@@ -72,7 +72,7 @@ def _nothing_found(what: str, endings: Collection[str], description: str) -> Dat
     )
 
 
-def _are_numbers(labels: Sequence[Any]) -> bool:
+def _are_numbers(labels: Iterable[Any]) -> bool:
     """Returns whether all labels that are texts are the decimal digits of a number, as Python writes it."""
     texts = {label for label in labels if isinstance(label, str)}
     return all(_DIGITS.fullmatch(text) for text in texts)
@@ -82,7 +82,7 @@ def _to_number(record: Record) -> Record:
     return replace(record, label=int(record.label)) if isinstance(record.label, str) else record
 
 
-def _list_samples(file: PackedFile, label_field: str | None, endings: set[str]) -> list[Record]:
+def _list_samples(file: PackedFile, label_field: str | None, endings: set[str]) -> Records:
     """Lists the samples of a file, and adds the endings of its members to `endings`."""
     samples: dict[str, _Sample] = {}
     with open_range_file(file.uri, file.num_bytes) as opened:
@@ -95,9 +95,11 @@ def _list_samples(file: PackedFile, label_field: str | None, endings: set[str]) 
                 sample.spans.append(Span(file.uri, member.offset_data, member.size))
             elif ending.lower() in (_CLS, "json"):
                 _read_label(sample, ending.lower(), member, stream)
-    records = [_to_record(file, key, sample, label_field) for key, sample in samples.items()]
+    records = (_to_record(file, key, sample, label_field) for key, sample in samples.items())
     # A sample of neither an image nor a label is something else, such as a licence.
-    return [each for each in records if each.span is not None or each.label is not None or each.problem]
+    return Records(
+        each for each in records if each.span is not None or each.label is not None or each.problem
+    )
 
 
 def _members(file: PackedFile, opened: IO[bytes]) -> Iterator[tuple[tarfile.TarInfo, IO[bytes]]]:
