@@ -63,10 +63,12 @@ class ImageReader:
 def list_versions(folder_uri: str) -> dict[str, str]:
     """Lists a folder; returns a text that changes when a file is replaced, by the file's path below the folder."""
     base = join_uri(folder_uri, "")
-    return {
-        each.uri.removeprefix(base): f"{each.num_bytes} {each.version}"
-        for each in files.list_objects(folder_uri)
-    }
+    found = files.list_objects(folder_uri)[::-1]
+    versions = {}
+    while found:  # millions of files need not be in memory twice
+        each = found.pop()
+        versions[each.uri.removeprefix(base)] = f"{each.num_bytes} {each.version}"
+    return versions
 
 
 def to_split(value: object) -> str | None:
