@@ -14,11 +14,13 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Iterator
+from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
 
+from cnnlib.cores import num_cores
 from cnnlib.metrics.formulas import (
     Floats,
     Values,
@@ -33,6 +35,7 @@ from cnnlib.metrics.sums.calibration import NUM_BINS, CalibrationBins, bin_of
 from cnnlib.metrics.sums.confusion import ConfusionCounts
 from cnnlib.metrics.sums.metric_sums import row_losses, row_squares
 from cnnlib.metrics.sums.rows import ScoredRows
+from cnnlib.storage.threads import map_threads
 
 RESAMPLES = 1000
 """Number of resamples."""
@@ -77,36 +80,49 @@ def resample_rows(rows: ScoredRows) -> Values:
     labels, probabilities = rows.labels, rows.probabilities
     num_rows, num_classes = probabilities.shape
     probabilities_f64 = probabilities.astype(np.float64)
-    losses, squares = row_losses(labels, probabilities_f64), row_squares(labels, probabilities_f64)
+    losses = row_losses(labels, probabilities_f64)
+    squares_by_class = np.ascontiguousarray(row_squares(labels, probabilities_f64).T)
     sum_by_class = _indicator(labels, num_classes)
     sum_gaps = _calibration_gaps(labels, probabilities_f64)
     generator, blocks = np.random.default_rng(SEED), []
     for size in _block_sizes(RESAMPLES, max(num_rows, num_classes)):
         weights = _draw_weights(generator, size, num_rows)
-        weights_f64 = weights.T.astype(np.float64)
+        by_resample = weights.astype(np.float64)
+        weights_f64 = by_resample.T
         support, total = (sum_by_class @ weights_f64).T, np.full(size, float(num_rows))
         gaps = (sum_gaps @ weights_f64).T.reshape(size, num_classes + 1, NUM_BINS)
-        rankings = [
-            resample_ranking(probabilities[:, index], labels == index, weights)
-            for index in range(num_classes)
-        ]
+        rank = partial(_rank_class, rows, weights)
+        rankings = map_threads(rank, range(num_classes), threads=num_cores())
         auc, average_precision = (np.stack(metrics, axis=1) for metrics in zip(*rankings, strict=True))
         blocks.append(
             loss_values((sum_by_class @ (weights_f64 * losses[:, np.newaxis])).T, support)
-            | brier_values((squares.T @ weights_f64).T, total)
+            # No matrix product: that of NumPy's library sums in another order with other threads, which wait for each
+            # other for seconds where the cores are busy.
+            | brier_values(np.einsum("sr,cr->sc", by_resample, squares_by_class), total)
             | calibration_values(gaps, total)
             | ranking_values(auc, average_precision, support)
         )
     return _concatenate(blocks)
 
 
+def _rank_class(rows: ScoredRows, weights: NDArray[np.int32], index: int) -> tuple[Floats, Floats]:
+    return resample_ranking(rows.probabilities[:, index], rows.labels == index, weights)
+
+
 def resample_bins(bins: CalibrationBins) -> Values:
-    """Returns the calibration error of resampled hits. Every bin keeps its rows, so there may be any number of them."""
+    """Returns the calibration error of resampled hits. Every bin keeps its rows, so there may be any number of them.
+
+    A bin without hits has none in any resample, and costs no draw: of many classes, most bins are such.
+    """
     generator, rows = np.random.default_rng(SEED), bins.rows[-1].sum()
     hit_rates = np.divide(bins.hits, bins.rows, out=np.zeros(bins.rows.shape), where=bins.rows > 0)
     probability_sums, blocks = bins.probability.to_float(), []
+    with_hits = bins.hits > 0
     for size in _block_sizes(RESAMPLES, bins.rows.size):
-        hits = generator.binomial(bins.rows, hit_rates, size=(size, *bins.rows.shape))
+        hits = np.zeros((size, *bins.rows.shape), np.int64)
+        hits[:, with_hits] = generator.binomial(
+            bins.rows[with_hits], hit_rates[with_hits], size=(size, np.count_nonzero(with_hits))
+        )
         blocks.append(calibration_values(hits - probability_sums, np.full(size, float(rows))))
     return _concatenate(blocks)
 

@@ -13,7 +13,7 @@ from cnnlib.metrics.bootstrap import (
     resample_confusion,
     resample_rows,
 )
-from cnnlib.metrics.formulas import Values, confusion_values
+from cnnlib.metrics.formulas import Values, calibration_values, confusion_values
 from cnnlib.metrics.measure import measure_slice
 from cnnlib.metrics.sums.confusion import ConfusionCounts
 from cnnlib.metrics.sums.metric_sums import MetricSums
@@ -90,6 +90,42 @@ def test_hits_are_resampled_within_their_bins() -> None:
     )
     assert by_bins.mean() == pytest.approx(by_rows.mean(), rel=0.1)
     assert by_bins.std() == pytest.approx(by_rows.std(), rel=0.25)
+
+
+def test_resampled_rows_are_the_same_on_any_number_of_cores(monkeypatch: pytest.MonkeyPatch) -> None:
+    rows = draw_rows(np.random.default_rng(0), 500)
+    found = []
+    for cores in (1, 3):
+        monkeypatch.setattr(bootstrap, "num_cores", lambda cores=cores: cores)
+        found.append(resample_rows(rows))
+    for scope in ("overall", "per_class"):
+        one, three = (getattr(each, scope) for each in found)
+        assert one.keys() == three.keys()
+        assert all(np.array_equal(one[name], three[name], equal_nan=True) for name in one)
+
+
+def test_resampled_brier_score_is_the_mean_over_the_drawn_rows() -> None:
+    rows = draw_rows(np.random.default_rng(0), 60)
+    generator = np.random.default_rng(bootstrap.SEED)
+    drawn = [generator.integers(0, 60, 60) for _ in range(RESAMPLES)]
+    squares = np.square(rows.probabilities.astype(np.float64) - np.eye(3)[rows.labels])
+    resampled = resample_rows(rows)
+    expected = np.array([squares[each].mean(axis=0) for each in drawn])
+    np.testing.assert_allclose(resampled.per_class["brier"], expected, rtol=1e-12)
+    np.testing.assert_allclose(resampled.overall["brier"], expected.sum(axis=1), rtol=1e-12)
+
+
+def test_bins_without_hits_cost_no_draw_and_change_none() -> None:
+    """The hits of all other bins are those of one draw for every bin."""
+    bins = sum_up(draw_rows(np.random.default_rng(0), 40)).calibration
+    rates = np.divide(bins.hits, bins.rows, out=np.zeros(bins.rows.shape), where=bins.rows > 0)
+    assert 0 < np.count_nonzero(bins.hits) < bins.hits.size
+    size = (RESAMPLES, *bins.rows.shape)
+    hits = np.random.default_rng(bootstrap.SEED).binomial(bins.rows, rates, size=size)
+    expected = calibration_values(hits - bins.probability.to_float(), np.full(RESAMPLES, 40.0))
+    resampled = resample_bins(bins)
+    np.testing.assert_array_equal(resampled.overall["ece"], expected.overall["ece"])
+    np.testing.assert_array_equal(resampled.per_class["ece"], expected.per_class["ece"])
 
 
 def test_percentile_interval_leaves_out_a_fortieth_at_either_end_and_undefined_samples() -> None:
