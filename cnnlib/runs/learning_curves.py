@@ -2,21 +2,16 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Sequence
 
 from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.figure import Figure
-from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 
+from cnnlib.figures import GRID_COLOR, TEXT_COLOR, new_figure, style, to_png
 from cnnlib.runs.history import EpochRecord
 
 _TRAINING = ("training", "#2a6f97")
 _VALIDATION = ("validation", "#d1603d")
-_TEXT_COLOR = "#333333"
-_GRID_COLOR = "#e6e6e6"
 _LEGEND: dict[str, str | float | bool] = {
     "frameon": False,
     "fontsize": 9,
@@ -32,9 +27,7 @@ def learning_curves_png(history: Sequence[EpochRecord]) -> bytes:
     Args:
         history: at least one epoch, in order.
     """
-    layout = ConstrainedLayoutEngine(w_pad=0.12, h_pad=0.08)
-    figure = Figure(figsize=(8, 3.2), dpi=150, layout=layout)
-    FigureCanvasAgg(figure)
+    figure = new_figure(8, 3.2)
     epochs = [record.epoch for record in history]
     loss, accuracy = figure.subplots(1, 2)
     _style(loss, "Loss", epochs)
@@ -48,22 +41,16 @@ def learning_curves_png(history: Sequence[EpochRecord]) -> bytes:
     loss.set_ylim(bottom=0)
     accuracy.set_ylim(top=min(1.0, accuracy.get_ylim()[1]))
     accuracy.yaxis.set_major_formatter(PercentFormatter(xmax=1))
-    buffer = io.BytesIO()
-    # Without matplotlib's version in the file, the same history gives the same bytes.
-    figure.savefig(buffer, format="png", metadata={"Software": None})
-    return buffer.getvalue()
+    return to_png(figure)
 
 
 def _style(axes: Axes, title: str, epochs: Sequence[int]) -> None:
-    axes.set_title(title, loc="left", fontsize=12, fontweight="bold", color=_TEXT_COLOR)
-    axes.set_xlabel("epoch", color=_TEXT_COLOR)
+    style(axes)
+    axes.set_title(title, loc="left", fontsize=12, fontweight="bold", color=TEXT_COLOR)
+    axes.set_xlabel("epoch", color=TEXT_COLOR)
     axes.set_xlim(epochs[0] - 0.5, epochs[-1] + 0.5)
     axes.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=10, min_n_ticks=1))
-    axes.tick_params(length=0, labelcolor=_TEXT_COLOR)
-    axes.grid(axis="y", color=_GRID_COLOR)
-    axes.set_axisbelow(True)
-    axes.spines[["top", "right", "left"]].set_visible(False)
-    axes.spines["bottom"].set_color(_GRID_COLOR)
+    axes.grid(axis="y", color=GRID_COLOR)
 
 
 def _draw(

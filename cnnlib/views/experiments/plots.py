@@ -2,21 +2,16 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Callable, Sequence
 
 from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.figure import Figure
-from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.ticker import NullLocator, PercentFormatter
 
+from cnnlib.figures import GRID_COLOR, TEXT_COLOR, new_figure, style, to_png
 from cnnlib.models.cost_table import CostAtSize
 from cnnlib.views.experiments.experiments import Experiment
 
 _COLORS = ("#2a6f97", "#d1603d", "#5b8c5a", "#8e6c8a", "#b08a3e", "#4f5d75")
-_TEXT_COLOR = "#333333"
-_GRID_COLOR = "#e6e6e6"
 _MAX_RESULTS = 12  # more would not be readable; the table lists all
 
 
@@ -27,9 +22,7 @@ def experiments_png(experiments: Sequence[Experiment], costs: Sequence[CostAtSiz
         experiments: the first twelve are drawn.
         costs: of every model, from the smallest image to the largest.
     """
-    layout = ConstrainedLayoutEngine(w_pad=0.14, h_pad=0.12)
-    figure = Figure(figsize=(10, 7.2), dpi=150, layout=layout)
-    FigureCanvasAgg(figure)
+    figure = new_figure(10, 7.2)
     names = [cost.model for cost in costs] + [experiment.model for experiment in experiments]
     colors = {name: _COLORS[index % len(_COLORS)] for index, name in enumerate(dict.fromkeys(names))}
     (results, parameters), (flops, activations) = figure.subplots(2, 2)
@@ -39,24 +32,19 @@ def experiments_png(experiments: Sequence[Experiment], costs: Sequence[CostAtSiz
     _draw_growth(
         activations, "Activations of one image, bytes", costs, lambda cost: cost.activation_bytes, colors
     )
-    buffer = io.BytesIO()
-    # Without matplotlib's version in the file, the same reports give the same bytes.
-    figure.savefig(buffer, format="png", metadata={"Software": None})
-    return buffer.getvalue()
+    return to_png(figure)
 
 
 def _style(axes: Axes, title: str) -> None:
-    axes.set_title(title, loc="left", fontsize=11, fontweight="bold", color=_TEXT_COLOR)
-    axes.tick_params(which="both", length=0, labelcolor=_TEXT_COLOR, labelsize=9)
-    axes.set_axisbelow(True)
-    axes.spines[["top", "right", "left"]].set_visible(False)
-    axes.spines["bottom"].set_color(_GRID_COLOR)
+    style(axes)
+    axes.set_title(title, loc="left", fontsize=11, fontweight="bold", color=TEXT_COLOR)
+    axes.tick_params(which="both", labelsize=9)
 
 
 def _draw_results(axes: Axes, experiments: Sequence[Experiment], colors: dict[str, str]) -> None:
     """Draws a dot with its interval per model, the best on top."""
     _style(axes, "Accuracy, with its 95 % interval")
-    axes.grid(axis="x", color=_GRID_COLOR)
+    axes.grid(axis="x", color=GRID_COLOR)
     has_several_datasets = len({experiment.record.subject.data_label for experiment in experiments}) > 1
     labels = []
     for row, experiment in enumerate(experiments):
@@ -91,7 +79,7 @@ def _draw_growth(
 ) -> None:
     """Draws one kind of cost of every model against the pixels, both on logarithmic scales."""
     _style(axes, title)
-    axes.grid(axis="y", color=_GRID_COLOR)
+    axes.grid(axis="y", color=GRID_COLOR)
     axes.set_xscale("log")
     axes.set_yscale("log")
     ticks: dict[int, str] = {}

@@ -2,30 +2,25 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Callable, Sequence
 from typing import Any
 
 from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.figure import Figure
-from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator, PercentFormatter
 
+from cnnlib.figures import GRID_COLOR, TEXT_COLOR, new_figure, style, to_png
 from cnnlib.views.ladder.definition import Ladder
 from cnnlib.views.ladder.rows import Measured, Row
 
 _OURS, _OTHERS = "#2a6f97", "#8a8a8a"
-_TEXT_COLOR, _GRID_COLOR = "#333333", "#e6e6e6"
 _PLAIN: dict[str, Any] = {"parse_math": False}  # a name may hold two dollar signs
 
 
 def ladder_png(ladder: Ladder, rows: Sequence[Row]) -> bytes:
     """Draws the median of each rung with the interval of its rows, and a bar between the seeds; 1800 x 825 pixels."""
-    figure = Figure(figsize=(12, 5.5), dpi=150, layout=ConstrainedLayoutEngine(w_pad=0.14, h_pad=0.12))
-    FigureCanvasAgg(figure)
+    figure = new_figure(12, 5.5)
     figure.suptitle(
-        f"{ladder.title}: accuracy on {ladder.split}", x=0.02, ha="left", color=_TEXT_COLOR, **_PLAIN
+        f"{ladder.title}: accuracy on {ladder.split}", x=0.02, ha="left", color=TEXT_COLOR, **_PLAIN
     )
     by_minutes, by_parameters = figure.subplots(1, 2, sharey=True)
     _style(by_minutes, "Training minutes", fine=True)
@@ -38,20 +33,14 @@ def ladder_png(ladder: Ladder, rows: Sequence[Row]) -> bytes:
             on_left = each.parameters > most / 10
             _draw_published(by_parameters, each.parameters, each.accuracy, each.name, on_left=on_left)
     _draw_rungs(by_parameters, rows, lambda measured: measured.parameters)
-    buffer = io.BytesIO()
-    # Without matplotlib's version in the file, the same reports give the same bytes.
-    figure.savefig(buffer, format="png", metadata={"Software": None})
-    return buffer.getvalue()
+    return to_png(figure)
 
 
 def _style(axes: Axes, label: str, *, fine: bool) -> None:
+    style(axes)
     axes.set_xscale("log")
-    axes.set_xlabel(label, color=_TEXT_COLOR)
-    axes.grid(color=_GRID_COLOR)
-    axes.set_axisbelow(True)
-    axes.tick_params(which="both", length=0, labelcolor=_TEXT_COLOR)
-    axes.spines[["top", "right", "left"]].set_visible(False)
-    axes.spines["bottom"].set_color(_GRID_COLOR)
+    axes.set_xlabel(label, color=TEXT_COLOR)
+    axes.grid(color=GRID_COLOR)
     axes.margins(x=0.12, y=0.08)
     axes.xaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0) if fine else (1.0,)))
     axes.xaxis.set_minor_locator(NullLocator())

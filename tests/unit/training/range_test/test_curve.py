@@ -33,7 +33,8 @@ def test_suggestions_lie_near_the_steepest_fall_and_a_tenth_of_the_minimum(
     assert curve.steepest_rate is not None
     assert curve.tenth_of_lowest_rate == curve.lowest_loss_rate / 10
     assert 1 / 1.5 < curve.steepest_rate / steepest < 1.5
-    assert 1 / 2 < curve.lowest_loss_rate / (steepest * factor) < 2
+    # The valley is flat: at half the rate its loss is 0.012 above the minimum, and noise moves that by 0.005.
+    assert 1 / 5 < curve.lowest_loss_rate / (steepest * factor) < 2
 
 
 @pytest.mark.parametrize("losses", [np.full(200, 2.3), np.linspace(2.3, 9.0, 200)])
