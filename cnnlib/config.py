@@ -154,6 +154,8 @@ class LossConfig:
         if not isinstance(self.class_weights, str):
             for weight in self.class_weights:
                 check_range("loss.class_weights", weight, 0.0, sys.float_info.max)
+            if not any(self.class_weights):
+                raise ConfigError("loss.class_weights must not all be 0: then no row is trained.")
 
 
 @dataclass(frozen=True, kw_only=True)

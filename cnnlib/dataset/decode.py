@@ -113,7 +113,7 @@ def decode_crop(
         if picture.getexif().get(_ORIENTATION, 1) >= _LYING:
             width, height = height, width
         left, top, right, bottom = choose(height, width)
-        if picture.format == "JPEG":
+        if file_format(picture) == "JPEG":
             factor = max(size[0] / (bottom - top), size[1] / (right - left))
             least = max(1, round(max(picture.size) * factor))
             picture.draft(None, (least, least))
@@ -165,6 +165,11 @@ def _open(data: bytes, convert: Callable[[Image.Image], Pixels]) -> Pixels:
         raise BadImageError("damaged image") from err
 
 
+def file_format(picture: Image.Image) -> str:
+    """Returns the format of an opened image file. Phones write JPEG files with a second picture in them (MPO)."""
+    return "JPEG" if picture.format == "MPO" else picture.format or ""
+
+
 def flatten_image(picture: Image.Image, rules: ImageRules) -> Image.Image:
     """Returns an opened image upright, over the background, with the channels of the rules, in its own size.
 
@@ -180,7 +185,7 @@ def flatten_image(picture: Image.Image, rules: ImageRules) -> Image.Image:
 
 
 def _convert(picture: Image.Image, rules: ImageRules) -> Pixels:
-    if rules.size is not None and picture.format == "JPEG":
+    if rules.size is not None and file_format(picture) == "JPEG":
         longest = _REDUCED * max(rules.size)
         picture.draft(None, (longest, longest))
     converted = flatten_image(picture, rules)

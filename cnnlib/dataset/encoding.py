@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from cnnlib.dataset.decode import ImageRules, flatten_image
+from cnnlib.dataset.decode import ImageRules, file_format, flatten_image
 
 FileFormat = Literal["jpeg", "png"]
 _JPEG_QUALITY = 95
@@ -63,7 +63,7 @@ def to_stored(data: bytes, encoding: ImageEncoding) -> bytes:
     from PIL import Image
 
     with Image.open(io.BytesIO(data)) as picture:
-        if picture.format == encoding.format.upper():
+        if file_format(picture) == encoding.format.upper():
             return data
         flat = flatten_image(picture, encoding.rules)
     stored = io.BytesIO()

@@ -31,9 +31,11 @@ from cnnlib.dataset.reader import read_range
 from cnnlib.dataset.streamed import BadImageError, Candidate, Candidates, StreamedSource, encode_text, row_id
 from cnnlib.dataset.writer import (
     PreparedDataset,
+    check_complete,
     check_no_other_files,
     check_same,
     rows_per_shard,
+    say_lost,
     write_preview,
 )
 from cnnlib.errors import CnnlibError, ConflictError, DatasetError
@@ -98,15 +100,18 @@ def _write(
     shape = _find_shape(source)
     shuffled = shuffle(source)
     plan = _digest_plan(shuffled, shape, options)
-    exists = files.find_size(layout.dataset_manifest(dataset_uri)) is not None
-    if not exists:
+    published = None
+    if files.find_size(layout.dataset_manifest(dataset_uri)) is not None:
+        published = load_manifest(dataset_uri)
+    is_complete = published is not None and not say_lost(dataset_uri, published)
+    if published is None:
         check_no_other_files(dataset_uri, lambda uri: _may_be_ours(dataset_uri, uri))
         files.check_writable(dataset_uri)
-    tasks = _Tasks(shuffled, shape, dataset_uri, None if exists else plan, options)
+    tasks = _Tasks(shuffled, shape, dataset_uri, None if is_complete else plan, options)
     written = _run(tasks, run_tasks, live=live)
     bad = [row for chunk in written for row in chunk.bad]
     manifest = _build_manifest(source, shape, written, options.encoding)
-    if exists:
+    if is_complete:
         stored = check_same(dataset_uri, manifest.source_digest, manifest.source)
         _check_bad(bad, len(source.candidates), options.max_bad, source)
         return PreparedDataset(stored, created=False)
@@ -115,25 +120,31 @@ def _write(
         _check_rows(manifest, written, source)
         _say_equal_images(written, source)
     except DatasetError:
-        _delete_own(dataset_uri, plan, manifest, kept=frozenset())
+        _delete_own(dataset_uri, plan, manifest, kept=_shard_names(published))
         raise
+    if published is not None and published.source_digest != manifest.source_digest:
+        _delete_own(dataset_uri, plan, manifest, kept=_shard_names(published))
+        check_same(dataset_uri, manifest.source_digest, manifest.source)
     if bad:
         files.write_bytes(layout.dataset_quarantine(dataset_uri), _quarantine(bad, source))
     try:
         created = publish.write_manifest(layout.dataset_manifest(dataset_uri), manifest.to_json())
     except ConflictError:
-        kept = load_manifest(dataset_uri)
-        names = frozenset(shard.name for split in kept.splits.values() for shard in split.shards)
-        _delete_own(dataset_uri, plan, manifest, kept=names)
-        return PreparedDataset(
-            check_same(dataset_uri, manifest.source_digest, manifest.source), created=False
-        )
+        _delete_own(dataset_uri, plan, manifest, kept=_shard_names(load_manifest(dataset_uri)))
+        stored = check_same(dataset_uri, manifest.source_digest, manifest.source)
+        check_complete(dataset_uri, stored)
+        return PreparedDataset(stored, created=False)
     write_preview(dataset_uri, _draw_preview(dataset_uri, manifest))
     if created:
         _delete_others(dataset_uri, manifest)
     else:
         _delete_marks(dataset_uri, plan)
-    return PreparedDataset(manifest, created)
+    return PreparedDataset(manifest, created or published is not None)
+
+
+def _shard_names(manifest: Manifest | None) -> frozenset[str]:
+    splits = {} if manifest is None else manifest.splits
+    return frozenset(shard.name for split in splits.values() for shard in split.shards)
 
 
 def shuffle(source: StreamedSource) -> StreamedSource:

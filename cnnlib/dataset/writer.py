@@ -20,6 +20,7 @@ from cnnlib.cores import num_cores
 from cnnlib.dataset.class_rows import check_class_rows
 from cnnlib.dataset.equal_images import Occurrences, digest_image, log_equal_images
 from cnnlib.dataset.manifest import Manifest, Shard, Split, load_manifest
+from cnnlib.dataset.reader import read_shard
 from cnnlib.dataset.record import encode_shard
 from cnnlib.dataset.source import Source, SourceSplit
 from cnnlib.errors import AccessError, ConflictError, DatasetError, StorageError
@@ -62,7 +63,7 @@ def write_dataset(source: Source, dataset_uri: str, shard_bytes: int | None = No
     """
     metadata = source.metadata  # checked before anything is written
     existing = _find_existing(source, dataset_uri)
-    if existing is not None:
+    if existing is not None and not say_lost(dataset_uri, existing):
         return PreparedDataset(existing, created=False)
     counts = {name: _count_rows(source, split) for name, split in source.splits.items()}
     check_class_rows(counts, source.class_names, source.description)
@@ -86,10 +87,12 @@ def write_dataset(source: Source, dataset_uri: str, shard_bytes: int | None = No
     except ConflictError:
         # Another job was faster. With the same source it may still have made other shards, such as larger ones.
         _delete_own_shards(dataset_uri, manifest, kept=load_manifest(dataset_uri))
-        return PreparedDataset(check_same(dataset_uri, source.digest, source.description), created=False)
+        stored = check_same(dataset_uri, source.digest, source.description)
+        check_complete(dataset_uri, stored)
+        return PreparedDataset(stored, created=False)
     # Only now: the preview is of the dataset that was published.
     write_preview(dataset_uri, preview)
-    return PreparedDataset(manifest, created)
+    return PreparedDataset(manifest, created or existing is not None)
 
 
 def write_preview(dataset_uri: str, preview: bytes) -> None:
@@ -158,6 +161,42 @@ def check_same(dataset_uri: str, source_digest: str, description: str) -> Manife
             "Choose another --output, or delete that dataset first."
         )
     return manifest
+
+
+def find_lost(dataset_uri: str, manifest: Manifest) -> list[str]:
+    """Returns the names of the shards that are missing, or whose bytes are not those that the manifest states."""
+    shards = [shard for split in manifest.splits.values() for shard in split.shards]
+    are_whole = map_threads(lambda shard: _is_whole(dataset_uri, shard), shards, threads=_WRITERS)
+    return [shard.name for shard, is_whole in zip(shards, are_whole, strict=True) if not is_whole]
+
+
+def _is_whole(dataset_uri: str, shard: Shard) -> bool:
+    try:
+        read_shard(dataset_uri, shard)
+    except DatasetError:
+        return False
+    return True
+
+
+def say_lost(dataset_uri: str, manifest: Manifest) -> bool:
+    """Returns whether shards of a published dataset have to be written again; logs how many."""
+    lost = find_lost(dataset_uri, manifest)
+    if lost:
+        log_event("shards", note=f"missing or damaged, and written again: {len(lost)}, such as {lost[0]}")
+    return bool(lost)
+
+
+def check_complete(dataset_uri: str, manifest: Manifest) -> None:
+    """Checks that no shard of a published dataset is missing or damaged.
+
+    Raises:
+        DatasetError: one is.
+    """
+    if lost := find_lost(dataset_uri, manifest):
+        raise DatasetError(
+            f"{dataset_uri}: {len(lost)} shards that its manifest states are missing or damaged, such as "
+            f"{lost[0]}. Delete the manifest, and prepare the dataset again."
+        )
 
 
 def check_no_other_files(dataset_uri: str, is_ours: Callable[[str], bool]) -> None:

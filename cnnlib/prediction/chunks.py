@@ -13,10 +13,11 @@ from cnnlib.dataset.decode import EXTENSIONS, ImageRules
 from cnnlib.dataset.manifest import Manifest, ShardRange, load_manifest
 from cnnlib.dataset.reader import check_shards, read_range
 from cnnlib.dataset.streamed import BadImageError
-from cnnlib.errors import ConfigError, NotFoundError
-from cnnlib.sources.image_files import ImageReader
+from cnnlib.errors import AccessError, InputError, NotFoundError
+from cnnlib.log import log_event
+from cnnlib.sources.image_files import ImageReader, counted, select_images
 from cnnlib.storage import files, layout
-from cnnlib.storage.patterns import find_objects
+from cnnlib.storage.patterns import Found, find_objects
 from cnnlib.storage.threads import DECODE_THREADS, map_threads
 
 _CHUNK_IMAGES = 512
@@ -122,7 +123,9 @@ def find_manifest(images_uri: str) -> Manifest | None:
     try:
         if files.find_size(layout.dataset_manifest(images_uri)) is None:
             return None
-    except ConfigError:
+    except AccessError:
+        raise
+    except InputError:  # the path of a file, or a pattern that is no path
         return None
     return load_manifest(images_uri)
 
@@ -150,22 +153,21 @@ def _most_rows(num_classes: int) -> int:
 def list_files(images_uri: str, rules: ImageRules, num_classes: int) -> list[Chunk]:
     """Lists the image files of a folder, at any depth, or of a pattern such as `DIR/2026-*.jpg`, sorted by path.
 
-    See `find_objects` for what a pattern means.
+    A single file will do. See `find_objects` for what a pattern means. Logs how many files are left out, by their kind.
 
     Raises:
         NotFoundError: there is no image.
     """
-    below = find_objects(images_uri)
-    found = sorted(
-        (below.relative(each), f"{each.num_bytes} {each.version}")
-        for each in below.objects
-        if f".{each.uri.rpartition('.')[2].lower()}" in EXTENSIONS
-        and not any(part.startswith(".") for part in below.relative(each).split("/"))
-    )
+    below = _find_below(images_uri)
+    versions = {below.relative(each): f"{each.num_bytes} {each.version}" for each in below.objects}
+    images, skipped = select_images(versions)
+    if skipped:
+        log_event("images", note=f"left out, because they are no image files: {counted(skipped)}")
+    found = sorted((path, versions[path]) for path in images)
     if not found:
         raise NotFoundError(
             f"No image at {images_uri}. Expected a dataset of jobs.prepare, or a folder or a pattern of files that end "
-            f"in {', '.join(sorted(EXTENSIONS))}."
+            f"in {', '.join(sorted(EXTENSIONS))}. Received {counted(skipped) or 'no file'}."
         )
     reader = ImageReader(folder=below.folder, rules=rules)
     height, width = rules.size or (1, 1)
@@ -178,3 +180,15 @@ def list_files(images_uri: str, rules: ImageRules, num_classes: int) -> list[Chu
         )
         for part in parts
     ]
+
+
+def _find_below(images_uri: str) -> Found:
+    try:
+        single = files.find_object(images_uri)
+    except AccessError:
+        raise
+    except InputError:
+        single = None
+    if single is None:
+        return find_objects(images_uri)
+    return Found(folder=single.uri.rpartition("/")[0], objects=(single,), is_pattern=False, num_listed=1)

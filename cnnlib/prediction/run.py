@@ -44,6 +44,7 @@ from cnnlib.storage.uri import join_uri, uri_name
 
 _VERSION = 1
 _PLAN_DIGITS = 16
+_IMAGE_OPTIONS = ("size", "channels", "resize", "background")
 _PART = re.compile(r"part-\d{5,}-[0-9a-f]{16}\.parquet")
 
 
@@ -94,6 +95,7 @@ def plan_prediction(config: PredictConfig, checkpoint: str, images_uri: str, out
     names, trained_shape = _describe_model(target, config)
     manifest = find_manifest(images_uri)
     if manifest is not None:
+        _check_no_image_options(config, images_uri)
         shape, chunks, rules_text = (
             manifest.image_shape,
             list_shards(images_uri, manifest, config.split, len(names)),
@@ -261,6 +263,16 @@ def _find_rules(target: Target, config: PredictConfig, trained: ImageShape | Non
     )
 
 
+def _check_no_image_options(config: PredictConfig, dataset_uri: str) -> None:
+    plain = PredictConfig()
+    given = [name for name in _IMAGE_OPTIONS if getattr(config, name) != getattr(plain, name)]
+    if given:
+        raise ConfigError(
+            f"{', '.join(given)} say how image files are read. Received {dataset_uri}, a dataset, whose images have "
+            "been read. Leave them out."
+        )
+
+
 def _find_done(output_uri: str, plan: str) -> bool:
     try:
         manifest = publish.read_manifest(join_uri(output_uri, layout.MANIFEST))
@@ -269,7 +281,7 @@ def _find_done(output_uri: str, plan: str) -> bool:
     if manifest.get("plan") != plan:
         raise ConflictError(
             f"{output_uri} already holds other predictions, of {manifest.get('checkpoint')} and "
-            f"{manifest.get('source')}. Choose another --output, or delete them."
+            f"{manifest.get('source')}, or with other settings. Choose another --output, or delete them."
         )
     return True
 

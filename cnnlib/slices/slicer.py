@@ -174,7 +174,8 @@ def metadata_column(rows: Rows, name: str) -> pa.Array:
 
 def numbers(column: pa.Array) -> npt.NDArray[np.float64]:
     """Converts a column of numbers to float64 [rows], null to NaN."""
-    values: npt.NDArray[np.float64] = column.cast(pa.float64()).to_numpy(zero_copy_only=False)
+    # Whole numbers above 2**53, such as times in nanoseconds, are rounded: their order stays.
+    values: npt.NDArray[np.float64] = column.cast(pa.float64(), safe=False).to_numpy(zero_copy_only=False)
     return values
 
 

@@ -21,13 +21,13 @@ from cnnlib.sources.image_files import (
     describe_rules,
     list_versions,
     parse_fractions,
+    select_images,
 )
 from cnnlib.sources.numbering import check_split_numbering
 
 _WORD = re.compile("[a-z]+")
 _SPLIT_WORDS = frozenset((*SPLIT_NAMES, "dev", "eval", "evaluation", "holdout"))
 _SHOWN = 5
-_IGNORED = frozenset(("thumbs.db", "desktop.ini", ".ds_store"))
 
 
 def load_folders(
@@ -53,12 +53,12 @@ def load_folders(
             them from different numbers.
         ConfigError: class names or splits cannot work.
     """
-    versions = list_versions(directory_uri)
+    versions = list_versions(directory_uri, hidden=True)
     if not versions:
         raise NotFoundError(
             f"{directory_uri} does not exist or is empty. Expected a folder with one folder per class."
         )
-    paths, skipped = _select_images(list(versions))
+    paths, skipped = select_images(versions)
     if skipped:
         log_event("images", note=f"left out, because they are no image files: {counted(skipped)}")
     has_splits = _find_level(directory_uri, paths, class_names)
@@ -192,18 +192,3 @@ def limit(candidates: Candidates, most: int | None) -> Candidates:
         if counts[candidate.label, candidate.split] <= most:
             kept.append(candidate)
     return kept
-
-
-def _select_images(paths: Sequence[str]) -> tuple[list[str], Counter[str]]:
-    """Returns the paths of image files, and how many others there are of each kind."""
-    images, others = [], Counter[str]()
-    for path in paths:
-        name = path.rpartition("/")[2]
-        ending = f".{name.rpartition('.')[2].lower()}" if "." in name else "without an ending"
-        if any(part.startswith(".") for part in path.split("/")) or name.lower() in _IGNORED:
-            others["hidden or of the system"] += 1
-        elif ending in EXTENSIONS:
-            images.append(path)
-        else:
-            others[ending] += 1
-    return images, others

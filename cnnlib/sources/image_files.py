@@ -5,14 +5,15 @@ from __future__ import annotations
 import math
 import posixpath
 import re
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 
 from cnnlib.dataset.class_names import compose
-from cnnlib.dataset.decode import ImageRules, decode_image
+from cnnlib.dataset.decode import EXTENSIONS, ImageRules, decode_image
 from cnnlib.dataset.streamed import BadImageError
 from cnnlib.errors import AccessError, ConfigError, InputError, NotFoundError
 from cnnlib.storage import files
@@ -29,6 +30,7 @@ SPLIT_NAMES = {
     "testing": "test",
 }
 """The usual names of splits, in lower case."""
+_IGNORED = frozenset(("thumbs.db", "desktop.ini", ".ds_store"))
 _SIZE = re.compile(r"(\d+)(?:x(\d+))?")
 _COLOUR = re.compile(r"#?([0-9a-fA-F]{2})([0-9a-fA-F]{2})([0-9a-fA-F]{2})")
 _SPLIT_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]*")
@@ -60,10 +62,14 @@ class ImageReader:
         return data, decode_image(data, self.rules)
 
 
-def list_versions(folder_uri: str) -> dict[str, str]:
-    """Lists a folder; returns a text that changes when a file is replaced, by the file's path below the folder."""
+def list_versions(folder_uri: str, *, hidden: bool = False) -> dict[str, str]:
+    """Lists a folder; returns a text that changes when a file is replaced, by the file's path below the folder.
+
+    Args:
+        hidden: True lists hidden files, too.
+    """
     base = join_uri(folder_uri, "")
-    found = files.list_objects(folder_uri)[::-1]
+    found = files.list_objects(folder_uri, hidden=hidden)[::-1]
     versions = {}
     while found:  # millions of files need not be in memory twice
         each = found.pop()
@@ -195,6 +201,21 @@ def check_names(given: Sequence[str], found: Sequence[str], origin: str) -> tupl
             f"class_names must name every class of {origin}: {what}. Found: {', '.join(found)}."
         )
     return tuple(given)
+
+
+def select_images(paths: Iterable[str]) -> tuple[list[str], Counter[str]]:
+    """Returns the paths of image files, and how many others there are of each kind."""
+    images, others = [], Counter[str]()
+    for path in paths:
+        name = path.rpartition("/")[2]
+        ending = f".{name.rpartition('.')[2].lower()}" if "." in name else "without an ending"
+        if any(part.startswith(".") for part in path.split("/")) or name.lower() in _IGNORED:
+            others["hidden or of the system"] += 1
+        elif ending in EXTENSIONS:
+            images.append(path)
+        else:
+            others[ending] += 1
+    return images, others
 
 
 def counted(counts: Mapping[str, int]) -> str:

@@ -215,4 +215,7 @@ def _find_file(key: str, folder: str, versions: Mapping[str, str]) -> str:
     """
     spellings = dict.fromkeys((key, key.strip(), key.strip().replace("\\", "/")))
     found = [shorten(folder, each) for each in spellings if each]
-    return next((each for each in found if each in versions), found[0])
+    if (inside := next((each for each in found if each in versions), None)) is not None:
+        return inside
+    # Of files elsewhere there is no listing. Those with a backslash in their name are rarer than paths of Windows.
+    return found[-1] if "\\" in found[0] and "/" not in found[0] else found[0]

@@ -79,13 +79,16 @@ def create_bytes(uri: str, data: bytes) -> bool:
         return place.create_bytes(data)
 
 
-def list_objects(folder_uri: str) -> list[StoredObject]:
+def list_objects(folder_uri: str, *, hidden: bool = False) -> list[StoredObject]:
     """Lists all objects below a folder, at any depth, sorted by URI; empty for a folder that does not exist.
+
+    Args:
+        hidden: True lists those, too, that begin with a dot or lie in such a folder.
 
     Follows symbolic links to folders. A folder's own zero-byte marker (`folder/`) is not an object.
     """
     with _open_place(folder_uri) as place:
-        return sorted(place.scan_objects())
+        return sorted(place.scan_objects(hidden=hidden))
 
 
 def list_files(folder_uri: str) -> list[str]:

@@ -39,9 +39,11 @@ class LocalPlace:
     path: Path
 
     def read_bytes(self) -> bytes:
+        self._check_file()
         return self.path.read_bytes()
 
     def read_range(self, first: int, num_bytes: int) -> bytes:
+        self._check_file()
         with self.path.open("rb", buffering=0) as file:
             file.seek(first)
             found = bytearray()
@@ -70,8 +72,8 @@ class LocalPlace:
             sync_folder(self.path.parent)
             return created
 
-    def scan_objects(self) -> Iterator[StoredObject]:
-        yield from _scan_objects(self.path, above=frozenset())
+    def scan_objects(self, *, hidden: bool = False) -> Iterator[StoredObject]:
+        yield from _scan_objects(self.path, above=frozenset(), hidden=hidden)
 
     def scan_files(self) -> Iterator[str]:
         return (entry.name for entry in _scan(self.path) if not entry.is_dir())
@@ -83,6 +85,7 @@ class LocalPlace:
         self.path.unlink(missing_ok=True)
 
     def download(self, path: Path) -> None:
+        self._check_file()
         shutil.copyfile(self.path, path)
 
     def upload(self, path: Path) -> None:
@@ -108,6 +111,12 @@ class LocalPlace:
                 # rmdir fails for a folder that was never created, and for one that another writer uses by now.
                 with suppress(OSError):
                     folder.rmdir()
+
+    def _check_file(self) -> None:
+        """Checks that this is no pipe and no device: reading one may wait for ever."""
+        mode = self.path.stat().st_mode
+        if not (stat.S_ISREG(mode) or stat.S_ISDIR(mode)):
+            raise InputError(f"{self.path} is a pipe, a socket or a device. Expected a file.")
 
     def _take_name(self, temporary: Path) -> bool:
         try:
@@ -183,7 +192,7 @@ def _explain_os_error(path: str, err: OSError) -> CnnlibError:
     return StorageError(f"The file system failed at {path}: {err}. Check the disk's health and free space.")
 
 
-def _scan_objects(folder: Path, above: frozenset[str]) -> Iterator[StoredObject]:
+def _scan_objects(folder: Path, above: frozenset[str], *, hidden: bool) -> Iterator[StoredObject]:
     """Yields the files below a folder. A link that leads to nothing is listed as an empty file, which cannot be read.
 
     Args:
@@ -192,7 +201,7 @@ def _scan_objects(folder: Path, above: frozenset[str]) -> Iterator[StoredObject]
     real = os.path.realpath(folder)
     if real in above:
         return
-    for entry in _scan(folder):
+    for entry in _scan(folder, hidden=hidden):
         try:
             is_folder, status = entry.is_dir(), entry.stat()
         except OSError as err:
@@ -201,8 +210,8 @@ def _scan_objects(folder: Path, above: frozenset[str]) -> Iterator[StoredObject]
             yield StoredObject(entry.path, 0)
             continue
         if is_folder:
-            yield from _scan_objects(Path(entry.path), above | {real})
-        else:
+            yield from _scan_objects(Path(entry.path), above | {real}, hidden=hidden)
+        elif stat.S_ISREG(status.st_mode):  # a pipe, a socket or a device is no object
             yield StoredObject(entry.path, status.st_size, _version(status))
 
 
@@ -210,10 +219,10 @@ def _version(status: os.stat_result) -> str:
     return str(status.st_mtime_ns)
 
 
-def _scan(folder: Path) -> list[os.DirEntry[str]]:
-    """Lists a folder's visible entries; an empty list for a folder that does not exist."""
+def _scan(folder: Path, *, hidden: bool = False) -> list[os.DirEntry[str]]:
+    """Lists a folder's visible entries, or all; an empty list for a folder that does not exist."""
     try:
         with os.scandir(folder) as entries:
-            return [entry for entry in entries if not entry.name.startswith(".")]
+            return [entry for entry in entries if hidden or not entry.name.startswith(".")]
     except FileNotFoundError:
         return []

@@ -40,7 +40,7 @@ class Place(Protocol):
     def create_bytes(self, data: bytes) -> bool:
         """Writes the object unless it exists; returns False if it exists."""
 
-    def scan_objects(self) -> Iterator[StoredObject]:
+    def scan_objects(self, *, hidden: bool = False) -> Iterator[StoredObject]:
         """Yields the visible objects below this place, at any depth, in any order."""
 
     def scan_files(self) -> Iterator[str]:

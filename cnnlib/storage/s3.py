@@ -163,17 +163,18 @@ class S3Place:
             "this prefix, and update the store."
         )
 
-    def scan_objects(self) -> Iterator[StoredObject]:
-        return iter(self._list_objects())
+    def scan_objects(self, *, hidden: bool = False) -> Iterator[StoredObject]:
+        return iter(self._list_objects(hidden=hidden))
 
     @_patient
-    def _list_objects(self) -> list[StoredObject]:
+    def _list_objects(self, *, hidden: bool) -> list[StoredObject]:
         found = []
         paginator = _client().get_paginator("list_objects_v2")
         for page in paginator.paginate(Bucket=self.bucket, Prefix=self._prefix):
             for item in page.get("Contents", ()):
                 name = item["Key"].removeprefix(self._prefix)
-                if not name.endswith("/") and not any(part.startswith(".") for part in name.split("/")):
+                is_hidden = any(part.startswith(".") for part in name.split("/"))
+                if not name.endswith("/") and (hidden or not is_hidden):
                     found.append(
                         StoredObject(
                             join_uri(f"s3://{self.bucket}", item["Key"]), item["Size"], item.get("ETag", "")

@@ -159,6 +159,7 @@ def test_defaults_are_a_config_that_works(cls: type) -> None:
         ),
         (LossConfig, {"class_weights": (1.0, -1.0)}, "loss.class_weights must lie in 0.."),
         (LossConfig, {"class_weights": (math.inf,)}, "loss.class_weights must lie in 0.."),
+        (LossConfig, {"class_weights": (0.0, 0.0)}, "loss.class_weights must not all be 0"),
         (EarlyStoppingConfig, {"patience": -1}, "early_stopping.patience must be at least 0. Received -1."),
         (
             EarlyStoppingConfig,

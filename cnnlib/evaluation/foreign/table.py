@@ -11,6 +11,8 @@ states its own. Where the file also states the predicted class, it must be the m
 
 from __future__ import annotations
 
+import posixpath
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
@@ -19,6 +21,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from cnnlib.dataset.class_names import compose
 from cnnlib.dataset.streamed import row_id
 from cnnlib.errors import DatasetError
 from cnnlib.evaluate_config import Outputs
@@ -136,8 +139,19 @@ def _read_ids(table: pa.Table, uri: str) -> tuple[Ids, str | None]:
         )
     if table[name].null_count:
         raise DatasetError(f"The column {name!r} of {uri} has {table[name].null_count} nulls. Expected none.")
-    paths = [str(path) for path in table[name].to_pylist()]
+    paths = [_to_key(str(path)) for path in table[name].to_pylist()]
     return np.array([row_id(path) for path in paths], np.int64), next(iter(paths), None)
+
+
+def _to_key(path: str) -> str:
+    r"""Returns a path as `jobs.prepare` spells it.
+
+    >>> [_to_key(path) for path in ("./cat/1.png", "cat//1.png", r"cat\1.png", "s3://bucket/1.png")]
+    ['cat/1.png', 'cat/1.png', 'cat/1.png', 's3://bucket/1.png']
+    """
+    if "://" in path or not path:
+        return path
+    return posixpath.normpath(path if "/" in path else path.replace("\\", "/"))
 
 
 def _read_values(
@@ -217,7 +231,14 @@ def _read_classes(
     if name is None or name in class_names or table[name].null_count == len(table):
         return None
     texts = [_as_text(each) for each in table[name].to_pylist()]
-    by_name = {each: index for index, each in enumerate(class_names)}
+    if "" in texts and "" not in map(_as_text, class_names):
+        raise DatasetError(
+            f"The column {name!r} of {uri} has no value in row {texts.index('') + 1}. Expected a class in every row."
+        )
+    by_name = {_as_text(each): index for index, each in enumerate(class_names)}
+    if len(by_name) < len(class_names):
+        twice = [name for name, count in Counter(map(_as_text, class_names)).items() if count > 1]
+        raise DatasetError(f"Several classes of the data are called {twice[0]!r}, but for spaces around it.")
     by_index = {str(index): index for index in range(len(class_names))}
     # Whole numbers are indexes, unless classes are called after numbers. Then 1 is a name and never an index.
     numbers = all(text.isdecimal() for text in texts) and not any(text in by_name for text in texts)
@@ -237,4 +258,4 @@ def _as_text(value: object) -> str:
     """Returns a class as text; a whole number is the same as an int and as a float, as pandas stores it."""
     if isinstance(value, float) and value.is_integer():
         return str(int(value))
-    return "" if value is None else str(value).strip()
+    return "" if value is None else compose(str(value)).strip()

@@ -194,7 +194,7 @@ def _find_columns(file: PackedFile, schema: pa.Schema, options: PackedOptions) -
     image = options.image_column or (images[0] if len(images) == 1 else None)
     if image is None or image not in images:
         raise ConfigError(
-            f"{file.uri}: {'there is no image column' if image is None else f'{image!r} is no image column'}. Columns "
+            f"{file.uri}: {_say_image_column(image, images)}. Columns "
             f"of bytes: {', '.join(images) or 'none'}; all: {', '.join(schema.names)}. Give --image-column. "
             "For a table with the paths of images: python -m jobs.prepare table."
         )
@@ -212,6 +212,12 @@ def _find_columns(file: PackedFile, schema: pa.Schema, options: PackedOptions) -
         and not (pa.types.is_nested(field.type) or _is_binary(field.type))
     ]
     return _Columns(image, label, split, scalar)
+
+
+def _say_image_column(image: str | None, images: Sequence[str]) -> str:
+    if image is not None:
+        return f"{image!r} is no image column"
+    return "several columns may hold the images" if images else "there is no image column"
 
 
 def _to_record(

@@ -57,7 +57,12 @@ def load_webdataset(pattern_uri: str, options: PackedOptions) -> StreamedSource:
     has_labels = any(record.label is not None for of_file in listed for record in of_file)
     has_images = any(record.span for of_file in listed for record in of_file)
     if not (has_labels or options.label_column) or not has_images:
-        raise _nothing_found("label" if any(listed) else "image", endings, f"WebDataset {pattern_uri}")
+        records = [record for of_file in listed for record in of_file]
+        if records and all(each.problem for each in records):
+            first = f"{records[0].key}: {records[0].problem}"
+            raise DatasetError(f"WebDataset {pattern_uri}: no sample can be used. First: {first}.")
+        what = "image" if not records or (has_labels and not has_images) else "label"
+        raise _nothing_found(what, endings, f"WebDataset {pattern_uri}")
     if _are_numbers(record.label for of_file in listed for record in of_file):
         listed = [Records(map(_to_number, of_file)) for of_file in listed]
     return build_packed_source(list(zip(packed, listed, strict=True)), options, f"WebDataset {pattern_uri}")

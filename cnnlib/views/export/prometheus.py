@@ -18,7 +18,7 @@ from cnnlib.reports.read import complete_record, list_reports
 from cnnlib.storage.uri import uri_name
 
 MAX_SERIES_CLASSES = 100
-_LABELS = ("run", "model", "dataset", "split")
+_LABELS = ("run", "model", "dataset", "split", "model_uri", "dataset_uri")
 
 # Gauge to column and meaning. A value that is null has no series.
 _OVERALL = {
@@ -89,9 +89,23 @@ def _newest(records: Iterable[ReportRecord]) -> list[ReportRecord]:
 
 
 def _labels(record: ReportRecord) -> tuple[str, ...]:
-    """Returns the values of `_LABELS`: names without their folders, empty if unknown."""
+    """Returns the values of `_LABELS`: names without their folders, empty if unknown, and where model and data are.
+
+    Two datasets may have one name, and so may runs in two folders. A model is where its run is, or its file.
+    """
     subject = record.subject
-    return subject.run or "", subject.model or "", uri_name(subject.dataset_uri), subject.split
+    names = subject.run or "", subject.model or "", uri_name(subject.dataset_uri), subject.split
+    return *names, _find_run(subject.checkpoint_uri, subject.run), subject.dataset_uri
+
+
+def _find_run(model_uri: str, run: str | None) -> str:
+    """Returns the folder of the run that a checkpoint is below; of another model its own URI.
+
+    >>> _find_run("s3://b/runs/a/checkpoints/step-10/model.keras", "a"), _find_run("/models/a.keras", None)
+    ('s3://b/runs/a', '/models/a.keras')
+    """
+    before, found, _ = model_uri.rpartition(f"/{run}/")
+    return f"{before}/{run}" if run and found else model_uri
 
 
 def _read_snapshots(reports_uri: str, records: Sequence[ReportRecord]) -> list[_Snapshot]:

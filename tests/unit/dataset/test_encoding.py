@@ -158,3 +158,13 @@ def test_a_manifest_with_an_unknown_encoding_is_refused(tmp_path: Path) -> None:
         with pytest.raises(DatasetError, match="missing or invalid entry"):
             _parse({**document, "encoding": {**document["encoding"], **change}}, "data")
     assert dataclasses.replace(manifest, encoding=None).fingerprint != manifest.fingerprint
+
+
+def test_a_jpeg_with_a_second_picture_in_it_stays_as_it_came() -> None:
+    first, second = (Image.fromarray(smooth(40, 60)) for _ in range(2))
+    file = io.BytesIO()
+    first.save(file, "MPO", save_all=True, append_images=[second], quality=80)
+    with Image.open(io.BytesIO(file.getvalue())) as picture:
+        assert picture.format == "MPO"
+    encoding = ImageEncoding(format="jpeg", rules=ImageRules(size=(8, 8)))
+    assert to_stored(file.getvalue(), encoding) == file.getvalue()

@@ -353,3 +353,46 @@ def test_a_clean_source_says_nothing_about_equal_images(
 ) -> None:
     write(load(write_folders(tmp_path / "images", rows=30)), str(tmp_path / "data"))
     assert "more than one" not in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("damage", ["deleted", "cut off", "one bit"])
+def test_a_lost_shard_is_written_again(
+    tmp_path: Path, damage: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    images, output = write_folders(tmp_path / "images", rows=40), str(tmp_path / "data")
+    manifest = write(load(images), output)
+    lost = tmp_path / "data" / manifest.split("train").shards[1].name
+    content = lost.read_bytes()
+    if damage == "deleted":
+        lost.unlink()
+    else:
+        changed = content[:9] + bytes([content[9] ^ 1]) + content[10:]
+        lost.write_bytes(content[:-1] if damage == "cut off" else changed)
+    again = write_streamed(load(images), output, SMALL, run_in_threads)
+    assert (again.created, again.manifest.fingerprint) == (True, manifest.fingerprint)
+    assert f"missing or damaged, and written again: 1, such as {lost.relative_to(tmp_path / 'data')}" in (
+        capsys.readouterr().err
+    )
+    assert verify_dataset(output, manifest) == {name: each.rows for name, each in manifest.splits.items()}
+    assert files.list_objects(layout.prepare_marks(output)) == []
+
+
+def test_another_source_neither_mends_nor_harms_a_dataset_that_lost_a_shard(tmp_path: Path) -> None:
+    output = tmp_path / "data"
+    manifest = write(load(write_folders(tmp_path / "images", rows=40)), str(output))
+    (output / manifest.split("train").shards[1].name).unlink()
+    before = {each: each.read_bytes() for each in output.rglob("*") if each.is_file()}
+    with pytest.raises(ConflictError, match="already holds another dataset"):
+        write(load(write_folders(tmp_path / "others", rows=41)), str(output))
+    assert {each: each.read_bytes() for each in output.rglob("*") if each.is_file()} == before
+
+
+def test_a_lost_shard_that_would_now_be_another_one_is_an_error(tmp_path: Path) -> None:
+    images, output = write_folders(tmp_path / "images", rows=40), tmp_path / "data"
+    manifest = write(load(images), str(output))
+    (output / manifest.split("train").shards[1].name).unlink()
+    with pytest.raises(
+        DatasetError,
+        match=r"1 shards that its manifest states are missing or damaged, .* Delete the manifest",
+    ):
+        write(load(images), str(output), StreamOptions(shard_bytes=8 * 8 * 7))

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cnnlib.dataset.source import Source, SourceSplit
-from cnnlib.dataset.writer import _plan_split, check_output, rows_per_shard
+from cnnlib.dataset.writer import _plan_split, check_output, rows_per_shard, write_dataset
 from cnnlib.errors import ConflictError, DatasetError, InputError
 from tests.datasets import make_source, write_dataset_without_ray
 
@@ -67,6 +67,19 @@ def test_free_output_may_be_written_and_is_left_untouched(tmp_path: Path) -> Non
 def test_same_data_set_is_already_there(tmp_path: Path) -> None:
     write_dataset_without_ray(str(tmp_path))
     assert check_output(make_source(), str(tmp_path)) is True
+
+
+def test_a_lost_shard_is_written_again(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    manifest = write_dataset(make_source(), str(tmp_path), shard_bytes=2**10).manifest
+    lost = tmp_path / manifest.split("train").shards[1].name
+    content = lost.read_bytes()
+    lost.write_bytes(content[:9] + bytes([content[9] ^ 1]) + content[10:])
+    again = write_dataset(make_source(), str(tmp_path), shard_bytes=2**10)
+    assert (again.created, again.manifest) == (True, manifest)
+    assert lost.read_bytes() == content
+    assert f"missing or damaged, and written again: 1, such as {lost.relative_to(tmp_path)}" in (
+        capsys.readouterr().err
+    )
 
 
 def test_another_data_set_is_a_conflict(tmp_path: Path) -> None:

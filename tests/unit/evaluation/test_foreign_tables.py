@@ -135,7 +135,10 @@ GOOD = {"id": IDS, "probabilities": list(P)}
         ({"id": IDS, "label": [0] * 4}, "has no predictions: its columns are id, label"),
         ({**GOOD, "label": [77] * 4}, "has 77 in row 1. Expected one of the 3 classes"),
         ({**GOOD, "label": ["cat", "cow", "owl", "owl"]}, "has 'cow' in row 2"),
-        ({"id": IDS, "prediction": ["cat", None, "owl", "owl"]}, "has None in row 2"),
+        (
+            {"id": IDS, "prediction": ["cat", None, "owl", "owl"]},
+            "has no value in row 2. Expected a class in every row",
+        ),
         ({"id": IDS, "prediction": [0.5, 1, 2, 0]}, "has 0.5 in row 1"),
         ({"id": IDS, "prediction": [-1, 1, 2, 0]}, "has -1 in row 1"),
         (
@@ -249,3 +252,25 @@ def test_paths_below_another_folder_are_shown_beside_what_is_expected(
     printed = capsys.readouterr().err
     assert "has no prediction of some of the 23 rows of the split" in printed
     assert "Expected paths" not in printed
+
+
+@pytest.mark.parametrize(
+    "paths",
+    [["./a/7", "a//3", "a/b/../9", "1"], [r"a\7", r".\a\3", r"a\9", "1"], ["a/7", "a/3", "a/9", "./1"]],
+)
+def test_a_path_may_be_spelled_as_in_the_table_that_was_prepared(tmp_path: Path, paths: list[str]) -> None:
+    found = load(tmp_path, {"path": paths, "prediction": ["cat", "dog", "owl", "owl"]})
+    assert found.ids.tolist() == sorted(map(row_id, ("a/7", "a/3", "a/9", "1")))
+
+
+def test_a_class_name_is_found_whatever_its_unicode_form_and_the_spaces_around_it(tmp_path: Path) -> None:
+    names = ("gr\u00fcn", "ends ", "owl")
+    found = load(tmp_path, {"id": IDS, "prediction": ["gru\u0308n", "ends ", "ends", "owl"]}, names=names)
+    assert found.probabilities.argmax(axis=1).tolist() == [2, 1, 0, 1]  # by id
+    with pytest.raises(DatasetError, match="Several classes of the data are called 'ends', but for spaces"):
+        load(tmp_path, {"id": IDS, "prediction": ["ends"] * 4}, names=("ends", "ends ", "owl"))
+
+
+def test_a_row_without_a_class_is_named_where_the_others_are_indexes(tmp_path: Path) -> None:
+    with pytest.raises(DatasetError, match=r"has no value in row 3\. Expected a class in every row"):
+        load(tmp_path, {"id": IDS, "prediction": pd.array([0, 1, None, 2], dtype="Int64")})

@@ -130,3 +130,23 @@ def test_a_table_of_twenty_thousand_classes_lists_the_most_probable_ones() -> No
     best = np.argsort(-probabilities, axis=1, kind="stable")
     assert table["top_classes"].to_pylist() == [[names[index] for index in row[:3]] for row in best]
     np.testing.assert_array_equal(np.stack(table["probabilities"].to_numpy()), probabilities)
+
+
+def test_files_that_are_no_images_are_counted(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    write_folders(tmp_path / "in", rows=2)
+    for name in ("a.heic", "b.AVIF", "noext"):
+        (tmp_path / "in" / name).write_bytes(b"x")
+    chunk_list = list_files(str(tmp_path / "in"), ImageRules(size=(8, 8)), 2)
+    assert sum(map(len, chunk_list)) == 4
+    line = "left out, because they are no image files: 1 .avif, 1 .heic, 1 without an ending"
+    assert line in capsys.readouterr().err
+    with pytest.raises(NotFoundError, match=r"Received 1 \.heic\.$"):
+        list_files(str(tmp_path / "in" / "*.heic"), ImageRules(size=(8, 8)), 2)
+
+
+def test_a_single_file_is_predicted(tmp_path: Path) -> None:
+    path = str(write_folders(tmp_path / "in", rows=2) / "cat" / "001.png")
+    assert find_manifest(path) is None
+    [chunk] = list_files(path, ImageRules(size=(8, 8)), 2)
+    assert chunk.read().paths == ["001.png"]
+    assert chunk.read().problems == [""]

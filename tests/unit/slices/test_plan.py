@@ -155,3 +155,10 @@ def test_near_duplicates_need_a_training_split_other_than_the_one_that_is_scored
     ):
         check_slices(["brightness+near-duplicate"], manifest, "test")
     assert check_slices(["brightness"], manifest, "test") == (("brightness",),)
+
+
+def test_whole_numbers_that_float64_cannot_tell_apart_are_sliced_all_the_same(tmp_path: Path) -> None:
+    times = [1_796_099_556_000_000_001 + 1_000_000_000 * row for row in range(40)]  # in nanoseconds
+    uri, manifest = write(tmp_path, add_metadata(make_source(), {"at": times}))
+    slicer = plan_slicer(["at"], 4, uri, manifest, "test")
+    assert len(slicer.edges["at"]) == 3

@@ -2,22 +2,24 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
 
 from cnnlib.dataset.decode import ImageRules
 from cnnlib.dataset.streamed import BadImageError
-from cnnlib.errors import ConfigError, DatasetError, NotFoundError
+from cnnlib.errors import ConfigError, DatasetError, InputError, NotFoundError
 from cnnlib.sources.folders import load_folders
+from cnnlib.storage import files
 from tests.image_files import encode, noise, write_folders
 
 RULES = ImageRules(channels=1)
 
 
-def test_folders_are_classes_at_any_depth_and_on_s3_too(base_uri: str, tmp_path: Path) -> None:
-    from cnnlib.storage import files
-
+def test_folders_are_classes_at_any_depth_and_on_s3_too(
+    base_uri: str, capsys: pytest.CaptureFixture[str]
+) -> None:
     data = encode(noise(4, 4, 1))
     for path in (
         "dog/1.PNG",
@@ -37,6 +39,9 @@ def test_folders_are_classes_at_any_depth_and_on_s3_too(base_uri: str, tmp_path:
     }
     assert source.fractions == {"train": 0.9, "test": 0.1}
     assert source.read("dog/1.PNG")[0] == data
+    assert "left out, because they are no image files: 1 .txt, 2 hidden or of the system" in (
+        capsys.readouterr().err
+    )
 
 
 def test_what_is_left_out_is_counted(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -209,3 +214,19 @@ def test_folders_without_images_of_classes_are_refused(tmp_path: Path) -> None:
     (tmp_path / "a.png").rename(tmp_path / "a.txt")
     with pytest.raises(DatasetError, match=r"has no image in a folder of a class\. Received 1 \.txt"):
         load_folders(str(tmp_path), RULES)
+
+
+def test_a_pipe_is_no_image_and_nobody_waits_for_it(tmp_path: Path) -> None:
+    write_folders(tmp_path / "in", rows=2)
+    os.mkfifo(tmp_path / "in" / "cat" / "pipe.png")
+    source = load_folders(str(tmp_path / "in"), RULES)
+    assert sorted(each.key for each in source.candidates) == [
+        "cat/000.png",
+        "cat/001.png",
+        "dog/000.png",
+        "dog/001.png",
+    ]
+    with pytest.raises(BadImageError, match="not the path of a file"):
+        source.read("cat/pipe.png")
+    with pytest.raises(InputError, match=r"pipe\.png is a pipe, a socket or a device\. Expected a file"):
+        files.read_range(str(tmp_path / "in" / "cat" / "pipe.png"), 0, 1)

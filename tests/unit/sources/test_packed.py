@@ -619,3 +619,24 @@ def test_columns_of_some_files_only_are_named(tmp_path: Path, capsys: pytest.Cap
     source = parquets(str(tmp_path / "in"))
     assert [each.metadata["camera"] for each in source.candidates] == [None, None, 1, 2]
     assert "columns of some files only, null in the others: camera" in capsys.readouterr().err
+
+
+def test_what_lacks_is_said_images_or_labels(tmp_path: Path) -> None:
+    write_tar(tmp_path / "heic" / "a.tar", [("1.heic", b"x"), ("1.cls", b"cat")])
+    with pytest.raises(DatasetError, match=r"no sample has an image\. Its members end in \.cls, \.heic"):
+        tars(str(tmp_path / "heic"))
+    twice = [("1.png", picture(1)), ("1.png", picture(2)), ("1.cls", b"cat")]
+    write_tar(tmp_path / "twice" / "a.tar", twice)
+    with pytest.raises(
+        DatasetError, match=r"no sample can be used\. First: a\.tar/1: several images of one name\."
+    ):
+        tars(str(tmp_path / "twice"))
+
+
+def test_of_several_image_columns_one_must_be_named(tmp_path: Path) -> None:
+    path = tmp_path / "a.parquet"
+    pq.write_table(pa.table({"image": [picture(1)], "thumb": [picture(2)], "label": ["cat"]}), path)
+    with pytest.raises(
+        ConfigError, match=r"several columns may hold the images\. Columns of bytes: image, thumb"
+    ):
+        parquets(str(path))

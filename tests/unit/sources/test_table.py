@@ -522,3 +522,10 @@ def test_odd_names_of_classes_are_logged(tmp_path: Path, capsys: pytest.CaptureF
     shown = capsys.readouterr().err
     assert "classes of their own that differ only in case: Cat, cat" in shown
     assert "classes like all others, not missing labels: None, nan" in shown
+
+
+def test_backslashes_are_understood_outside_the_folder_of_the_table_too(tmp_path: Path) -> None:
+    (tmp_path / "tables").mkdir()
+    (tmp_path / "tables" / "x.csv").write_text("label,path\ncat,..\\img\\a.png\ndog,sub\\b.png\n")
+    keys = [each.key for each in load(tmp_path / "tables" / "x.csv").candidates]
+    assert keys == [str(tmp_path / "img" / "a.png"), "sub/b.png"]

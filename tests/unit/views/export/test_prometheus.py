@@ -12,7 +12,14 @@ from cnnlib.errors import ReportError
 from cnnlib.views.export.prometheus import MAX_SERIES_CLASSES, prometheus_text
 from tests.report_folders import CLASS_NAMES, write_gates, write_metrics
 
-DEMO = {"run": "demo", "model": "small-cnn", "dataset": "fashion-mnist", "split": "test"}
+DEMO = {
+    "run": "demo",
+    "model": "small-cnn",
+    "dataset": "fashion-mnist",
+    "split": "test",
+    "model_uri": "/runs/demo",
+    "dataset_uri": "/data/fashion-mnist",
+}
 Series = dict[str, list[tuple[dict[str, str], float]]]
 
 
@@ -68,11 +75,32 @@ def test_newest_report_of_a_run_continues_its_series(tmp_path: Path) -> None:
     assert found == {("demo", "test"): 0.9, ("other", "test"): 0.2, ("demo", "extra"): 0.3}
 
 
+def test_datasets_and_runs_of_one_name_have_series_of_their_own(tmp_path: Path) -> None:
+    write_metrics(str(tmp_path), minute=1, correct=90)
+    write_metrics(str(tmp_path), minute=2, correct=10, dataset_uri="/other/fashion-mnist")
+    write_metrics(
+        str(tmp_path), minute=3, correct=20, checkpoint_uri="s3://b/runs/demo/checkpoints/1/m.keras"
+    )
+    found = {
+        (labels["model_uri"], labels["dataset_uri"]): value
+        for labels, value in read(tmp_path)["accuracy_ratio"]
+    }
+    assert found == {
+        ("/runs/demo", "/data/fashion-mnist"): 0.9,
+        ("/runs/demo", "/other/fashion-mnist"): 0.1,
+        ("s3://b/runs/demo", "/data/fashion-mnist"): 0.2,
+    }
+
+
 def test_model_without_a_run_has_an_empty_label(tmp_path: Path) -> None:
     write_metrics(str(tmp_path), run=None, model=None, checkpoint_epoch=None)
     series = read(tmp_path)
     # Prometheus treats an empty label as a missing one.
-    assert series["accuracy_ratio"][0][0] == DEMO | {"run": "", "model": ""}
+    assert series["accuracy_ratio"][0][0] == DEMO | {
+        "run": "",
+        "model": "",
+        "model_uri": "/runs/demo/checkpoints/epoch-0000",
+    }
     assert series["checkpoint_epoch"] == []
 
 
