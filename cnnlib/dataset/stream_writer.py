@@ -13,7 +13,7 @@ import math
 import pickle
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future
 from contextlib import closing
 from dataclasses import dataclass, replace
 from typing import overload
@@ -43,7 +43,7 @@ from cnnlib.log import log_event
 from cnnlib.shapes import ImageShape
 from cnnlib.storage import files, layout, publish
 from cnnlib.storage.parquet import parquet_bytes
-from cnnlib.storage.threads import map_threads
+from cnnlib.storage.threads import map_threads, thread_pool
 from cnnlib.storage.uri import join_uri
 
 SEED = 0
@@ -165,7 +165,7 @@ def run_in_threads(tasks: Sequence[bytes]) -> Iterator[bytes]:
 
     Pillow decodes and scales without Python's lock.
     """
-    with ThreadPoolExecutor(_TASKS_AT_A_TIME, thread_name_prefix="prepare") as pool:
+    with thread_pool(_TASKS_AT_A_TIME, "prepare") as pool:
         running: deque[Future[bytes]] = deque()
         try:
             for task in tasks:

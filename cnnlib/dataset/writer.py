@@ -26,7 +26,7 @@ from cnnlib.dataset.source import Source, SourceSplit
 from cnnlib.errors import AccessError, ConflictError, DatasetError, StorageError
 from cnnlib.log import log_event
 from cnnlib.storage import files, layout, publish
-from cnnlib.storage.threads import map_threads
+from cnnlib.storage.threads import map_threads, thread_pool
 from cnnlib.storage.uri import join_uri
 
 _MIN_SHARD_BYTES = 4 * 2**20
@@ -67,7 +67,7 @@ def write_dataset(source: Source, dataset_uri: str, shard_bytes: int | None = No
         return PreparedDataset(existing, created=False)
     counts = {name: _count_rows(source, split) for name, split in source.splits.items()}
     check_class_rows(counts, source.class_names, source.description)
-    with ThreadPoolExecutor(_WRITERS, thread_name_prefix="write-shard") as pool:
+    with thread_pool(_WRITERS, "write-shard") as pool:
         digest = pool.submit(lambda: source.digest)
         equal_images = pool.submit(_find_occurrences, source)
         wait_for_shards = _write_splits(source, dataset_uri, shard_bytes, pool)

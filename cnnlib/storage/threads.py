@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from typing import TypeVar
 
 from cnnlib.cores import num_cores
@@ -31,5 +32,24 @@ def map_threads(
     >>> map_threads(len, ["a", "bcd", ""])
     [1, 3, 0]
     """
-    with ThreadPoolExecutor(threads) as pool:
+    with thread_pool(threads) as pool:
         return list(pool.map(function, items))
+
+
+@contextmanager
+def thread_pool(threads: int, name: str = "") -> Iterator[ThreadPoolExecutor]:
+    """Yields a pool of threads, and waits for its calls at the end; but not if the process is told to end.
+
+    A call may wait for storage for ever, as on a network disk whose server is gone. SIGTERM and Ctrl-C end a job all
+    the same.
+    """
+    pool = ThreadPoolExecutor(threads, thread_name_prefix=name)
+    try:
+        yield pool
+    except (SystemExit, KeyboardInterrupt):
+        pool.shutdown(wait=False, cancel_futures=True)
+        raise
+    except BaseException:
+        pool.shutdown()
+        raise
+    pool.shutdown()

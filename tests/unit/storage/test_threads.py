@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import threading
 import time
 
@@ -49,3 +50,45 @@ def test_error_of_the_earliest_item_is_raised_and_the_rest_is_not_called() -> No
     with pytest.raises(ValueError, match="item 0"):
         map_threads(fail, range(1000), threads=2)
     assert len(called) < 100
+
+
+def test_a_job_that_is_told_to_end_waits_for_no_call() -> None:
+    released, started = threading.Event(), threading.Event()
+
+    def read(_: int) -> None:
+        started.set()
+        released.wait(60)
+
+    def end(number: int, frame: object) -> None:
+        raise SystemExit(number)
+
+    before = signal.signal(signal.SIGTERM, end)
+    try:
+        main = threading.get_ident()
+        killer = threading.Thread(
+            target=lambda: started.wait(60) and signal.pthread_kill(main, signal.SIGTERM), daemon=True
+        )
+        killer.start()
+        with pytest.raises(SystemExit):
+            map_threads(read, range(8), threads=2)
+        assert not released.is_set()
+        assert any(thread.name.startswith("ThreadPoolExecutor") for thread in threading.enumerate())
+    finally:
+        signal.signal(signal.SIGTERM, before)
+        released.set()
+
+
+def test_a_call_that_fails_is_raised_after_the_others_have_ended() -> None:
+    started, ended = threading.Event(), threading.Event()
+
+    def fail_or_end(index: int) -> None:
+        if index == 0:
+            assert started.wait(60)
+            raise ValueError("first")
+        started.set()
+        time.sleep(0.1)
+        ended.set()
+
+    with pytest.raises(ValueError, match="first"):
+        map_threads(fail_or_end, range(2), threads=2)
+    assert ended.is_set()
