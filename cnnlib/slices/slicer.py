@@ -152,8 +152,9 @@ def check_count(group: Group, count: int) -> None:
         ConfigError: there are more than MAX_SLICES.
     """
     if count > MAX_SLICES:
+        received = f"{count} or more values" if len(group) == 1 else f"{count} pairs of values that may occur"
         raise ConfigError(
-            f"slice_by {'+'.join(group)} makes too many slices. Received {count} or more values, expected at most "
+            f"slice_by {'+'.join(group)} makes too many slices. Received {received}, expected at most "
             f"{MAX_SLICES}. Slice by a coarser column, or cross fewer values."
         )
 
