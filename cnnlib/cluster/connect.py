@@ -30,7 +30,9 @@ from cnnlib.log import log_event
 _READER_CPUS = 1  # for Ray Data's tasks, which would otherwise wait for the workers' CPUs forever
 _DEATHS = (RayActorError, WorkerCrashedError, OutOfMemoryError, NodeDiedError)
 _POLL_S = 2.0
-_LAST_LINES_S = 0.5  # the time to wait for the last output of the workers, as Ray's own shutdown at exit does
+_SETTLE_S = 0.5
+"""The time to wait before the end, as Ray's own shutdown at exit does: for the last output of the workers, and for the
+answers that Ray's own thread still gets. One that came after the end was a segmentation fault of the driver."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -73,24 +75,8 @@ def divide_cores(count: int, cpus: int | None) -> int:
     return max(1, num_cores() // count) if in_local_mode() else 1
 
 
-class Connection:
-    """A connection to a cluster."""
-
-    def __init__(self) -> None:
-        self._silent_since: float | None = None
-
-    def note_silence(self) -> None:
-        """Says that from now on no process of the job writes a line: the end need not wait for their last ones."""
-        self._silent_since = time.monotonic()
-
-    def wait_for_last_lines(self) -> None:
-        """Waits until the last lines of the job's processes are here."""
-        silent_s = 0.0 if self._silent_since is None else time.monotonic() - self._silent_since
-        time.sleep(max(0.0, _LAST_LINES_S - silent_s))
-
-
 @contextlib.contextmanager
-def connect(request: ResourceRequest, wait_s: float = 0.0) -> Iterator[Connection]:
+def connect(request: ResourceRequest, wait_s: float = 0.0) -> Iterator[None]:
     """Connects to the cluster at RAY_ADDRESS, or starts one here, and disconnects or stops it at the end.
 
     Args:
@@ -104,9 +90,8 @@ def connect(request: ResourceRequest, wait_s: float = 0.0) -> Iterator[Connectio
     _drop_colours()
     with _local_cluster(request) if in_local_mode() else _given_cluster():
         _check_request(request, wait_s)
-        connection = Connection()
-        yield connection
-        connection.wait_for_last_lines()
+        yield
+        time.sleep(_SETTLE_S)
 
 
 @contextlib.contextmanager

@@ -111,7 +111,7 @@ def _score_on_cluster(
     )
     num_rows = plan.manifest.split(config.split).rows * len(plan.missing)
     with (
-        cluster.connect(request, config.wait_for_resources_s) as connection,
+        cluster.connect(request, config.wait_for_resources_s),
         cluster.reserve(request, config.wait_when_busy_s, _count_readers(config)) as reserved,
         inside(reserved),
         closing(build_progress(num_rows, live=live)) as progress,
@@ -126,7 +126,6 @@ def _score_on_cluster(
 
         def score(targets: tuple[Target, ...]) -> None:
             collected = _score_or_separate(plan, targets, slicer, cpus, progress)
-            connection.note_silence()
             progress.pause()
             _write_reports(plan, targets, collected, outcome)
 
