@@ -6,6 +6,7 @@ A source lists all images before the first is read, and a data set may have mill
 from __future__ import annotations
 
 import pickle
+from abc import abstractmethod
 from array import array
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, Generic, Self, TypeVar, overload
@@ -35,11 +36,13 @@ class Compact(Sequence[T], Generic[T]):
         self._codes: dict[tuple[type, Any], int] = {}
         self.extend(items)
 
+    @abstractmethod
     def _to_values(self, item: T) -> tuple[Any, ...]:
-        raise NotImplementedError
+        """Returns a record as values that pickle knows."""
 
+    @abstractmethod
     def _from_values(self, values: tuple[Any, ...]) -> T:
-        raise NotImplementedError
+        """Returns the record that `_to_values` was called with."""
 
     def append(self, item: T) -> None:
         """Adds a record at the end. Not to be called on what `take` returned."""

@@ -383,7 +383,7 @@ def _may_be_ours(dataset_uri: str, uri: str) -> bool:
 
 
 def _delete_own(dataset_uri: str, plan: str, manifest: Manifest, kept: frozenset[str]) -> None:
-    names = {shard.name for split in manifest.splits.values() for shard in split.shards} - kept
+    names = _shard_names(manifest) - kept
     map_threads(lambda name: files.delete(join_uri(dataset_uri, name)), sorted(names))
     _delete_marks(dataset_uri, plan)
 
@@ -393,7 +393,7 @@ def _delete_others(dataset_uri: str, manifest: Manifest) -> None:
 
     An attempt that still runs loses its shards, too. It cannot publish them any more.
     """
-    kept = {join_uri(dataset_uri, shard.name) for split in manifest.splits.values() for shard in split.shards}
+    kept = {join_uri(dataset_uri, name) for name in _shard_names(manifest)}
     base, marks = join_uri(dataset_uri, ""), join_uri(layout.prepare_marks(dataset_uri), "")
     found = [each.uri for each in files.list_objects(dataset_uri)]
     others = [

@@ -14,7 +14,6 @@ from cnnlib.dataset.manifest import Manifest, ShardRange, load_manifest
 from cnnlib.dataset.reader import check_shards, read_range
 from cnnlib.dataset.streamed import BadImageError
 from cnnlib.errors import AccessError, InputError, NotFoundError
-from cnnlib.log import log_event
 from cnnlib.sources.image_files import ImageReader, counted, select_images
 from cnnlib.storage import files, layout
 from cnnlib.storage.patterns import Found, find_objects
@@ -161,8 +160,6 @@ def list_files(images_uri: str, rules: ImageRules, num_classes: int) -> list[Chu
     below = _find_below(images_uri)
     versions = {below.relative(each): f"{each.num_bytes} {each.version}" for each in below.objects}
     images, skipped = select_images(versions)
-    if skipped:
-        log_event("images", note=f"left out, because they are no image files: {counted(skipped)}")
     found = sorted((path, versions[path]) for path in images)
     if not found:
         raise NotFoundError(

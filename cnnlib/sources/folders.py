@@ -59,8 +59,6 @@ def load_folders(
             f"{directory_uri} does not exist or is empty. Expected a folder with one folder per class."
         )
     paths, skipped = select_images(versions)
-    if skipped:
-        log_event("images", note=f"left out, because they are no image files: {counted(skipped)}")
     has_splits = _find_level(directory_uri, paths, class_names)
     if has_splits and splits:
         tops = sorted({path.split("/")[0] for path in paths if "/" in path})

@@ -16,6 +16,7 @@ from cnnlib.dataset.class_names import compose
 from cnnlib.dataset.decode import EXTENSIONS, ImageRules, decode_image
 from cnnlib.dataset.streamed import BadImageError
 from cnnlib.errors import AccessError, ConfigError, InputError, NotFoundError
+from cnnlib.log import log_event
 from cnnlib.storage import files
 from cnnlib.storage.uri import join_uri, normalize_uri
 
@@ -204,7 +205,7 @@ def check_names(given: Sequence[str], found: Sequence[str], origin: str) -> tupl
 
 
 def select_images(paths: Iterable[str]) -> tuple[list[str], Counter[str]]:
-    """Returns the paths of image files, and how many others there are of each kind."""
+    """Returns the paths of image files, and how many others there are of each kind, which a log line says."""
     images, others = [], Counter[str]()
     for path in paths:
         name = path.rpartition("/")[2]
@@ -215,6 +216,8 @@ def select_images(paths: Iterable[str]) -> tuple[list[str], Counter[str]]:
             images.append(path)
         else:
             others[ending] += 1
+    if others:
+        log_event("images", note=f"left out, because they are no image files: {counted(others)}")
     return images, others
 
 

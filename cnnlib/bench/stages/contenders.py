@@ -5,7 +5,25 @@ from __future__ import annotations
 import sys
 
 from cnnlib.bench import machine
+from cnnlib.bench.harness import Fraction
 from cnnlib.bench.programs import Program, reported, whole_command
+
+_MAX_DATA_WAIT = 0.02
+
+
+def waiting_for_data(case: str, field: str) -> Fraction:
+    """Returns the row of the time that our training waits for data.
+
+    Args:
+        case: of the comparison that the row belongs to.
+        field: where our program reports the fraction.
+    """
+    return Fraction(
+        case=f"{case}: waiting for data",
+        of="the time of the epoch",
+        measurement=reported(field),
+        target=_MAX_DATA_WAIT,
+    )
 
 
 def import_tensorflow() -> Program:

@@ -10,15 +10,21 @@ import subprocess
 
 from cnnlib.bench import machine
 from cnnlib.bench.harness import Comparison, Fraction
-from cnnlib.bench.programs import Program, reported
-from cnnlib.bench.stages.contenders import keras_fit, our_ingest, our_steps, tfrecord_iterate, torch_eager
+from cnnlib.bench.programs import Program
+from cnnlib.bench.stages.contenders import (
+    keras_fit,
+    our_ingest,
+    our_steps,
+    tfrecord_iterate,
+    torch_eager,
+    waiting_for_data,
+)
 from cnnlib.bench.stages.setting import Setting
 
 _FIRST_GPU = "0"
 _DEFAULT_BATCH = 32  # the default of Keras's fit
 _BIG_BATCH = 1024
 _STEPS = 600
-_MAX_DATA_WAIT = 0.02
 
 
 def why_no_gpu() -> str | None:
@@ -41,12 +47,7 @@ def build_gpu(setting: Setting) -> list[Comparison]:
         steps = max(50, rows // batch_size) if rows else _STEPS
         case = f"batch {batch_size}, ours mixed_bfloat16 and XLA"
         ours = our_steps(batch_size, steps, threads, "mixed_bfloat16", gpu=_FIRST_GPU)
-        waiting = Fraction(
-            case=f"{case}: waiting for data",
-            of="the time of the epoch",
-            measurement=reported("data_wait"),
-            target=_MAX_DATA_WAIT,
-        )
+        waiting = waiting_for_data(case, "data_wait")
         for jit in (False, True):
             peer = keras_fit(batch_size, steps, threads, jit=jit, gpu=_FIRST_GPU)
             target = 1.5 if batch_size == _DEFAULT_BATCH else None

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from cnnlib.bench.harness import Comparison, Fraction
+from cnnlib.bench.harness import Comparison
 from cnnlib.bench.programs import Measurement, Program, reported, until_line, whole_command
-from cnnlib.bench.stages.contenders import import_tensorflow
+from cnnlib.bench.stages.contenders import import_tensorflow, waiting_for_data
 from cnnlib.bench.stages.setting import Setting
 
 _TRAIN_ROWS = 9600
 _ALL_ROWS = 60_000
 _START_STEPS = 4
 _WORKERS = 2  # where there is more than one
-_MAX_DATA_WAIT = 0.02
 _SMALL_PHOTOS, _CROP_AREA = 4_000, "0.3"
 
 
@@ -31,12 +30,7 @@ def build_train(setting: Setting) -> list[Comparison]:
                 peer=_ray_docs_train(rows, batch_size, reported("images_per_s")),
                 unit="images/s",
                 target=5.0,
-                fraction=Fraction(
-                    case=f"{case}: waiting for data",
-                    of="the time of the epoch",
-                    measurement=reported("metrics.data_wait"),
-                    target=_MAX_DATA_WAIT,
-                ),
+                fraction=waiting_for_data(case, "metrics.data_wait"),
             ),
             Comparison(
                 stage="train",
@@ -74,12 +68,7 @@ def build_train_images(setting: Setting) -> list[Comparison]:
                     peer=pixels,
                     unit="images/s",
                     target=None,
-                    fraction=Fraction(
-                        case=f"{case}: waiting for data",
-                        of="the time of the epoch",
-                        measurement=reported("metrics.data_wait"),
-                        target=_MAX_DATA_WAIT,
-                    ),
+                    fraction=waiting_for_data(case, "metrics.data_wait"),
                 )
             )
     return comparisons
