@@ -7,8 +7,9 @@ leases nor the resources of a cluster, so two jobs never wait for each other.
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
+from typing import Any
 
 from cnnlib.errors import CnnlibError
 from cnnlib.evaluation.plan import EvaluationPlan
@@ -30,7 +31,9 @@ class TargetLeases:
         self._plan = plan
         self._untried: list[Target] = list(plan.missing)
         self._watches: dict[str, tuple[Target, LeaseWatch]] = {}  # of targets that others score, by report id
-        self._abandoned: set[str] = set()
+        self._free: dict[
+            str, Mapping[str, Any]
+        ] = {}  # what was seen of leases that may be taken over, by report id
 
     @contextmanager
     def next_pass(self, most: int) -> Iterator[tuple[Target, ...]]:
@@ -80,8 +83,8 @@ class TargetLeases:
         report_id = self._plan.report_id(target)
         lease = Lease(layout.report_lease(self._plan.reports_uri, report_id), what="evaluate")
         try:
-            taken = lease.take_over() if report_id in self._abandoned else lease.create()
-            if not taken:
+            seen = self._free.pop(report_id, None)
+            if not (lease.create() if seen is None else lease.take_over(seen)):
                 self._watches[report_id] = (target, LeaseWatch(lease))
                 return False
             held.enter_context(lease.kept())
@@ -95,9 +98,9 @@ class TargetLeases:
         """Looks at a target that another job scores; returns True if it is done, or may be tried here."""
         target, watch = self._watches[report_id]
         state: LeaseState = watch.look()
-        if state == "abandoned":
-            self._abandoned.add(report_id)
-        if find_manifest(self._plan.reports_uri, report_id) is None and state not in ("gone", "abandoned"):
+        if state in ("gone", "abandoned"):
+            self._free[report_id] = watch.seen
+        elif find_manifest(self._plan.reports_uri, report_id) is None:
             return False
         del self._watches[report_id]
         self._untried.append(target)  # it is passed over if it has a report

@@ -27,7 +27,7 @@ def hold_lease(
         ConflictError: another training holds it, and is alive.
     """
     lease = Lease(layout.run_lease(run), what=what, beat_s=beat_s)
-    if not lease.create() and not (_waits_until_free(lease, what) and lease.take_over()):
+    if not lease.create() and not _take_over(lease, what):
         holder = lease.holder()
         raise ConflictError(
             f"The {what} {run} is being trained by another job ({holder.get('host', 'host unknown')}, process "
@@ -37,12 +37,12 @@ def hold_lease(
         yield
 
 
-def _waits_until_free(lease: Lease, what: str) -> bool:
-    """Returns True once a lease is gone, or has not changed for several beats; False if its holder is alive."""
-    watch, state = LeaseWatch(lease), "unknown"
+def _take_over(lease: Lease, what: str) -> bool:
+    """Takes a lease once it is gone, or has not changed for several beats; returns False if its holder is alive."""
+    watch = LeaseWatch(lease)
     log_event(what, note="another training of it did not end; looking for some seconds if it is alive")
-    while state == "unknown":
-        state = watch.look()
-        if state == "unknown":
-            time.sleep(lease.beat_s / LOOKS_PER_BEAT)
-    return state != "alive"
+    while (state := watch.look()) != "alive":
+        if state != "unknown" and lease.take_over(watch.seen):
+            return True
+        time.sleep(lease.beat_s / LOOKS_PER_BEAT)
+    return False

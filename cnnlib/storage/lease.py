@@ -12,7 +12,7 @@ import secrets
 import socket
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, Literal
 
@@ -25,6 +25,7 @@ BEAT_S = 2.0
 LOOKS_PER_BEAT = 2
 """How often per beat a watch looks, at most."""
 _BEATS_UNTIL_FREE = 5
+_BEATS_UNTIL_REWRITTEN = 2
 
 LeaseState = Literal["gone", "alive", "unknown", "abandoned"]
 
@@ -47,13 +48,21 @@ class Lease:
         """Takes the lease if nobody has it; returns whether it did."""
         return files.create_bytes(self.uri, encode_lease(self._owner, 0))
 
-    def take_over(self) -> bool:
-        """Takes the lease of an owner that was killed; returns False if another job did so first."""
-        files.delete(self.uri)
-        if not self.create():
-            return False
-        time.sleep(self.beat_s / LOOKS_PER_BEAT)  # another one that waited may have deleted it once more
-        return self.holder().get("owner") == self._owner
+    def take_over(self, seen: Mapping[str, Any]) -> bool:
+        """Takes a lease that is gone, damaged, or of an owner that was killed; returns False if another job has it.
+
+        Of several jobs that do so at once, a slow one may delete the new lease of another. Hence a job that has deleted
+        a lease first lets an owner that is alive write it again, which it does at its next beat.
+
+        Args:
+            seen: what a watch saw of the lease at last.
+        """
+        if not seen and self.create():
+            return True
+        if self.holder() == seen:
+            files.delete(self.uri)
+            time.sleep(_BEATS_UNTIL_REWRITTEN * self.beat_s)
+        return self.create()
 
     def holder(self) -> dict[str, Any]:
         """Returns what the lease states: owner, beat, host, pid; empty if there is none, or none that can be read."""
@@ -99,11 +108,15 @@ class Lease:
 
 
 class LeaseWatch:
-    """Watches the lease of another job, to learn whether it is alive."""
+    """Watches the lease of another job, to learn whether it is alive.
+
+    Attributes:
+        seen: what the lease stated at the last look; empty if there was none, or none that can be read.
+    """
 
     def __init__(self, lease: Lease) -> None:
         self._lease = lease
-        self._first = lease.holder()
+        self.seen = lease.holder()
         self._looks = 0
 
     def look(self) -> LeaseState:
@@ -113,12 +126,12 @@ class LeaseWatch:
             gone: there is no lease, or none that can be read. alive: it has changed. unknown: not yet. abandoned: it
             has not changed for several beats.
         """
-        found = self._lease.holder()
+        before, self.seen = self.seen, self._lease.holder()
         self._looks += 1
-        if not found:
+        if not self.seen:
             return "gone"
-        if found != self._first:
-            self._first, self._looks = found, 0
+        if self.seen != before:
+            self._looks = 0
             return "alive"
         return "abandoned" if self._looks > _BEATS_UNTIL_FREE * LOOKS_PER_BEAT else "unknown"
 

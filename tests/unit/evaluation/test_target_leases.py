@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -12,7 +13,7 @@ from cnnlib.errors import AccessError
 from cnnlib.evaluation import leases as target_leases
 from cnnlib.evaluation.leases import TargetLeases
 from cnnlib.storage import files, layout
-from cnnlib.storage.lease import encode_lease
+from cnnlib.storage.lease import Lease, encode_lease
 
 
 @pytest.fixture(autouse=True)
@@ -86,8 +87,14 @@ def test_what_another_job_gave_up_is_scored_here(tmp_path: Path) -> None:
 
 
 @pytest.mark.usefixtures("reported")
-def test_the_targets_of_a_killed_job_are_taken_over(tmp_path: Path) -> None:
-    files.write_bytes(lease_of(tmp_path, "a"), encode_lease("killed", 3))
+@pytest.mark.parametrize(
+    "left", [encode_lease("killed", 3), b"", b"{ no JSON"], ids=["whole", "empty", "damaged"]
+)
+def test_the_targets_of_a_killed_job_are_taken_over(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, left: bytes
+) -> None:
+    monkeypatch.setattr(target_leases, "Lease", partial(Lease, beat_s=0.05))
+    files.write_bytes(lease_of(tmp_path, "a"), left)
     leases = TargetLeases(plan(tmp_path, "ab"))
     with leases.next_pass(2) as targets:
         assert names(targets) == "b"
