@@ -12,7 +12,7 @@ import sys
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from cnnlib.config_checks import check_above_0, check_at_least, check_range
+from cnnlib.config_checks import check_above_0, check_at_least, check_below_1, check_range
 from cnnlib.errors import ConfigError
 from cnnlib.model_options import ModelOptions
 from cnnlib.redact import redact
@@ -147,10 +147,7 @@ class LossConfig:
     balanced: rows / (classes x rows of the class). The validation loss has no weights, as in Keras."""
 
     def __post_init__(self) -> None:
-        if not 0 <= self.label_smoothing < 1:
-            raise ConfigError(
-                f"loss.label_smoothing must be at least 0 and below 1. Received {self.label_smoothing}."
-            )
+        check_below_1("loss.label_smoothing", self.label_smoothing)
         if not isinstance(self.class_weights, str):
             for weight in self.class_weights:
                 check_range("loss.class_weights", weight, 0.0, sys.float_info.max)
@@ -169,7 +166,7 @@ class EarlyStoppingConfig:
 
     def __post_init__(self) -> None:
         check_at_least("early_stopping.patience", self.patience, 0)
-        check_range("early_stopping.min_delta", self.min_delta, 0.0, 1.0)
+        check_below_1("early_stopping.min_delta", self.min_delta)
 
 
 @dataclass(frozen=True, kw_only=True)

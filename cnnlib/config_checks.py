@@ -23,3 +23,9 @@ def check_range(name: str, value: float, low: float, high: float) -> None:
     """Raises a ConfigError unless the value lies in low..high, ends included."""
     if not low <= value <= high:
         raise ConfigError(f"{name} must lie in {low:g}..{high:g}. Received {value}.")
+
+
+def check_below_1(name: str, value: float) -> None:
+    """Raises a ConfigError unless the value is at least 0 and below 1."""
+    if not 0 <= value < 1:
+        raise ConfigError(f"{name} must be at least 0 and below 1. Received {value}.")

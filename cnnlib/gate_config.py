@@ -17,8 +17,8 @@
     classes = { Shirt = 0.05 }
     slices = { "source=web" = 0.02 }
 
-Accuracies and drops are fractions, 0..1: 0.01 is one percentage point. Every key is optional, but one limit is
-required. This module imports only the standard library.
+Accuracies and drops are fractions, 0..1: 0.01 is one percentage point; a drop is below 1. Every key is optional, but
+one limit is required. This module imports only the standard library.
 """
 
 from __future__ import annotations
@@ -185,6 +185,10 @@ def _check_limits(table: str, limits: Limits) -> None:
     for key, value in by_key.items():
         if value is not None and not 0 <= value <= 1:
             raise ConfigError(f"{table}.{key} must be a fraction, 0..1: 0.01 is 1 %. Received {value:g}.")
+        if table == "max_drop" and value == 1:
+            raise ConfigError(
+                f"{table}.{key} must be below 1: 0.01 is 1 %, and no accuracy can drop by more than 1, which is 100 %."
+            )
 
 
 def _check_exit_code(name: str, code: int) -> None:

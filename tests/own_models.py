@@ -81,6 +81,16 @@ def build_own_relu(image_shape: Shape, num_classes: int, width: int = 4) -> kera
     return _build(image_shape, hidden, layers.Dense(num_classes))
 
 
+def build_sigmoids(image_shape: Shape, num_classes: int) -> keras.Model:
+    """Builds a model whose outputs are neither probabilities nor logits."""
+    return _build(image_shape, layers.Dense(num_classes, activation="sigmoid"))
+
+
+def build_untrained(image_shape: Shape, num_classes: int) -> keras.Model:
+    """Builds a model without a weight that could be trained."""
+    return _build(image_shape, layers.Dense(num_classes, trainable=False))
+
+
 def build_not_saved(image_shape: Shape, num_classes: int) -> keras.Model:
     """Builds a model that cannot be saved."""
     return _build(image_shape, NotSaved(object()), layers.Dense(num_classes))

@@ -82,6 +82,7 @@ def write_dataset(source: Source, dataset_uri: str, shard_bytes: int | None = No
             metadata=metadata,
         )
     _say_equal_images(source, equal_images.result())
+    _say_black_images(source)
     try:
         created = publish.write_manifest(layout.dataset_manifest(dataset_uri), manifest.to_json())
     except ConflictError:
@@ -122,6 +123,15 @@ def _say_equal_images(source: Source, found: Occurrences) -> None:
         return f"{names[split]} {row - firsts[split]} ({source.class_names[found.labels[row]]})"
 
     log_equal_images(found, names, describe)
+
+
+def _say_black_images(source: Source) -> None:
+    """Says that no pixel is above 1: most likely, images of 0..1 lost their fractions when they became whole numbers."""
+    if all(split.images.max(initial=0) <= 1 for split in source.splits.values()):
+        log_event(
+            "dataset",
+            note="all images are nearly black: no pixel is above 1. Pixels are 0..255; multiply 0..1 by 255",
+        )
 
 
 def check_output(source: Source, dataset_uri: str) -> bool:

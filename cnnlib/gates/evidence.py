@@ -7,7 +7,7 @@ test or the score test of Farrington and Manning.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 
@@ -172,6 +172,8 @@ def _find_drop(
         return paired_drop_evidence(int(only_before.sum()), int(only_now.sum()), rows, check.limit)
     if counts_before is None:
         return _missing(check, before, "the baseline")
+    if check.class_name is None and before.classes.keys() != now.classes.keys():
+        return Evidence(note=_say_other_classes(before.classes, now.classes))
     return unpaired_drop_evidence(counts_before, counts_now, check.limit, f"not paired row by row: {chosen}")
 
 
@@ -188,6 +190,17 @@ def _choose_rows(
         of_class: NDArray[np.bool_] = paired.labels == class_names.index(check.class_name)
         return of_class
     return np.ones(len(paired.ids), np.bool_)
+
+
+def _say_other_classes(before: Collection[str], now: Collection[str]) -> str:
+    """Says why accuracies over different classes are not compared: to tell more classes apart is another task."""
+    only_before, only_now = (sorted(set(a) - set(b)) for a, b in ((before, now), (now, before)))
+    words = [
+        f"{which} alone has {names[0]!r}"
+        for which, names in (("it", only_before), ("the report", only_now))
+        if names
+    ]
+    return f"the baseline has other classes: {' and '.join(words)}"
 
 
 def _missing(check: Check, counts: _ReportCounts, where: str) -> Evidence:

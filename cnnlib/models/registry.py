@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 from cnnlib.errors import CnnlibError, ModelError, nearest
 from cnnlib.model_options import ModelOptions
 from cnnlib.models.keras_errors import short_text
+from cnnlib.models.outputs import OutputKind, find_output_kind
 from cnnlib.models.zoo.entries import ZOO, check_known, resolve_options
 from cnnlib.shapes import ImageShape
 
@@ -138,6 +139,27 @@ def check_fits(model: Any, name: str, image_shape: ImageShape, num_classes: int)
             f"{name} does not fit the number of classes. Received an output of shape {output_shape}, "
             f"expected (None, {num_classes}): one value per class."
         )
+
+
+def check_trainable(model: keras.Model, name: str) -> None:
+    """Checks that a model has something to train.
+
+    Raises:
+        ModelError: it has not.
+    """
+    if not model.trainable_variables:
+        raise ModelError(f"{name} has nothing to train: no trainable weights.")
+
+
+def find_trained_outputs(model: keras.Model, name: str, image_shape: ImageShape) -> OutputKind:
+    """Returns what the outputs of a new model are; for a model of this project its last layer tells, which is quicker.
+
+    Raises:
+        ModelError: they are neither probabilities nor logits.
+    """
+    if ":" in name:
+        return find_output_kind(model, image_shape, name)
+    return "probabilities" if gives_probabilities(model) else "logits"
 
 
 def gives_probabilities(model: keras.Model) -> bool:

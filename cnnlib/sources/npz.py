@@ -119,17 +119,15 @@ def _build_split(
     uri: str, name: str, images: npt.NDArray[np.generic], labels: npt.NDArray[np.generic]
 ) -> SourceSplit:
     if images.dtype != np.uint8:
-        raise DatasetError(
-            f"The {name} images of {uri} are {images.dtype}. Expected uint8 pixels of 0..255; multiply images of 0..1 "
-            "by 255, round them and store them as uint8."
-        )
+        raise DatasetError(f"The {name} images of {uri} are {images.dtype}{_advise(images)}")
     if images.ndim == 3:
         images = images[..., np.newaxis]
     flat = labels[:, 0] if labels.ndim == 2 and labels.shape[1] == 1 else labels
     if images.ndim != 4 or flat.ndim != 1 or len(images) != len(flat):
+        one_hot = " One-hot labels become numbers by labels.argmax(axis=1)." if labels.ndim == 2 else ""
         raise DatasetError(
             f"The {name} images of {uri} have the shape {images.shape}, the labels {labels.shape}. Expected "
-            "(n, height, width[, channels]) and (n,)."
+            f"(n, height, width[, channels]) and (n,).{one_hot}"
         )
     if images.shape[3] not in _CHANNELS:
         raise DatasetError(
@@ -145,3 +143,26 @@ def _build_split(
             f"The {name} labels of {uri} are {which}. Expected whole numbers of 0..{_MOST_CLASSES - 1}."
         )
     return SourceSplit(images=np.ascontiguousarray(images, np.uint8), labels=flat.astype(np.int32))
+
+
+def _advise(images: npt.NDArray[np.generic]) -> str:
+    """Returns what the values of images that are not uint8 are, and how they become pixels, as the end of a message."""
+    expected = "Expected uint8 pixels of 0..255"
+    if images.dtype == np.bool_:
+        return f". {expected}: images.astype('uint8') * 255."
+    if not images.size or images.dtype.kind not in "fiu":
+        return f". {expected}."
+    low, high = images.min(), images.max()
+    found = f" of {low:g}..{high:g}. {expected}"
+    if not (np.isfinite(low) and np.isfinite(high)):
+        return f"{found}: replace what is not a finite number."
+    is_whole = images.dtype.kind != "f"
+    if low >= 0 and high <= 1 and not is_whole:
+        return f"{found}: (images * 255).round().astype('uint8')."
+    if low >= 0 and high <= 255:
+        return f"{found}: images{'' if is_whole else '.round()'}.astype('uint8')."
+    if images.dtype == np.uint16:
+        return f"{found}; images of 0..65535 are divided by 257 and rounded."
+    if low >= -1 and high <= 1:
+        return f"{found}; images of -1..1 become pixels by ((images + 1) * 127.5).round().astype('uint8')."
+    return f"{found}."

@@ -21,7 +21,7 @@ from cnnlib.feed.ray_data import deal_from_driver, deal_from_tasks
 from cnnlib.feed.read_tasks import StreamedRows
 from cnnlib.feed.shared import check_shared_folders
 from cnnlib.log import log_event
-from cnnlib.models.registry import build_model, is_registered
+from cnnlib.models.registry import build_model, check_trainable, find_trained_outputs, is_registered
 from cnnlib.models.runtime import load_tensorflow
 from cnnlib.models.source import ModelSource
 from cnnlib.runs.checkpoints import list_checkpoints
@@ -80,8 +80,9 @@ def check_model(plan: RunPlan) -> CheckedModel:
     """Builds the model in this process, without a GPU, saves it and opens it again as the evaluation will.
 
     Raises:
-        ModelError: it cannot be built or does not fit the data, cannot be saved, or is another model when it is opened;
-            or the file of weights or the layers to freeze do not fit it.
+        ModelError: it cannot be built, does not fit the data, has nothing to train, gives neither probabilities nor
+            logits, cannot be saved, or is another model when it is opened; or the file of weights or the layers to
+            freeze do not fit it.
     """
     load_tensorflow(num_threads=1)
     import keras
@@ -103,6 +104,8 @@ def check_model(plan: RunPlan) -> CheckedModel:
     )
     frozen = None if config.freeze is None else freeze_layers(model, config.freeze, config.model)
     weights = take_first_weights(model, config, plan.first_weights) if plan.first_weights else None
+    check_trainable(model, config.model)
+    find_trained_outputs(model, config.model, manifest.image_shape)
     parameters = int(model.count_params())
     checked = check_round_trip(model, source)
     if not checked.opens_in_keras:

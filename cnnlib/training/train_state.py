@@ -8,12 +8,10 @@ import keras
 import tensorflow as tf
 
 from cnnlib.config import TrainConfig
-from cnnlib.errors import ModelError
 from cnnlib.models.batches import fit_batch
 from cnnlib.models.freeze import FrozenLayers, freeze_layers
-from cnnlib.models.outputs import OutputKind, find_output_kind
-from cnnlib.models.registry import build_model, gives_probabilities
-from cnnlib.shapes import ImageShape
+from cnnlib.models.outputs import OutputKind
+from cnnlib.models.registry import build_model, check_trainable, find_trained_outputs
 from cnnlib.training.augment.augment import Augment, build_augment
 from cnnlib.training.class_weights import class_weights
 from cnnlib.training.plan import WorkerTask
@@ -78,8 +76,7 @@ def build_train_state(
     with strategy.scope():
         model = build_model(config.model, shape, task.manifest.num_classes, config.model_options)
         frozen = None if config.freeze is None else freeze_layers(model, config.freeze, config.model)
-        if not model.trainable_variables:
-            raise ModelError(f"{config.model} has nothing to train: no trainable weights.")
+        check_trainable(model, config.model)
         if config.sync_batch_norm:
             synchronize(model)
         optimizer = build_optimizer(
@@ -95,7 +92,7 @@ def build_train_state(
     if config.optimizer.layer_decay != 1:
         layer_rates = find_layer_rates(model, config.optimizer.layer_decay)
         scale_rates(optimizer, layer_rates.factors)
-    outputs = _find_output_kind(model, config.model, shape)
+    outputs = find_trained_outputs(model, config.model, shape)
     from_logits = outputs == "logits"
     # The checkpoint's model file then opens compiled in plain Keras. This project does not use the compiled model.
     model.compile(
@@ -149,10 +146,3 @@ def _uses_xla(config: TrainConfig, on_gpu: bool) -> bool:
     if config.sync_batch_norm:
         return False
     return on_gpu if config.loop.jit_compile is None else config.loop.jit_compile
-
-
-def _find_output_kind(model: keras.Model, name: str, image_shape: ImageShape) -> OutputKind:
-    """Decides what the outputs of a model are; for a model of this project its last layer tells, which is quicker."""
-    if ":" in name:
-        return find_output_kind(model, image_shape, name)
-    return "probabilities" if gives_probabilities(model) else "logits"

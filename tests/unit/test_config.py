@@ -164,7 +164,12 @@ def test_defaults_are_a_config_that_works(cls: type) -> None:
         (
             EarlyStoppingConfig,
             {"min_delta": -0.1},
-            "early_stopping.min_delta must lie in 0..1. Received -0.1.",
+            "early_stopping.min_delta must be at least 0 and below 1. Received -0.1.",
+        ),
+        (
+            EarlyStoppingConfig,
+            {"min_delta": 1.0},  # 1 % is meant
+            "early_stopping.min_delta must be at least 0 and below 1. Received 1.0.",
         ),
         (TrainConfig, {"min_crop_area": 0.0}, "min_crop_area must be above 0. Received 0.0."),
         (TrainConfig, {"min_crop_area": 1.1}, "min_crop_area must lie in 0..1. Received 1.1."),

@@ -109,6 +109,21 @@ def test_baseline_without_predictions_is_compared_by_counts(tmp_path: Path) -> N
     assert "not paired row by row" in row["reason"]
 
 
+def test_accuracies_over_other_classes_are_not_compared(tmp_path: Path) -> None:
+    """A class that both have is; all rows together are not, whatever the user named as the baseline."""
+    other = {"dataset_fingerprint": "other", "class_names": ("Coat", "Hat", "Bag")}
+    before = write(tmp_path, 1, COAT[:30], SHIRT[:60], **other)
+    report_id = write(tmp_path, 2, COAT[:20])
+    limits = Limits(overall=0.0, classes={"Coat": 0.0, "Shirt": 0.0})
+    result = apply_gates(str(tmp_path), report_id, GateConfig(max_drop=limits, baseline=before))
+    assert (result.verdict, result.exit_code) == ("inconclusive", 4)
+    assert verdicts(result) == {"all": "inconclusive", "Coat": "pass", "Shirt": "inconclusive"}
+    assert result.rows[0]["reason"] == (
+        "the baseline has other classes: it alone has 'Hat' and the report alone has 'Shirt'."
+    )
+    assert [row["observed"] for row in result.rows] == [None, pytest.approx(-10 / 300), None]
+
+
 def test_slices_have_gates(tmp_path: Path) -> None:
     web = np.isin(np.arange(700), [*COAT[:150], *SHIRT[:150]])
     slices = {"source=web": web, "source=shop": ~web}

@@ -48,7 +48,28 @@ def test_other_names_and_no_split(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("arrays", "message"),
     [
-        ({"x_train": IMAGES / 255, "y_train": LABELS}, "are float64. Expected uint8 pixels"),
+        (
+            {"x_train": IMAGES / 255, "y_train": LABELS},
+            r"are float64 of 0\.\.[\d.]+\. Expected uint8 pixels of 0\.\.255: \(images \* 255\)\.round",
+        ),
+        (
+            {"x_train": IMAGES.astype("f4"), "y_train": LABELS},
+            r"255: images\.round\(\)\.astype\('uint8'\)\.$",
+        ),
+        ({"x_train": IMAGES.astype("i8"), "y_train": LABELS}, r"0\.\.255: images\.astype\('uint8'\)\.$"),
+        ({"x_train": IMAGES.astype("u2") * 257, "y_train": LABELS}, "are divided by 257 and rounded"),
+        ({"x_train": IMAGES / 127.5 - 1, "y_train": LABELS}, r"\(\(images \+ 1\) \* 127\.5\)"),
+        ({"x_train": IMAGES > 9, "y_train": LABELS}, r"are bool\. .*: images\.astype\('uint8'\) \* 255\.$"),
+        (
+            {"x_train": IMAGES * np.nan, "y_train": LABELS},
+            r"of nan\.\.nan\. .*: replace what is not a finite",
+        ),
+        ({"x_train": IMAGES / 255 * 1e6, "y_train": LABELS}, r"Expected uint8 pixels of 0\.\.255\.$"),
+        (
+            {"x_train": IMAGES.astype("c8"), "y_train": LABELS},
+            r"are complex64\. Expected uint8 pixels of 0\.\.255\.$",
+        ),
+        ({"x_train": IMAGES, "y_train": np.eye(3)[LABELS]}, r"numbers by labels\.argmax\(axis=1\)"),
         ({"x_train": IMAGES, "y_train": LABELS[:5]}, r"shape \(6, 5, 4, 1\), the labels \(5,\)"),
         (
             {"x_train": IMAGES},
@@ -71,6 +92,16 @@ def test_arrays_that_cannot_work_are_refused(tmp_path: Path, arrays: dict[str, A
     np.savez(tmp_path / "a.npz", **arrays)
     with pytest.raises(DatasetError, match=message):
         load_npz(str(tmp_path / "a.npz"))
+
+
+@pytest.mark.parametrize(("factor", "is_said"), [(1, True), (2, False)])
+def test_images_that_lost_their_fractions_are_said_to_be_black(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], factor: int, is_said: bool
+) -> None:
+    black = (IMAGES / 255).round().astype("u1") * factor
+    np.savez(tmp_path / "a.npz", images=black, labels=LABELS)
+    write_dataset(load_npz(str(tmp_path / "a.npz")), str(tmp_path / "data"))
+    assert ("all images are nearly black: no pixel is above 1" in capsys.readouterr().err) == is_said
 
 
 def test_other_words_for_splits_are_understood(tmp_path: Path) -> None:

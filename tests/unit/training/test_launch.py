@@ -531,12 +531,20 @@ def test_model_is_tried_for_this_data(data: str, model: str, options: ModelOptio
 
 
 @pytest.mark.usefixtures("strategy")
-def test_model_that_does_not_fit_the_data_is_refused(data: str) -> None:
-    planned = plan(data, dataclasses.replace(CONFIG, model="tests.models:build_eleven_classes"))
-    with pytest.raises(
-        ModelError, match=r"does not fit the number of classes.*\(None, 4\), expected \(None, 3\)"
-    ):
-        check_model(planned)
+@pytest.mark.parametrize(
+    ("model", "problem"),
+    [
+        (
+            "tests.models:build_eleven_classes",
+            r"does not fit the number of classes.*\(None, 4\), expected \(None, 3\)",
+        ),
+        ("tests.own_models:build_sigmoids", "gives neither probabilities nor logits"),
+        ("tests.own_models:build_untrained", "has nothing to train: no trainable weights"),
+    ],
+)
+def test_model_that_cannot_be_trained_on_the_data_is_refused(data: str, model: str, problem: str) -> None:
+    with pytest.raises(ModelError, match=problem):
+        check_model(plan(data, dataclasses.replace(CONFIG, model=model)))
 
 
 @pytest.mark.usefixtures("strategy")
