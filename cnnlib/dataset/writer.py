@@ -126,7 +126,7 @@ def _say_equal_images(source: Source, found: Occurrences) -> None:
 
 
 def _say_black_images(source: Source) -> None:
-    """Says that no pixel is above 1: most likely, images of 0..1 lost their fractions when they became whole numbers."""
+    """Says that no pixel is above 1: most likely, images of 0..1 lost their fractions when they became uint8."""
     if all(split.images.max(initial=0) <= 1 for split in source.splits.values()):
         log_event(
             "dataset",
