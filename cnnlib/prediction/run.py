@@ -1,7 +1,7 @@
 """Predicts unlabelled images on the driver: lists them, lets predictors store parts, and writes the manifest last.
 
-OUTPUT/part-00000-<plan>.parquet, one for each chunk of images, then OUTPUT/manifest.json. The plan is a digest of the
-model, the images and the settings. A job that was killed leaves parts without a manifest; the same job again keeps
+OUTPUT/part-00000-<plan>.parquet, one for each chunk of images, then OUTPUT/_manifest.json. The plan is a digest of
+the model, the images and the settings. A job that was killed leaves parts without a manifest; the same job again keeps
 them, and predicts what is missing.
 """
 
@@ -26,9 +26,9 @@ from cnnlib.errors import (
     ConflictError,
     DatasetError,
     EvaluationError,
-    NotFoundError,
 )
 from cnnlib.evaluate_config import EvaluateConfig
+from cnnlib.evaluation.foreign.parts import find_predictions_manifest
 from cnnlib.evaluation.ray_data import RESTARTS, inside, quiet_ray_data
 from cnnlib.evaluation.target import Target, find_target
 from cnnlib.log import log_event
@@ -172,7 +172,7 @@ def predict(plan: PredictPlan) -> PredictResult:
     _check_bad(plan, described, bad)
     if not plan.done:
         document = {**plan.document, "images": rows, "unreadable": bad, "parts": described}
-        publish.write_manifest(join_uri(plan.output_uri, layout.MANIFEST), document)
+        publish.write_manifest(join_uri(plan.output_uri, layout.PREDICTIONS_MANIFEST), document)
     _delete_other_parts(plan)
     log_event("predictions", uri=plan.output_uri, images=rows, unreadable=bad)
     return {
@@ -274,9 +274,8 @@ def _check_no_image_options(config: PredictConfig, dataset_uri: str) -> None:
 
 
 def _find_done(output_uri: str, plan: str) -> bool:
-    try:
-        manifest = publish.read_manifest(join_uri(output_uri, layout.MANIFEST))
-    except NotFoundError:
+    manifest = find_predictions_manifest(output_uri)
+    if manifest is None:
         return False
     if manifest.get("plan") != plan:
         raise ConflictError(

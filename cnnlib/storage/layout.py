@@ -19,6 +19,7 @@ REPORTS/pages/<report_id>.html, index.html
 RATES/RECIPE/learning-rates-<digest>.png, learning-rates-<plan>.json
 SEARCH/search.json, runs/<trial>, ray/search, logs/<trial>.{toml, log}; then trials.parquet, recipe.toml
 EXPORT/model-<digest>, a folder, or model-<digest>.tflite; then manifest.json
+PREDICTIONS/part-00000-<plan>.parquet; then _manifest.json
 
 Every function returns the URI or name that its docstring shows.
 """
@@ -32,6 +33,8 @@ from cnnlib.storage.uri import join_uri
 CHECKPOINT_MODEL = "model.keras"
 CHECKPOINT_STATE = "state.npz"
 MANIFEST = "manifest.json"
+PREDICTIONS_MANIFEST = "_manifest.json"
+"""Readers of a folder of Parquet files, such as pandas and Spark, pass over names with this beginning."""
 REPORT_TABLES = ("overall", "per_class", "confusion", "calibration", "activations")
 
 _MARK_SUFFIX = ".mark"

@@ -80,6 +80,10 @@ def test_predictions_of_files_are_those_of_the_evaluation(world: dict[str, Any],
     ]
     assert sum(first["probabilities"]) == pytest.approx(1, abs=1e-5)
 
+    assert sorted(pd.read_parquet(tmp_path / "out")["path"]) == sorted(rows["path"]), (
+        "the whole folder, as people do"
+    )
+
     again = predict(world, world["base"] / "images", tmp_path / "out")
     assert (again.result["new_images"], again.result["finished_before"]) == (0, True)
     other = predict(world, world["base"] / "images", tmp_path / "out", "--tta", "flips", expect=2)
@@ -114,7 +118,7 @@ def test_a_job_that_was_killed_goes_on_with_what_is_missing(world: dict[str, Any
         cwd=Path(__file__).parents[2],
     )
     assert killed.returncode == 9, killed.stderr[-3000:]
-    assert not (output / "manifest.json").exists()
+    assert not (output / "_manifest.json").exists()
     before = {path.name: path.stat().st_mtime_ns for path in output.glob("part-*.parquet")}
     assert before
     done = predict(world, images, output)
@@ -135,7 +139,7 @@ def test_images_that_cannot_be_read_have_a_row_with_the_problem(
     (images / "notes.txt").write_text("no image either")
     refused = predict(world, images, tmp_path / "out", expect=2)
     assert "1 of the 21 images cannot be read; at most 1.00% may. First: x.jpg: " in refused.stderr
-    assert not (tmp_path / "out" / "manifest.json").exists()
+    assert not (tmp_path / "out" / "_manifest.json").exists()
     done = predict(world, f"{images}/*.*", tmp_path / "out", "--max-bad", 0.1)
     assert (done.result["images"], done.result["unreadable"]) == (21, 1)
     rows = rows_of(tmp_path / "out").set_index("path")

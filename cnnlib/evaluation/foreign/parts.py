@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -30,6 +32,21 @@ class _Part:
     sha256: str | None = None
 
 
+def find_predictions_manifest(uri: str) -> dict[str, Any] | None:
+    """Returns the manifest of an output of `jobs.predict`; None if there is none.
+
+    Raises:
+        InputError: it is no JSON object.
+    """
+    for name in (
+        layout.PREDICTIONS_MANIFEST,
+        layout.MANIFEST,
+    ):  # the second one is its name of earlier versions
+        with suppress(NotFoundError):
+            return publish.read_manifest(join_uri(uri, name))
+    return None
+
+
 def digest_predictions(uri: str) -> str:
     """Returns a digest of the bytes of all predictions.
 
@@ -47,11 +64,10 @@ def _list_parts(uri: str) -> list[_Part]:
     """Lists the objects: of an output of `jobs.predict`, those that its manifest names."""
     if uri.lower().endswith((".parquet", ".csv", ".tsv")) and files.find_size(uri) is not None:
         return [_Part(uri=uri)]
+    manifest = find_predictions_manifest(uri) or {}
+    if "predictions_version" in manifest and (stored := manifest["parts"]):
+        return [_Part(uri=join_uri(uri, each["name"]), sha256=each["sha256"]) for each in stored]
     names = sorted(files.list_files(uri))
-    if layout.MANIFEST in names:
-        manifest = publish.read_manifest(join_uri(uri, layout.MANIFEST))
-        if "predictions_version" in manifest and (stored := manifest["parts"]):
-            return [_Part(uri=join_uri(uri, each["name"]), sha256=each["sha256"]) for each in stored]
     parts = [_Part(uri=join_uri(uri, name)) for name in names if name.endswith(".parquet")]
     if not parts:
         raise NotFoundError(

@@ -197,7 +197,7 @@ def test_a_file_that_is_no_table_or_not_there_is_named(tmp_path: Path) -> None:
         digest_predictions(str(tmp_path / "empty"))
 
 
-def write_output(folder: Path, *, names: list[str]) -> list[Path]:
+def write_output(folder: Path, *, names: list[str], manifest: str = "_manifest.json") -> list[Path]:
     """Writes two parts and the manifest that names them, as `jobs.predict` does."""
     paths = []
     for index, rows in enumerate((slice(0, 2), slice(2, 4))):
@@ -205,12 +205,13 @@ def write_output(folder: Path, *, names: list[str]) -> list[Path]:
         paths.append(folder / f"part-{index:05d}-0123456789abcdef.parquet")
         pq.write_table(table.replace_schema_metadata({CLASS_NAMES: json.dumps(names).encode()}), paths[-1])
     parts = [{"name": path.name, "sha256": publish.sha256_hex(path.read_bytes())} for path in paths]
-    publish.write_manifest(str(folder / "manifest.json"), {"predictions_version": 1, "parts": parts})
+    publish.write_manifest(str(folder / manifest), {"predictions_version": 1, "parts": parts})
     return paths
 
 
-def test_of_an_output_folder_the_parts_of_its_manifest_count(tmp_path: Path) -> None:
-    paths = write_output(tmp_path, names=["owl", "cat", "dog"])
+@pytest.mark.parametrize("manifest", ["_manifest.json", "manifest.json"], ids=["now", "earlier"])
+def test_of_an_output_folder_the_parts_of_its_manifest_count(tmp_path: Path, manifest: str) -> None:
+    paths = write_output(tmp_path, names=["owl", "cat", "dog"], manifest=manifest)
     digest = digest_predictions(str(tmp_path))
     (tmp_path / "part-00000-fedcba9876543210.parquet").write_bytes(paths[0].read_bytes())
     found = load_predictions(str(tmp_path), NAMES)
