@@ -223,6 +223,7 @@ def _run_trials(plan: TunePlan, cpus: int) -> list[Trial]:
         runs_uri=layout.search_runs(plan.output_uri),
         address=cluster_address(),
         scratch=_scratch(plan.output_uri),
+        folder=os.getcwd(),
     )
     follower = Follower(trials=settings.trials, epochs=config.epochs)
     tuner = build_tuner(plan, task, follower)

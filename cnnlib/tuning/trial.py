@@ -41,6 +41,7 @@ class TrialTask:
         config: the recipe; a trial replaces some of its fields.
         address: of the Ray cluster.
         scratch: a folder of this machine, for recipe files and logs.
+        folder: where the search was started, which may hold the module of the user's own model.
     """
 
     config: TrainConfig
@@ -48,6 +49,7 @@ class TrialTask:
     runs_uri: str
     address: str
     scratch: str
+    folder: str
 
 
 class TrainingTrial(tune.Trainable):  # type: ignore[misc]
@@ -75,6 +77,8 @@ class TrainingTrial(tune.Trainable):  # type: ignore[misc]
                 command,
                 stdout=output,
                 stderr=output,
+                # Ray lets workers import from the folder in which their driver runs, which is the training here.
+                cwd=task.folder if Path(task.folder).is_dir() else None,
                 env={**os.environ, "RAY_ADDRESS": task.address},
                 preexec_fn=_end_with_parent,
             )

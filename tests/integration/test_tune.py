@@ -15,27 +15,53 @@ import pyarrow.parquet as pq
 import pytest
 
 from cnnlib.recipe_files import parse_recipe
-from tests.integration.conftest import Cluster, RunJob
+from tests.integration.conftest import Cluster, JobResult, RunJob, command_of_job, result_of_job
 
 _PATIENCE_S = 240.0
 _TRIALS = 3
 
 
+_MODEL = """
+import keras
+
+def build(image_shape, num_classes):
+    layers = [keras.layers.Flatten(), keras.layers.Dense(32, activation="relu"), keras.layers.Dense(num_classes)]
+    return keras.Sequential([keras.Input(image_shape), keras.layers.Rescaling(1 / 255), *layers])
+"""
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a user's own model, in which the jobs are started."""
+    folder = tmp_path_factory.mktemp("models")
+    (folder / "own_dense.py").write_text(_MODEL)
+    return folder
+
+
+def run_in(folder: Path, cluster: Cluster, job: str, *arguments: Any) -> JobResult:
+    """Runs a job on the cluster in a folder."""
+    command = command_of_job(job, arguments, {"RAY_ADDRESS": cluster.address, **cluster.environment})
+    done = subprocess.run(**command, cwd=folder, capture_output=True, timeout=300, text=True)
+    assert done.returncode == 0, done.stderr[-6000:]
+    return result_of_job(done.returncode, done.stdout, done.stderr)
+
+
 @pytest.fixture(scope="module")
 def searched(
-    cluster: Cluster, tiny_dataset: str, on_cluster: RunJob, tmp_path_factory: pytest.TempPathFactory
+    cluster: Cluster, tiny_dataset: str, folder: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> dict[str, Any]:
     """A search of two trials at once whose driver was killed after the first, and that goes on with one at once."""
     output = tmp_path_factory.mktemp("search") / "out"
     command = ["dnn", "--data", tiny_dataset, "--output", output, "--validation-fraction", 0.2, "--epochs", 2]
     command += ["--range", "learning-rate=1e-4..1e-2", "--range", "optimizer.name=adam,sgd"]
-    command += ["--tune.trials", _TRIALS, "--batch-size", 32]
+    command += ["--tune.trials", _TRIALS, "--batch-size", 32, "--model", "own_dense:build"]
     log = output.with_suffix(".log")
     environment = {name: value for name, value in os.environ.items() if not name.startswith(("AWS_", "RAY_"))}
     with log.open("w") as stderr:
         driver = subprocess.Popen(
             [sys.executable, "-m", "jobs.tune", *map(str, command), "--tune.parallel", "2"],
             env={**environment, **cluster.environment, "RAY_ADDRESS": cluster.address},
+            cwd=folder,
             stdout=stderr,
             stderr=stderr,
         )
@@ -47,7 +73,8 @@ def searched(
     driver.kill()
     driver.wait()
     killed = time.time()
-    return {"output": output, "command": command, "killed": killed, "done": on_cluster("tune", *command)}
+    done = run_in(folder, cluster, "tune", *command)
+    return {"output": output, "command": command, "killed": killed, "done": done}
 
 
 def test_a_search_that_was_killed_goes_on_with_its_trials(searched: dict[str, Any]) -> None:
@@ -78,13 +105,15 @@ def test_it_goes_on_with_as_many_trials_at_once_as_it_is_told(searched: dict[str
 
 
 def test_its_recipe_is_that_of_the_best_trial_and_trains(
-    searched: dict[str, Any], tiny_dataset: str, on_cluster: RunJob, tmp_path: Path
+    searched: dict[str, Any], tiny_dataset: str, cluster: Cluster, folder: Path, tmp_path: Path
 ) -> None:
     path, best = searched["output"] / "recipe.toml", searched["done"].result["best"]
     config = parse_recipe(path.read_text(), "recipe.toml").config
     assert (config.learning_rate, config.optimizer.name) == tuple(best["values"].values())
     assert (config.epochs, config.validation_fraction, config.cluster.cpus_per_worker) == (2, 0.2, None)
-    done = on_cluster("train", path, "--data", tiny_dataset, "--runs", tmp_path, "--name", "best")
+    done = run_in(
+        folder, cluster, "train", path, "--data", tiny_dataset, "--runs", tmp_path, "--name", "best"
+    )
     assert done.result["status"] == "finished"
     assert done.result["metrics"]["validation_accuracy"] == pytest.approx(best["score"])
     assert json.loads((tmp_path / "best/run.json").read_text())["recipe"] == "recipe.toml"

@@ -17,7 +17,8 @@ from cnnlib.storage import files, layout, publish
 from cnnlib.storage.uri import join_uri, uri_name
 
 IDS, PATHS = ("id", "row_id"), ("path", "file", "filename")
-PREDICTIONS = ("prediction", "predicted", "predicted_label", "predicted_class", "predicted_name")
+NAMES, INDEXES = ("predicted_name", "prediction_name"), ("predicted_index", "prediction_index")
+PREDICTIONS = ("prediction", "predicted", "predicted_label", "predicted_class", *NAMES, *INDEXES)
 LABELS = ("label", "true", "true_label", "class_name")
 """Usual names of the columns."""
 CLASS_NAMES = b"cnnlib.class_names"

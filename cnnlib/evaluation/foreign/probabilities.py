@@ -9,7 +9,8 @@ from cnnlib.errors import DatasetError
 from cnnlib.evaluate_config import Outputs
 
 _TOLERANCE = 1e-3
-_PERCENT_TOLERANCE = 1.0
+_TOTAL_TOLERANCE = 0.01
+_WHOLE_TOTAL, _MOST_WHOLE_ROUNDING = 100, 0.1
 _MOST_ROUNDING = 0.05
 _MOST_DECIMALS = 6
 
@@ -27,7 +28,8 @@ def to_probabilities(values: Values, outputs: Outputs, uri: str) -> npt.NDArray[
         outputs: auto: probabilities if they lie in 0..1 and add up to 1, logits if they do not lie in 0..1.
 
     Raises:
-        DatasetError: the values lie in 0..1 and do not add up to 1, or they are percentages.
+        DatasetError: the values lie in 0..1 and do not add up to 1, or they are a multiple of probabilities, such as
+            percentages.
     """
     if outputs == "logits" or not len(values):
         return _softmax(values)
@@ -40,10 +42,11 @@ def to_probabilities(values: Values, outputs: Outputs, uri: str) -> npt.NDArray[
         clipped = np.clip(values, 0, 1)
         scaled: npt.NDArray[np.float32] = (clipped / clipped.sum(axis=1, keepdims=True)).astype(np.float32)
         return scaled
-    if not inside and values.min() >= 0 and (np.abs(sums - 100) <= _PERCENT_TOLERANCE).all():
+    if not inside and (total := _find_total(values, sums)) is not None:
         raise DatasetError(
-            f"{uri}: the values of every row add up to 100, as percentages. Expected probabilities, which add up to 1: "
-            "divide them by 100."
+            f"{uri}: the values of every row add up to {total:g}{', as percentages' if total == 100 else ''}. Expected "
+            f"probabilities, which add up to 1: divide them by {total:g}"
+            + ("." if outputs == "probabilities" else ", or give --outputs logits.")
         )
     if inside or outputs == "probabilities":
         row = int(off.argmax())
@@ -53,6 +56,21 @@ def to_probabilities(values: Values, outputs: Outputs, uri: str) -> npt.NDArray[
             "class)" + ("." if inside else ", or --outputs logits.")
         )
     return _softmax(values)
+
+
+def _find_total(values: Values, sums: npt.NDArray[np.float64]) -> float | None:
+    """Returns what all rows add up to, if they do, as probabilities times a number do and logits do not.
+
+    Pixels of 0..255, which are rounded, add up to a bit more or less.
+    """
+    total = float(np.median(sums))
+    tolerance = _TOTAL_TOLERANCE * total
+    if total >= _WHOLE_TOTAL and (values == np.rint(values)).all():
+        tolerance = max(tolerance, min(0.5 * values.shape[1], _MOST_WHOLE_ROUNDING * total))
+    if values.min() < 0 or (np.abs(sums - total) > tolerance).any():
+        return None
+    usual = next((each for each in (100.0, 255.0) if abs(total - each) <= tolerance), None)
+    return usual if usual is not None or len(values) == 1 else total
 
 
 def check_stated(values: Values, stated: npt.NDArray[np.int64], uri: str) -> None:

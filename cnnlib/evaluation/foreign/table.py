@@ -3,7 +3,8 @@
 The file is a table (Parquet or CSV) with one row for every row of the split, in any order. `id` is the row's id, or
 `path` is its path below the folder that `jobs.prepare` read. Then there are probabilities (or logits): a list
 `probabilities`, or one column for every class, called after it, `p_` and its name, or its index. Or there is only
-`prediction`: the name or the index of the predicted class. A column `label` must agree with the data.
+`prediction`: the name or the index of the predicted class; `predicted_name` and `predicted_index` say which. A column
+`label` must agree with the data.
 
 A list states no classes. It is read in the order of the data's classes, unless `jobs.predict` wrote the file, which
 states its own. Where the file also states the predicted class, it must be the most probable one.
@@ -25,7 +26,7 @@ from cnnlib.dataset.class_names import compose
 from cnnlib.dataset.streamed import row_id
 from cnnlib.errors import DatasetError
 from cnnlib.evaluate_config import Outputs
-from cnnlib.evaluation.foreign.parts import IDS, LABELS, PATHS, PREDICTIONS, read_table
+from cnnlib.evaluation.foreign.parts import IDS, INDEXES, LABELS, NAMES, PATHS, PREDICTIONS, read_table
 from cnnlib.evaluation.foreign.probabilities import check_stated, to_probabilities
 from cnnlib.sources.text_tables import usual_name
 
@@ -87,7 +88,9 @@ def _to_predictions(
             f"{uri} has {len(twice)} rows too many: several predictions of one row. First ids: {first_of(twice)}."
         )
     values = _read_values(table, list_names, class_names, uri)
-    classes = _read_classes(table, PREDICTIONS, class_names, uri)
+    # jobs.predict, which states its classes, writes names and indexes of its own; anybody else, the one that is clear.
+    usual = PREDICTIONS if list_names is not None else (*NAMES, *INDEXES, *PREDICTIONS)
+    classes = _read_classes(table, usual, class_names, uri, are_names=list_names is not None)
     if values is not None:
         if classes is not None:
             check_stated(values, classes, uri)
@@ -161,6 +164,7 @@ def _read_values(
     if _LIST in table.column_names:
         values = _read_lists(table[_LIST].combine_chunks(), len(class_names), uri)
         return values if list_names is None else values[:, _find_order(list_names, class_names, uri)]
+    _check_clear(table, class_names, uri)
     for names in _class_columns(class_names):
         present = [name for name in names if name in table.column_names]
         if len(present) == len(names):
@@ -214,6 +218,22 @@ def _class_columns(class_names: Sequence[str]) -> Iterator[list[str]]:
         yield [f"{prefix}{index}" for index in range(len(class_names))]
 
 
+def _check_clear(table: pa.Table, class_names: Sequence[str], uri: str) -> None:
+    """Checks that the columns of all classes are not called after names and indexes at once, in different orders.
+
+    Folders called 0 to 11 are in the order 0, 1, 10, 11, 2, which is not that of their numbers.
+    """
+    indexes = [str(index) for index in range(len(class_names))]
+    if set(class_names) != set(indexes) or list(class_names) == indexes:
+        return
+    for prefix in _PREFIXES:
+        if all(f"{prefix}{index}" in table.column_names for index in indexes):
+            raise DatasetError(
+                f"The columns {prefix}0, {prefix}1, … of {uri} may be called after names or indexes: the classes are "
+                f"{', '.join(class_names[:_SHOWN])}, …, in this order. Give one list {_LIST!r} in this order."
+            )
+
+
 def _check_finite(values: npt.NDArray[np.float64], uri: str) -> npt.NDArray[np.float64]:
     bad = np.flatnonzero(~np.isfinite(values).all(axis=1))
     if len(bad):
@@ -224,9 +244,13 @@ def _check_finite(values: npt.NDArray[np.float64], uri: str) -> npt.NDArray[np.f
 
 
 def _read_classes(
-    table: pa.Table, usual: Sequence[str], class_names: Sequence[str], uri: str
+    table: pa.Table, usual: Sequence[str], class_names: Sequence[str], uri: str, *, are_names: bool = False
 ) -> Labels | None:
-    """Returns the classes that a column states by name or by index: int64 [rows]; None without such a column."""
+    """Returns the classes that a column states by name or by index: int64 [rows]; None without such a column.
+
+    Raises:
+        DatasetError: a value is no class, or the predictions may be names of some classes and indexes of others.
+    """
     name = _find_column(table, usual)
     if name is None or name in class_names or table[name].null_count == len(table):
         return None
@@ -244,6 +268,18 @@ def _read_classes(
     numbers = all(text.isdecimal() for text in texts) and not any(text in by_name for text in texts)
     all_numbers = all(each.isdecimal() for each in class_names)
     known = by_index if numbers and not all_numbers else by_name
+    if usual_name(name) in INDEXES:
+        known = by_index
+    elif (
+        usual is not LABELS and not are_names and usual_name(name) not in NAMES
+    ):  # a wrong label contradicts the data
+        confused = next((each for each in texts if by_name.get(each) != by_index.get(each)), None)
+        if confused is not None and all(text in by_name and text in by_index for text in texts):
+            raise DatasetError(
+                f"The column {name!r} of {uri} may hold names or indexes: {confused} is the name of class "
+                f"{by_name[confused]} and the index of class {class_names[by_index[confused]]!r}. Call it "
+                f"{NAMES[0]!r} or {INDEXES[0]!r}."
+            )
     classes = np.array([known.get(text, -1) for text in texts], np.int64)
     if (classes < 0).any():
         row = int(np.argmin(classes))

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -92,7 +93,7 @@ def test_a_stated_class_must_be_the_most_probable_one(tmp_path: Path, stated: li
         (NAMES, ["owl", "cat", "dog", "cat"], "csv", [2, 0, 1, 0]),
         (NAMES, [2, 0, 1, 0], "csv", [2, 0, 1, 0]),
         (NAMES, [2.0, 0.0, 1.0, 0.0], "parquet", [2, 0, 1, 0]),
-        (("2", "0", "1"), [2, 0, 1, 0], "csv", [0, 1, 2, 1]),
+        (("1", "2", "3"), [3, 1, 2, 1], "csv", [2, 0, 1, 0]),
         (("00014", "00015", "7"), ["7", "00014", "00015", "00014"], "csv", [2, 0, 1, 0]),
         (("1", "cat", "NA"), ["NA", "1", "cat", "1"], "csv", [2, 0, 1, 0]),
     ],
@@ -105,6 +106,64 @@ def test_a_predicted_class_is_a_name_or_else_an_index(
     assert found.probabilities.argmax(axis=1).tolist() == np.array(expected)[order].tolist()
     assert found.probabilities.sum() == 4
     assert not found.has_probabilities
+
+
+@pytest.mark.parametrize("ending", ["parquet", "csv"])
+@pytest.mark.parametrize(
+    ("names", "confused"),
+    [
+        (("2", "0", "1"), "2 is the name of class 0 and the index of class '1'"),
+        (("1", "2", "3"), "2 is the name of class 1 and the index of class '3'"),
+    ],
+)
+def test_predictions_that_may_be_names_or_indexes_must_say_which(
+    tmp_path: Path, names: tuple[str, ...], confused: str, ending: str
+) -> None:
+    """Without it, all of them might be of the wrong class: folders called 0 to 11 are in the order 0, 1, 10, 11, 2."""
+    stated = [2, 1, 1, 2]
+    with pytest.raises(
+        DatasetError, match=f"'prediction' of .* may hold names or indexes: .*{confused}.*predicted_name"
+    ):
+        load(tmp_path, {"id": IDS, "prediction": stated}, ending, names=names)
+    by_name = [names.index(str(each)) for each in stated]
+    for column, expected in (("predicted_name", by_name), ("predicted_index", stated)):
+        found = load(tmp_path, {"id": IDS, column: stated, "prediction": stated}, ending, names=names)
+        assert found.probabilities.argmax(axis=1).tolist() == np.array(expected)[ORDER].tolist()
+    with pytest.raises(DatasetError, match=r"columns p_0, p_1, … of .* may be called after names or indexes"):
+        load(tmp_path, {"id": IDS, **{f"p_{i}": P[:, i] for i in range(3)}}, ending, names=("2", "0", "1"))
+    if ending == "parquet":  # what jobs.predict wrote says which names its classes have
+        table = pa.table(
+            {"id": IDS, "probabilities": list(P), "prediction": [names[i] for i in P.argmax(axis=1)]}
+        )
+        own = table.replace_schema_metadata({CLASS_NAMES: json.dumps(names).encode()})
+        pq.write_table(own, tmp_path / "own.parquet")
+        found = load_predictions(str(tmp_path / "own.parquet"), names)
+        np.testing.assert_allclose(found.probabilities, P[ORDER], atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        (
+            np.rint(P * 255),
+            "add up to 255. Expected probabilities, which add up to 1: divide them by 255, or give",
+        ),
+        (P * 2, "add up to 2. Expected .*: divide them by 2, or give --outputs logits"),
+        (np.array([[61, 30, 9], [20, 20, 60], [100, 0, 0], [1, 2, 97]]), "add up to 100, as percentages"),
+    ],
+)
+def test_multiples_of_probabilities_are_no_logits(
+    tmp_path: Path, values: npt.NDArray[Any], message: str
+) -> None:
+    columns = {"id": IDS, "probabilities": list(values)}
+    with pytest.raises(DatasetError, match=message):
+        load(tmp_path, columns)
+    assert load(tmp_path, columns, outputs="logits").has_probabilities
+    relu = np.maximum(0, np.random.default_rng(0).normal(0, 3, (4, 3)))
+    assert load(tmp_path, {"id": IDS, "probabilities": list(relu)}).has_probabilities
+    assert load(tmp_path, {"id": IDS[:1], "probabilities": list(relu[:1])}).has_probabilities, (
+        "of one row, any number"
+    )
 
 
 def test_rounded_probabilities_are_scaled_to_add_up_to_1(tmp_path: Path) -> None:

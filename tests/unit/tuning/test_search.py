@@ -130,7 +130,12 @@ def test_the_line_of_a_trial_counts_the_trial_itself(capsys: pytest.CaptureFixtu
 def test_values_that_cannot_work_together_fail_their_trial_with_the_reason(tmp_path: Path) -> None:
     config = TrainConfig(optimizer=OptimizerConfig(name="sgd"))
     task = TrialTask(
-        config=config, data_uri="data", runs_uri="runs", address="", scratch=str(tmp_path / "scratch")
+        config=config,
+        data_uri="data",
+        runs_uri="runs",
+        address="",
+        scratch=str(tmp_path / "scratch"),
+        folder="",
     )
     # What Ray runs in the trial's actor, without the actor.
     trial = TrainingTrial.__new__(TrainingTrial)
