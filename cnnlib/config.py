@@ -44,7 +44,7 @@ class OptimizerConfig:
     warmup_epochs: float = 0.0
     """Epochs, or a fraction of one, in which the learning rate first grows linearly to its full value. 0: none."""
     momentum: float = 0.0
-    """Momentum, 0..1, of sgd and rmsprop. 0: none."""
+    """Momentum, at least 0 and below 1, of sgd and rmsprop. 0: none."""
     weight_decay: float = 0.0
     """Decoupled weight decay: each step subtracts learning rate x decay x weight from every weight.
     Source: Loshchilov and Hutter 2019. 0: no decay, with adamw too, for which Keras's own default is 0.004."""
@@ -68,7 +68,7 @@ class OptimizerConfig:
                 "The schedule one-cycle has a warm-up of its own. Received "
                 f"optimizer.warmup_epochs={self.warmup_epochs}."
             )
-        check_range("optimizer.momentum", self.momentum, 0.0, 1.0)
+        check_below_1("optimizer.momentum", self.momentum)
         if self.momentum and self.name in ("adam", "adamw"):
             raise ConfigError(
                 f"optimizer.momentum is for sgd and rmsprop. Received {self.momentum} with {self.name}."

@@ -31,9 +31,8 @@ class TargetLeases:
         self._plan = plan
         self._untried: list[Target] = list(plan.missing)
         self._watches: dict[str, tuple[Target, LeaseWatch]] = {}  # of targets that others score, by report id
-        self._free: dict[
-            str, Mapping[str, Any]
-        ] = {}  # what was seen of leases that may be taken over, by report id
+        # What was seen of leases that may be taken over, by report id.
+        self._free: dict[str, Mapping[str, Any]] = {}
 
     @contextmanager
     def next_pass(self, most: int) -> Iterator[tuple[Target, ...]]:

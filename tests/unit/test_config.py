@@ -132,7 +132,11 @@ def test_defaults_are_a_config_that_works(cls: type) -> None:
             "validation_fraction must lie in 0..0.5. Received -0.1.",
         ),
         (TrainConfig, {"validation_fraction": math.nan}, "validation_fraction must lie in 0..0.5."),
-        (OptimizerConfig, {"momentum": 1.5}, "optimizer.momentum must lie in 0..1. Received 1.5."),
+        (
+            OptimizerConfig,
+            {"momentum": 1.0},
+            "optimizer.momentum must be at least 0 and below 1. Received 1.0.",
+        ),
         (OptimizerConfig, {"weight_decay": -1.0}, "optimizer.weight_decay must lie in 0..1. Received -1.0."),
         (OptimizerConfig, {"step_every_epochs": 0}, "optimizer.step_every_epochs must be at least 1."),
         (OptimizerConfig, {"step_factor": -0.1}, "optimizer.step_factor must lie in 0..1. Received -0.1."),

@@ -39,10 +39,8 @@ def find_predictions_manifest(uri: str) -> dict[str, Any] | None:
     Raises:
         InputError: it is no JSON object.
     """
-    for name in (
-        layout.PREDICTIONS_MANIFEST,
-        layout.MANIFEST,
-    ):  # the second one is its name of earlier versions
+    # The second one is its name of earlier versions.
+    for name in (layout.PREDICTIONS_MANIFEST, layout.MANIFEST):
         with suppress(NotFoundError):
             return publish.read_manifest(join_uri(uri, name))
     return None

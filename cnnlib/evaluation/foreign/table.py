@@ -13,7 +13,6 @@ states its own. Where the file also states the predicted class, it must be the m
 from __future__ import annotations
 
 import posixpath
-from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
@@ -22,20 +21,18 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from cnnlib.dataset.class_names import compose
 from cnnlib.dataset.streamed import row_id
 from cnnlib.errors import DatasetError
 from cnnlib.evaluate_config import Outputs
-from cnnlib.evaluation.foreign.parts import IDS, INDEXES, LABELS, NAMES, PATHS, PREDICTIONS, read_table
+from cnnlib.evaluation.foreign.classes import Labels, find_column, read_labels, read_predicted
+from cnnlib.evaluation.foreign.parts import IDS, PATHS, PREDICTIONS, read_table
 from cnnlib.evaluation.foreign.probabilities import check_stated, to_probabilities
-from cnnlib.sources.text_tables import usual_name
 
 _LIST = "probabilities"
 _PREFIXES = ("", "p_", "prob_", "probability_")
 _SHOWN = 3
 
 Ids = npt.NDArray[np.int64]
-Labels = npt.NDArray[np.int64]
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -88,9 +85,7 @@ def _to_predictions(
             f"{uri} has {len(twice)} rows too many: several predictions of one row. First ids: {first_of(twice)}."
         )
     values = _read_values(table, list_names, class_names, uri)
-    # jobs.predict, which states its classes, writes names and indexes of its own; anybody else, the one that is clear.
-    usual = PREDICTIONS if list_names is not None else (*NAMES, *INDEXES, *PREDICTIONS)
-    classes = _read_classes(table, usual, class_names, uri, are_names=list_names is not None)
+    classes = read_predicted(table, list_names, class_names, uri)
     if values is not None:
         if classes is not None:
             check_stated(values, classes, uri)
@@ -103,7 +98,7 @@ def _to_predictions(
             f"{uri} has no predictions: its columns are {', '.join(table.column_names)}. Expected a list "
             f"{_LIST!r}, a column for every class ({', '.join(class_names[:_SHOWN])}, …), or {PREDICTIONS[0]!r}."
         )
-    labels = _read_classes(table, LABELS, class_names, uri)
+    labels = read_labels(table, class_names, uri)
     return ForeignPredictions(
         ids=ids[order],
         probabilities=probabilities[order],
@@ -118,14 +113,9 @@ def first_of(ids: Ids) -> str:
     return ", ".join(map(str, ids[:_SHOWN].tolist()))
 
 
-def _find_column(table: pa.Table, usual: Sequence[str]) -> str | None:
-    by_name = {usual_name(name): name for name in reversed(table.column_names)}
-    return next((by_name[name] for name in usual if name in by_name), None)
-
-
 def _read_ids(table: pa.Table, uri: str) -> tuple[Ids, str | None]:
     """Returns the ids of all rows, and the path of the first one if they are those of paths."""
-    name = _find_column(table, IDS)
+    name = find_column(table, IDS)
     # jobs.predict writes both columns, and fills one.
     if name is not None and (table[name].null_count < len(table) or not len(table)):
         column = table[name].combine_chunks()
@@ -134,7 +124,7 @@ def _read_ids(table: pa.Table, uri: str) -> tuple[Ids, str | None]:
                 f"The column {name!r} of {uri} is {column.type} with {column.null_count} nulls. Expected whole numbers."
             )
         return np.asarray(column.cast(pa.int64())), None
-    name = _find_column(table, PATHS)
+    name = find_column(table, PATHS)
     if name is None:
         raise DatasetError(
             f"{uri} does not say whose predictions it has: its columns are {', '.join(table.column_names)}. Expected "
@@ -241,57 +231,3 @@ def _check_finite(values: npt.NDArray[np.float64], uri: str) -> npt.NDArray[np.f
             f"{uri}: {len(bad)} rows have values that are not finite. First: row {bad[0] + 1}."
         )
     return values
-
-
-def _read_classes(
-    table: pa.Table, usual: Sequence[str], class_names: Sequence[str], uri: str, *, are_names: bool = False
-) -> Labels | None:
-    """Returns the classes that a column states by name or by index: int64 [rows]; None without such a column.
-
-    Raises:
-        DatasetError: a value is no class, or the predictions may be names of some classes and indexes of others.
-    """
-    name = _find_column(table, usual)
-    if name is None or name in class_names or table[name].null_count == len(table):
-        return None
-    texts = [_as_text(each) for each in table[name].to_pylist()]
-    if "" in texts and "" not in map(_as_text, class_names):
-        raise DatasetError(
-            f"The column {name!r} of {uri} has no value in row {texts.index('') + 1}. Expected a class in every row."
-        )
-    by_name = {_as_text(each): index for index, each in enumerate(class_names)}
-    if len(by_name) < len(class_names):
-        twice = [name for name, count in Counter(map(_as_text, class_names)).items() if count > 1]
-        raise DatasetError(f"Several classes of the data are called {twice[0]!r}, but for spaces around it.")
-    by_index = {str(index): index for index in range(len(class_names))}
-    # Whole numbers are indexes, unless classes are called after numbers. Then 1 is a name and never an index.
-    numbers = all(text.isdecimal() for text in texts) and not any(text in by_name for text in texts)
-    all_numbers = all(each.isdecimal() for each in class_names)
-    known = by_index if numbers and not all_numbers else by_name
-    if usual_name(name) in INDEXES:
-        known = by_index
-    elif (
-        usual is not LABELS and not are_names and usual_name(name) not in NAMES
-    ):  # a wrong label contradicts the data
-        confused = next((each for each in texts if by_name.get(each) != by_index.get(each)), None)
-        if confused is not None and all(text in by_name and text in by_index for text in texts):
-            raise DatasetError(
-                f"The column {name!r} of {uri} may hold names or indexes: {confused} is the name of class "
-                f"{by_name[confused]} and the index of class {class_names[by_index[confused]]!r}. Call it "
-                f"{NAMES[0]!r} or {INDEXES[0]!r}."
-            )
-    classes = np.array([known.get(text, -1) for text in texts], np.int64)
-    if (classes < 0).any():
-        row = int(np.argmin(classes))
-        raise DatasetError(
-            f"The column {name!r} of {uri} has {table[name][row].as_py()!r} in row {row + 1}. Expected one of the "
-            f"{len(class_names)} classes ({', '.join(class_names[:_SHOWN])}, …), or its index."
-        )
-    return classes
-
-
-def _as_text(value: object) -> str:
-    """Returns a class as text; a whole number is the same as an int and as a float, as pandas stores it."""
-    if isinstance(value, float) and value.is_integer():
-        return str(int(value))
-    return "" if value is None else compose(str(value)).strip()

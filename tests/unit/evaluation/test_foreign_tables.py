@@ -129,6 +129,15 @@ def test_predictions_that_may_be_names_or_indexes_must_say_which(
     for column, expected in (("predicted_name", by_name), ("predicted_index", stated)):
         found = load(tmp_path, {"id": IDS, column: stated, "prediction": stated}, ending, names=names)
         assert found.probabilities.argmax(axis=1).tolist() == np.array(expected)[ORDER].tolist()
+    clear = load(
+        tmp_path,
+        {"id": IDS, "prediction": ["1", "x", "1", "2"], "predicted_index": stated},
+        ending,
+        names=("1", "x", "2"),
+    )
+    assert clear.probabilities.argmax(axis=1).tolist() == np.array([0, 1, 0, 2])[ORDER].tolist(), (
+        "names are clear"
+    )
     with pytest.raises(DatasetError, match=r"columns p_0, p_1, … of .* may be called after names or indexes"):
         load(tmp_path, {"id": IDS, **{f"p_{i}": P[:, i] for i in range(3)}}, ending, names=("2", "0", "1"))
     if ending == "parquet":  # what jobs.predict wrote says which names its classes have
