@@ -23,6 +23,15 @@ from jobs.cli import EXIT_BAD_INPUT, EXIT_DONE, print_error, tolerates_closed_st
 
 ArgsT = TypeVar("ArgsT")
 _WORKERS = re.compile(r"--workers (\d+)\.\.(\d+)")
+_NUMBER = re.compile(r"-[\d.]")
+LISTS = frozenset(
+    {
+        "--batch-sizes", "--checkpoint", "--class-map", "--class-names", "--env", "--loss.class-weights",
+        "--model.filters", "--model.units", "--seeds", "--slice-by", "--splits",
+    }
+)  # fmt: skip
+"""The flags that take several values, of all jobs."""
+_JOINED = LISTS | {"--gate"}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -71,7 +80,7 @@ def parse_args(
             return tyro.cli(
                 # tyro accepts unions too, but its types do not.
                 cast("type[ArgsT]", cls),
-                args=_split_ranges(sys.argv[1:] if argv is None else argv),
+                args=join_lists(_split_ranges(sys.argv[1:] if argv is None else argv)),
                 prog=prog,
                 description=description,
                 default=tyro.MISSING_NONPROP if default is None else default,
@@ -105,6 +114,34 @@ def _split_ranges(argv: Sequence[str]) -> list[str]:
         else:
             words.append(word)
     return words
+
+
+def join_lists(words: Sequence[str]) -> list[str]:
+    """Writes the values of a flag that is given several times after its first one: argparse would forget those before.
+
+    A job that takes one value of such a flag then refuses the second.
+
+    >>> join_lists(["--checkpoint", "a", "--json", "--checkpoint=b", "c", "--", "--checkpoint", "d"])
+    ['--checkpoint', 'a', 'b', 'c', '--json', '--', '--checkpoint', 'd']
+    """
+    end = words.index("--") if "--" in words else len(words)
+    names = [word.partition("=")[0].replace("_", "-") for word in words[:end]]
+    repeated = {name for name in _JOINED if names.count(name) > 1}
+    parts: list[list[str]] = [[]]
+    current, found = parts[0], dict[str, list[str]]()
+    for word, name in zip(words, names, strict=False):
+        if name in repeated:
+            if name not in found:
+                found[name] = [name]
+                parts.append(found[name])
+            current = found[name]
+            current += word.split("=", 1)[1:]
+        elif word.startswith("-") and not _NUMBER.match(word):
+            current = [word]
+            parts.append(current)
+        else:
+            current.append(word)
+    return [word for part in parts for word in part] + list(words[end:])
 
 
 def pick_recipe(

@@ -18,7 +18,7 @@ from rich.table import Table
 
 from cnnlib.errors import CnnlibError, ConfigError, NotFoundError, StorageError, TrainingError
 from jobs.cli import Finished, run_job, show
-from jobs.flags import parse_args
+from jobs.flags import join_lists, parse_args
 
 REPOSITORY = Path(__file__).parents[3]
 
@@ -69,6 +69,52 @@ class Ranges:
 )
 def test_ranges_are_read(argv: list[str], expected: Ranges) -> None:
     assert parse_args(Ranges, argv, prog="test", description=None) == expected
+
+
+@dataclass(frozen=True, kw_only=True)
+class Lists:
+    """Flags of several values."""
+
+    checkpoint: tuple[str, ...] = ()
+    """Several."""
+    slice_by: tuple[str, ...] = ()
+    """Several."""
+    gate: str | None = None
+    """One."""
+    top_k: int = 3
+    """One."""
+
+
+@pytest.mark.parametrize(
+    ("argv", "expected"),
+    [
+        ("--checkpoint a b", Lists(checkpoint=("a", "b"))),
+        ("--checkpoint a --checkpoint b", Lists(checkpoint=("a", "b"))),
+        (
+            "--checkpoint a --top-k 1 --checkpoint=b=c --slice-by x",
+            Lists(checkpoint=("a", "b=c"), top_k=1, slice_by=("x",)),
+        ),
+        (
+            "--slice_by x --checkpoint a b --slice-by=y --checkpoint c",
+            Lists(checkpoint=("a", "b", "c"), slice_by=("x", "y")),
+        ),
+        ("--top-k 1 --top-k 2", Lists(top_k=2)),
+    ],
+)
+def test_values_of_a_flag_that_is_given_twice_are_all_read(argv: str, expected: Lists) -> None:
+    assert parse_args(Lists, argv.split(), prog="test", description=None) == expected
+
+
+def test_a_second_gate_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as stopped:
+        parse_args(Lists, ["--gate", "a.toml", "--gate", "b.toml"], prog="test", description=None)
+    assert stopped.value.code == 2
+    assert "b.toml" in capsys.readouterr().err
+
+
+def test_what_follows_two_minuses_stays_as_it_is() -> None:
+    words = ["--env", "A=1", "--env", "B=2", "--", "train", "--env", "C=3", "--env", "D=4"]
+    assert join_lists(words) == ["--env", "A=1", "B=2", "--", "train", "--env", "C=3", "--env", "D=4"]
 
 
 @pytest.mark.parametrize("word", ["1..", "..4", "a..b", "-1..4", "1.5"])

@@ -10,6 +10,7 @@ import pytest
 
 from cnnlib.storage import layout
 from jobs import cli
+from jobs.flags import LISTS
 
 JOBS = Path(__file__).parents[3] / "jobs"
 
@@ -287,6 +288,13 @@ def test_every_flag_is_required_or_shows_its_default(
     assert {
         flag for flag in set(texts) - required if not re.search(r"\(default:|\(repeatable\)", texts[flag])
     } == set()
+
+
+def test_flags_of_several_values_may_be_given_several_times(capsys: pytest.CaptureFixture[str]) -> None:
+    """argparse would take the values of the last one alone, and say nothing."""
+    texts = [pair for command in FLAGS for pair in entries(help_text(command, capsys)).items()]
+    assert {flag for flag, text in texts if "..." in text.split("\n")[0]} == LISTS
+    assert {flag for flag, text in texts if "(repeatable)" in text} == {"--range"}
 
 
 @pytest.mark.parametrize("command", CHOICES)
