@@ -31,7 +31,8 @@ LISTS = frozenset(
     }
 )  # fmt: skip
 """The flags that take several values, of all jobs."""
-_JOINED = LISTS | {"--gate"}
+_ONCE = ("--gate",)
+"""Flags that take one value, of which a person may expect that two count. Of others, the last one does, as usual."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -119,14 +120,17 @@ def _split_ranges(argv: Sequence[str]) -> list[str]:
 def join_lists(words: Sequence[str]) -> list[str]:
     """Writes the values of a flag that is given several times after its first one: argparse would forget those before.
 
-    A job that takes one value of such a flag then refuses the second.
+    Raises:
+        ConfigError: a flag that takes one value is given several times, and one of them would be forgotten.
 
     >>> join_lists(["--checkpoint", "a", "--json", "--checkpoint=b", "c", "--", "--checkpoint", "d"])
     ['--checkpoint', 'a', 'b', 'c', '--json', '--', '--checkpoint', 'd']
     """
     end = words.index("--") if "--" in words else len(words)
     names = [word.partition("=")[0].replace("_", "-") for word in words[:end]]
-    repeated = {name for name in _JOINED if names.count(name) > 1}
+    if twice := next((name for name in _ONCE if names.count(name) > 1), None):
+        raise ConfigError(f"{twice} takes one value. Received it {names.count(twice)} times.")
+    repeated = {name for name in LISTS if names.count(name) > 1}
     parts: list[list[str]] = [[]]
     current, found = parts[0], dict[str, list[str]]()
     for word, name in zip(words, names, strict=False):
