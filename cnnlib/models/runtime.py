@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from cnnlib.errors import ConfigError
+from cnnlib.models.quick_import import importing_quickly
 
 # Every other choice would compute something else, or nothing: this project is built on TensorFlow and Keras 3. Keras
 # reads its backend here before it reads ~/.keras/keras.json.
@@ -68,11 +69,11 @@ def load_tensorflow(num_threads: int, chunks: int = 1, *, gpus: bool = False) ->
     # 50 % faster.
     os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", _log_level(os.environ.get("CUDA_VISIBLE_DEVICES")))
-    # Keras imports matplotlib, which logs in a new HOME that it builds its list of fonts.
+    # Whoever plots in this process, matplotlib logs in a new HOME that it builds its list of fonts.
     logging.getLogger("matplotlib.font_manager").setLevel(logging.ERROR)
     try:
-        with _without_banners():
-            import tensorflow as tf
+        with _without_banners(), importing_quickly():
+            import tensorflow as tf  # and Keras
     except (
         AssertionError,
         ValueError,
