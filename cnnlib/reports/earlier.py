@@ -16,7 +16,7 @@ from datetime import datetime
 from cnnlib.reports.manifest import ReportRecord
 
 # The settings that decide how the rows are scored. Others, such as slice_by, only add rows to a report.
-_DECIDING = ("pixel_range", "outputs", "class_map")
+_DECIDING = ("pixel_range", "outputs", "tta", "class_map")
 
 
 def find_previous(

@@ -58,6 +58,25 @@ def test_previous_is_the_report_before_it_of_the_same_run(tmp_path: Path) -> Non
     assert baseline_of(tmp_path, second) == first
 
 
+@pytest.mark.parametrize("baseline", ["previous", "previous-run", "best-of-run", "best", "run:demo"])
+@pytest.mark.parametrize("tta", [None, "crops"])
+def test_a_report_is_compared_with_one_of_the_same_augmentation(
+    tmp_path: Path, baseline: str, tta: str | None
+) -> None:
+    """Augmented predictions are better: a plain report against them is no drop, and they hide one."""
+    run = "other" if baseline in ("previous-run", "run:demo") else "demo"
+    found = {}
+    for minute, (name, wrong) in enumerate({None: 10, "flips": 1, "crops": 5}.items(), 1):
+        evaluation = {"top_k": 1, **({} if name is None else {"tta": name})}
+        found[name] = write(tmp_path, "demo", 1, wrong, minute=minute, evaluation=evaluation)
+    evaluation = {"top_k": 1, **({} if tta is None else {"tta": tta})}
+    epoch = 1 if run == "other" else 2
+    report = write(tmp_path, run, epoch, 8, minute=5, evaluation=evaluation)
+    assert baseline_of(tmp_path, report, baseline) == found[tta]
+    if baseline == "previous":
+        assert page_compares_with(tmp_path, report) == found[tta]
+
+
 def test_an_epoch_that_is_scored_late_is_not_compared_with_a_later_epoch(tmp_path: Path) -> None:
     first = write(tmp_path, "a", 1)
     write(tmp_path, "a", 3, minute=2)
