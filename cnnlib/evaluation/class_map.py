@@ -53,19 +53,45 @@ def map_classes(
     return None if columns == tuple(range(len(theirs))) else columns
 
 
+def select_entries(theirs: Sequence[str], ours: Sequence[str], entries: Sequence[str]) -> tuple[str, ...]:
+    """Returns the entries of a map for many models that name a class of this one. See `map_classes` for the rest.
+
+    Raises:
+        ConfigError: an entry names no class of the data, so it fits no model.
+
+    >>> select_entries(["cat", "dog"], ["cat", "Hund"], ["dog=Hund", "Katze=cat"])
+    ('dog=Hund',)
+    """
+    for entry in entries:
+        if not any(our in ours for _, our in _split_everywhere(entry)):
+            raise _unknown(entry, entry.partition("=")[2], "data", ours)
+    return tuple(entry for entry in entries if _find_split(entry, theirs, ours))
+
+
 def _split(entry: str, theirs: Sequence[str], ours: Sequence[str]) -> tuple[str, str]:
+    if found := _find_split(entry, theirs, ours):
+        return found
+    their, _, our = entry.partition("=")
+    if their not in theirs:
+        raise _unknown(entry, their, "checkpoint", theirs)
+    raise _unknown(entry, our, "data", ours)
+
+
+def _find_split(entry: str, theirs: Sequence[str], ours: Sequence[str]) -> tuple[str, str] | None:
     """Splits an entry at the sign that leaves a class on both sides, because a name may hold one, too."""
-    parts = entry.split("=")
-    for index in range(1, len(parts)):
-        their, our = "=".join(parts[:index]), "=".join(parts[index:])
+    for their, our in _split_everywhere(entry):
         if their in theirs and our in ours:
             return their, our
-    their, _, our = entry.partition("=")
-    unknown, known = (their, theirs) if their not in theirs else (our, ours)
-    side = "checkpoint" if known is theirs else "data"
-    raise ConfigError(
-        f"class_map: {entry!r} names no class of the {side}: {unknown!r}. {nearest(unknown, known)}"
-    )
+    return None
+
+
+def _split_everywhere(entry: str) -> list[tuple[str, str]]:
+    parts = entry.split("=")
+    return [("=".join(parts[:index]), "=".join(parts[index:])) for index in range(1, len(parts))]
+
+
+def _unknown(entry: str, name: str, side: str, known: Sequence[str]) -> ConfigError:
+    return ConfigError(f"class_map: {entry!r} names no class of the {side}: {name!r}. {nearest(name, known)}")
 
 
 def _check_one_to_one(wanted: Sequence[str], ours: Sequence[str], entries: Sequence[str]) -> None:

@@ -14,10 +14,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 
 from cnnlib.dataset.manifest import Manifest
-from cnnlib.errors import CheckpointError, CnnlibError, DigestError, InputError, ModelError
+from cnnlib.errors import CheckpointError, CnnlibError, ConfigError, DigestError, InputError, ModelError
 from cnnlib.evaluate_config import EvaluateConfig
+from cnnlib.evaluation.class_map import select_entries
 from cnnlib.evaluation.outcome import LeftOut
-from cnnlib.evaluation.target import Target, target_of_checkpoint
+from cnnlib.evaluation.target import Target, fit_classes, target_of_checkpoint
 from cnnlib.reports.result import installed_versions
 from cnnlib.runs.checkpoints import (
     Checkpoint,
@@ -41,7 +42,8 @@ class PendingTargets:
     """The checkpoints below a folder of runs.
 
     Attributes:
-        targets: those with which the evaluation is not done; they may have a report.
+        targets: those with which the evaluation is not done, their outputs mapped to the data's classes; they may have
+            a report.
         left_out: those that cannot be scored.
         keys: the key of each target's and each left-out checkpoint, by its URI.
         num_done: how many are done.
@@ -84,6 +86,7 @@ def find_pending(
 
     Raises:
         NotFoundError: there is no run below the folder.
+        ConfigError: an entry of the class map names no class of the data, or of no checkpoint.
     """
     found = scan_runs(runs_uri)
     marks = _read_marks(reports_uri)
@@ -110,13 +113,19 @@ def find_pending(
             unknown.append(each)
     targets: list[Target] = []
     strangers: list[str] = []
-    for each, result in zip(unknown, map_threads(_try_read, unknown), strict=True):
+    results = map_threads(_try_read, unknown)
+    maps = _select_maps(results, config.class_map, manifest, seen=any(outcomes.values()))
+    for each, result in zip(unknown, results, strict=True):
         if isinstance(result, CnnlibError):
             left_out.append(LeftOut(uri=each.uri, error=result))
-        elif result is not None and not _is_of_data(result, manifest, config.class_map):
+        elif result is not None and not _is_of_data(result, manifest, maps[each.uri]):
             strangers.append(keys[each.uri])
         elif result is not None:
-            targets.append(target_of_checkpoint(result, config.model_inputs))
+            try:
+                target = target_of_checkpoint(result, config.model_inputs)
+                targets.append(fit_classes(target, maps[each.uri], manifest))
+            except InputError as err:
+                left_out.append(LeftOut(uri=each.uri, error=err))
     map_threads(lambda key: _write_mark(reports_uri, key, _OTHER_DATA), strangers)
     return PendingTargets(
         targets=targets,
@@ -216,8 +225,36 @@ def _try_read(found: FoundCheckpoint) -> Checkpoint | CnnlibError | None:
         return err
 
 
+def _select_maps(
+    results: Sequence[Checkpoint | CnnlibError | None],
+    class_map: Sequence[str],
+    manifest: Manifest,
+    *,
+    seen: bool,
+) -> dict[str, tuple[str, ...]]:
+    """Returns the entries of the class map that are for each checkpoint, by its URI.
+
+    A folder holds runs of other names and runs of the data's own names, so an entry need not fit all of them. If it
+    fits none in a look that finds everything (`seen` is False), it is a mistake.
+    """
+    maps: dict[str, tuple[str, ...]] = {}
+    for each in results:
+        if isinstance(each, Checkpoint):
+            known = each.class_names
+            fitting = class_map if known is None else select_entries(known, manifest.class_names, class_map)
+            maps[each.uri] = tuple(fitting)
+    unused = [entry for entry in class_map if not any(entry in entries for entries in maps.values())]
+    if unused and maps and not seen:
+        raise ConfigError(f"class_map: {unused[0]!r} names no class of any checkpoint. Correct or omit it.")
+    return maps
+
+
 def _is_of_data(checkpoint: Checkpoint, manifest: Manifest, class_map: Sequence[str]) -> bool:
-    """Returns whether a checkpoint was trained on the classes, in any order, and the image shape of a data set."""
+    """Returns whether a checkpoint was trained on the classes, in any order, and the image shape of a data set.
+
+    Args:
+        class_map: the entries for this checkpoint; with one, its classes are checked when they are mapped.
+    """
     names, shape = checkpoint.class_names, checkpoint.image_shape
     ours = set(manifest.class_names)
     return (names is None or bool(class_map) or set(names) == ours) and (

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from cnnlib.dataset.manifest import Manifest, load_manifest
 from cnnlib.dataset.reader import check_shards
-from cnnlib.errors import ConfigError, InputError, ModelError
+from cnnlib.errors import ConfigError, InputError
 from cnnlib.evaluate_config import EvaluateConfig
 from cnnlib.evaluation.foreign.scores import check_settings, find_predictions_target
 from cnnlib.evaluation.outcome import LeftOut
@@ -93,12 +93,7 @@ def plan_evaluation(
         )
     if pending_runs_uri:
         pending = find_pending(pending_runs_uri, reports_uri, config, manifest, gate=gate, retry=retry)
-        targets, left_out = [], list(pending.left_out)
-        for target in pending.targets:
-            try:
-                targets.append(fit_classes(target, config, manifest))
-            except ModelError as err:
-                left_out.append(LeftOut(uri=target.uri, error=err, target=target))
+        targets, left_out = list(pending.targets), list(pending.left_out)
     elif predictions:
         check_settings(config)
         pending, targets, left_out = None, [find_predictions_target(predictions)], []
@@ -144,7 +139,7 @@ def _find_targets(
     targets, left_out = [], []
     for name in checkpoints:
         try:
-            targets.append(fit_classes(find_target(name, config.model_inputs), config, manifest))
+            targets.append(fit_classes(find_target(name, config.model_inputs), config.class_map, manifest))
         except InputError as err:
             if len(checkpoints) == 1:
                 raise

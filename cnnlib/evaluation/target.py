@@ -140,20 +140,20 @@ def describe_runs(targets: Sequence[Target]) -> list[Target]:
     return described
 
 
-def fit_classes(target: Target, config: EvaluateConfig, manifest: Manifest) -> Target:
-    """Returns a target whose outputs are mapped to the classes of the data.
+def fit_classes(target: Target, class_map: Sequence[str], manifest: Manifest) -> Target:
+    """Returns a target whose outputs are mapped to the classes of the data; see `EvaluateConfig.class_map`.
 
     Raises:
         ModelError: the checkpoint was trained on other classes.
         ConfigError: the class map names a class that does not exist, or the classes of a model file are not known.
     """
     if target.class_names is None:
-        if config.class_map:
+        if class_map:
             raise ConfigError(
                 f"class_map needs a checkpoint, whose manifest names its classes. Received {target.uri}."
             )
         return target
-    columns = map_classes(target.class_names, manifest.class_names, config.class_map, target.uri)
+    columns = map_classes(target.class_names, manifest.class_names, class_map, target.uri)
     return target if columns is None else replace(target, columns=columns)
 
 

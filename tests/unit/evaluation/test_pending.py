@@ -10,7 +10,7 @@ import pytest
 
 from cnnlib.config import TrainConfig
 from cnnlib.dataset.manifest import Manifest, load_manifest
-from cnnlib.errors import AccessError, CheckpointError, ModelError, NotFoundError
+from cnnlib.errors import AccessError, CheckpointError, ConfigError, ModelError, NotFoundError
 from cnnlib.evaluate_config import EvaluateConfig
 from cnnlib.evaluation.outcome import LeftOut
 from cnnlib.evaluation.pending import PendingTargets, find_pending, mark_done, mark_left_out
@@ -153,6 +153,62 @@ def test_checkpoints_of_other_classes_or_images_are_not_pending(tmp_path: Path, 
     pending = find(tmp_path, manifest)
     assert names(pending) == [("other-order", 1), ("same", 1)]
     assert (pending.left_out, pending.num_other_data) == ([], 2)
+
+
+def test_a_class_map_is_for_the_checkpoints_that_have_its_classes(tmp_path: Path, manifest: Manifest) -> None:
+    """A folder of runs holds some of the data's own names, some of others and some of other data."""
+    coat, bag, sandal = manifest.class_names
+    runs, reports = tmp_path / "runs", str(tmp_path / "reports")
+    write_run(runs, "german", 1, class_names=["Mantel", bag, "Sandale"])
+    write_run(runs, "half", 1, class_names=["Mantel", bag, "Schuh"])
+    write_run(runs, "own", 1, class_names=[coat, bag, sandal])
+    write_run(runs, "pets", 1, class_names=["cat", "dog", "cow"])
+    [nameless] = write_run(runs, "nameless", 1)
+    config = EvaluateConfig(class_map=(f"Mantel={coat}", f"Sandale={sandal}"))
+    pending = find_pending(str(runs), reports, config, manifest)
+    assert [(target.run, target.columns) for target in pending.targets] == [("german", None), ("own", None)]
+    assert pending.num_other_data == 1
+    half, without_names = sorted(pending.left_out, key=lambda each: "nameless" in each.uri)
+    assert "was not trained on the class 'Sandal' of the data" in str(half.error)
+    assert without_names.uri == nameless
+    assert "class_map needs a checkpoint, whose manifest names its classes" in str(without_names.error)
+    finish(tmp_path, pending)
+    write_run(runs, "new", 1, class_names=[coat, bag, sandal])
+    again = find_pending(str(runs), reports, config, manifest)
+    assert names(again) == [("new", 1)], "that no entry fits it is no mistake"
+
+
+@pytest.mark.parametrize(
+    ("entry", "message"),
+    [
+        ("Mntel=Coat", "'Mntel=Coat' names no class of any checkpoint"),
+        ("Mantel=Caot", "'Mantel=Caot' names no class of the data: 'Caot'"),
+    ],
+)
+def test_a_class_map_with_a_typing_error_is_refused(
+    tmp_path: Path, manifest: Manifest, entry: str, message: str
+) -> None:
+    write_run(tmp_path / "runs", "german", 1, class_names=["Mantel", *manifest.class_names[1:]])
+    write_run(tmp_path / "runs", "own", 1, class_names=list(manifest.class_names))
+    for _ in range(2):
+        with pytest.raises(ConfigError, match=message):
+            find_pending(
+                str(tmp_path / "runs"),
+                str(tmp_path / "reports"),
+                EvaluateConfig(class_map=(entry,)),
+                manifest,
+            )
+
+
+def test_a_checkpoint_of_a_later_version_hides_no_other(tmp_path: Path, manifest: Manifest) -> None:
+    write_run(tmp_path / "runs", "seed", 1)
+    write_run(tmp_path / "runs", "deep", 1, pixel_range="0-65535")
+    write_run(tmp_path / "runs", "odd", 1, outputs="votes")
+    pending = find(tmp_path, manifest)
+    assert names(pending) == [("seed", 1)]
+    deep, odd = (str(each.error) for each in pending.left_out)
+    assert "has pixel_range '0-65535'" in deep
+    assert "has outputs 'votes'" in odd
 
 
 def test_what_could_not_be_scored_is_remembered_for_these_bytes(tmp_path: Path, manifest: Manifest) -> None:

@@ -93,15 +93,15 @@ def test_classes_in_another_order_make_another_report_and_other_classes_are_refu
     write_checkpoint_without_model(run, 3, class_names=[*names[:-1], "other"])
     config = EvaluateConfig()
     same, reverse, other = (find_target(f"{run}@{epoch}", None) for epoch in (1, 2, 3))
-    assert fit_classes(same, config, manifest).columns is None
-    mapped = fit_classes(reverse, config, manifest)
+    assert fit_classes(same, (), manifest).columns is None
+    mapped = fit_classes(reverse, (), manifest)
     assert mapped.columns == tuple(range(len(names)))[::-1]
     assert mapped.subject(config, "/data", manifest).evaluation["class_map"] == "2,1,0"
     with pytest.raises(
         ModelError, match=rf"Class 2 is '{names[-1]}' in the data, and 'other' in the checkpoint"
     ):
-        fit_classes(other, config, manifest)
-    meant = EvaluateConfig(class_map=(f"other={names[-1]}",))
+        fit_classes(other, (), manifest)
+    meant = (f"other={names[-1]}",)
     assert fit_classes(other, meant, manifest).columns is None, "the same outputs, under other names"
 
 

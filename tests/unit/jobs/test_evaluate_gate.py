@@ -150,6 +150,33 @@ def test_a_failed_gate_stays_failed_until_a_later_run_replaces_the_model(
     assert run("--pending", "runs", "--gate", "gates.toml")[0] == 0
 
 
+def test_nothing_is_left_to_do_for_a_checkpoint_whose_outputs_are_mapped(
+    run: Run, tmp_path: Path, manifest: Manifest
+) -> None:
+    """Classes in another order, and renamed ones, make reports of other ids than the checkpoint's own."""
+    runs, names = tmp_path / "mapped", list(manifest.class_names)
+    for name, classes in (("reversed", names[::-1]), ("renamed", ["Mantel", *names[:0:-1]]), ("same", names)):
+        write_run_record(str(runs / name), TrainConfig(), manifest.fingerprint, "seed")
+        write_checkpoint_without_model(str(runs / name), 1, class_names=classes)
+    config = EvaluateConfig(class_map=(f"Mantel={names[0]}",))
+    places = (str(tmp_path / "data"), str(tmp_path / "reports"))
+    plan = plan_evaluation(config, *places, pending_runs_uri=str(runs))
+    assert {target.run: target.columns for target in plan.targets} == {
+        "reversed": (2, 1, 0),
+        "renamed": (0, 2, 1),
+        "same": None,
+    }
+    labels = np.repeat(np.arange(manifest.num_classes), manifest.split("test").rows_per_class)
+    for target in plan.targets:
+        subject = plan.subject(target)
+        about = {name: getattr(subject, name) for name in subject.to_document()}
+        write_rows(tmp_path / "reports", labels, labels, epoch=1, **about)
+    words = ["--pending", "mapped", "--class-map", *config.class_map, "--gate", "gates.toml"]
+    assert len(run(*words)[1]["reports"]) == 3
+    code, result, _ = run(*words)
+    assert (code, result["reports"], result["gates"]) == (0, [], [])
+
+
 def test_a_checkpoint_that_becomes_the_last_one_is_judged(
     write_report: Any, run: Run, tmp_path: Path
 ) -> None:
