@@ -130,10 +130,9 @@ def _write(args: AnySource, output: str) -> bool:
             max_bad=0.0 if args.strict else args.max_bad, shard_bytes=shard_bytes, encoding=args.stored()
         )
         return write_streamed(args.load_streamed(), output, options, run_tasks, live=has_terminal()).created
-    from cnnlib.dataset.writer import check_output, write_dataset
+    from cnnlib.dataset.writer import write_dataset
 
-    source = args.load()
-    return not check_output(source, output) and write_dataset(source, output, shard_bytes).created
+    return write_dataset(args.load(), output, shard_bytes).created
 
 
 if __name__ == "__main__":

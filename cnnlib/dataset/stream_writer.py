@@ -120,7 +120,7 @@ def _write(
         _check_rows(manifest, written, source)
         _say_equal_images(written, source)
     except DatasetError:
-        _delete_own(dataset_uri, plan, manifest, kept=_shard_names(published))
+        _withdraw(dataset_uri, plan, manifest)
         raise
     if published is not None and published.source_digest != manifest.source_digest:
         _delete_own(dataset_uri, plan, manifest, kept=_shard_names(published))
@@ -134,7 +134,9 @@ def _write(
         stored = check_same(dataset_uri, manifest.source_digest, manifest.source)
         check_complete(dataset_uri, stored)
         return PreparedDataset(stored, created=False)
+    _write_deleted_again(dataset_uri, manifest, lambda: _run(tasks, run_tasks, live=live))
     write_preview(dataset_uri, _draw_preview(dataset_uri, manifest))
+    _write_deleted_again(dataset_uri, manifest, lambda: _run(tasks, run_tasks, live=live))
     if created:
         _delete_others(dataset_uri, manifest)
     else:
@@ -386,6 +388,48 @@ def _delete_own(dataset_uri: str, plan: str, manifest: Manifest, kept: frozenset
     names = _shard_names(manifest) - kept
     map_threads(lambda name: files.delete(join_uri(dataset_uri, name)), sorted(names))
     _delete_marks(dataset_uri, plan)
+
+
+def _withdraw(dataset_uri: str, plan: str, manifest: Manifest) -> None:
+    """Deletes what an attempt wrote that failed, but no shard that another attempt has published or may publish.
+
+    Equal images make equal shards, whatever the limits of an attempt are. Where an attempt with other settings has left
+    marks, alive or killed, all shards stay: whoever publishes deletes those that are not its own.
+    """
+    _delete_marks(dataset_uri, plan)
+    manifest_uri = layout.dataset_manifest(dataset_uri)
+    if files.find_size(manifest_uri) is not None:
+        _delete_own(dataset_uri, plan, manifest, kept=_shard_names(load_manifest(dataset_uri)))
+        return
+    if files.list_objects(layout.prepare_marks(dataset_uri)):
+        return
+
+    def delete(name: str) -> None:
+        if files.find_size(manifest_uri) is None:
+            files.delete(join_uri(dataset_uri, name))
+
+    map_threads(delete, sorted(_shard_names(manifest)))
+
+
+def _write_deleted_again(dataset_uri: str, manifest: Manifest, write: Callable[[], object]) -> None:
+    """Writes the shards again that an attempt deleted which failed while this one published them.
+
+    Raises:
+        DatasetError: some are still missing.
+    """
+    if _find_missing(dataset_uri, manifest):
+        write()
+        if missing := _find_missing(dataset_uri, manifest):
+            raise DatasetError(
+                f"{dataset_uri}: another preparation deleted {len(missing)} shards, such as {missing[0]}. Prepare the "
+                "dataset again."
+            )
+
+
+def _find_missing(dataset_uri: str, manifest: Manifest) -> list[str]:
+    base = join_uri(dataset_uri, "")
+    stored = {each.uri.removeprefix(base) for each in files.list_objects(dataset_uri)}
+    return sorted(_shard_names(manifest) - stored)
 
 
 def _delete_others(dataset_uri: str, manifest: Manifest) -> None:

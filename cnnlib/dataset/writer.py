@@ -57,12 +57,13 @@ def write_dataset(source: Source, dataset_uri: str, shard_bytes: int | None = No
         shard_bytes: bytes of pixels in one shard; None: a sixteenth of the split, within 4..16 MiB.
 
     Raises:
+        AccessError: storage denies writing.
         ConflictError: the output already holds another dataset or other files.
         DatasetError: a split has no rows or no class of the training split, all rows are of one class, or a shard
             cannot hold the metadata.
     """
     metadata = source.metadata  # checked before anything is written
-    existing = _find_existing(source, dataset_uri)
+    existing = check_output(source, dataset_uri)
     if existing is not None and not say_lost(dataset_uri, existing):
         return PreparedDataset(existing, created=False)
     counts = {name: _count_rows(source, split) for name, split in source.splits.items()}
@@ -134,24 +135,18 @@ def _say_black_images(source: Source) -> None:
         )
 
 
-def check_output(source: Source, dataset_uri: str) -> bool:
-    """Checks that the dataset can be written, without writing it; returns whether it is already there.
+def check_output(source: Source, dataset_uri: str) -> Manifest | None:
+    """Checks that the dataset can be written, without writing it; returns its manifest if it is already there.
 
     Raises:
         ConflictError: the output already holds another dataset or other files.
         AccessError: storage denies writing.
     """
-    if _find_existing(source, dataset_uri) is not None:
-        return True
+    if files.find_size(layout.dataset_manifest(dataset_uri)) is not None:
+        return check_same(dataset_uri, source.digest, source.description)
+    check_no_other_files(dataset_uri, lambda uri: _is_ours(source, dataset_uri, uri))
     files.check_writable(dataset_uri)
-    return False
-
-
-def _find_existing(source: Source, dataset_uri: str) -> Manifest | None:
-    if files.find_size(layout.dataset_manifest(dataset_uri)) is None:
-        check_no_other_files(dataset_uri, lambda uri: _is_ours(source, dataset_uri, uri))
-        return None
-    return check_same(dataset_uri, source.digest, source.description)
+    return None
 
 
 def check_same(dataset_uri: str, source_digest: str, description: str) -> Manifest:

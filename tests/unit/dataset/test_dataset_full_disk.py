@@ -79,7 +79,7 @@ def test_a_dataset_whose_preview_has_no_room_is_complete(
 def test_a_folder_that_refuses_is_named() -> None:
     with folder_for_all() as folder:
         (folder / "out").mkdir()
-        with read_only(folder / "out"), pytest.raises(AccessError, match=f"Not permitted at {folder}/out/"):
+        with read_only(folder / "out"), pytest.raises(AccessError, match=f"Not permitted at {folder}/out: "):
             from_memory(str(folder / "out"))
         assert os.listdir(folder / "out") == []
         assert from_memory(str(folder / "out")).created

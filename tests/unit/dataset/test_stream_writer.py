@@ -7,6 +7,7 @@ import pickle
 import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +26,7 @@ from cnnlib.dataset.streamed import StreamedSource, row_id
 from cnnlib.dataset.verify import verify_dataset
 from cnnlib.errors import ConflictError, DatasetError
 from cnnlib.sources.folders import load_folders
-from cnnlib.storage import files, layout
+from cnnlib.storage import files, layout, publish
 from tests.image_files import encode, noise, write_folders
 
 RULES = "size as it is, 1 channels, background (255, 255, 255)"
@@ -131,6 +132,66 @@ def test_too_many_of_them_publish_nothing(tmp_path: Path) -> None:
         "cat/empty.png: empty file. Correct them, or give a larger --max-bad. Nothing was published."
     )
     assert files.list_objects(output) == []
+
+
+@pytest.mark.parametrize("published_at", ["begin", "middle", "end"])
+def test_an_attempt_that_fails_leaves_the_shards_that_another_one_has_published(
+    tmp_path: Path, published_at: str
+) -> None:
+    """Both make the same shards: only their limits for what cannot be used differ."""
+    folder, output = write_folders(tmp_path / "images", rows=40), str(tmp_path / "data")
+    (folder / "cat" / "empty.png").write_bytes(b"")
+    place = {"begin": 0, "middle": 2, "end": -1}[published_at]
+
+    def run(tasks: Sequence[bytes]) -> Iterator[bytes]:
+        at = range(len(tasks))[place]
+        for index, task in enumerate(tasks):
+            if index == at and published_at != "end":
+                write(load(folder), output, replace(SMALL, max_bad=0.1))
+            yield run_chunk(task)
+        if published_at == "end":
+            write(load(folder), output, replace(SMALL, max_bad=0.1))
+
+    with pytest.raises(DatasetError, match="Nothing was published"):
+        write_streamed(load(folder), output, replace(SMALL, max_bad=0.0), run)
+    manifest = load_manifest(output)
+    assert verify_dataset(output, manifest) == {name: each.rows for name, each in manifest.splits.items()}
+    known = {shard.name for split in manifest.splits.values() for shard in split.shards}
+    stored = {each.uri.removeprefix(f"{output}/") for each in files.list_objects(output)}
+    assert stored == known | {"manifest.json", "preview.png", "quarantine.parquet"}
+
+
+@pytest.mark.parametrize("deleted_at", ["while it writes", "when it publishes"])
+def test_shards_that_an_attempt_deletes_which_fails_meanwhile_are_written_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, deleted_at: str
+) -> None:
+    folder, output = write_folders(tmp_path / "images", rows=40), str(tmp_path / "data")
+    (folder / "cat" / "empty.png").write_bytes(b"")
+
+    def fail() -> None:
+        with pytest.raises(DatasetError, match="Nothing was published"):
+            write(load(folder), output, replace(SMALL, max_bad=0.0))
+
+    def run(tasks: Sequence[bytes]) -> Iterator[bytes]:
+        yield from map(run_chunk, tasks)
+        if deleted_at == "while it writes" and not failed:
+            failed.append(fail())
+
+    failed: list[None] = []
+    real = publish.write_manifest
+
+    def delete_first(uri: str, document: Any) -> bool:
+        if deleted_at == "when it publishes":
+            for shard in Path(output).rglob("*.parquet"):
+                shard.unlink()
+        return real(uri, document)
+
+    monkeypatch.setattr(publish, "write_manifest", delete_first)
+    written = write_streamed(load(folder), output, replace(SMALL, max_bad=0.1), run)
+    assert written.created
+    manifest = load_manifest(output)
+    assert verify_dataset(output, manifest) == {name: each.rows for name, each in manifest.splits.items()}
+    assert files.list_objects(layout.prepare_marks(output)) == []
 
 
 def test_what_is_prepared_already_is_judged_by_the_same_limit(tmp_path: Path) -> None:

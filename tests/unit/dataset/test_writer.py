@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from cnnlib.dataset.manifest import load_manifest
 from cnnlib.dataset.source import Source, SourceSplit
 from cnnlib.dataset.writer import _plan_split, check_output, rows_per_shard, write_dataset
 from cnnlib.errors import ConflictError, DatasetError, InputError
@@ -60,13 +61,13 @@ def test_split_without_rows_is_refused() -> None:
 
 
 def test_free_output_may_be_written_and_is_left_untouched(tmp_path: Path) -> None:
-    assert check_output(make_source(), str(tmp_path / "new" / "dataset")) is False
+    assert check_output(make_source(), str(tmp_path / "new" / "dataset")) is None
     assert list(tmp_path.iterdir()) == []
 
 
 def test_same_data_set_is_already_there(tmp_path: Path) -> None:
     write_dataset_without_ray(str(tmp_path))
-    assert check_output(make_source(), str(tmp_path)) is True
+    assert check_output(make_source(), str(tmp_path)) == load_manifest(str(tmp_path))
 
 
 def test_a_lost_shard_is_written_again(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -98,7 +99,7 @@ def test_shards_and_preview_of_an_interrupted_attempt_are_no_conflict(tmp_path: 
     write_dataset_without_ray(str(tmp_path))
     (tmp_path / "manifest.json").unlink()
     (tmp_path / "preview.png").write_bytes(b"half a picture")
-    assert check_output(make_source(), str(tmp_path)) is False
+    assert check_output(make_source(), str(tmp_path)) is None
 
 
 @pytest.mark.parametrize(

@@ -80,7 +80,7 @@ def test_shards_that_appear_during_the_check_are_no_conflict(
         return found
 
     monkeypatch.setattr(files, "find_size", find)
-    assert check_output(source, folder) is False
+    assert check_output(source, folder) is None
     assert write_dataset(source, folder).created is False
 
 
@@ -89,7 +89,7 @@ def test_two_threads_of_two_sources_leave_one_whole_dataset(tmp_path: Path) -> N
 
     def prepare(source: Source) -> bool:
         try:
-            return not check_output(source, folder) and write_dataset(source, folder, SHARD_BYTES).created
+            return write_dataset(source, folder, SHARD_BYTES).created
         except ConflictError:
             return False
 

@@ -42,6 +42,23 @@ def test_classes_without_rows_are_named_and_the_second_time_nothing_is_written(
     assert {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*")} == before
 
 
+def test_the_same_command_writes_a_lost_shard_again(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    images, labels = np.arange(8 * 64, dtype=np.uint8).reshape(8, 8, 8), [0, 1] * 4
+    np.savez(tmp_path / "a.npz", x_train=images, y_train=labels, x_test=images, y_test=labels)
+    command = ["npz", str(tmp_path / "a.npz"), "--output", str(tmp_path / "out")]
+    assert prepare.main(command) == 0
+    [shard] = (tmp_path / "out" / "test").iterdir()
+    shard.unlink()
+    assert prepare.main(["verify", str(tmp_path / "out")]) == 2
+    assert prepare.main(command) == 0
+    log = capsys.readouterr().err
+    assert f"missing or damaged, and written again: 1, such as test/{shard.name}" in log
+    assert "prepared already" not in log
+    assert prepare.main(["verify", str(tmp_path / "out")]) == 0
+
+
 def test_many_classes_without_rows_and_a_missing_training_split_are_one_line_each(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
