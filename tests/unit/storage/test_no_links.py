@@ -6,6 +6,7 @@ import errno
 import os
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from threading import Barrier, Timer
 
 import pytest
 
@@ -70,9 +71,56 @@ def test_mark_of_a_writer_that_died_does_not_block_the_name_for_ever(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(no_links, "_ABANDONED_AFTER_S", 0.05)
-    (tmp_path / ".object.creating").write_text("of a dead writer")
+    (tmp_path / ".object.creating-0").write_text("of a dead writer")
     assert files.create_bytes(str(tmp_path / "object"), b"x") is True
     assert os.listdir(tmp_path) == ["object"]
+
+
+def test_exactly_one_of_many_writers_follows_one_that_died(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(no_links, "_ABANDONED_AFTER_S", 0.05)
+    monkeypatch.setattr(no_links, "_PAUSE_S", 0.001)
+    for attempt in range(40):
+        target = tmp_path / str(attempt)
+        for dead in range(attempt % 3):
+            (tmp_path / f".{attempt}.creating-{dead}").write_text(f"dead writer {dead}")
+        start = Barrier(8)
+
+        def create(writer: int, target: Path = target, start: Barrier = start) -> bool:
+            source = target.with_name(f".{target.name}-{writer}.tmp")
+            source.write_text(str(writer))
+            start.wait()
+            try:
+                return no_links.rename_if_absent(source, target)
+            finally:
+                source.unlink(missing_ok=True)
+
+        with ThreadPoolExecutor(8) as pool:
+            created = list(pool.map(create, range(8)))
+        assert created.count(True) == 1
+        assert target.read_text() == str(created.index(True))
+    assert len(os.listdir(tmp_path)) == 40
+
+
+def test_a_writer_whose_turn_was_taken_over_does_not_create(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It was stopped for longer than 10 s between its mark and its look; the next one is at work."""
+    source, target = tmp_path / "source", tmp_path / "target"
+    source.write_text("slow")
+    real_create = no_links._create
+
+    def create(mark: Path, ticket: str) -> bool:
+        created = real_create(mark, ticket)
+        monkeypatch.setattr(no_links, "_create", real_create)
+        (tmp_path / ".target.creating-1").write_text("the next writer")
+        Timer(0.1, lambda: target.write_text("quick")).start()
+        return created
+
+    monkeypatch.setattr(no_links, "_create", create)
+    assert no_links.rename_if_absent(source, target) is False
+    assert (target.read_text(), source.read_text()) == ("quick", "slow")
 
 
 def test_link_whose_answer_was_lost_counts_as_ours(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
