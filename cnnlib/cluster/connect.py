@@ -175,6 +175,20 @@ def explain_death(err: BaseException, what: str, advice: str) -> BaseException:
     return ClusterError(f"{what} was killed again and again, {why}. {advice}")
 
 
+@contextlib.contextmanager
+def explaining_deaths(what: str, advice: str) -> Iterator[None]:
+    """Raises what `explain_death` returns in place of an error of Ray's."""
+    try:
+        yield
+    except CnnlibError:
+        raise
+    except Exception as err:  # Ray has many classes of errors, and derives classes from those of others
+        explained = explain_death(err, what, advice)
+        if explained is err:
+            raise
+        raise explained from err
+
+
 def _first_line(err: BaseException) -> str:
     lines = [line.strip() for line in str(err).splitlines() if line.strip()]
     return lines[0].rstrip(".:") if lines else type(err).__name__

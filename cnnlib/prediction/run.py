@@ -45,6 +45,10 @@ from cnnlib.storage.uri import join_uri, uri_name
 _VERSION = 1
 _PLAN_DIGITS = 16
 _IMAGE_OPTIONS = ("size", "channels", "resize", "background")
+_IF_KILLED = (
+    "Try a smaller --batch-size, fewer predictors (--actors), or machines with more memory. Parts that were stored are "
+    "kept: the same command continues."
+)
 _PART = re.compile(r"part-\d{5,}-[0-9a-f]{16}\.parquet")
 
 
@@ -161,8 +165,7 @@ def predict(plan: PredictPlan) -> PredictResult:
     log_event("predict", images=plan.num_images, to_predict=new, checkpoint=plan.target.uri)
     if plan.missing:
         _run(plan)
-    # Whoever has published other predictions here meanwhile has deleted the parts of these.
-    _find_done(plan.output_uri, plan.document["plan"])
+    _check_not_overtaken(plan)
     described = map_threads(_describe, plan.parts)
     rows, bad = (sum(each[name] for each in described) for name in ("rows", "unreadable"))
     if rows != plan.num_images:
@@ -172,7 +175,11 @@ def predict(plan: PredictPlan) -> PredictResult:
     _check_bad(plan, described, bad)
     if not plan.done:
         document = {**plan.document, "images": rows, "unreadable": bad, "parts": described}
-        publish.write_manifest(join_uri(plan.output_uri, layout.PREDICTIONS_MANIFEST), document)
+        try:
+            publish.write_manifest(join_uri(plan.output_uri, layout.PREDICTIONS_MANIFEST), document)
+        except ConflictError:
+            _check_not_overtaken(plan)
+            raise
     _delete_other_parts(plan)
     log_event("predictions", uri=plan.output_uri, images=rows, unreadable=bad)
     return {
@@ -207,6 +214,7 @@ def _run(plan: PredictPlan) -> None:
         cluster.connect(request, config.wait_for_resources_s),
         cluster.reserve(request, config.wait_when_busy_s) as reserved,
         inside(reserved),
+        cluster.explaining_deaths("A predictor", _IF_KILLED),
     ):
         quiet_ray_data()
         DataContext.get_current().execution_options.preserve_order = True
@@ -283,6 +291,18 @@ def _find_done(output_uri: str, plan: str) -> bool:
             f"{manifest.get('source')}, or with other settings. Choose another --output, or delete them."
         )
     return True
+
+
+def _check_not_overtaken(plan: PredictPlan) -> None:
+    """Checks that nobody has published other predictions here meanwhile, else takes the own parts away.
+
+    Whoever did has deleted the parts that were there then. People read the folder as it is.
+    """
+    try:
+        _find_done(plan.output_uri, plan.document["plan"])
+    except ConflictError:
+        map_threads(lambda part: files.delete(part.uri), plan.parts)
+        raise
 
 
 def _check_strangers(output_uri: str, stored: set[str]) -> None:

@@ -9,10 +9,14 @@ import numpy as np
 import numpy.typing as npt
 import ray
 
-from cnnlib.cluster.connect import ResourceRequest, connect
+from cnnlib.cluster.connect import ResourceRequest, connect, explaining_deaths
 from cnnlib.dataset.chunks import run_chunk
 
 _TASK, _RESULT = "task", "result"
+_IF_KILLED = (
+    "Try a smaller --shard-mib or machines with more memory. Shards that were written are kept: the same command "
+    "continues."
+)
 
 
 def run_on_cluster(tasks: Sequence[bytes]) -> Iterator[bytes]:
@@ -20,7 +24,7 @@ def run_on_cluster(tasks: Sequence[bytes]) -> Iterator[bytes]:
 
     Raises:
         ResourceError: there is no cluster at RAY_ADDRESS.
-        ClusterError: a cluster on this machine did not start.
+        ClusterError: a cluster on this machine did not start, or a task was killed again and again.
     """
     with connect(ResourceRequest(what="tasks", count=1, cpus=1, gpus=0)):
         context = ray.data.DataContext.get_current()
@@ -28,8 +32,9 @@ def run_on_cluster(tasks: Sequence[bytes]) -> Iterator[bytes]:
         logging.getLogger("ray.data._internal.progress").setLevel(logging.ERROR)  # it says that they are off
         dataset = ray.data.from_items([{_TASK: task} for task in tasks], override_num_blocks=len(tasks))
         written = dataset.map_batches(_run, batch_size=1, num_cpus=1)
-        for row in written.iter_rows():
-            yield row[_RESULT]
+        with explaining_deaths("A task that reads images", _IF_KILLED):
+            for row in written.iter_rows():
+                yield row[_RESULT]
 
 
 def _run(batch: dict[str, npt.NDArray[np.object_]]) -> dict[str, npt.NDArray[np.object_]]:

@@ -120,6 +120,10 @@ def test_process_that_was_killed_is_told_from_a_bug() -> None:
         "A predictor was killed again and again, most often because memory ran out "
         "(The actor died unexpectedly before finishing this task). Try less."
     )
+    for err, expected in ((own, own), (bug, bug), (as_task_error(ActorDiedError()), died)):
+        with pytest.raises(type(expected)) as raised, cluster.explaining_deaths("A predictor", "Try less."):
+            raise err
+        assert str(raised.value) == str(expected)
     memory = explain(as_task_error(OutOfMemoryError("a table of all processes")))
     assert str(memory) == "A predictor was killed again and again, its machine ran out of memory. Try less."
 
