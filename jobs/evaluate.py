@@ -171,7 +171,11 @@ def _evaluate(args: Args) -> Finished:
             for each in outcome.left_out
         ],
     }
-    code = EXIT_LEFT_OUT if outcome.left_out and not failed else exit_code(results)
+    code = exit_code(results)
+    if outcome.left_out and (
+        not failed or not code
+    ):  # a gate may call a failure 0; what was left out is none of it
+        code = EXIT_LEFT_OUT
     return Finished(result=result, exit_code=code)
 
 

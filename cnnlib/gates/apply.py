@@ -17,12 +17,12 @@ from cnnlib.gate_config import GateConfig
 from cnnlib.gates.baseline import find_baseline
 from cnnlib.gates.checks import CheckResult, evaluate_checks, list_checks
 from cnnlib.gates.evidence import collect_evidence
-from cnnlib.gates.verdicts import Verdict, worst
+from cnnlib.gates.verdicts import Verdict, read_rows, worst
 from cnnlib.reports.manifest import ReportRecord
 from cnnlib.reports.read import Report, read_report
 from cnnlib.reports.schema import table_schema
 from cnnlib.storage import files, layout, publish
-from cnnlib.storage.parquet import parquet_bytes, parquet_table
+from cnnlib.storage.parquet import parquet_bytes
 
 _DIGEST_DIGITS = 16
 
@@ -70,7 +70,7 @@ def apply_gates(
         baseline_id = None if baseline is None else baseline.record.report_id
         files.create_bytes(uri, parquet_bytes(_build_table(report_id, results, gate, digest, baseline_id)))
     # Read back: another writer may have stored the rows first, with its own time.
-    rows = parquet_table(files.read_bytes(uri)).to_pylist()
+    rows = read_rows(uri)
     verdict = worst(row["verdict"] for row in rows)
     codes = {"pass": 0, "fail": gate.fail_exit_code, "inconclusive": gate.inconclusive_exit_code}
     return GateResult(report_id=report_id, verdict=verdict, rows=rows, exit_code=codes[verdict])

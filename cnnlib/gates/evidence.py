@@ -7,6 +7,7 @@ test or the score test of Farrington and Manning.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
@@ -23,6 +24,7 @@ from cnnlib.reports.pairing import PairedRows, Unpaired, pair_rows
 from cnnlib.reports.predictions import rows_in_slice
 from cnnlib.reports.read import Report
 
+_QUANTILE = re.compile(r"=q\d+(\+|$)")  # in the name of a slice
 Counts = tuple[int, int]
 """Correct rows, and all rows."""
 
@@ -151,7 +153,11 @@ def _find_drop_evidence(
     before = _ReportCounts.of(baseline)
     paired = pair_rows(reports_uri, (baseline.record, report.record))
     class_names = list(counts.classes)
-    return {check: _find_drop(check, before, counts, paired, class_names) for check in checks}
+    cuts = {each.record.subject.evaluation.get("slice_quantiles") for each in (baseline, report)}
+    return {
+        check: _find_drop(check, before, counts, paired, class_names, same_cuts=len(cuts) == 1)
+        for check in checks
+    }
 
 
 def _find_drop(
@@ -160,6 +166,8 @@ def _find_drop(
     now: _ReportCounts,
     paired: PairedRows | Unpaired,
     class_names: Sequence[str],
+    *,
+    same_cuts: bool,
 ) -> Evidence:
     counts_before, counts_now = before.find(check), now.find(check)
     if counts_now is None:
@@ -174,6 +182,8 @@ def _find_drop(
         return _missing(check, before, "the baseline")
     if check.class_name is None and before.classes.keys() != now.classes.keys():
         return Evidence(note=_say_other_classes(before.classes, now.classes))
+    if check.slice is not None and not same_cuts and _QUANTILE.search(check.slice):
+        return Evidence(note="the baseline is cut into another number of quantiles (--slice-quantiles)")
     return unpaired_drop_evidence(counts_before, counts_now, check.limit, f"not paired row by row: {chosen}")
 
 

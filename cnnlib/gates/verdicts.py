@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any, Literal
 
+from cnnlib.errors import ReportError
 from cnnlib.reports.earlier import find_previous
 from cnnlib.reports.manifest import ReportRecord
 from cnnlib.storage import files, layout
@@ -45,6 +46,21 @@ def read_gates(reports_uri: str, report_id: str) -> list[dict[str, Any]]:
     return find_gates(reports_uri, {report_id}).get(report_id, [])
 
 
+def read_rows(uri: str) -> list[dict[str, Any]]:
+    """Reads the rows of `gates` of one gate, as column -> value.
+
+    Raises:
+        ReportError: the table is damaged.
+    """
+    try:
+        rows: list[dict[str, Any]] = parquet_table(files.read_bytes(uri)).to_pylist()
+    except (OSError, ValueError) as err:  # what Arrow raises
+        raise ReportError(
+            f"{uri} is damaged: {str(err).splitlines()[0]}. Delete it, and evaluate the gate again."
+        ) from err
+    return rows
+
+
 def find_compared(
     record: ReportRecord, records: Sequence[ReportRecord], gates: Sequence[Mapping[str, Any]]
 ) -> ReportRecord | None:
@@ -67,7 +83,7 @@ def find_gates(reports_uri: str, report_ids: Collection[str]) -> dict[str, list[
         report_id = uri_name(stored.uri).partition("-")[0]
         if report_id not in report_ids or not stored.uri.endswith(".parquet"):
             continue
-        rows = parquet_table(files.read_bytes(stored.uri)).to_pylist()
+        rows = read_rows(stored.uri)
         known = newest.get(report_id)
         if rows and (known is None or known[0]["checked_at"] <= rows[0]["checked_at"]):
             newest[report_id] = rows

@@ -276,6 +276,8 @@ def _describe(name: str, difference: Difference, than: str) -> str:
 
 
 def _describe_equal(difference: Difference) -> str:
-    if difference.lost is not None and difference.lost.total == 0:
+    if difference.lost is None:
+        return "A and B have the same accuracy"
+    if difference.lost.total == 0:
         return "A and B are right on the same rows"
     return "A and B have the same accuracy, but are right on different rows"

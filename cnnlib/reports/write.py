@@ -26,7 +26,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from cnnlib.errors import AccessError
+from cnnlib.errors import AccessError, ReportError
 from cnnlib.log import log_event
 from cnnlib.reports.build import build_tables
 from cnnlib.reports.manifest import StoredTable, find_manifest, read_record
@@ -94,9 +94,18 @@ def pack_claim(objects: Mapping[str, bytes]) -> bytes:
 
 
 def unpack_claim(archive: bytes) -> dict[str, bytes]:
-    """Returns the objects in a claim, by name."""
-    with zipfile.ZipFile(io.BytesIO(archive)) as claim:
-        return {name: claim.read(name) for name in claim.namelist()}
+    """Returns the objects in a claim, by name.
+
+    Raises:
+        ReportError: the claim is damaged.
+    """
+    try:
+        with zipfile.ZipFile(io.BytesIO(archive)) as claim:
+            return {name: claim.read(name) for name in claim.namelist()}
+    except (zipfile.BadZipFile, EOFError, OSError, ValueError) as err:
+        raise ReportError(
+            f"The claim of a report is damaged ({err}). Delete it from the folder claims, and evaluate again."
+        ) from err
 
 
 def _publish(reports_uri: str, result: EvaluationResult) -> bool:

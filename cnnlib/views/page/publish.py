@@ -20,6 +20,7 @@ from cnnlib.views.page.render import render_history_page, render_report_page
 from cnnlib.views.page.report_data import load_report_data
 from cnnlib.views.page.report_view import build_report_view
 
+_MAX_DRAWINGS = 5  # of the history page, while other jobs write reports
 MAX_HISTORY = 300
 """The history page shows at most this many reports, the newest."""
 MAX_HISTORY_ROWS = 100_000
@@ -69,7 +70,7 @@ def publish_pages(reports_uri: str, report_ids: Collection[str], changed: Collec
     wanted = [report_id for report_id in report_ids if report_id in changed or report_id not in existing]
     links = existing | {*wanted, INDEX}
     written = [_try_report(reports_uri, report_id, records, links) for report_id in wanted]
-    return [uri for uri in (*written, _try_history(reports_uri, records, links)) if uri]
+    return [uri for uri in (*written, _try_history(reports_uri)) if uri]
 
 
 def _try_report(
@@ -82,10 +83,21 @@ def _try_report(
     return None
 
 
-def _try_history(reports_uri: str, records: Sequence[ReportRecord], links: frozenset[str]) -> str | None:
+def _try_history(reports_uri: str) -> str | None:
+    """Draws the history page until no other job has written a report or a page while it was drawn.
+
+    The page of a job that has listed the reports earlier and writes later would lack those of others.
+    """
     uri = layout.history_page(reports_uri)
     with _failure_is_logged(uri):
-        files.write_bytes(uri, _draw_history(reports_uri, records, links).encode())
+        shown = None
+        for _ in range(_MAX_DRAWINGS):
+            records, links = list_reports(reports_uri), _find_pages(reports_uri) | {INDEX}
+            found = {record.report_id for record in records} | links
+            if found == shown:
+                break
+            files.write_bytes(uri, _draw_history(reports_uri, records, links).encode())
+            shown = found
         return uri
     return None
 

@@ -171,6 +171,40 @@ def test_slice_that_neither_predictions_nor_baseline_have_is_inconclusive(tmp_pa
     )
 
 
+@pytest.mark.parametrize("store", [True, False])
+def test_quantiles_of_another_number_are_compared_row_by_row_or_not_at_all(
+    tmp_path: Path, store: bool
+) -> None:
+    """The same mistakes in both epochs: the darkest quarter and the darkest half of the rows are not the same rows."""
+    places = np.arange(700)
+    quarter, half = {"brightness=q1": places < 175}, {"brightness=q1": places < 350}
+    settings = {"top_k": 1, "slice_by": "brightness"}
+    write(tmp_path, 1, SHIRT[:50], slices=quarter, store=store, evaluation=settings)
+    other = {**settings, "slice_quantiles": 2}
+    report_id = write(tmp_path, 2, SHIRT[:50], slices=half, store=store, evaluation=other)
+    gates = GateConfig(max_drop=Limits(slices={"brightness=q1": 0.0}))
+    [row] = apply_gates(str(tmp_path), report_id, gates).rows
+    expected = (
+        ("pass", "no drop.")
+        if store
+        else ("inconclusive", "the baseline is cut into another number of quantiles (--slice-quantiles).")
+    )
+    assert (row["verdict"], row["reason"]) == expected
+
+
+def test_a_damaged_table_of_verdicts_is_an_error_that_names_it(tmp_path: Path) -> None:
+    report_id = write(tmp_path, 1, COAT[:10])
+    apply_gates(str(tmp_path), report_id, NO_DROP)
+    [stored] = (tmp_path / "gates").iterdir()
+    stored.write_bytes(stored.read_bytes()[:-20])
+    for read in (
+        lambda: apply_gates(str(tmp_path), report_id, NO_DROP),
+        lambda: read_gates(str(tmp_path), report_id),
+    ):
+        with pytest.raises(ReportError, match=rf"gates/{stored.name} is damaged: .* Delete it, and evaluate"):
+            read()
+
+
 def test_p_values_are_holms_over_all_checks_of_the_file(tmp_path: Path) -> None:
     write(tmp_path, 1, COAT[:10], SHIRT[:30])
     report_id = write(tmp_path, 2, COAT[5:22], SHIRT[10:55])

@@ -206,6 +206,9 @@ def test_a_damaged_report_keeps_no_other_from_its_verdict(
     assert "epoch-0001 was left out: " in stderr
     assert "is not JSON" in stderr
     assert run(*checkpoint(1))[0] == 2
+    (tmp_path / "gates.toml").write_text("fail_exit_code = 0\n[min_accuracy]\noverall = 1.0\n")
+    code, result, _ = run(*checkpoint(1, 3), "--gate", "gates.toml")
+    assert (code, [each["verdict"] for each in result["gates"]]) == (5, ["fail"])
 
 
 def test_gates_of_the_recipe_are_those_of_the_run(write_report: Any, run: Run, tmp_path: Path) -> None:

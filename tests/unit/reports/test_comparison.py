@@ -134,6 +134,8 @@ def test_sentence_of_equal_models_says_how_equal(tmp_path: Path) -> None:
         compare(tmp_path, a, other).words
         == "A and B have the same accuracy, but are right on different rows."
     )
+    unpaired = write_rows(tmp_path, LABELS, wrong_in(range(4), range(0)), epoch=4, store=False)
+    assert compare(tmp_path, a, unpaired).words == "A and B have the same accuracy."
     assert compare(tmp_path, a, same).overall.low < 0 < compare(tmp_path, a, same).overall.high
 
 

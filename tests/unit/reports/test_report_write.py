@@ -16,7 +16,7 @@ import pyarrow.dataset as ds
 import pyarrow.parquet as pq
 import pytest
 
-from cnnlib.errors import StorageError
+from cnnlib.errors import ReportError, StorageError
 from cnnlib.metrics.intervals import proportion
 from cnnlib.metrics.sums.metric_sums import MetricSums
 from cnnlib.reports.manifest import find_manifest
@@ -273,6 +273,18 @@ def test_racing_writers_of_different_counts_leave_one_consistent_report(
     correct = assert_consistent(tmp_path, outcomes[0].report_id)
     assert correct in range(10, 18)
     assert len(all_bytes(tmp_path)) == 7
+
+
+@pytest.mark.parametrize("cut", [0, 20, -30])
+def test_a_damaged_claim_is_an_error_that_says_what_to_do(
+    tmp_path: Path, make_result: Any, write: Any, cut: int
+) -> None:
+    write(make_result())
+    [claim] = (tmp_path / "claims").iterdir()
+    with pytest.raises(
+        ReportError, match=r"The claim of a report is damaged .* Delete it from the folder claims"
+    ):
+        unpack_claim(claim.read_bytes()[:cut])
 
 
 def test_every_object_is_the_one_in_the_claim(tmp_path: Path, make_result: Any, write: Any) -> None:

@@ -122,17 +122,18 @@ def mistakes_json(
 ) -> dict[str, Any]:
     """Returns the mistakes as JSON values for the script of the page.
 
-    A pair has its count, and per shown mistake: the place on the sheet (null without an image), the id, the probability
-    of the predicted class and that of the true class (null where they are not known). With a sheet, mistakes without a
-    place on it are left out. The names are those of the classes in these pairs, by the class's index.
+    A pair has its count, and per shown mistake: the place on the sheet (null without an image), the id as text (a
+    script's number holds 53 bits, an id 63), the probability of the predicted class and that of the true class (null
+    where they are not known). With a sheet, mistakes without a place on it are left out. The names are those of the
+    classes in these pairs, by the class's index.
     """
-    by_pair: dict[Pair, list[list[float | int | None]]] = defaultdict(list)
+    by_pair: dict[Pair, list[list[float | str | None]]] = defaultdict(list)
     for each in mistakes:
         place = sheet.places.get(each.id) if sheet else None
         if sheet is None or place is not None:
             known = (each.probability, each.true_probability)
             rounded = [None if value is None else round(value, 4) for value in known]
-            by_pair[each.pair].append([place, each.id, *rounded])
+            by_pair[each.pair].append([place, str(each.id), *rounded])
     size = (
         {"columns": sheet.columns, "width": sheet.width, "height": sheet.height, "photo": sheet.is_photo}
         if sheet

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from cnnlib.reports.percent import format_percent
+from cnnlib.slices import slicer
 from cnnlib.views.page import formatting
 from cnnlib.views.page.charts import LineChart, Sample, line_chart
 
@@ -35,8 +36,10 @@ def split_name(name: str) -> tuple[str, str]:
 
     >>> split_name("brightness=q1"), split_name("source=web+brightness=q2")
     (('brightness', 'q1'), ('source × brightness', 'web × q2'))
+    >>> split_name('source="a+b=c"')
+    ('source', '"a+b=c"')
     """
-    parts = [part.partition("=") for part in name.split("+")]
+    parts = [part.partition("=") for part in slicer.split_name(name)]
     if not all(separator for _, separator, _ in parts):
         return name.partition("=")[0], name.partition("=")[2]  # the value itself contains a plus
     return " × ".join(part[0] for part in parts), " × ".join(part[2] for part in parts)

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
 
 from cnnlib.errors import ReportError
 from cnnlib.storage import files, layout
+from cnnlib.views.page import publish
 from cnnlib.views.page.publish import draw_page, publish_pages
 from cnnlib.views.page.report_data import load_report_data
 from tests.page_html import Page, draw
 from tests.pages import Reports, write_small_reports
+from tests.reports_of_rows import write_rows
 
 
 def test_history_page_has_a_trend_for_every_split_and_class(reports: Reports) -> None:
@@ -66,6 +70,27 @@ def test_published_pages_link_to_each_other_and_others_to_nothing(own_reports: R
     links = {each["href"] for each in history.all("a") if each["href"].endswith(".html")}
     assert links == {f"{first}.html", f"{second}.html"}
     assert not [each for each in draw(own_reports).all("a") if each["href"].endswith(".html")]
+
+
+def test_history_has_the_report_that_another_job_wrote_while_it_was_drawn(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    uri, labels = str(tmp_path), np.arange(30) % 3
+    first = write_rows(tmp_path, labels, labels, epoch=1)
+    second: list[str] = []
+    real = publish._draw_history
+
+    def draw(*arguments: Any) -> str:
+        if not second:
+            second.append(write_rows(tmp_path, labels, labels, epoch=2))
+            publish_pages(uri, second, changed=second)
+        return real(*arguments)
+
+    monkeypatch.setattr(publish, "_draw_history", draw)
+    publish_pages(uri, [first], changed=[first])
+    history = Page(files.read_bytes(layout.history_page(uri)).decode())
+    links = {each["href"] for each in history.all("a") if each["href"].endswith(".html")}
+    assert links == {f"{first}.html", f"{second[0]}.html"}
 
 
 def test_page_that_exists_is_kept_unless_its_report_changed(own_reports: Reports) -> None:

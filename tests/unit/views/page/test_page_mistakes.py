@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import dataclasses
 import io
+import json
 from collections import Counter
 from datetime import UTC, datetime
 from pathlib import Path
@@ -206,9 +207,17 @@ def test_json_of_the_page_keeps_only_mistakes_with_a_place_on_the_sheet() -> Non
     counts = ConfusionCounts.from_matrix([[0, 3], [0, 0]])
     sheet = build_sheet({6: np.zeros((2, 2, 1), np.uint8)})
     document = mistakes_json(shown, counts, ["a", "b"], sheet)
-    assert document["pairs"] == {"0-1": {"count": 3, "rows": [[0, 6, 0.9124, 0.05]]}}
+    assert document["pairs"] == {"0-1": {"count": 3, "rows": [[0, "6", 0.9124, 0.05]]}}
     without = mistakes_json(shown, counts, ["a", "b"], None)
-    assert [row[:2] for row in without["pairs"]["0-1"]["rows"]] == [[None, 5], [None, 6], [None, 7]]
+    assert [row[:2] for row in without["pairs"]["0-1"]["rows"]] == [[None, "5"], [None, "6"], [None, "7"]]
+
+
+def test_ids_of_63_bits_reach_the_script_whole() -> None:
+    """JSON.parse reads a number as a double: it would make 1282317340738109000 of this one."""
+    number = 1282317340738109030
+    mistake = Mistake(id=number, label=0, prediction=1, probability=0.5, true_probability=0.5)
+    document = mistakes_json([mistake], ConfusionCounts.from_matrix([[0, 1], [0, 0]]), ["a", "b"], None)
+    assert json.loads(json.dumps(document), parse_int=float)["pairs"]["0-1"]["rows"][0][1] == str(number)
 
 
 def make_photo(height: int, width: int) -> np.ndarray:
