@@ -14,6 +14,7 @@ jobs.submit exits with the code of the job that it submitted.
 
 from __future__ import annotations
 
+import io
 import json as json_text
 import logging
 import math
@@ -69,6 +70,7 @@ def run_job(main: Callable[[], Result | Finished], *, json: bool) -> int:
             `show`, a library or a worker prints to stdout meanwhile goes to stderr.
     """
     local_ray.set_environment()
+    _allow_any_text()
     stdout = sys.stdout
     terminated = threading.Event()
     try:
@@ -97,6 +99,13 @@ def run_job(main: Callable[[], Result | Finished], *, json: bool) -> int:
                 json_text.dumps(_to_json(result), default=_encode, allow_nan=False), file=stdout, flush=True
             )
     return finished.exit_code
+
+
+def _allow_any_text() -> None:
+    """Escapes what the streams cannot show, such as a class called ümlaut in ASCII: it must not end the job."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
 
 
 @contextmanager

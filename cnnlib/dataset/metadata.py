@@ -9,7 +9,7 @@ from collections.abc import Mapping
 
 import pyarrow as pa
 
-from cnnlib.dataset.record import ID, IMAGE, LABEL, SHARD_INDEX
+from cnnlib.dataset.record import ID, IMAGE, LABEL, SHARD_ERROR, SHARD_INDEX
 from cnnlib.errors import DatasetError
 
 NEAR_DUPLICATE, CORRUPTION = "near-duplicate", "corruption"
@@ -19,7 +19,9 @@ IMAGE_PROPERTIES = ("brightness", "contrast", "sharpness", "size")
 TYPES = {"bool": pa.bool_(), "int64": pa.int64(), "float64": pa.float64(), "string": pa.string()}
 """The Arrow types of metadata columns by their names in a manifest. Every value may be null."""
 
-_RESERVED_NAMES = frozenset({ID, IMAGE, LABEL, SHARD_INDEX, NEAR_DUPLICATE, CORRUPTION, *IMAGE_PROPERTIES})
+_RESERVED_NAMES = frozenset(
+    {ID, IMAGE, LABEL, SHARD_INDEX, SHARD_ERROR, NEAR_DUPLICATE, CORRUPTION, *IMAGE_PROPERTIES}
+)
 _RESERVED_MARKS = "+="  # a slice's name is, for example, source=web+size=q1
 
 

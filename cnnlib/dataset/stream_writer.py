@@ -138,7 +138,7 @@ def _write(
     write_preview(dataset_uri, _draw_preview(dataset_uri, manifest))
     _write_deleted_again(dataset_uri, manifest, lambda: _run(tasks, run_tasks, live=live))
     if created:
-        _delete_others(dataset_uri, manifest)
+        _delete_others(dataset_uri, manifest, bad)
     else:
         _delete_marks(dataset_uri, plan)
     return PreparedDataset(manifest, created or published is not None)
@@ -432,12 +432,14 @@ def _find_missing(dataset_uri: str, manifest: Manifest) -> list[str]:
     return sorted(_shard_names(manifest) - stored)
 
 
-def _delete_others(dataset_uri: str, manifest: Manifest) -> None:
+def _delete_others(dataset_uri: str, manifest: Manifest, bad: Sequence[BadRow]) -> None:
     """Deletes what attempts with other settings left: people read the shards of a folder without the manifest.
 
     An attempt that still runs loses its shards, too. It cannot publish them any more.
     """
     kept = {join_uri(dataset_uri, name) for name in _shard_names(manifest)}
+    if not bad:
+        files.delete(layout.dataset_quarantine(dataset_uri))
     base, marks = join_uri(dataset_uri, ""), join_uri(layout.prepare_marks(dataset_uri), "")
     found = [each.uri for each in files.list_objects(dataset_uri)]
     others = [

@@ -42,6 +42,17 @@ if TYPE_CHECKING:
 
 ResultT = TypeVar("ResultT")
 
+# Errors of TensorFlow that the state of a machine decides, such as a GPU whose memory another process has.
+_MAY_PASS = {
+    "AbortedError",
+    "CancelledError",
+    "DeadlineExceededError",
+    "InternalError",
+    "NotFoundError",
+    "UnavailableError",
+    "UnknownError",
+}
+
 
 @dataclass(frozen=True, kw_only=True)
 class PredictorTask:
@@ -104,7 +115,7 @@ class Predictor:
         """
         if self._error is not None:
             return _block([NO_TARGET], [encode_outcome(self._error)])
-        if SHARD_ERROR in table.column_names:
+        if table.column_names == [SHARD_ERROR]:
             return _block([NO_TARGET], [table.column(SHARD_ERROR)[0].as_py()])
         try:
             rows = table_to_rows(table, self._task.image_shape)
@@ -289,4 +300,6 @@ def to_own_error(err: Exception, target: Target) -> CnnlibError:
     # These may not happen again: on a GPU, ResourceExhaustedError is what an allocation raises.
     if isinstance(err, (MemoryError, OSError)) or type(err).__name__ == "ResourceExhaustedError":
         return EvaluationError(f"{text}. Try a smaller --batch-size, or a machine with more memory.")
+    if type(err).__name__ in _MAY_PASS:
+        return EvaluationError(f"{text}. Try again.")
     return ModelError(f"{text}.")

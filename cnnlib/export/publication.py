@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from cnnlib.errors import ConflictError, NotFoundError
+from cnnlib.errors import ConflictError, ModelError, NotFoundError
 from cnnlib.storage import files, layout, publish
 from cnnlib.storage.uri import join_uri
 
@@ -23,6 +23,7 @@ def find_export(output_uri: str, plan: str) -> dict[str, Any] | None:
 
     Raises:
         ConflictError: another export is there.
+        ModelError: a file of the export is missing, or has another size.
     """
     try:
         manifest = publish.read_manifest(layout.export_manifest(output_uri))
@@ -33,6 +34,12 @@ def find_export(output_uri: str, plan: str) -> dict[str, Any] | None:
             f"{output_uri} already holds another export, of {manifest.get('checkpoint')} as {manifest.get('format')}. "
             "Choose another --output, or delete it."
         )
+    for name, stated in manifest.get("files", {}).items():
+        if files.find_size(join_uri(output_uri, name)) != stated["bytes"]:
+            raise ModelError(
+                f"{join_uri(output_uri, name)}, a file of the export, is missing or damaged. Delete "
+                f"{layout.export_manifest(output_uri)}, and export again."
+            )
     return manifest
 
 

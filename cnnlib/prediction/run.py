@@ -131,6 +131,12 @@ def plan_prediction(config: PredictConfig, checkpoint: str, images_uri: str, out
         files.check_writable(output_uri)
     stored = set(files.list_files(output_uri))
     _check_strangers(output_uri, stored)
+    lost = [part.uri for part in parts if uri_name(part.uri) not in stored]
+    if done and lost:
+        raise DatasetError(
+            f"{lost[0]}, a part of finished predictions, is missing. Delete the manifest "
+            f"{layout.PREDICTIONS_MANIFEST} of {output_uri} and run again: the parts that are there are kept."
+        )
     return PredictPlan(
         config=config,
         target=target,

@@ -15,8 +15,9 @@ from datetime import datetime
 
 from cnnlib.reports.manifest import ReportRecord
 
-# The settings that decide how the rows are scored. Others, such as slice_by, only add rows to a report.
-_DECIDING = ("pixel_range", "outputs", "tta", "class_map")
+# The settings that decide how the rows are scored. Others, such as slice_by, only add rows to a report; class_map only
+# says which output of a model is which class of the data.
+_DECIDING = ("pixel_range", "outputs", "tta")
 
 
 def find_previous(

@@ -97,6 +97,22 @@ def check_stated(values: Values, stated: npt.NDArray[np.int64], uri: str) -> Non
         )
 
 
+def prefer(probabilities: npt.NDArray[np.float32], classes: npt.NDArray[np.int64]) -> None:
+    """Makes a class of each row the most probable one, changing the values by no more than what was rounded.
+
+    Values of few decimals, or that differ by less than a float32 holds, may be equal. The first of equals would count.
+
+    Args:
+        probabilities: [rows, classes], changed in place.
+        classes: [rows]; each has nearly the highest value of its row.
+    """
+    rows = np.flatnonzero(probabilities.argmax(axis=1) != classes)
+    highest = probabilities[rows].max(axis=1)
+    below = np.nextafter(highest, np.float32(0))
+    probabilities[rows] = np.minimum(probabilities[rows], below[:, np.newaxis])
+    probabilities[rows, classes[rows]] = highest
+
+
 def _softmax(values: Values) -> npt.NDArray[np.float32]:
     exponentials = np.exp(values - values.max(axis=1, keepdims=True)) if values.size else values
     probabilities: npt.NDArray[np.float32] = (exponentials / exponentials.sum(axis=1, keepdims=True)).astype(

@@ -7,7 +7,8 @@ The file is a table (Parquet or CSV) with one row for every row of the split, in
 `label` must agree with the data.
 
 A list states no classes. It is read in the order of the data's classes, unless `jobs.predict` wrote the file, which
-states its own. Where the file also states the predicted class, it must be the most probable one.
+states its own. Where the file also states the predicted class, it must be the most probable one; of equal values,
+which are common after rounding, it is the one that counts.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ from cnnlib.errors import DatasetError
 from cnnlib.evaluate_config import Outputs
 from cnnlib.evaluation.foreign.classes import Labels, find_column, read_labels, read_predicted
 from cnnlib.evaluation.foreign.parts import IDS, PATHS, PREDICTIONS, read_table
-from cnnlib.evaluation.foreign.probabilities import check_stated, to_probabilities
+from cnnlib.evaluation.foreign.probabilities import check_stated, prefer, to_probabilities
 
 _LIST = "probabilities"
 _PREFIXES = ("", "p_", "prob_", "probability_")
@@ -90,6 +91,7 @@ def _to_predictions(
         if classes is not None:
             check_stated(values, classes, uri)
         probabilities = to_probabilities(values, outputs, uri)
+        prefer(probabilities, values.argmax(axis=1) if classes is None else classes)
     elif classes is not None:
         probabilities = np.zeros((len(ids), len(class_names)), np.float32)
         probabilities[np.arange(len(ids)), classes] = 1

@@ -1,12 +1,13 @@
 """A folder of reports in, the newest reports as gauges in Prometheus' text format out.
 
-Each run, model, dataset and split has one set of series: a new report continues the series of the previous one, so
-their number does not grow with the number of reports. Names follow https://prometheus.io/docs/practices/naming/.
+Each run, model, dataset, split and test-time augmentation has one set of series: a new report continues the series of
+the previous one, so their number does not grow with the number of reports. Names follow https://prometheus.io/docs/practices/naming/.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from datetime import datetime
 from typing import Any, NamedTuple
 
 from prometheus_client import CollectorRegistry, generate_latest
@@ -18,7 +19,7 @@ from cnnlib.reports.read import complete_record, list_reports
 from cnnlib.storage.uri import uri_name
 
 MAX_SERIES_CLASSES = 100
-_LABELS = ("run", "model", "dataset", "split", "model_uri", "dataset_uri")
+_LABELS = ("run", "model", "dataset", "split", "model_uri", "dataset_uri", "tta")
 
 # Gauge to column and meaning. A value that is null has no series.
 _OVERALL = {
@@ -52,7 +53,7 @@ class _Snapshot(NamedTuple):
 
 
 def prometheus_text(reports_uri: str, limit: int) -> str:
-    """Returns the newest report of each run, model, dataset and split as gauges named `cnnlib_report_…`.
+    """Returns the report of the latest model of each run, dataset and split as gauges named `cnnlib_report_…`.
 
     Args:
         reports_uri: the folder of all reports.
@@ -81,21 +82,32 @@ class _Collector:
 
 
 def _newest(records: Iterable[ReportRecord]) -> list[ReportRecord]:
-    """Returns the first record of each set of labels, in the order given."""
-    first: dict[tuple[str, ...], ReportRecord] = {}
-    for record in records:
-        first.setdefault(_labels(record), record)
-    return list(first.values())
+    """Returns the record of the latest model of each set of labels, those that were evaluated last first.
+
+    Of a run, the latest is the one that was trained longest, whatever was evaluated last.
+    """
+    latest: dict[tuple[str, ...], ReportRecord] = {}
+    for record in sorted(records, key=_place_in_run):
+        latest[_labels(record)] = record
+    return sorted(latest.values(), key=lambda record: record.age, reverse=True)
+
+
+def _place_in_run(record: ReportRecord) -> tuple[float, int, tuple[Any, ...]]:
+    started_at = record.subject.run_started_at
+    start = 0.0 if started_at is None else datetime.fromisoformat(started_at).timestamp()
+    return start, record.subject.checkpoint_epoch or 0, record.age
 
 
 def _labels(record: ReportRecord) -> tuple[str, ...]:
     """Returns the values of `_LABELS`: names without their folders, empty if unknown, and where model and data are.
 
-    Two datasets may have one name, and so may runs in two folders. A model is where its run is, or its file.
+    An empty label is no label for Prometheus. Two datasets may have one name, and so may runs in two folders. A model
+    is where its run is, or its file.
     """
     subject = record.subject
     names = subject.run or "", subject.model or "", uri_name(subject.dataset_uri), subject.split
-    return *names, _find_run(subject.checkpoint_uri, subject.run), subject.dataset_uri
+    tta = str(subject.evaluation.get("tta", ""))
+    return *names, _find_run(subject.checkpoint_uri, subject.run), subject.dataset_uri, tta
 
 
 def _find_run(model_uri: str, run: str | None) -> str:

@@ -80,7 +80,8 @@ def test_other_metadata_make_another_data_set(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "name", ["id", "image", "label", "shard_index", "brightness", "near-duplicate", "a+b", "a=b", ""]
+    "name",
+    ["id", "image", "label", "shard_index", "shard_error", "brightness", "near-duplicate", "a+b", "a=b", ""],
 )
 def test_a_name_that_means_something_else_is_refused(name: str, tmp_path: Path) -> None:
     with pytest.raises(DatasetError, match="A metadata column cannot be called") as raised:

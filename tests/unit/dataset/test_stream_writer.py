@@ -134,6 +134,26 @@ def test_too_many_of_them_publish_nothing(tmp_path: Path) -> None:
     assert files.list_objects(output) == []
 
 
+def test_what_could_not_be_used_in_an_earlier_attempt_is_not_listed_when_it_was_mended(
+    tmp_path: Path,
+) -> None:
+    folder, output = write_folders(tmp_path / "images", rows=20), str(tmp_path / "data")
+    good = (folder / "cat" / "000.png").read_bytes()
+    (folder / "cat" / "000.png").write_bytes(b"")
+
+    def die(uri: str, document: Any) -> bool:
+        raise KeyboardInterrupt
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(publish, "write_manifest", die)
+        with pytest.raises(KeyboardInterrupt):
+            write(load(folder), output, replace(SMALL, max_bad=0.1))
+    assert files.find_size(layout.dataset_quarantine(output)) is not None
+    (folder / "cat" / "000.png").write_bytes(good)
+    write(load(folder), output, replace(SMALL, max_bad=0.1))
+    assert files.find_size(layout.dataset_quarantine(output)) is None
+
+
 @pytest.mark.parametrize("published_at", ["begin", "middle", "end"])
 def test_an_attempt_that_fails_leaves_the_shards_that_another_one_has_published(
     tmp_path: Path, published_at: str

@@ -87,6 +87,29 @@ def test_a_stated_class_must_be_the_most_probable_one(tmp_path: Path, stated: li
         )
 
 
+@pytest.mark.parametrize(("kind", "decimals"), [("probabilities", 2), ("probabilities", 3), ("logits", 2)])
+def test_of_values_that_are_equal_after_rounding_the_stated_class_counts(
+    tmp_path: Path, kind: str, decimals: int
+) -> None:
+    exact = np.random.default_rng(decimals).dirichlet(np.ones(3), 5_000)
+    stated = exact.argmax(axis=1)
+    values = np.round(exact if kind == "probabilities" else np.log(exact) * 3, decimals)
+    columns = {"id": np.arange(5_000), "probabilities": list(values)}
+    assert (values.argmax(axis=1) != stated).any()
+    found = load(tmp_path, {**columns, "prediction": stated}).probabilities
+    np.testing.assert_array_equal(found.argmax(axis=1), stated)
+    plain = load(tmp_path, columns).probabilities
+    np.testing.assert_array_equal(plain.argmax(axis=1), values.argmax(axis=1))
+    np.testing.assert_allclose(found, plain, rtol=0, atol=2**-23)
+    assert found.max() <= 1
+
+
+def test_of_values_that_a_float32_cannot_tell_apart_the_highest_counts(tmp_path: Path) -> None:
+    values = [[0.5 - 1e-12, 0.5 + 1e-12, 0.0], [1e-13, 0.3, 0.7 - 1e-13]]
+    found = load(tmp_path, {"id": [0, 1], "probabilities": values}).probabilities
+    assert found.argmax(axis=1).tolist() == [1, 2]
+
+
 @pytest.mark.parametrize(
     ("names", "stated", "ending", "expected"),
     [

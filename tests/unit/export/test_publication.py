@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from cnnlib.errors import ConflictError, StorageError
+from cnnlib.errors import ConflictError, ModelError, StorageError
 from cnnlib.export.publication import find_export, publish_export
 from cnnlib.storage import files, publish
 
@@ -37,6 +37,24 @@ def test_a_manifest_names_every_file_with_its_digest(tmp_path: Path) -> None:
         assert entry == {"bytes": len(data), "sha256": publish.sha256_hex(data)}
     assert stored(output) == {*manifest["files"], "manifest.json"}
     assert find_export(str(output), "0a1b") == manifest
+
+
+@pytest.mark.parametrize("damage", ["deleted", "cut off"])
+def test_an_export_that_lost_a_file_is_not_taken_for_whole(tmp_path: Path, damage: str) -> None:
+    output = tmp_path / "out"
+    manifest = publish_export(str(output), write_folder(tmp_path / "local", "a"), PLAN)
+    name = sorted(manifest["files"])[1]
+    if damage == "deleted":
+        (output / name).unlink()
+    else:
+        (output / name).write_bytes(b"weigh")
+    with pytest.raises(
+        ModelError, match=rf"{name}, a file of the export, is missing or damaged\. Delete .*manifest"
+    ):
+        find_export(str(output), "0a1b")
+    (output / "manifest.json").unlink()
+    again = publish_export(str(output), tmp_path / "local", PLAN)
+    assert find_export(str(output), "0a1b") == again == manifest
 
 
 def test_a_single_file_keeps_its_suffix(tmp_path: Path) -> None:

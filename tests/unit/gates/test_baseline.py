@@ -77,6 +77,16 @@ def test_a_report_is_compared_with_one_of_the_same_augmentation(
         assert page_compares_with(tmp_path, report) == found[tta]
 
 
+@pytest.mark.parametrize("baseline", ["previous", "previous-run", "best", "run:monday"])
+def test_a_run_whose_data_had_the_classes_in_another_order_is_compared(tmp_path: Path, baseline: str) -> None:
+    monday = write(tmp_path, "monday", 1, recipe="seed")
+    mapped = {"top_k": 1, "class_map": "2,1,0"}
+    tuesday = write(tmp_path, "tuesday", 1, 45, minute=2, recipe="seed", evaluation=mapped)
+    assert baseline_of(tmp_path, tuesday, baseline) == monday
+    gate = GateConfig(max_drop=Limits(overall=0.01), baseline=baseline)
+    assert apply_gates(str(tmp_path), tuesday, gate).verdict == "fail"
+
+
 def test_an_epoch_that_is_scored_late_is_not_compared_with_a_later_epoch(tmp_path: Path) -> None:
     first = write(tmp_path, "a", 1)
     write(tmp_path, "a", 3, minute=2)

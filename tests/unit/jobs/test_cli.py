@@ -232,6 +232,21 @@ def test_tables_are_plain_where_stdout_is_no_terminal(capsys: pytest.CaptureFixt
     assert "\x1b" not in capsys.readouterr().out
 
 
+def test_text_that_stdout_cannot_show_is_escaped() -> None:
+    code = (
+        "from jobs.cli import run_job, show; import sys\n"
+        "sys.exit(run_job(lambda: show('a class called ümlaut 猫'), json=False))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        env={**os.environ, "PYTHONIOENCODING": "ascii"},
+        cwd=REPOSITORY,
+        capture_output=True,
+        text=True,
+    )
+    assert (done.returncode, done.stdout) == (0, "a class called \\xfcmlaut \\u732b\n\n"), done.stderr
+
+
 def test_flags_fill_the_dataclass() -> None:
     assert parse("--batch-size", "8") == Args(batch_size=8)
     assert parse() == Args()

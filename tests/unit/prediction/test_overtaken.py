@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from cnnlib.config import TrainConfig
-from cnnlib.errors import ConflictError
+from cnnlib.errors import ConflictError, DatasetError
 from cnnlib.predict_config import PredictConfig
 from cnnlib.prediction import chunks, run
 from cnnlib.prediction.predictor import Part, build_table
@@ -25,6 +25,35 @@ def store(parts: tuple[Part, ...]) -> None:
         read = part.chunk.read()
         probabilities = np.tile(np.float32([[0.3, 0.7]]), (len(read.images), 1))
         files.create_bytes(part.uri, parquet_bytes(build_table(read, probabilities, ("cat", "dog"), 2)))
+
+
+def test_finished_predictions_that_lost_a_part_say_how_to_get_it_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(chunks, "_CHUNK_IMAGES", 4)
+    monkeypatch.setattr(run, "_run", lambda plan: store(plan.missing))
+    images, output, folder = (
+        write_folders(tmp_path / "images", rows=8),
+        tmp_path / "out",
+        tmp_path / "runs" / "a",
+    )
+    write_run_record(str(folder), TrainConfig(), "any")
+    write_checkpoint_without_model(str(folder), 1, class_names=["cat", "dog"], image_shape=[8, 8, 1])
+
+    def plan() -> PredictPlan:
+        return plan_prediction(PredictConfig(), str(folder), str(images), str(output))
+
+    predict(plan())
+    assert predict(plan())["finished_before"]
+    part = sorted(output.glob("part-*"))[1]
+    part.unlink()
+    with pytest.raises(
+        DatasetError, match=rf"{part.name}, a part of finished .* Delete the manifest _manifest\.json"
+    ):
+        plan()
+    (output / "_manifest.json").unlink()
+    assert predict(plan())["new_images"] == 4
+    assert part.exists()
 
 
 @pytest.mark.parametrize("published_at", ["while the other predicts", "when the other publishes"])

@@ -19,6 +19,7 @@ DEMO = {
     "split": "test",
     "model_uri": "/runs/demo",
     "dataset_uri": "/data/fashion-mnist",
+    "tta": "",
 }
 Series = dict[str, list[tuple[dict[str, str], float]]]
 
@@ -73,6 +74,24 @@ def test_newest_report_of_a_run_continues_its_series(tmp_path: Path) -> None:
     write_metrics(str(tmp_path), minute=1, correct=30, split="extra")
     found = {(labels["run"], labels["split"]): value for labels, value in read(tmp_path)["accuracy_ratio"]}
     assert found == {("demo", "test"): 0.9, ("other", "test"): 0.2, ("demo", "extra"): 0.3}
+
+
+def test_the_model_that_was_trained_longest_is_shown_whatever_was_evaluated_last(tmp_path: Path) -> None:
+    """Two jobs that share the pending checkpoints end in any order."""
+    monday, tuesday = (f"2026-11-{day}T06:00:00+00:00" for day in (22, 23))
+    write_metrics(str(tmp_path), minute=1, correct=90, checkpoint_epoch=10, run_started_at=monday)
+    write_metrics(str(tmp_path), minute=2, correct=50, checkpoint_epoch=3, run_started_at=monday)
+    assert read(tmp_path)["accuracy_ratio"] == [(DEMO, 0.9)]
+    write_metrics(str(tmp_path), minute=0, correct=20, checkpoint_epoch=1, run_started_at=tuesday)
+    assert read(tmp_path)["accuracy_ratio"] == [(DEMO, 0.2)]
+    assert read(tmp_path)["checkpoint_epoch"] == [(DEMO, 1)]
+
+
+def test_augmented_predictions_have_series_of_their_own(tmp_path: Path) -> None:
+    write_metrics(str(tmp_path), minute=1, correct=80)
+    write_metrics(str(tmp_path), minute=2, correct=90, evaluation={"top_k": 1, "tta": "flips"})
+    found = {labels["tta"]: value for labels, value in read(tmp_path)["accuracy_ratio"]}
+    assert found == {"": 0.8, "flips": 0.9}
 
 
 def test_datasets_and_runs_of_one_name_have_series_of_their_own(tmp_path: Path) -> None:
