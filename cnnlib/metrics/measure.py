@@ -3,7 +3,8 @@
 Fractions of rows (accuracy, precision, top-k accuracy) have Wilson intervals. F1 and the means of accuracy, precision
 and F1 over the classes have bootstrap intervals from the confusion counts. Loss, Brier score, calibration error and
 ranking metrics have bootstrap intervals from the rows. For more than 2,000,000 probabilities (rows times classes), the
-calibration error has a bootstrap interval from its bins, and the others have normal intervals.
+calibration error has a bootstrap interval from its bins, and the others have normal intervals. What a single row
+decides, such as the loss of a class with one row, has none.
 """
 
 from __future__ import annotations
@@ -73,6 +74,7 @@ def measure(sums: MetricSums, rows: ScoredRows | None = None) -> Metrics:
             # Resampling adds noise, which biases a sum of distances upward: widened, the interval holds the metric.
             low |= interval_low.combine(values, np.fmin)
             high |= interval_high.combine(values, np.fmax)
+    low, high = (_without_single_rows(sums, ends) for ends in (low, high))
     return Metrics(values=_fractions(sums) | values, low=low, high=high, errors=errors)
 
 
@@ -80,6 +82,29 @@ def measure_slice(sums: MetricSums) -> Metrics:
     """Returns the metrics of a slice: without ranking metrics, and with intervals for fractions of rows only."""
     low, high = _fraction_intervals(sums)
     return Metrics(values=_fractions(sums) | _other_values(sums), low=low, high=high, errors=_NO_VALUES)
+
+
+def _without_single_rows(sums: MetricSums, ends: Values) -> Values:
+    """Returns the ends of intervals, NaN where a single row says nothing about the spread of a mean over rows.
+
+    Resampled, it is always itself, and its standard deviation is 0: the interval would have no width.
+    """
+    _, support, _ = _counts(sums)
+    others = support.sum() - support
+    single = support < 2
+    too_few = {
+        "loss": single,
+        "brier": np.full_like(single, sums.rows < 2),
+        "average_precision": single,
+        "auc": single | (others < 2),
+    }
+    return Values(
+        {
+            name: np.where(name in ("loss", "brier") and sums.rows < 2, np.nan, value)
+            for name, value in ends.overall.items()
+        },
+        {name: np.where(too_few.get(name, False), np.nan, values) for name, values in ends.per_class.items()},
+    )
 
 
 def _rank(sums: MetricSums, rows: ScoredRows | None) -> list[Ranking]:

@@ -99,13 +99,19 @@ _PER_CLASS = (
     ),
     *_ranked(
         "auc",
-        "Area under the ROC curve, this class against the rest; null in a slice, or where one of the two has no rows.",
+        "Area under the ROC curve, this class against the rest; null in a slice, or where one of the two has no rows. "
+        "The interval is null where one of the two has a single row.",
     ),
     *_ranked(
         "average_precision",
-        "Average precision, this class against the rest; null in a slice, or without support.",
+        "Average precision, this class against the rest; null in a slice, or without support. The interval is null for "
+        "a single row.",
     ),
-    *_of_rows("loss", "Mean cross-entropy of this class's rows, in nats; null without support."),
+    *_of_rows(
+        "loss",
+        "Mean cross-entropy of this class's rows, in nats; null without support. The interval is null for a single "
+        "row.",
+    ),
     *_of_rows(
         "brier", "Brier score: mean over all rows of (probability of the class - truth)²; null without rows."
     ),

@@ -193,6 +193,26 @@ def test_intervals_do_not_depend_on_which_predictor_scored_which_row() -> None:
         assert whole.high.overall[name] == merged.high.overall[name]
 
 
+@pytest.mark.parametrize("keep_rows", [True, False])
+def test_what_a_single_row_decides_has_no_interval(keep_rows: bool) -> None:
+    """Its spread is not known: an interval without width would say that it is known exactly."""
+    rng = np.random.default_rng(0)
+    labels = np.array([0] * 30 + [1] * 2 + [2])
+    rows = ScoredRows.from_probabilities(
+        np.arange(33), labels, rng.dirichlet(np.ones(3), 33).astype(np.float32)
+    )
+    sums = MetricSums.from_probabilities(labels, rows.probabilities, top_k=2, histogram=not keep_rows)
+    found = measure(sums, rows if keep_rows else None)
+    for name in ("loss", "auc", "average_precision"):
+        low, high = found.low.per_class[name], found.high.per_class[name]
+        assert np.isnan(low).tolist() == np.isnan(high).tolist() == [False, False, True], name
+        assert (low[:2] < high[:2]).all(), name
+        assert np.isfinite(found.values.per_class[name]).all(), name
+    for name in ("brier", "accuracy", "f1"):
+        assert np.isfinite(found.low.per_class[name]).all(), name
+    assert all(np.isfinite(low) for low in found.low.overall.values())
+
+
 @given(scored_rows(max_rows=1))
 def test_a_single_row_has_metrics(rows: ScoredRows) -> None:
     metrics = measure_slice(MetricSums.from_probabilities(rows.labels, rows.probabilities, top_k=1))
